@@ -1,0 +1,1 @@
+"""Decide, sign, forward: gates, leases, policy, stores, gateway, link, API."""

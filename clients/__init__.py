@@ -1,0 +1,1 @@
+"""What speaks to the outside: exchanges, the paper exchange, the bot-side library."""

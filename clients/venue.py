@@ -1,0 +1,348 @@
+"""Values and protocols every venue speaks in.
+
+What lives here: what a key is and may do, a request as it arrived (`Request`), what it would do
+(`Intent`), what our reading of it found (`Reading`), how the gateway speaks a venue (`Wire`).
+Nothing here does I/O, reads a clock or knows a venue by name.
+
+Rules:
+1. Bytes are the product: `Request` keeps the exact wire bytes; parsers add, they never replace.
+2. What a parser is not certain of is `Malformed` or `Action.UNKNOWN`; neither is ever let through as a write.
+3. Money and quantities are `Decimal`; instants on the wire are integer microseconds since the epoch.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol
+
+from clients.secret import Secret
+
+
+class Environment(StrEnum):
+    """Which world an account belongs to; fixed for an account and a home for ever."""
+
+    PAPER = "paper"
+    TESTNET = "testnet"
+    LIVE = "live"
+
+
+class Slot(StrEnum):
+    """What a key of an account is for."""
+
+    TRADE = "trade"
+    READ = "read"
+    STANDBY = "standby"
+    RESPONDER = "responder"
+
+
+class KeyType(StrEnum):
+    """How a key signs."""
+
+    HMAC = "hmac"
+    RSA = "rsa"
+    ED25519 = "ed25519"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A key as a venue knows it. `secret` is the HMAC secret, or a PKCS#8 PEM private key."""
+
+    key_id: str
+    secret: Secret = field(repr=False)
+    key_type: KeyType
+    passphrase: Secret | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """What is needed to check a virtual signature: the shared HMAC secret, or the bot's public key.
+
+    Exactly one of `secret` and `public_key` (SPKI PEM) is set.
+    """
+
+    key_type: KeyType
+    secret: Secret | None = field(default=None, repr=False)
+    public_key: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.secret is None) == (self.public_key is None):
+            raise ValueError("a Verifier has either a secret or a public key")
+        if (self.key_type is KeyType.HMAC) != (self.secret is not None):
+            raise ValueError("HMAC verifies with a secret, RSA and Ed25519 with a public key")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """What a venue says a key may do, asked with the key itself.
+
+    `ip_restricted` tells that a list is bound; most venues do not return the list.
+    """
+
+    can_read: bool
+    can_trade: bool
+    can_withdraw: bool
+    can_transfer: bool
+    ip_restricted: bool
+    account_uid: str
+    created_at_ms: int | None = None
+    extra: tuple[str, ...] = ()
+
+
+# --- requests ---------------------------------------------------------------------------------
+
+
+class Action(StrEnum):
+    """What a request would do. UNKNOWN is refused; it is never a guess."""
+
+    READ = "read"
+    PLACE = "place"
+    AMEND = "amend"
+    CANCEL = "cancel"
+    LEVERAGE = "leverage"
+    SETTING = "setting"
+    STREAM = "stream"
+    TRANSFER = "transfer"
+    WITHDRAW = "withdraw"
+    KEY_ADMIN = "key-admin"
+    UNKNOWN = "unknown"
+
+
+class Security(StrEnum):
+    """What an endpoint asks of its caller."""
+
+    PUBLIC = "public"
+    KEY = "key"
+    SIGNED = "signed"
+
+
+class Side(StrEnum):
+    """Side of an order."""
+
+    BUY = "BUY"
+    SELL = "SELL"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One order a request would place. Quantities in base asset, `quote_quantity` in quote asset.
+
+    `price` is the limit, `trigger` the stop or activation price; both in quote asset per base unit.
+    `market` means it may execute at any price.
+    """
+
+    symbol: str
+    side: Side
+    market: bool
+    quantity: Decimal | None = None
+    quote_quantity: Decimal | None = None
+    price: Decimal | None = None
+    trigger: Decimal | None = None
+    client_order_id: str | None = None
+    reduce_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRef:
+    """An existing order (or order list) that a request names.
+
+    `all_open` means every open order of `symbol` (None: of the account).
+    """
+
+    symbol: str | None
+    order_id: str | None = None
+    client_order_id: str | None = None
+    is_list: bool = False
+    all_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What one request would do at the venue.
+
+    `orders` is a tuple of groups; the orders of one group are alternatives (one cancels the other), so a
+    group's notional is its largest member's. `endpoint` is our stable name, as in `spot.order.place`; `group`
+    the allow-list group it belongs to, as in `trade`. `weight` is the venue's documented request weight.
+    `certain` is False where the parser recognised the endpoint but cannot size what it does. `shrinks` is
+    True for an amend that the venue allows only to reduce. `dry_run`: validated by the venue, never executed.
+    """
+
+    action: Action
+    endpoint: str
+    group: str
+    weight: int = 1
+    symbols: tuple[str, ...] = ()
+    orders: tuple[tuple[Order, ...], ...] = ()
+    target: OrderRef | None = None
+    account_wide: bool = False
+    certain: bool = True
+    shrinks: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A request no reader can be sure of. `reason` is a short stable code, `field` the parameter's name."""
+
+    reason: str
+    field: str = ""
+    endpoint: str = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it arrived, mount stripped. `path` is the raw path, `query` excludes the question mark."""
+
+    method: str
+    path: str
+    query: bytes
+    body: bytes
+    key_id: str | None
+
+
+class Variant(StrEnum):
+    """Which text the client signed: the wire bytes, those percent-decoded, or with `+` as blank too."""
+
+    RAW = "raw"
+    DECODED = "decoded"
+    DECODED_PLUS = "decoded+"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All that one pass over a request found.
+
+    `form` is the venue module's own parse, opaque to others. Times are the bot's: microseconds since the
+    epoch, and the receive window in microseconds (the venue's default where the bot gave none); both None on
+    unsigned requests. `signed_text` is what replays are recognised by.
+    """
+
+    request: Request
+    intent: Intent
+    security: Security
+    form: object
+    timestamp_us: int | None = None
+    window_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What the gateway writes into a request before signing it."""
+
+    timestamp_us: int
+    window_us: int
+    client_order_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A request ready for the venue: origin-form target with query, body, headers (name, value)."""
+
+    method: str
+    target: bytes
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
+class RefusalKind(StrEnum):
+    """How a refusal is said; each venue has its native words and codes for each."""
+
+    UNKNOWN_KEY = "unknown_key"
+    BAD_SIGNATURE = "bad_signature"
+    STALE = "stale"
+    MALFORMED = "malformed"
+    ENDPOINT = "endpoint"
+    SYMBOL = "symbol"
+    ORDER = "order"
+    NO_SUCH_ORDER = "no_such_order"
+    RATE = "rate"
+    ORDER_RATE = "order_rate"
+    UNAVAILABLE = "unavailable"
+    UNKNOWN_OUTCOME = "unknown_outcome"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A venue-native answer made here. An empty body with 502, 503 or 504 means an outage of ours."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OrderState:
+    """What an answer of the venue says about one order.
+
+    `final` orders can no longer execute. `executed_quote` is what they did execute, in quote asset.
+    """
+
+    symbol: str
+    order_id: str | None
+    client_order_id: str | None
+    final: bool
+    executed_quote: Decimal | None = None
+    executed_base: Decimal | None = None
+    rejected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an upstream answer means: a definite no, orders it tells of, and pauses the venue asks for.
+
+    `refused` is a definite "nothing was done"; `unknown` means it may have executed. Neither: done.
+    """
+
+    refused: bool
+    unknown: bool
+    code: str | None = None
+    orders: tuple[OrderState, ...] = ()
+    retry_after_s: float | None = None
+    used_weight: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolInfo:
+    """A tradable pair, as the venue lists it."""
+
+    symbol: str
+    base: str
+    quote: str
+
+
+class Wire(Protocol):
+    """How the gateway speaks one venue. Pure: no I/O, no clock. One module or object per venue."""
+
+    name: str
+    default_window_us: int
+    max_window_us: int
+
+    def read(self, request: Request) -> Reading | Malformed:
+        """Parse once: intent, times, and the form that `verify` and `seal` work on."""
+        ...
+
+    def verify(self, verifier: Verifier, reading: Reading) -> Variant | None:
+        """Tell in which encoding variant the signature verifies; None if in none. Constant-time compare."""
+        ...
+
+    def seal(self, credential: Credential, reading: Reading, variant: Variant, stamp: Stamp) -> Sealed:
+        """Swap key id and signature, write the stamp, keep every other byte."""
+        ...
+
+    def forward_public(self, reading: Reading) -> Sealed:
+        """Forward a public call without any credential."""
+        ...
+
+    def own_request(
+        self, credential: Credential, method: str, path: str, params: Sequence[tuple[str, str]], stamp: Stamp
+    ) -> Sealed:
+        """Sign a request of the gateway's own (order state, holdings)."""
+        ...
+
+    def refusal(self, kind: RefusalKind, detail: str, *, retry_after_s: int | None = None) -> Refusal:
+        """Say no in the venue's own words, so that client libraries raise their natural exception."""
+        ...
+
+    def answer(self, reading: Reading, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
+        """Understand an upstream answer to a write, or its rate-limit headers for a read."""
+        ...

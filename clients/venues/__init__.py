@@ -1,0 +1,1 @@
+"""One package per venue: sign, intent, codes, market, account."""

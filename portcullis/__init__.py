@@ -1,0 +1,1 @@
+"""The face: CLI, settings, and one composition root per process. Nothing imports it."""
