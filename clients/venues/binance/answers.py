@@ -1,0 +1,185 @@
+"""What Binance's answers to orders mean. Pure: status, headers and body in, `Answer` out.
+
+Rules:
+1. A write is `unknown` unless the answer proves otherwise: 5xx, 408, a redirect, `-1006`, `-1007`, or a 2xx
+   whose body is not the JSON we expect.
+2. A 4xx is a definite no, with one exception: cancelReplace reports both halves in `data`, whatever the status
+   (409 mostly, 429 too), so done halves are reported and a failed half is a rejected order.
+3. A cancel names the order `origClientOrderId`; its `clientOrderId` is the cancel's own.
+4. Money is Decimal; `cummulativeQuoteQty` below zero means the venue does not know.
+
+Source: Binance spot REST docs, rest-api.md "Trading endpoints", state of 2026-07-21.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from clients.venue import Action, Answer, Intent, OrderState, Reading
+from clients.venues.binance.codes import outcome_unknown
+
+FINAL = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED", "EXPIRED_IN_MATCH"})
+_OK, _REDIRECT, _REFUSED = 200, 300, 400
+_WEIGHT_NAMES = (b"x-mbx-used-weight-1m", b"X-MBX-USED-WEIGHT-1M", b"x-mbx-used-weight")
+_RETRY_NAMES = (b"retry-after", b"Retry-After")
+
+
+def understand(reading: Reading, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
+    """Understand an upstream answer.
+
+    Args:
+        reading: The request it answers.
+        status: HTTP status.
+        headers: Lower-case names (the venue's own spelling of the two we read is understood too).
+        body: The whole body, decompressed.
+    """
+    weight, pause = _number(headers, _WEIGHT_NAMES), _number(headers, _RETRY_NAMES)
+    used = None if weight is None else int(weight)
+    intent = reading.intent
+    if intent.action is Action.READ:
+        code = _code(_parse(body)) if status >= _REFUSED else None
+        orders = ()
+        if intent.target is not None and _OK <= status < _REDIRECT:
+            orders = tuple(_states(_parse(body), intent))
+        return Answer(
+            status >= _REFUSED,
+            unknown=False,
+            code=_words(code),
+            orders=orders,
+            retry_after_s=pause,
+            used_weight=used,
+        )
+    document = _parse(body)
+    code = _code(document)
+    if isinstance(document, dict) and isinstance(document.get("data"), dict):
+        halves = document["data"]
+    elif isinstance(document, dict) and "cancelResult" in document:
+        halves = document
+    else:
+        halves = None
+    if halves is not None:
+        orders = tuple(_halves(halves, reading))
+        nothing = not any(halves.get(name) == "SUCCESS" for name in ("cancelResult", "newOrderResult"))
+        unknown = outcome_unknown(status, code) or any(
+            _code(halves.get(name)) in _UNKNOWN_HALVES for name in ("cancelResponse", "newOrderResponse")
+        )
+        return Answer(nothing and not unknown, unknown, _words(code), orders, pause, used)
+    if outcome_unknown(status, code) or not (_OK <= status < _REDIRECT or status >= _REFUSED):
+        return Answer(False, True, _words(code), (), pause, used)
+    if status >= _REFUSED or (code is not None and code < 0):
+        return Answer(True, False, _words(code), (), pause, used)
+    if document is None:
+        return Answer(False, True, None, (), pause, used)
+    return Answer(False, False, None, tuple(_states(document, intent)), pause, used)
+
+
+_UNKNOWN_HALVES = frozenset({-1006, -1007})
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
+
+
+def _code(document: Any) -> int | None:
+    code = document.get("code") if isinstance(document, dict) else None
+    return code if isinstance(code, int) and not isinstance(code, bool) else None
+
+
+def _words(code: int | None) -> str | None:
+    return None if code is None else str(code)
+
+
+def _number(headers: Mapping[bytes, bytes], names: tuple[bytes, ...]) -> float | None:
+    for name in names:
+        text = headers.get(name)
+        if text is not None and text.isdigit():
+            return float(text)
+    return None
+
+
+def _halves(halves: Mapping[str, Any], reading: Reading) -> Iterator[OrderState]:
+    """Read both halves of a cancelReplace. A failed new order was never placed."""
+    if halves.get("cancelResult") == "SUCCESS":
+        yield from _cancelled(halves.get("cancelResponse"))
+    new = halves.get("newOrderResponse")
+    if halves.get("newOrderResult") == "SUCCESS":
+        yield from _order(new, of_cancel=False)
+    elif _code(new) not in _UNKNOWN_HALVES:
+        placed = reading.intent.orders[0][0] if reading.intent.orders else None
+        if placed is not None:
+            yield OrderState(
+                placed.symbol,
+                None,
+                placed.client_order_id,
+                final=True,
+                executed_quote=Decimal(0),
+                executed_base=Decimal(0),
+                rejected=True,
+            )
+
+
+def _cancelled(document: Any) -> Iterator[OrderState]:
+    if isinstance(document, dict) and "orderReports" in document:
+        for report in document["orderReports"]:
+            yield from _order(report, of_cancel=True)
+    else:
+        yield from _order(document, of_cancel=True)
+
+
+def _states(document: Any, intent: Intent) -> Iterator[OrderState]:
+    """Yield the orders of one answer: a single order, a list, an array of both, an amendment."""
+    of_cancel = intent.action is Action.CANCEL
+    if isinstance(document, list):
+        for item in document:
+            yield from _states(item, intent)
+        return
+    if not isinstance(document, dict):
+        return
+    if "amendedOrder" in document:
+        yield from _order(document["amendedOrder"], of_cancel=False)
+        return
+    if "contingencyType" in document or "orderReports" in document:
+        reported = set()
+        for report in document.get("orderReports") or ():
+            for state in _order(report, of_cancel=of_cancel):
+                reported.add(state.order_id)
+                yield state
+        for entry in document.get("orders") or ():
+            for state in _order(entry, of_cancel=False):
+                if state.order_id not in reported:
+                    yield state
+        return
+    yield from _order(document, of_cancel=of_cancel)
+
+
+def _order(report: Any, *, of_cancel: bool) -> Iterator[OrderState]:
+    if not isinstance(report, dict) or "orderId" not in report:
+        return
+    client_id = report.get("clientOrderId")
+    if of_cancel:
+        client_id = report.get("origClientOrderId", client_id)
+    status = report.get("status")
+    quote = report.get("cummulativeQuoteQty", report.get("cumulativeQuoteQty"))
+    yield OrderState(
+        str(report.get("symbol", "")),
+        str(report["orderId"]),
+        client_id if isinstance(client_id, str) else None,
+        status in FINAL,
+        _amount(quote),
+        _amount(report.get("executedQty")),
+        status == "REJECTED",
+    )
+
+
+def _amount(text: Any) -> Decimal | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and amount >= 0 else None

@@ -1,0 +1,189 @@
+"""Binance's error codes, both ways, as tables.
+
+Rules:
+1. Out: a refusal of ours is said with the code and HTTP status that makes client libraries raise their natural,
+   final exception. `-2015` is never used: ccxt takes it for a temporary ban and tries again.
+2. An outage of ours is an empty body with 503 or 504; a JSON body there would be taken for a final answer.
+3. Free text is ASCII, short, and free of the words that client libraries search for.
+4. In: an HTTP 5xx, 408, `-1006` or `-1007` means it may have executed. Any other code is a definite no, except
+   that a cancelReplace may say both (`-2021`); `wire.py` reads its data.
+5. `-2015` alone never proves a key dead: a wrong address or a ban says the same.
+
+Sources: Binance spot REST docs, errors.md and rest-api.md "HTTP Return Codes", state of 2026-07-21; what client
+libraries make of them: measured with ccxt 4.5.90, python-binance 1.0.37, official SDKs, 2026-11-22.
+"""
+
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from clients.errors import VenueAmbiguous, VenueError, VenueRefused, VenueUnavailable
+from clients.venue import Refusal, RefusalKind
+
+VENUE = "binance"
+
+_JSON = (b"Content-Type", b"application/json;charset=UTF-8")
+_LONGEST_TEXT = 160
+_TOO_MANY_REQUESTS = 429
+_BANNED = 418
+_REQUEST_TIMEOUT = 408
+_SERVER_ERROR = 500
+
+# --- out: how we say no -----------------------------------------------------------------------
+
+STALE_TEXT = "Timestamp for this request is outside of the recvWindow."
+EARLY_TEXT = "Timestamp for this request was 1000ms ahead of the server's time."
+
+# kind: (HTTP status, code, fixed text or "" for free text)
+_REFUSALS: Mapping[RefusalKind, tuple[int, int, str]] = MappingProxyType(
+    {
+        RefusalKind.UNKNOWN_KEY: (401, -2014, "API-key format invalid."),
+        RefusalKind.BAD_SIGNATURE: (400, -1022, "Signature for this request is not valid."),
+        RefusalKind.STALE: (400, -1021, STALE_TEXT),
+        RefusalKind.ENDPOINT: (403, -1002, "You don't have permission."),  # exact: ccxt's PermissionDenied
+        RefusalKind.SYMBOL: (400, -1121, "Invalid symbol."),
+        RefusalKind.ORDER: (400, -2010, ""),
+        RefusalKind.NO_SUCH_ORDER: (400, -2011, "Unknown order sent."),
+        RefusalKind.RATE: (
+            *(429, -1003),
+            "Too much request weight used; current limit is set by policy. "
+            "Please use WebSocket Streams for live updates to avoid polling the API.",
+        ),
+        RefusalKind.ORDER_RATE: (400, -1015, "Too many new orders; current limit is set by policy."),
+    }
+)
+_OUTAGES = MappingProxyType({RefusalKind.UNAVAILABLE: 503, RefusalKind.UNKNOWN_OUTCOME: 504})
+
+ORDER_TEXT = "Order refused by policy."
+NO_SUCH_ORDER_READ = "read"
+"""Detail of a NO_SUCH_ORDER refusal that answers a question about an order, not a cancel."""
+
+# Words ccxt, hummingbot or freqtrade search for in texts, each changing what the bot does next.
+_TRAPS = (
+    *("LOT_SIZE", "PRICE_FILTER", "MAX_POSITION", "NOTIONAL", "PERCENT_PRICE", "MARKET_LOT_SIZE"),
+    *(
+        "has no operation privilege",
+        "Order does not exist",
+        "Unknown order",
+        "Rest API trading is not enabled",
+    ),
+    *("Price * QTY is zero or less", "insufficient balance", "immediately match", "immediately trigger"),
+    *("You don't have permission", "Timestamp for this request", "Too many", "API-key", "Signature for this"),
+)
+_TRAPS_FOLDED = tuple(trap.casefold() for trap in _TRAPS)
+
+# Malformed reason: (code, text with the parameter's name)
+_MALFORMED: Mapping[str, tuple[int, str]] = MappingProxyType(
+    {
+        "missing": (-1102, "Mandatory parameter '{}' was not sent, was empty/null, or malformed."),
+        "duplicate": (-1101, "Duplicate values for parameter '{}' detected."),
+        "unknown_parameter": (-1104, "Not all sent parameters were read; parameter '{}' is not known here."),
+        "empty_value": (-1105, "Parameter '{}' was empty."),
+        "unexpected": (-1106, "Parameter '{}' sent when not required."),
+        "ambiguous": (-1106, "Parameter '{}' sent when not required."),
+        "bad_value": (-1100, "Illegal characters found in parameter '{}'."),
+        "window_too_large": (-1131, "recvWindow must be less than 60000"),
+    }
+)
+_MALFORMED_DEFAULT = (-1102, "Mandatory parameter '{}' was not sent, was empty/null, or malformed.")
+
+
+def refuse(kind: RefusalKind, detail: str = "", retry_after_s: int | None = None) -> Refusal:
+    """Say no as Binance would.
+
+    Args:
+        kind: What kind of no.
+        detail: ORDER: free text for the bot's log. MALFORMED: `reason` or `reason:field` of the `Malformed`.
+            NO_SUCH_ORDER: `read` for a query, anything else for a cancel. Elsewhere unused.
+        retry_after_s: Whole seconds for `Retry-After`; RATE has 1 where None is given.
+    """
+    if kind in _OUTAGES:
+        pause = () if retry_after_s is None else ((b"Retry-After", b"%d" % retry_after_s),)
+        return Refusal(_OUTAGES[kind], b"", pause)
+    if kind is RefusalKind.MALFORMED:
+        status = 400
+        code, text = _malformed(detail)
+    elif kind is RefusalKind.NO_SUCH_ORDER and detail == NO_SUCH_ORDER_READ:
+        status, code, text = 400, -2013, "Order does not exist."
+    else:
+        status, code, text = _REFUSALS[kind]
+    headers: tuple[tuple[bytes, bytes], ...] = (_JSON,)
+    if kind is RefusalKind.RATE or retry_after_s is not None:
+        headers = (_JSON, (b"Retry-After", b"%d" % (1 if retry_after_s is None else retry_after_s)))
+    body = json.dumps({"code": code, "msg": text or _free(detail)}, separators=(",", ":"))
+    return Refusal(status, body.encode("ascii"), headers)
+
+
+def _malformed(detail: str) -> tuple[int, str]:
+    reason, _, field = detail.partition(":")
+    code, text = _MALFORMED.get(reason, _MALFORMED_DEFAULT)
+    known = field if field.isascii() and field.isalnum() and len(field) <= 40 else "request"  # noqa: PLR2004
+    return code, text.format(known)
+
+
+def _free(detail: str) -> str:
+    """Return free text that no client library mistakes for one of the venue's own."""
+    text = "".join(letter if " " <= letter <= "~" else " " for letter in detail)[:_LONGEST_TEXT].strip()
+    folded = text.casefold()
+    return ORDER_TEXT if not text or any(trap in folded for trap in _TRAPS_FOLDED) else text
+
+
+# --- in: what an answer means -----------------------------------------------------------------
+
+UNKNOWN_CODES = frozenset({-1006, -1007})
+"""UNEXPECTED_RESP and TIMEOUT: "execution status unknown"."""
+
+REPLACE_PARTLY_FAILED = -2021
+REPLACE_FAILED = -2022
+KEY_UNKNOWN_CODES = frozenset({-2008, -2014})
+KEY_REFUSED_CODES = frozenset({-1002, -2015, -1099})
+
+_REASONS: Mapping[int, str] = MappingProxyType(
+    {
+        -1002: "not_permitted",
+        -1003: "rate_limited",
+        -1015: "order_rate_limited",
+        -1016: "shutting_down",
+        -1020: "unsupported",
+        -1021: "stale_timestamp",
+        -1022: "bad_signature",
+        -1099: "not_permitted",
+        -1102: "missing_parameter",
+        -1121: "bad_symbol",
+        -1131: "window_too_large",
+        -2008: "unknown_key",
+        -2010: "order_rejected",
+        -2011: "cancel_rejected",
+        -2013: "no_such_order",
+        -2014: "unknown_key",
+        -2015: "key_refused",
+    }
+)
+_RETRY_CODES = frozenset({-1001, -1003, -1008, -1015, -1021})
+"""Nothing was done and the same call may succeed later. -1001 and -1008 only below HTTP 500, where not even a
+write is in doubt."""
+
+
+def outcome_unknown(status: int, code: int | None) -> bool:
+    """Tell whether a request with this answer may have executed."""
+    return status >= _SERVER_ERROR or status == _REQUEST_TIMEOUT or code in UNKNOWN_CODES
+
+
+def to_error(endpoint: str, status: int, code: int | None, *, write: bool) -> VenueError:
+    """Translate an error answer for the control plane. The venue's text is left out: it may quote parameters.
+
+    Args:
+        endpoint: Our stable name.
+        status: HTTP status, 300 or above.
+        code: The venue's code, if the body carried one.
+        write: Whether the call could change something; a failed read may always be tried again.
+    """
+    words = None if code is None else str(code)
+    if outcome_unknown(status, code):
+        if write:
+            return VenueAmbiguous(VENUE, endpoint, "outcome_unknown", status=status, code=words)
+        return VenueUnavailable(VENUE, endpoint, "server_error", status=status, code=words)
+    if status in {_TOO_MANY_REQUESTS, _BANNED} or code in _RETRY_CODES:
+        reason = _REASONS.get(code or 0, "rate_limited" if status in {429, 418} else "try_again")
+        return VenueUnavailable(VENUE, endpoint, reason, status=status, code=words)
+    return VenueRefused(VENUE, endpoint, _REASONS.get(code or 0, "refused"), status=status, code=words)

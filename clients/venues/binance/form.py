@@ -1,0 +1,210 @@
+"""One strict parse of query and body into ordered pairs. Pure.
+
+Venues, web servers and libraries disagree on odd forms: which of two equal names wins, whether the query or
+the body wins, whether names fold case, whether `+` is a blank. What passes here is read alike by all of them.
+
+Rules, in the order they are applied:
+1. Both parts are forms, whatever the content type says. ASCII only; text beyond it comes percent-encoded.
+2. Pairs are separated by one `&`; none is empty, each has exactly one `=`, names are [A-Za-z0-9]+.
+3. No name twice, within a part, across parts, or after folding case.
+4. `signature` is taken out with its place; its value is not judged here, because it is never forwarded.
+5. Values: no raw `+` or `;`, escapes are `%` and two hex digits, never for a byte that needs none, and decode
+   to UTF-8 without control characters.
+6. Names must be known to the endpoint and values must match its grammar; a list of required names is complete.
+
+A refusal is a `Fault` with a short stable reason and the parameter's name; never with its value.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from clients.venues.binance.grammar import Grammar, any_text
+
+Part = Literal["query", "body"]
+
+_ESCAPE = re.compile(r"%(?:[0-9A-Fa-f]{2})?")
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_RAW_ALLOWED = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("#&+;<>\\^`{|}")
+_FIRST_PRINTABLE, _DELETE, _LAST_C1 = 0x20, 0x7F, 0x9F
+
+
+class Pair(NamedTuple):
+    """One parameter: name, the raw value as sent (ASCII, so one character is one byte), and decoded text."""
+
+    name: str
+    raw: str
+    part: Part
+    text: str
+
+
+class Fault(NamedTuple):
+    """Why a form does not pass: a short stable reason, and the parameter it is about."""
+
+    reason: str
+    field: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A parsed form. `query` and `body` are the raw `name=value` pairs in order, without `signature`.
+
+    `values` maps names to decoded text. `signature` is the raw value; it stood in `signature_part` before the
+    pair with index `signature_at`. `escaped` tells that some value held a percent-escape.
+    """
+
+    query: tuple[str, ...]
+    body: tuple[str, ...]
+    values: Mapping[str, str]
+    escaped: bool
+    signature: str | None
+    signature_part: Part
+    signature_at: int
+
+    def pairs(self) -> Iterator[Pair]:
+        """Yield the parameters in wire order, query first."""
+        for part, raws in (("query", self.query), ("body", self.body)):
+            for pair in raws:
+                name, _, raw = pair.partition("=")
+                yield Pair(name, raw, "query" if part == "query" else "body", self.values[name])
+
+    def payload(self) -> str:
+        """Return the text that is signed: query then body, nothing between them, without `signature`."""
+        return "&".join(self.query) + "&".join(self.body)
+
+
+def parse(
+    query: bytes, body: bytes, grammars: Mapping[str, Grammar] | None, required: tuple[str, ...] = ()
+) -> Form | Fault:
+    """Parse both parts of a request.
+
+    Args:
+        query: Raw query string without the question mark.
+        body: Raw body; empty where there is none.
+        grammars: What the endpoint takes, by exact name. None: any name with printable values, for endpoints
+            that are recognised and refused.
+        required: Names that must be there, judged last.
+
+    Returns:
+        The form, or the first fault in wire order.
+    """
+    try:
+        query_text, body_text = query.decode("ascii"), body.decode("ascii")
+    except UnicodeDecodeError:
+        return Fault("not_ascii")
+    values: dict[str, str] = {}
+    escaped = False
+    signature: str | None = None
+    signature_part: Part = "query"
+    signature_at = -1
+    query_pairs = query_text.split("&") if query_text else []
+    body_pairs = body_text.split("&") if body_text else []
+    folded: set[str] | None = set() if grammars is None else None
+    for pairs in (query_pairs, body_pairs):
+        found = -1
+        for index, pair in enumerate(pairs):
+            name, equals, raw = pair.partition("=")
+            if name == "signature" and equals:
+                if signature is not None:
+                    return Fault("duplicate", name)
+                signature, found = raw, index
+                continue
+            if name in values:
+                return Fault("duplicate", name)
+            grammar = any_text if grammars is None else grammars.get(name)
+            if grammar is None or not equals:
+                return _explain_name(pair, values, signature is not None)
+            text = raw
+            if folded is not None or "%" in raw:
+                decoded = _decode(raw)
+                if isinstance(decoded, Fault):
+                    return Fault(decoded.reason, name if _plain(name) else "")
+                text = decoded
+                escaped = escaped or "%" in raw
+            if folded is not None:
+                low = name.lower()
+                if low in folded or low == "signature" or not _plain(name):
+                    return _explain_name(pair, values, signature is not None)
+                folded.add(low)
+            if not grammar(text):
+                return _explain_value(name, raw)
+            values[name] = text
+        if found >= 0:
+            del pairs[found]
+            signature_part = "query" if pairs is query_pairs else "body"
+            signature_at = found
+    for name in required:
+        if name not in values:
+            return Fault("missing", name)
+    return Form(
+        tuple(query_pairs), tuple(body_pairs), values, escaped, signature, signature_part, signature_at
+    )
+
+
+def percent_decode(text: str) -> str | None:
+    """Decode the escapes of a raw value; None where they are not those of UTF-8 text."""
+    try:
+        return unquote_to_bytes(text).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _plain(name: str) -> bool:
+    return name.isascii() and name.isalnum()
+
+
+def _decode(raw: str) -> str | Fault:
+    """Decode one raw value under rule 5."""
+    fault = _raw_fault(raw)
+    if fault is not None:
+        return Fault(fault)
+    if "%" not in raw:
+        return raw
+    for match in _ESCAPE.finditer(raw):
+        escape = match.group()
+        if len(escape) != 3:  # noqa: PLR2004 - a percent sign and two digits
+            return Fault("bad_escape")
+        if int(escape[1:], 16) in _UNRESERVED:
+            return Fault("needless_escape")
+    text = percent_decode(raw)
+    if text is None:
+        return Fault("not_utf8")
+    if any(ord(letter) < _FIRST_PRINTABLE or _DELETE <= ord(letter) <= _LAST_C1 for letter in text):
+        return Fault("control_character")
+    return text
+
+
+def _raw_fault(raw: str) -> str | None:
+    if "+" in raw:
+        return "plus_sign"
+    if ";" in raw:
+        return "semicolon"
+    if "=" in raw:
+        return "second_equals"
+    return None if _RAW_ALLOWED.issuperset(raw) else "bad_character"
+
+
+def _explain_name(pair: str, values: Mapping[str, str], signed: bool) -> Fault:
+    """Say why a pair's name cannot pass; the hot loop only notices that it cannot."""
+    name, equals, _ = pair.partition("=")
+    if not pair:
+        return Fault("empty_pair")
+    if pair[0] in "{[":
+        return Fault("json_body")
+    if not _plain(name):
+        return Fault("bad_name")
+    if not equals:
+        return Fault("no_equals", name)
+    if name.lower() in {known.lower() for known in values} or (signed and name.lower() == "signature"):
+        return Fault("duplicate", name)
+    return Fault("unknown_parameter", name)
+
+
+def _explain_value(name: str, raw: str) -> Fault:
+    """Say why a value did not match its grammar."""
+    decoded = _decode(raw)
+    if isinstance(decoded, Fault):
+        return Fault(decoded.reason, name)
+    return Fault("empty_value" if not raw else "bad_value", name)

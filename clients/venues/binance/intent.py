@@ -1,0 +1,403 @@
+"""What a Binance request would do. Pure, and the only judge of it.
+
+Rules:
+1. The endpoint decides the action; parameters decide symbols, orders, target and weight.
+2. An order's parameters must be exactly those its type takes for size and price. Where two could contradict
+   (price on MARKET, quantity beside quoteOrderQty, two names for one order in a write) it is malformed.
+3. Pegged orders have no price of their own: recognised, `certain=False`. So are all writes that are named
+   without a grammar (margin, convert, algo, transfers, withdrawals, key administration).
+4. Groups: orders that cancel each other are alternatives in one group (OCO); orders that follow each other
+   are groups of their own (OTO), because both may execute.
+5. OPO sells what its working buy received, less commission, rounded down to the lot size. So the working
+   quantity is an upper bound of the pending one: it stands as the pending quantity and the intent is certain.
+6. cancelReplace is `PLACE` with `target`: it may place although the cancel failed, so it is judged as an order.
+7. keepPriority can only reduce (`shrinks`); it names no side or price, so it carries no `orders`.
+
+Source: Binance spot REST docs, rest-api.md sections "Trading endpoints" and "Account endpoints", faqs/opo.md,
+faqs/pegged_orders.md, state of 2026-07-21.
+"""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+
+from clients.venue import Action, Intent, Malformed, Order, OrderRef, Side
+from clients.venues.binance.endpoints import Endpoint
+from clients.venues.binance.form import Form
+from clients.venues.binance.grammar import split_list
+
+Values = Mapping[str, str]
+Orders = tuple[tuple[Order, ...], ...]
+
+UNKNOWN = Intent(Action.UNKNOWN, "unknown", "unknown", certain=False)
+
+_SIDES = {"BUY": Side.BUY, "SELL": Side.SELL}
+_MARKET = frozenset({"MARKET", "STOP_LOSS", "TAKE_PROFIT"})
+_TRIGGERED = frozenset({"STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT"})
+_STOPS = frozenset({"STOP_LOSS", "STOP_LOSS_LIMIT"})
+
+
+class _Unclear(Exception):  # noqa: N818 - never leaves this module
+    """An order that two readers could read differently, or no reader at all."""
+
+    def __init__(self, reason: str, field: str) -> None:
+        super().__init__(reason)
+        self.reason, self.field = reason, field
+
+
+def judge(endpoint: Endpoint | None, form: Form) -> Intent | Malformed:
+    """Tell what a request would do.
+
+    Args:
+        endpoint: Row of the table; None where the path is not in it.
+        form: Its form, parsed with that row's grammars.
+
+    Returns:
+        The intent; `Malformed` where readers could disagree on it.
+    """
+    if endpoint is None:
+        return UNKNOWN
+    values = form.values
+    reader = _READERS.get(endpoint.name)
+    try:
+        if reader is not None:
+            return reader(endpoint, values)
+        return _plain(endpoint, values)
+    except _Unclear as fault:
+        return Malformed(fault.reason, fault.field, endpoint.name)
+
+
+def client_id_names(endpoint_name: str, values: Values) -> tuple[str, ...]:
+    """Name the client order id parameters that a request leaves out and that a new order would carry."""
+    names = _CLIENT_IDS.get(endpoint_name)
+    if names is None:
+        return ()
+    if endpoint_name in _OPTIONAL_BELOW and "pendingBelowType" not in values:
+        names = names[:-1]
+    return tuple(name for name in names if name not in values)
+
+
+def _plain(endpoint: Endpoint, values: Values) -> Intent:
+    """Read an endpoint that places nothing we size."""
+    known = endpoint.grammars is not None
+    return Intent(
+        endpoint.action,
+        endpoint.name,
+        endpoint.group,
+        weigh(endpoint, values),
+        _symbols(values),
+        certain=known or endpoint.action is Action.READ,
+        account_wide=not known and endpoint.action in _ACCOUNT_WIDE,
+    )
+
+
+_ACCOUNT_WIDE = frozenset(
+    {Action.TRANSFER, Action.WITHDRAW, Action.KEY_ADMIN, Action.SETTING, Action.LEVERAGE, Action.CANCEL}
+)
+
+
+def _symbols(values: Values) -> tuple[str, ...]:
+    if "symbol" in values:
+        return (values["symbol"],)
+    listed = values.get("symbols", "")
+    return split_list(listed) if listed.startswith('["') else ()
+
+
+# --- weights ----------------------------------------------------------------------------------
+
+
+def weigh(endpoint: Endpoint, values: Values) -> int:
+    """Return the documented request weight of one call."""
+    scale = endpoint.scale
+    if not scale:
+        return 20 if "computeCommissionRates" in values else endpoint.weight
+    return _SCALES[scale](values)
+
+
+_DEPTH = ((100, 5), (500, 25), (1000, 50))
+_DAY = ((20, 2), (100, 40))
+_MANY = 10_000
+
+
+def _step(table: tuple[tuple[int, int], ...], count: int, beyond: int) -> int:
+    return next((weight for limit, weight in table if count <= limit), beyond)
+
+
+def _count(values: Values) -> int:
+    """Return how many symbols a call asks for; none named means all."""
+    return len(_symbols(values)) or _MANY
+
+
+_SCALES: Mapping[str, Callable[[Values], int]] = {
+    "depth": lambda values: _step(_DEPTH, int(values.get("limit", "100")), 250),
+    "day": lambda values: _step(_DAY, _count(values), 80),
+    "price": lambda values: 2 if "symbol" in values else 4,
+    "per-symbol": lambda values: min(4 * _count(values), 200),
+    "rules": lambda values: min(2 * _count(values), 40),
+    "open": lambda values: 6 if "symbol" in values else 80,
+    "trades": lambda values: 5 if "orderId" in values else 20,
+    "matches": lambda values: 20 if "orderId" in values else 2,
+}
+
+
+# --- orders -----------------------------------------------------------------------------------
+
+
+def _placing(endpoint: Endpoint, values: Values, orders: Orders, target: OrderRef | None = None) -> Intent:
+    return Intent(
+        endpoint.action,
+        endpoint.name,
+        endpoint.group,
+        weigh(endpoint, values),
+        (values["symbol"],),
+        orders,
+        target,
+        certain=_PEGS.isdisjoint(values),
+        dry_run=endpoint.name in _DRY_RUNS,
+    )
+
+
+_LEGS = ("", "above", "below", "working", "pending", "pendingAbove", "pendingBelow")
+_PEGS = frozenset(
+    prefix + ("P" if prefix else "p") + tail
+    for prefix in _LEGS
+    for tail in ("egPriceType", "egOffsetType", "egOffsetValue")
+)
+_DRY_RUNS = frozenset({"spot.order.test", "spot.sor.test"})
+
+
+def _order(endpoint: Endpoint, values: Values) -> Intent:
+    return _placing(endpoint, values, ((_single(values),),))
+
+
+def _replace(endpoint: Endpoint, values: Values) -> Intent:
+    target = _target(values, "cancelOrderId", "cancelOrigClientOrderId")
+    return _placing(endpoint, values, ((_single(values),),), target)
+
+
+def _single(values: Values) -> Order:
+    return _leg(values, "", values["type"], values["side"], values.get("quantity"), "newClientOrderId")
+
+
+def _old_oco(endpoint: Endpoint, values: Values) -> Intent:
+    """Read the deprecated OCO: a limit maker at `price`, and a stop with or without a limit."""
+    side, quantity = _SIDES[values["side"]], Decimal(values["quantity"])
+    if "stopPrice" not in values:
+        raise _Unclear("missing", "stopPrice")
+    limit = Order(
+        values["symbol"],
+        side,
+        market=False,
+        quantity=quantity,
+        price=Decimal(values["price"]),
+        client_order_id=values.get("limitClientOrderId"),
+    )
+    stop_limit = values.get("stopLimitPrice")
+    stop = Order(
+        values["symbol"],
+        side,
+        market=stop_limit is None,
+        quantity=quantity,
+        price=None if stop_limit is None else Decimal(stop_limit),
+        trigger=Decimal(values["stopPrice"]),
+        client_order_id=values.get("stopClientOrderId"),
+    )
+    return _placing(endpoint, values, ((limit, stop),))
+
+
+def _oco(endpoint: Endpoint, values: Values) -> Intent:
+    pair = _pair(values, "above", "below", values["side"], values["quantity"])
+    return _placing(endpoint, values, (pair,))
+
+
+def _oto(endpoint: Endpoint, values: Values) -> Intent:
+    working = _working(values)
+    pending = _leg(values, "pending", values["pendingType"], values["pendingSide"], _pending_size(values))
+    return _placing(endpoint, values, ((working,), (pending,)))
+
+
+def _otoco(endpoint: Endpoint, values: Values) -> Intent:
+    working = _working(values)
+    side, size = values["pendingSide"], _pending_size(values)
+    if "pendingBelowType" in values:
+        pending = _pair(values, "pendingAbove", "pendingBelow", side, size)
+    else:
+        if any(name.startswith("pendingBelow") for name in values):
+            raise _Unclear("missing", "pendingBelowType")
+        pending = (_leg(values, "pendingAbove", values["pendingAboveType"], side, size),)
+    return _placing(endpoint, values, ((working,), pending))
+
+
+def _opo(endpoint: Endpoint, values: Values) -> Intent:
+    _pays(values)
+    return _oto(endpoint, values)
+
+
+def _opoco(endpoint: Endpoint, values: Values) -> Intent:
+    _pays(values)
+    return _otoco(endpoint, values)
+
+
+def _pays(values: Values) -> None:
+    """Hold the sides that rule 5 depends on; the venue refuses others (-1222, -1223)."""
+    if values["workingSide"] != "BUY":
+        raise _Unclear("unexpected", "workingSide")
+    if values["pendingSide"] != "SELL":
+        raise _Unclear("unexpected", "pendingSide")
+
+
+def _pending_size(values: Values) -> str:
+    """Return the pending quantity; for OPO, which sends none, its upper bound (rule 5)."""
+    return values.get("pendingQuantity") or values["workingQuantity"]
+
+
+def _working(values: Values) -> Order:
+    return _leg(values, "working", values["workingType"], values["workingSide"], values["workingQuantity"])
+
+
+def _pair(values: Values, above: str, below: str, side: str, size: str) -> tuple[Order, ...]:
+    above_type, below_type = values[above + "Type"], values[below + "Type"]
+    if (above_type in _STOPS) == (below_type in _STOPS):
+        raise _Unclear("unexpected", below + "Type")
+    return (_leg(values, above, above_type, side, size), _leg(values, below, below_type, side, size))
+
+
+def _leg(
+    values: Values, prefix: str, kind: str, side: str, size: str | None, client_id: str | None = None
+) -> Order:
+    """Read one order. `prefix` is that of its parameters in a list, empty for a single order."""
+    if prefix:
+        price, trigger = values.get(prefix + "Price"), values.get(prefix + "StopPrice")
+        pegged, trailing = prefix + "PegPriceType" in values, prefix + "TrailingDelta" in values
+        quote = None
+    else:
+        price, trigger = values.get("price"), values.get("stopPrice")
+        pegged, trailing = "pegPriceType" in values, "trailingDelta" in values
+        quote = values.get("quoteOrderQty")
+    market = kind in _MARKET
+    if market:
+        if price is not None:
+            raise _Unclear("unexpected", _named(prefix, "price"))
+        if pegged:
+            raise _Unclear("unexpected", _named(prefix, "pegPriceType"))
+    elif price is None and not pegged:
+        raise _Unclear("missing", _named(prefix, "price"))
+    if kind in _TRIGGERED:
+        if trigger is None and not trailing:
+            raise _Unclear("missing", _named(prefix, "stopPrice"))
+    elif trigger is not None or trailing:
+        raise _Unclear("unexpected", _named(prefix, "trailingDelta" if trailing else "stopPrice"))
+    if quote is not None:
+        if kind != "MARKET":
+            raise _Unclear("unexpected", "quoteOrderQty")
+        if size is not None:
+            raise _Unclear("ambiguous", "quoteOrderQty")
+    elif size is None:
+        raise _Unclear("missing", "quantity")
+    return Order(
+        values["symbol"],
+        _SIDES[side],
+        market,
+        None if size is None else Decimal(size),
+        None if quote is None else Decimal(quote),
+        None if price is None else Decimal(price),
+        None if trigger is None else Decimal(trigger),
+        values.get(client_id or prefix + "ClientOrderId"),
+    )
+
+
+def _named(prefix: str, name: str) -> str:
+    return prefix + name[0].upper() + name[1:] if prefix else name
+
+
+# --- existing orders --------------------------------------------------------------------------
+
+
+def _target(values: Values, id_name: str, client_name: str, *, is_list: bool = False) -> OrderRef:
+    """Read which order a write is about. Exactly one name of it: with two, ownership could be read twice."""
+    order_id, client_id = values.get(id_name), values.get(client_name)
+    if order_id is None and client_id is None:
+        raise _Unclear("missing", id_name)
+    if order_id is not None and client_id is not None:
+        raise _Unclear("ambiguous", client_name)
+    return OrderRef(values["symbol"], order_id, client_id, is_list)
+
+
+def _touching(endpoint: Endpoint, values: Values, target: OrderRef) -> Intent:
+    return Intent(
+        endpoint.action,
+        endpoint.name,
+        endpoint.group,
+        endpoint.weight,
+        (values["symbol"],),
+        target=target,
+        account_wide=target.all_open,
+        shrinks=endpoint.action is Action.AMEND,
+    )
+
+
+def _one_order(endpoint: Endpoint, values: Values) -> Intent:
+    return _touching(endpoint, values, _target(values, "orderId", "origClientOrderId"))
+
+
+def _one_list(endpoint: Endpoint, values: Values) -> Intent:
+    return _touching(endpoint, values, _target(values, "orderListId", "listClientOrderId", is_list=True))
+
+
+def _all_open(endpoint: Endpoint, values: Values) -> Intent:
+    return _touching(endpoint, values, OrderRef(values["symbol"], all_open=True))
+
+
+def _asked_order(endpoint: Endpoint, values: Values) -> Intent:
+    """Read a question about one order. Both names may stand: it changes nothing."""
+    intent = _plain(endpoint, values)
+    is_list = endpoint.name == "spot.order_list.get"
+    target = OrderRef(
+        values.get("symbol"),
+        values.get("orderListId" if is_list else "orderId"),
+        values.get("origClientOrderId"),
+        is_list,
+    )
+    return Intent(intent.action, intent.endpoint, intent.group, intent.weight, intent.symbols, target=target)
+
+
+_READERS: Mapping[str, Callable[[Endpoint, Values], Intent]] = {
+    "spot.order.place": _order,
+    "spot.order.test": _order,
+    "spot.sor.place": _order,
+    "spot.sor.test": _order,
+    "spot.order.replace": _replace,
+    "spot.order_list.oco_old": _old_oco,
+    "spot.order_list.oco": _oco,
+    "spot.order_list.oto": _oto,
+    "spot.order_list.otoco": _otoco,
+    "spot.order_list.opo": _opo,
+    "spot.order_list.opoco": _opoco,
+    "spot.order.amend": _one_order,
+    "spot.order.cancel": _one_order,
+    "spot.order.cancel_all": _all_open,
+    "spot.order_list.cancel": _one_list,
+    "spot.order.get": _asked_order,
+    "spot.order_list.get": _asked_order,
+}
+
+_PENDING = ("listClientOrderId", "workingClientOrderId", "pendingClientOrderId")
+_PENDING_BOTH = (
+    "listClientOrderId",
+    "workingClientOrderId",
+    "pendingAboveClientOrderId",
+    "pendingBelowClientOrderId",
+)
+_OPTIONAL_BELOW = frozenset({"spot.order_list.otoco", "spot.order_list.opoco"})
+
+_CLIENT_IDS: Mapping[str, tuple[str, ...]] = {
+    "spot.order.place": ("newClientOrderId",),
+    "spot.sor.place": ("newClientOrderId",),
+    "spot.order.replace": ("newClientOrderId",),
+    "spot.order.amend": ("newClientOrderId",),
+    "spot.order_list.oco_old": ("listClientOrderId", "limitClientOrderId", "stopClientOrderId"),
+    "spot.order_list.oco": ("listClientOrderId", "aboveClientOrderId", "belowClientOrderId"),
+    "spot.order_list.oto": _PENDING,
+    "spot.order_list.otoco": _PENDING_BOTH,
+    "spot.order_list.opo": _PENDING,
+    "spot.order_list.opoco": _PENDING_BOTH,
+}

@@ -1,0 +1,260 @@
+"""How the gateway speaks Binance: read, verify, seal, refuse, understand. Pure; see `clients.venue.Wire`.
+
+Rules:
+1. Of a bot's bytes only these change: the key id and `signature`; the digits of `timestamp`, in the bot's unit;
+   `recvWindow`, or its insertion directly after `timestamp`; absent client order ids, inserted after those.
+   Order, parts and every other byte stay. `signature` goes back to the place it came from.
+2. Headers are ours: key id, form type where there is a body, Accept, User-Agent, no compression. So a bot
+   cannot ask for binary answers (`X-MBX-SBE`) or other time units. Host and length are the connection's.
+3. Public calls carry no credential, whatever the bot sent. Endpoints that want only a key are STREAM: their
+   answers are bearers.
+4. Times: 13 digits are milliseconds, 16 are microseconds; the receive window is milliseconds with up to three
+   decimals on `/api`, whole milliseconds on `/sapi`.
+
+Source: Binance spot REST docs, "Request Security" and "Timing security", state of 2026-07-21.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from clients.venue import (
+    Answer,
+    Credential,
+    Malformed,
+    Reading,
+    Refusal,
+    RefusalKind,
+    Request,
+    Sealed,
+    Security,
+    Stamp,
+    Variant,
+    Verifier,
+)
+from clients.venues.binance import answers, codes, intent, sign
+from clients.venues.binance.endpoints import Endpoint, find
+from clients.venues.binance.form import Fault, Form, parse
+
+DEFAULT_WINDOW_US = 5_000_000
+MAX_WINDOW_US = 60_000_000
+
+_MILLISECOND_DIGITS = 13
+_US_PER_MS = 1000
+_BODILESS = frozenset({"GET", "HEAD"})
+_KEY_HEADER = b"X-MBX-APIKEY"
+_PLAIN_HEADERS = (
+    (b"Accept", b"application/json"),
+    (b"User-Agent", b"portcullis"),
+    (b"Accept-Encoding", b"identity"),
+)
+_FORM_HEADER = (b"Content-Type", b"application/x-www-form-urlencoded")
+
+
+class BinanceWire:
+    """The `Wire` of Binance spot and `/sapi`. Holds parsed asymmetric keys and nothing else."""
+
+    name = codes.VENUE
+    default_window_us = DEFAULT_WINDOW_US
+    max_window_us = MAX_WINDOW_US
+
+    def __init__(self) -> None:
+        self._keys = sign.KeyRing()
+
+    def __repr__(self) -> str:
+        return f"BinanceWire({self._keys!r})"
+
+    def read(self, request: Request) -> Reading | Malformed:
+        """Parse once. The order of judgement: path, form, times, what it would do."""
+        path = _collapse(request.path)
+        endpoint = find(request.method, path)
+        name = "unknown" if endpoint is None else endpoint.name
+        if request.body and request.method in _BODILESS:
+            return Malformed("body_on_get", "", name)
+        if endpoint is None:
+            form = parse(request.query, request.body, None)
+        else:
+            form = parse(request.query, request.body, endpoint.grammars, endpoint.required)
+        if isinstance(form, Fault):
+            return Malformed(form.reason, form.field, name)
+        security = _security(endpoint, form, request)
+        timestamp_us = window_us = None
+        if security is Security.SIGNED:
+            times = _times(form)
+            if isinstance(times, Fault):
+                return Malformed(times.reason, times.field, name)
+            timestamp_us, window_us = times
+        elif form.signature is not None:
+            return Malformed("unknown_parameter", "signature", name)
+        judged = intent.judge(endpoint, form)
+        if isinstance(judged, Malformed):
+            return judged
+        return Reading(request, judged, security, form, timestamp_us, window_us)
+
+    def client_id_slots(self, reading: Reading) -> tuple[str, ...]:
+        """Name the absent client order ids, in the order `Stamp.client_order_ids` gives them."""
+        return intent.client_id_names(reading.intent.endpoint, _form(reading).values)
+
+    def verify(self, verifier: Verifier, reading: Reading) -> Variant | None:
+        """Tell in which variant the signature verifies; None if in none."""
+        form = _form(reading)
+        if form.signature is None:
+            return None
+        text, signature = form.payload(), sign.from_the_wire(form.signature)
+        if not form.escaped:
+            return Variant.RAW if self._keys.matches(verifier, text.encode("ascii"), signature) else None
+        for variant in sign.variants(text, form.values):
+            if self._keys.matches(verifier, sign.variant_text(text, variant).encode(), signature):
+                return variant
+        return None
+
+    def seal(self, credential: Credential, reading: Reading, variant: Variant, stamp: Stamp) -> Sealed:
+        """Write the stamp, swap key id and signature, keep every other byte.
+
+        Raises:
+            ValueError: The stamp names more client order ids than are absent, or the reading is not signed.
+        """
+        form, request = _form(reading), reading.request
+        query, body = _stamped(
+            form, self.client_id_slots(reading), stamp, decimals=_takes_decimals(request.path)
+        )
+        text = sign.variant_text("&".join(query) + "&".join(body), variant)
+        signature = "signature=" + sign.on_the_wire(self._keys.sign(credential, text.encode()))
+        pairs = query if form.signature_part == "query" else body
+        pairs.insert(_moved(form, pairs), signature)
+        return _sealed(request.method, _collapse(request.path), query, body, credential.key_id)
+
+    def forward_public(self, reading: Reading) -> Sealed:
+        """Forward a public call without any credential.
+
+        Raises:
+            ValueError: The reading is not of a public endpoint.
+        """
+        if reading.security is not Security.PUBLIC:
+            raise ValueError("only public calls are forwarded without a signature")
+        form, request = _form(reading), reading.request
+        return _sealed(request.method, _collapse(request.path), list(form.query), list(form.body), None)
+
+    def own_request(
+        self, credential: Credential, method: str, path: str, params: Sequence[tuple[str, str]], stamp: Stamp
+    ) -> Sealed:
+        """Sign a request of our own; everything in the query, as the venue's own SDKs do."""
+        pairs = sign.signed_pairs(params)
+        pairs.append(f"recvWindow={_window(stamp.window_us, decimals=_takes_decimals(path))}")
+        pairs.append(f"timestamp={stamp.timestamp_us // _US_PER_MS}")
+        signature = self._keys.sign(credential, "&".join(pairs).encode("ascii"))
+        pairs.append("signature=" + sign.on_the_wire(signature))
+        return _sealed(method, path, pairs, [], credential.key_id)
+
+    def refusal(self, kind: RefusalKind, detail: str, *, retry_after_s: int | None = None) -> Refusal:
+        """Say no in Binance's words; see `codes.refuse` for `detail`."""
+        return codes.refuse(kind, detail, retry_after_s)
+
+    def answer(self, reading: Reading, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
+        """Understand an upstream answer; see `answers.understand`."""
+        return answers.understand(reading, status, headers, body)
+
+    def forget(self, key_id: str | None = None) -> None:
+        """Drop parsed private keys of one key id, or all: call it where key material is wiped."""
+        self._keys.forget(key_id)
+
+
+def _form(reading: Reading) -> Form:
+    if not isinstance(reading.form, Form):
+        raise TypeError("this reading is of another venue")
+    return reading.form
+
+
+def _collapse(path: str) -> str:
+    """Collapse one leading `//`, which a base URL ending in `/` makes of clients' paths."""
+    return path[1:] if path.startswith("//") else path
+
+
+def _takes_decimals(path: str) -> bool:
+    return _collapse(path).startswith("/api/")
+
+
+def _security(endpoint: Endpoint | None, form: Form, request: Request) -> Security:
+    """Return what the endpoint asks; an unknown path is what the request makes of itself."""
+    if endpoint is not None:
+        return endpoint.security
+    if form.signature is not None:
+        return Security.SIGNED
+    return Security.PUBLIC if request.key_id is None else Security.KEY
+
+
+def _times(form: Form) -> tuple[int, int] | Fault:
+    """Return timestamp and receive window of a signed request, both in microseconds."""
+    if form.signature is None:
+        return Fault("missing", "signature")
+    digits = form.values.get("timestamp")
+    if digits is None:
+        return Fault("missing", "timestamp")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) not in {_MILLISECOND_DIGITS, 16}:
+        return Fault("bad_value", "timestamp")
+    timestamp_us = int(digits) * (_US_PER_MS if len(digits) == _MILLISECOND_DIGITS else 1)
+    window = form.values.get("recvWindow")
+    if window is None:
+        return timestamp_us, DEFAULT_WINDOW_US
+    if window.isascii() and window.isdigit():
+        window_us = int(window) * _US_PER_MS
+    elif window.isascii() and window.replace(".", "", 1).isdigit():
+        window_us = int(Decimal(window) * _US_PER_MS)
+    else:
+        return Fault("bad_value", "recvWindow")
+    return (
+        (timestamp_us, window_us) if window_us <= MAX_WINDOW_US else Fault("window_too_large", "recvWindow")
+    )
+
+
+def _window(window_us: int, *, decimals: bool) -> str:
+    """Write a receive window in milliseconds, never longer than asked."""
+    whole, rest = divmod(window_us, _US_PER_MS)
+    return f"{whole}.{rest:03d}".rstrip("0") if rest and decimals else str(whole)
+
+
+def _stamped(
+    form: Form, slots: tuple[str, ...], stamp: Stamp, *, decimals: bool
+) -> tuple[list[str], list[str]]:
+    """Return both parts with the stamp written in, without `signature`."""
+    if len(stamp.client_order_ids) > len(slots):
+        raise ValueError("the stamp names more client order ids than are absent")
+    values = form.values
+    query, body = list(form.query), list(form.body)
+    old = "timestamp=" + values["timestamp"]
+    pairs = query if old in query else body
+    at = pairs.index(old)
+    unit = _US_PER_MS if len(values["timestamp"]) == _MILLISECOND_DIGITS else 1
+    pairs[at] = f"timestamp={stamp.timestamp_us // unit}"
+    window = "recvWindow=" + _window(stamp.window_us, decimals=decimals)
+    extra = [f"{name}={value}" for name, value in zip(slots, stamp.client_order_ids, strict=False)]
+    if "recvWindow" in values:
+        old = "recvWindow=" + values["recvWindow"]
+        part = query if old in query else body
+        part[part.index(old)] = window
+    else:
+        extra.insert(0, window)
+    if extra:
+        pairs[at + 1 : at + 1] = extra
+    return query, body
+
+
+def _moved(form: Form, pairs: list[str]) -> int:
+    """Return where `signature` goes back: before the same neighbour, or to the end."""
+    kept = form.query if form.signature_part == "query" else form.body
+    if form.signature_at >= len(kept):
+        return len(pairs)
+    neighbour = kept[form.signature_at].partition("=")[0] + "="
+    return next(index for index, pair in enumerate(pairs) if pair.startswith(neighbour))
+
+
+def _sealed(method: str, path: str, query: list[str], body: list[str], key_id: str | None) -> Sealed:
+    target = f"{path}?{'&'.join(query)}" if query else path
+    headers = _PLAIN_HEADERS
+    if body:
+        headers = (_FORM_HEADER, *headers)
+    if key_id is not None:
+        headers = ((_KEY_HEADER, key_id.encode("ascii")), *headers)
+    return Sealed(method, target.encode("ascii"), "&".join(body).encode("ascii"), headers)
+
+
+WIRE = BinanceWire()
