@@ -3,8 +3,8 @@
 Rules:
 1. A write is `unknown` unless the answer proves otherwise: 5xx, 408, a redirect, `-1006`, `-1007`, or a 2xx
    whose body is not the JSON we expect.
-2. A 4xx is a definite no, with one exception: cancelReplace reports both halves in `data`, whatever the status
-   (409 mostly, 429 too), so done halves are reported and a failed half is a rejected order.
+2. A 4xx is a definite no, with one exception: cancelReplace reports both halves in `data`, whatever the
+   status (409 mostly, 429 too): done halves are reported, a failed new order is a rejected one.
 3. A cancel names the order `origClientOrderId`; its `clientOrderId` is the cancel's own.
 4. Money is Decimal; `cummulativeQuoteQty` below zero means the venue does not know.
 
@@ -17,7 +17,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from clients.venue import Action, Answer, Intent, OrderState, Reading
-from clients.venues.binance.codes import outcome_unknown
+from clients.venues.binance.codes import UNKNOWN_CODES, outcome_unknown
 
 FINAL = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED", "EXPIRED_IN_MATCH"})
 _OK, _REDIRECT, _REFUSED = 200, 300, 400
@@ -36,45 +36,42 @@ def understand(reading: Reading, status: int, headers: Mapping[bytes, bytes], bo
     """
     weight, pause = _number(headers, _WEIGHT_NAMES), _number(headers, _RETRY_NAMES)
     used = None if weight is None else int(weight)
-    intent = reading.intent
-    if intent.action is Action.READ:
-        code = _code(_parse(body)) if status >= _REFUSED else None
-        orders = ()
-        if intent.target is not None and _OK <= status < _REDIRECT:
-            orders = tuple(_states(_parse(body), intent))
-        return Answer(
-            status >= _REFUSED,
-            unknown=False,
-            code=_words(code),
-            orders=orders,
-            retry_after_s=pause,
-            used_weight=used,
-        )
+    if reading.intent.action is Action.READ:
+        return _of_read(reading, status, body, pause, used)
     document = _parse(body)
     code = _code(document)
-    if isinstance(document, dict) and isinstance(document.get("data"), dict):
-        halves = document["data"]
-    elif isinstance(document, dict) and "cancelResult" in document:
-        halves = document
-    else:
-        halves = None
+    halves = _halves_of(document)
     if halves is not None:
         orders = tuple(_halves(halves, reading))
-        nothing = not any(halves.get(name) == "SUCCESS" for name in ("cancelResult", "newOrderResult"))
+        nothing = all(halves.get(name) != "SUCCESS" for name in ("cancelResult", "newOrderResult"))
         unknown = outcome_unknown(status, code) or any(
-            _code(halves.get(name)) in _UNKNOWN_HALVES for name in ("cancelResponse", "newOrderResponse")
+            _code(halves.get(name)) in UNKNOWN_CODES for name in ("cancelResponse", "newOrderResponse")
         )
         return Answer(nothing and not unknown, unknown, _words(code), orders, pause, used)
-    if outcome_unknown(status, code) or not (_OK <= status < _REDIRECT or status >= _REFUSED):
-        return Answer(False, True, _words(code), (), pause, used)
     if status >= _REFUSED or (code is not None and code < 0):
-        return Answer(True, False, _words(code), (), pause, used)
-    if document is None:
-        return Answer(False, True, None, (), pause, used)
-    return Answer(False, False, None, tuple(_states(document, intent)), pause, used)
+        unknown = outcome_unknown(status, code)
+        return Answer(not unknown, unknown, _words(code), (), pause, used)
+    if document is None or not _OK <= status < _REDIRECT:
+        return Answer(refused=False, unknown=True, retry_after_s=pause, used_weight=used)
+    states = tuple(_states(document, reading.intent))
+    return Answer(refused=False, unknown=False, orders=states, retry_after_s=pause, used_weight=used)
 
 
-_UNKNOWN_HALVES = frozenset({-1006, -1007})
+def _of_read(reading: Reading, status: int, body: bytes, pause: float | None, used: int | None) -> Answer:
+    """A read is never in doubt: nothing was done."""
+    if status >= _REFUSED:
+        return Answer(True, False, _words(_code(_parse(body))), (), pause, used)
+    about_order = reading.intent.target is not None
+    states = tuple(_states(_parse(body), reading.intent)) if about_order else ()
+    return Answer(refused=False, unknown=False, orders=states, retry_after_s=pause, used_weight=used)
+
+
+def _halves_of(document: Any) -> Mapping[str, Any] | None:
+    """Return the part of a cancelReplace answer that tells of both halves; None in other answers."""
+    if not isinstance(document, dict):
+        return None
+    inner = document.get("data", document)
+    return inner if isinstance(inner, dict) and "cancelResult" in inner else None
 
 
 def _parse(body: bytes) -> Any:
@@ -108,7 +105,7 @@ def _halves(halves: Mapping[str, Any], reading: Reading) -> Iterator[OrderState]
     new = halves.get("newOrderResponse")
     if halves.get("newOrderResult") == "SUCCESS":
         yield from _order(new, of_cancel=False)
-    elif _code(new) not in _UNKNOWN_HALVES:
+    elif _code(new) not in UNKNOWN_CODES:
         placed = reading.intent.orders[0][0] if reading.intent.orders else None
         if placed is not None:
             yield OrderState(
@@ -141,19 +138,21 @@ def _states(document: Any, intent: Intent) -> Iterator[OrderState]:
         return
     if "amendedOrder" in document:
         yield from _order(document["amendedOrder"], of_cancel=False)
-        return
-    if "contingencyType" in document or "orderReports" in document:
-        reported = set()
-        for report in document.get("orderReports") or ():
-            for state in _order(report, of_cancel=of_cancel):
-                reported.add(state.order_id)
-                yield state
-        for entry in document.get("orders") or ():
-            for state in _order(entry, of_cancel=False):
-                if state.order_id not in reported:
-                    yield state
-        return
-    yield from _order(document, of_cancel=of_cancel)
+    elif "contingencyType" in document:
+        yield from _list(document, of_cancel=of_cancel)
+    else:
+        yield from _order(document, of_cancel=of_cancel)
+
+
+def _list(document: Mapping[str, Any], *, of_cancel: bool) -> Iterator[OrderState]:
+    """Yield the orders of an order list: those with a report, then those only named."""
+    reported = set()
+    for report in document.get("orderReports") or ():
+        for state in _order(report, of_cancel=of_cancel):
+            reported.add(state.order_id)
+            yield state
+    for entry in document.get("orders") or ():
+        yield from (state for state in _order(entry, of_cancel=False) if state.order_id not in reported)
 
 
 def _order(report: Any, *, of_cancel: bool) -> Iterator[OrderState]:

@@ -1,16 +1,16 @@
 """Binance's error codes, both ways, as tables.
 
 Rules:
-1. Out: a refusal of ours is said with the code and HTTP status that makes client libraries raise their natural,
-   final exception. `-2015` is never used: ccxt takes it for a temporary ban and tries again.
+1. Out: a refusal of ours is said with the code and HTTP status that makes client libraries raise their
+   natural, final exception. `-2015` is never used: ccxt takes it for a temporary ban and tries again.
 2. An outage of ours is an empty body with 503 or 504; a JSON body there would be taken for a final answer.
 3. Free text is ASCII, short, and free of the words that client libraries search for.
-4. In: an HTTP 5xx, 408, `-1006` or `-1007` means it may have executed. Any other code is a definite no, except
-   that a cancelReplace may say both (`-2021`); `wire.py` reads its data.
+4. In: an HTTP 5xx, 408, `-1006` or `-1007` means it may have executed. Any other code is a definite no,
+   except that a cancelReplace may say both (`-2021`); `answers.py` reads its data.
 5. `-2015` alone never proves a key dead: a wrong address or a ban says the same.
 
-Sources: Binance spot REST docs, errors.md and rest-api.md "HTTP Return Codes", state of 2026-07-21; what client
-libraries make of them: measured with ccxt 4.5.90, python-binance 1.0.37, official SDKs, 2026-11-22.
+Sources: Binance spot REST docs, errors.md and rest-api.md "HTTP Return Codes", state of 2026-07-21; what
+client libraries make of them: measured with ccxt 4.5.90, python-binance 1.0.37, official SDKs, 2026-11-22.
 """
 
 import json
@@ -46,8 +46,7 @@ _REFUSALS: Mapping[RefusalKind, tuple[int, int, str]] = MappingProxyType(
         RefusalKind.NO_SUCH_ORDER: (400, -2011, "Unknown order sent."),
         RefusalKind.RATE: (
             *(429, -1003),
-            "Too much request weight used; current limit is set by policy. "
-            "Please use WebSocket Streams for live updates to avoid polling the API.",
+            "Too much request weight used; please use WebSocket Streams for live updates.",
         ),
         RefusalKind.ORDER_RATE: (400, -1015, "Too many new orders; current limit is set by policy."),
     }

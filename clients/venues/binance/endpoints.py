@@ -10,10 +10,10 @@ Rules:
    `intent.py` refines the few that depend on parameters, by `scale`.
 4. Names are ours and stable: they stand in policies, logs and metrics.
 
-Sources: Binance spot REST docs, rest-api.md, state of 2026-07-21; developers.binance.com: wallet, sub-account,
-margin trading, convert, algo, fiat, Binance Link pages; official Python SDKs (`binance-sdk-wallet` 13.8.0,
-`binance-sdk-sub-account` 8.5.0, `binance-sdk-margin-trading` 8.9.0); read 2026-11-22. Weights of `/sapi`
-endpoints that we never let through are not kept.
+Sources: Binance spot REST docs, rest-api.md, state of 2026-07-21; developers.binance.com pages on wallet,
+sub-account, margin trading, convert, algo, fiat and Binance Link; official Python SDKs (`binance-sdk-wallet`
+13.8.0, `binance-sdk-sub-account` 8.5.0, `binance-sdk-margin-trading` 8.9.0); read 2026-11-22. Weights of
+`/sapi` endpoints that we never let through are not all kept.
 """
 
 from collections.abc import Mapping
@@ -183,7 +183,9 @@ def _trade(
     )
 
 
-def _named(method: str, path: str, name: str, action: Action, group: str, weight: int = 1) -> Endpoint:
+def _named(  # noqa: PLR0917 - read as a table row
+    method: str, path: str, name: str, action: Action, group: str, weight: int = 1
+) -> Endpoint:
     """Return an endpoint that is recognised so that it can be refused by name."""
     return Endpoint(method, path, name, action, group, Security.SIGNED, weight, "sapi-uid")
 

@@ -7,17 +7,17 @@ Rules, in the order they are applied:
 1. Both parts are forms, whatever the content type says. ASCII only; text beyond it comes percent-encoded.
 2. Pairs are separated by one `&`; none is empty, each has exactly one `=`, names are [A-Za-z0-9]+.
 3. No name twice, within a part, across parts, or after folding case.
-4. `signature` is taken out with its place; its value is not judged here, because it is never forwarded.
-5. Values: no raw `+` or `;`, escapes are `%` and two hex digits, never for a byte that needs none, and decode
-   to UTF-8 without control characters.
-6. Names must be known to the endpoint and values must match its grammar; a list of required names is complete.
+4. `signature` is taken out with its place; its value is not judged here, because it is never forwarded. A
+   second one is a duplicate.
+5. Values: no raw `+` or `;`, escapes are `%` and two hex digits, never for a byte that needs none, and
+   decode to UTF-8 without control characters.
+6. Names must be known to the endpoint, values match its grammar, and what it requires is there.
 
 A refusal is a `Fault` with a short stable reason and the parameter's name; never with its value.
 """
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -25,6 +25,8 @@ from clients.venues.binance.grammar import Grammar, any_text
 
 Part = Literal["query", "body"]
 
+_SIGNATURE = "signature="
+_SIGNATURE_LENGTH = len(_SIGNATURE)
 _ESCAPE = re.compile(r"%(?:[0-9A-Fa-f]{2})?")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _RAW_ALLOWED = frozenset(map(chr, range(0x21, 0x7F))) - frozenset("#&+;<>\\^`{|}")
@@ -47,18 +49,16 @@ class Fault(NamedTuple):
     field: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(NamedTuple):
     """A parsed form. `query` and `body` are the raw `name=value` pairs in order, without `signature`.
 
     `values` maps names to decoded text. `signature` is the raw value; it stood in `signature_part` before the
-    pair with index `signature_at`. `escaped` tells that some value held a percent-escape.
+    pair with index `signature_at`; -1 where there is none.
     """
 
     query: tuple[str, ...]
     body: tuple[str, ...]
     values: Mapping[str, str]
-    escaped: bool
     signature: str | None
     signature_part: Part
     signature_at: int
@@ -83,64 +83,85 @@ def parse(
     Args:
         query: Raw query string without the question mark.
         body: Raw body; empty where there is none.
-        grammars: What the endpoint takes, by exact name. None: any name with printable values, for endpoints
-            that are recognised and refused.
+        grammars: What the endpoint takes, by exact name; no two names equal when case is folded, none
+            accepting an empty value. None: any name with printable values, for endpoints that are recognised
+            and refused.
         required: Names that must be there, judged last.
 
     Returns:
-        The form, or the first fault in wire order.
+        The form, or its first fault.
     """
     try:
         query_text, body_text = query.decode("ascii"), body.decode("ascii")
     except UnicodeDecodeError:
         return Fault("not_ascii")
-    values: dict[str, str] = {}
-    escaped = False
-    signature: str | None = None
-    signature_part: Part = "query"
-    signature_at = -1
     query_pairs = query_text.split("&") if query_text else []
     body_pairs = body_text.split("&") if body_text else []
-    folded: set[str] | None = set() if grammars is None else None
-    for pairs in (query_pairs, body_pairs):
-        found = -1
-        for index, pair in enumerate(pairs):
-            name, equals, raw = pair.partition("=")
-            if name == "signature" and equals:
-                if signature is not None:
-                    return Fault("duplicate", name)
-                signature, found = raw, index
-                continue
-            if name in values:
-                return Fault("duplicate", name)
-            grammar = any_text if grammars is None else grammars.get(name)
-            if grammar is None or not equals:
-                return _explain_name(pair, values, signature is not None)
-            text = raw
-            if folded is not None or "%" in raw:
-                decoded = _decode(raw)
-                if isinstance(decoded, Fault):
-                    return Fault(decoded.reason, name if _plain(name) else "")
-                text = decoded
-                escaped = escaped or "%" in raw
-            if folded is not None:
-                low = name.lower()
-                if low in folded or low == "signature" or not _plain(name):
-                    return _explain_name(pair, values, signature is not None)
-                folded.add(low)
-            if not grammar(text):
-                return _explain_value(name, raw)
-            values[name] = text
-        if found >= 0:
-            del pairs[found]
-            signature_part = "query" if pairs is query_pairs else "body"
-            signature_at = found
+    taken = _take_signature(query_pairs, body_pairs)
+    values: dict[str, str] = {}
+    if grammars is None:
+        fault = _read_any(query_pairs, values) or _read_any(body_pairs, values)
+    else:
+        fault = _read_known(query_pairs, grammars, values) or _read_known(body_pairs, grammars, values)
+    if fault is not None:
+        return fault
     for name in required:
         if name not in values:
             return Fault("missing", name)
-    return Form(
-        tuple(query_pairs), tuple(body_pairs), values, escaped, signature, signature_part, signature_at
-    )
+    return Form(tuple(query_pairs), tuple(body_pairs), values, *taken)
+
+
+def _take_signature(query: list[str], body: list[str]) -> tuple[str | None, Part, int]:
+    """Take the first `signature` out: its raw value, part and index. A second one stays, and is a fault."""
+    if body and body[-1].startswith(_SIGNATURE):
+        return body.pop()[_SIGNATURE_LENGTH:], "body", len(body)
+    if query and query[-1].startswith(_SIGNATURE):
+        return query.pop()[_SIGNATURE_LENGTH:], "query", len(query)
+    for index, pair in enumerate(query):
+        if pair.startswith(_SIGNATURE):
+            del query[index]
+            return pair[_SIGNATURE_LENGTH:], "query", index
+    for index, pair in enumerate(body):
+        if pair.startswith(_SIGNATURE):
+            del body[index]
+            return pair[_SIGNATURE_LENGTH:], "body", index
+    return None, "query", -1
+
+
+def _read_known(pairs: list[str], grammars: Mapping[str, Grammar], values: dict[str, str]) -> Fault | None:
+    """Read the pairs of an endpoint whose parameters we know. The hot loop; reasons are found later."""
+    for pair in pairs:
+        name, _, raw = pair.partition("=")
+        grammar = grammars.get(name)
+        if grammar is None or name in values:
+            return _explain_name(pair, values)
+        if "%" in raw:
+            decoded = _decode(raw)
+            if type(decoded) is Fault:
+                return Fault(decoded.reason, name)
+            text = str(decoded)
+        else:
+            text = raw
+        if not grammar(text):
+            return _explain_value(pair)
+        values[name] = text
+    return None
+
+
+def _read_any(pairs: list[str], values: dict[str, str]) -> Fault | None:
+    """Read the pairs of an endpoint that is only recognised: any plain name, any printable value."""
+    for pair in pairs:
+        name, equals, raw = pair.partition("=")
+        folded = {known.lower() for known in values} | {"signature"}
+        if not equals or not _plain(name) or name.lower() in folded:
+            return _explain_name(pair, values)
+        decoded = _decode(raw)
+        if type(decoded) is Fault:
+            return Fault(decoded.reason, name)
+        if not any_text(str(decoded)):
+            return Fault("bad_value", name)
+        values[name] = str(decoded)
+    return None
 
 
 def percent_decode(text: str) -> str | None:
@@ -186,7 +207,7 @@ def _raw_fault(raw: str) -> str | None:
     return None if _RAW_ALLOWED.issuperset(raw) else "bad_character"
 
 
-def _explain_name(pair: str, values: Mapping[str, str], signed: bool) -> Fault:
+def _explain_name(pair: str, values: Mapping[str, str]) -> Fault:
     """Say why a pair's name cannot pass; the hot loop only notices that it cannot."""
     name, equals, _ = pair.partition("=")
     if not pair:
@@ -197,14 +218,17 @@ def _explain_name(pair: str, values: Mapping[str, str], signed: bool) -> Fault:
         return Fault("bad_name")
     if not equals:
         return Fault("no_equals", name)
-    if name.lower() in {known.lower() for known in values} or (signed and name.lower() == "signature"):
+    if name.lower() in {known.lower() for known in values} | {"signature"}:
         return Fault("duplicate", name)
     return Fault("unknown_parameter", name)
 
 
-def _explain_value(name: str, raw: str) -> Fault:
+def _explain_value(pair: str) -> Fault:
     """Say why a value did not match its grammar."""
+    name, equals, raw = pair.partition("=")
+    if not equals:
+        return Fault("no_equals", name)
     decoded = _decode(raw)
-    if isinstance(decoded, Fault):
+    if type(decoded) is Fault:
         return Fault(decoded.reason, name)
     return Fault("empty_value" if not raw else "bad_value", name)

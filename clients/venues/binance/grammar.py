@@ -17,9 +17,6 @@ from unicodedata import is_normalized
 Grammar = Callable[[str], object]
 """Truthy for a value that may pass."""
 
-MAX_TEXT = 512
-"""Longest value of an endpoint without a grammar of its own, in characters; requests have a size limit too."""
-
 
 def _pattern(expression: str) -> Grammar:
     return re.compile(expression, re.ASCII).fullmatch

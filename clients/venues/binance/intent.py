@@ -10,7 +10,7 @@ Rules:
    are groups of their own (OTO), because both may execute.
 5. OPO sells what its working buy received, less commission, rounded down to the lot size. So the working
    quantity is an upper bound of the pending one: it stands as the pending quantity and the intent is certain.
-6. cancelReplace is `PLACE` with `target`: it may place although the cancel failed, so it is judged as an order.
+6. cancelReplace is `PLACE` with `target`: it may place although the cancel failed, so it is an order.
 7. keepPriority can only reduce (`shrinks`); it names no side or price, so it carries no `orders`.
 
 Source: Binance spot REST docs, rest-api.md sections "Trading endpoints" and "Account endpoints", faqs/opo.md,
@@ -19,6 +19,7 @@ faqs/pegged_orders.md, state of 2026-07-21.
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from typing import NamedTuple
 
 from clients.venue import Action, Intent, Malformed, Order, OrderRef, Side
 from clients.venues.binance.endpoints import Endpoint
@@ -175,7 +176,23 @@ def _replace(endpoint: Endpoint, values: Values) -> Intent:
 
 
 def _single(values: Values) -> Order:
-    return _leg(values, "", values["type"], values["side"], values.get("quantity"), "newClientOrderId")
+    """Read the order of a call that places one. Only a MARKET order may be sized in the quote asset."""
+    quote = values.get("quoteOrderQty")
+    if quote is None:
+        return _leg(values, _SINGLE, values["type"], values["side"], values.get("quantity"))
+    if values["type"] != "MARKET":
+        raise _Unclear("unexpected", "quoteOrderQty")
+    if "quantity" in values:
+        raise _Unclear("ambiguous", "quoteOrderQty")
+    if "price" in values or not _SINGLE_EXTRAS.isdisjoint(values):
+        raise _Unclear("unexpected", next(name for name in values if name in {"price", *_SINGLE_EXTRAS}))
+    return Order(
+        values["symbol"],
+        _SIDES[values["side"]],
+        market=True,
+        quote_quantity=Decimal(quote),
+        client_order_id=values.get("newClientOrderId"),
+    )
 
 
 def _old_oco(endpoint: Endpoint, values: Values) -> Intent:
@@ -205,13 +222,15 @@ def _old_oco(endpoint: Endpoint, values: Values) -> Intent:
 
 
 def _oco(endpoint: Endpoint, values: Values) -> Intent:
-    pair = _pair(values, "above", "below", values["side"], values["quantity"])
+    pair = _pair(values, ("above", "below"), values["side"], values["quantity"])
     return _placing(endpoint, values, (pair,))
 
 
 def _oto(endpoint: Endpoint, values: Values) -> Intent:
     working = _working(values)
-    pending = _leg(values, "pending", values["pendingType"], values["pendingSide"], _pending_size(values))
+    pending = _leg(
+        values, _NAMES["pending"], values["pendingType"], values["pendingSide"], _pending_size(values)
+    )
     return _placing(endpoint, values, ((working,), (pending,)))
 
 
@@ -219,11 +238,11 @@ def _otoco(endpoint: Endpoint, values: Values) -> Intent:
     working = _working(values)
     side, size = values["pendingSide"], _pending_size(values)
     if "pendingBelowType" in values:
-        pending = _pair(values, "pendingAbove", "pendingBelow", side, size)
+        pending = _pair(values, ("pendingAbove", "pendingBelow"), side, size)
     else:
         if any(name.startswith("pendingBelow") for name in values):
             raise _Unclear("missing", "pendingBelowType")
-        pending = (_leg(values, "pendingAbove", values["pendingAboveType"], side, size),)
+        pending = (_leg(values, _NAMES["pendingAbove"], values["pendingAboveType"], side, size),)
     return _placing(endpoint, values, ((working,), pending))
 
 
@@ -251,62 +270,74 @@ def _pending_size(values: Values) -> str:
 
 
 def _working(values: Values) -> Order:
-    return _leg(values, "working", values["workingType"], values["workingSide"], values["workingQuantity"])
-
-
-def _pair(values: Values, above: str, below: str, side: str, size: str) -> tuple[Order, ...]:
-    above_type, below_type = values[above + "Type"], values[below + "Type"]
-    if (above_type in _STOPS) == (below_type in _STOPS):
-        raise _Unclear("unexpected", below + "Type")
-    return (_leg(values, above, above_type, side, size), _leg(values, below, below_type, side, size))
-
-
-def _leg(
-    values: Values, prefix: str, kind: str, side: str, size: str | None, client_id: str | None = None
-) -> Order:
-    """Read one order. `prefix` is that of its parameters in a list, empty for a single order."""
-    if prefix:
-        price, trigger = values.get(prefix + "Price"), values.get(prefix + "StopPrice")
-        pegged, trailing = prefix + "PegPriceType" in values, prefix + "TrailingDelta" in values
-        quote = None
-    else:
-        price, trigger = values.get("price"), values.get("stopPrice")
-        pegged, trailing = "pegPriceType" in values, "trailingDelta" in values
-        quote = values.get("quoteOrderQty")
-    market = kind in _MARKET
-    if market:
-        if price is not None:
-            raise _Unclear("unexpected", _named(prefix, "price"))
-        if pegged:
-            raise _Unclear("unexpected", _named(prefix, "pegPriceType"))
-    elif price is None and not pegged:
-        raise _Unclear("missing", _named(prefix, "price"))
-    if kind in _TRIGGERED:
-        if trigger is None and not trailing:
-            raise _Unclear("missing", _named(prefix, "stopPrice"))
-    elif trigger is not None or trailing:
-        raise _Unclear("unexpected", _named(prefix, "trailingDelta" if trailing else "stopPrice"))
-    if quote is not None:
-        if kind != "MARKET":
-            raise _Unclear("unexpected", "quoteOrderQty")
-        if size is not None:
-            raise _Unclear("ambiguous", "quoteOrderQty")
-    elif size is None:
-        raise _Unclear("missing", "quantity")
-    return Order(
-        values["symbol"],
-        _SIDES[side],
-        market,
-        None if size is None else Decimal(size),
-        None if quote is None else Decimal(quote),
-        None if price is None else Decimal(price),
-        None if trigger is None else Decimal(trigger),
-        values.get(client_id or prefix + "ClientOrderId"),
+    return _leg(
+        values, _NAMES["working"], values["workingType"], values["workingSide"], values["workingQuantity"]
     )
 
 
-def _named(prefix: str, name: str) -> str:
-    return prefix + name[0].upper() + name[1:] if prefix else name
+def _pair(values: Values, prefixes: tuple[str, str], side: str, size: str) -> tuple[Order, ...]:
+    """Read two orders that cancel each other: one a stop, the other not."""
+    above, below = prefixes
+    above_type, below_type = values[above + "Type"], values[below + "Type"]
+    if (above_type in _STOPS) == (below_type in _STOPS):
+        raise _Unclear("unexpected", below + "Type")
+    return (
+        _leg(values, _NAMES[above], above_type, side, size),
+        _leg(values, _NAMES[below], below_type, side, size),
+    )
+
+
+class _Names(NamedTuple):
+    """The parameter names of one order within a request."""
+
+    price: str
+    stop: str
+    trailing: str
+    peg: str
+    client_id: str
+
+
+def _names(prefix: str) -> _Names:
+    return _Names(
+        *(prefix + name for name in ("Price", "StopPrice", "TrailingDelta", "PegPriceType", "ClientOrderId"))
+    )
+
+
+_SINGLE = _Names("price", "stopPrice", "trailingDelta", "pegPriceType", "newClientOrderId")
+_SINGLE_EXTRAS = frozenset({"stopPrice", "trailingDelta", "pegPriceType"})
+_NAMES = {prefix: _names(prefix) for prefix in _LEGS if prefix}
+
+
+def _leg(values: Values, names: _Names, kind: str, side: str, size: str | None) -> Order:
+    """Read one order with a quantity in the base asset (rule 2)."""
+    if size is None:
+        raise _Unclear("missing", "quantity")
+    price, trigger = values.get(names.price), values.get(names.stop)
+    if kind in _MARKET:
+        _refuse_present(values, names.price, names.peg)
+    elif price is None and names.peg not in values:
+        raise _Unclear("missing", names.price)
+    if kind not in _TRIGGERED:
+        _refuse_present(values, names.stop, names.trailing)
+    elif trigger is None and names.trailing not in values:
+        raise _Unclear("missing", names.stop)
+    return Order(
+        values["symbol"],
+        _SIDES[side],
+        kind in _MARKET,
+        Decimal(size),
+        None,
+        None if price is None else Decimal(price),
+        None if trigger is None else Decimal(trigger),
+        values.get(names.client_id),
+    )
+
+
+def _refuse_present(values: Values, first: str, second: str) -> None:
+    if first in values:
+        raise _Unclear("unexpected", first)
+    if second in values:
+        raise _Unclear("unexpected", second)
 
 
 # --- existing orders --------------------------------------------------------------------------

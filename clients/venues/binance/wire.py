@@ -1,8 +1,9 @@
 """How the gateway speaks Binance: read, verify, seal, refuse, understand. Pure; see `clients.venue.Wire`.
 
 Rules:
-1. Of a bot's bytes only these change: the key id and `signature`; the digits of `timestamp`, in the bot's unit;
-   `recvWindow`, or its insertion directly after `timestamp`; absent client order ids, inserted after those.
+1. Of a bot's bytes only these change: the key id and `signature`; the digits of `timestamp`, in the bot's
+   unit; `recvWindow`, or its insertion directly after `timestamp`; absent client order ids, inserted there
+   too.
    Order, parts and every other byte stay. `signature` goes back to the place it came from.
 2. Headers are ours: key id, form type where there is a body, Accept, User-Agent, no compression. So a bot
    cannot ask for binary answers (`X-MBX-SBE`) or other time units. Host and length are the connection's.
@@ -38,6 +39,7 @@ from clients.venues.binance.form import Fault, Form, parse
 DEFAULT_WINDOW_US = 5_000_000
 MAX_WINDOW_US = 60_000_000
 
+_PUBLIC, _SIGNED = Security.PUBLIC, Security.SIGNED
 _MILLISECOND_DIGITS = 13
 _US_PER_MS = 1000
 _BODILESS = frozenset({"GET", "HEAD"})
@@ -78,7 +80,7 @@ class BinanceWire:
             return Malformed(form.reason, form.field, name)
         security = _security(endpoint, form, request)
         timestamp_us = window_us = None
-        if security is Security.SIGNED:
+        if security is _SIGNED:
             times = _times(form)
             if isinstance(times, Fault):
                 return Malformed(times.reason, times.field, name)
@@ -100,8 +102,6 @@ class BinanceWire:
         if form.signature is None:
             return None
         text, signature = form.payload(), sign.from_the_wire(form.signature)
-        if not form.escaped:
-            return Variant.RAW if self._keys.matches(verifier, text.encode("ascii"), signature) else None
         for variant in sign.variants(text, form.values):
             if self._keys.matches(verifier, sign.variant_text(text, variant).encode(), signature):
                 return variant
@@ -129,7 +129,7 @@ class BinanceWire:
         Raises:
             ValueError: The reading is not of a public endpoint.
         """
-        if reading.security is not Security.PUBLIC:
+        if reading.security is not _PUBLIC:
             raise ValueError("only public calls are forwarded without a signature")
         form, request = _form(reading), reading.request
         return _sealed(request.method, _collapse(request.path), list(form.query), list(form.body), None)
@@ -249,7 +249,7 @@ def _moved(form: Form, pairs: list[str]) -> int:
 
 def _sealed(method: str, path: str, query: list[str], body: list[str], key_id: str | None) -> Sealed:
     target = f"{path}?{'&'.join(query)}" if query else path
-    headers = _PLAIN_HEADERS
+    headers: tuple[tuple[bytes, bytes], ...] = _PLAIN_HEADERS
     if body:
         headers = (_FORM_HEADER, *headers)
     if key_id is not None:
