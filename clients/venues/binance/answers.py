@@ -174,6 +174,11 @@ def _order(report: Any, *, of_cancel: bool) -> Iterator[OrderState]:
     )
 
 
+def order_state(report: Any) -> OrderState | None:
+    """Read one order object, as a query answers it; None where it is none."""
+    return next(_order(report, of_cancel=False), None)
+
+
 def _amount(text: Any) -> Decimal | None:
     if not isinstance(text, str):
         return None
@@ -182,3 +187,15 @@ def _amount(text: Any) -> Decimal | None:
     except InvalidOperation:
         return None
     return amount if amount.is_finite() and amount >= 0 else None
+
+
+def cancelled_orders(body: bytes) -> tuple[OrderState, ...]:
+    """Read the answer of a cancel-all: an array of orders and order lists.
+
+    Raises:
+        ValueError: It is not an array.
+    """
+    document = _parse(body)
+    if not isinstance(document, list):
+        raise ValueError("the answer is not an array")  # noqa: TRY004 - the venue's fault
+    return tuple(state for item in document for state in _cancelled(item))

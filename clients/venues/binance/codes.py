@@ -68,6 +68,7 @@ _TRAPS = (
     ),
     *("Price * QTY is zero or less", "insufficient balance", "immediately match", "immediately trigger"),
     *("You don't have permission", "Timestamp for this request", "Too many", "API-key", "Signature for this"),
+    *("This order type is not possible", "under maintenance", "Too much", "banned", "not enabled"),
 )
 _TRAPS_FOLDED = tuple(trap.casefold() for trap in _TRAPS)
 

@@ -1,0 +1,189 @@
+"""The one place that makes httpx clients: pinned, quiet, without memory, and honest about what it knows.
+
+Rules:
+1. A client speaks to the hosts it was made for, over https; plain http only to loopback. All else is
+   refused before a connection is made, so a redirect or a bad base URL cannot carry a key elsewhere.
+2. No redirects, cookies, environment proxies or retries: what is sent is what was asked, once.
+3. Errors are VenueErrors without a cause: an httpx exception keeps the request, with URL and key header.
+   Before the request was written: VenueUnavailable. After: VenueAmbiguous; for calls marked `write: False`
+   VenueUnavailable, because a read changes nothing.
+4. httpx logs whole URLs, signatures included, at INFO, and httpcore at DEBUG. Both are held at WARNING, by
+   level and by filter, so that a root logger at DEBUG does not undo it.
+5. A call names its endpoint in `extensions={"endpoint": "spot.account", "write": False}`.
+
+Checked with httpx 0.28.1 and httpcore 1.0.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from ipaddress import ip_address
+from ssl import SSLContext
+from typing import TypeVar
+
+import httpx
+
+from clients.egress import DIRECT, Egress, Way
+from clients.errors import VenueAmbiguous, VenueError, VenueUnavailable
+
+TIMEOUT = httpx.Timeout(connect=5.0, read=10.0, write=5.0, pool=5.0)
+"""Seconds. Read: Binance answers "status unknown" after 10 s of its own."""
+
+_LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=10, keepalive_expiry=30.0)
+_LOGGERS = (
+    *("httpx", "httpcore", "httpcore.connection", "httpcore.http11", "httpcore.http2"),
+    *("httpcore.proxy", "httpcore.socks"),
+)
+_BEFORE_SENT = (
+    *(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError),
+    *(httpx.UnsupportedProtocol, httpx.LocalProtocolError),
+)
+T = TypeVar("T")
+
+
+class _Quiet(logging.Filter):
+    """Drops what is below WARNING."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING
+
+
+_QUIET = _Quiet()
+
+
+def silence() -> None:
+    """Hold the log lines of httpx and httpcore that would show URLs. May be called again."""
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)
+        if _QUIET not in logger.filters:
+            logger.addFilter(_QUIET)
+
+
+def open_client(
+    venue: str,
+    base_url: str,
+    *,
+    egress: Egress = DIRECT,
+    also: Iterable[str] = (),
+    verify: SSLContext | bool = True,
+    timeout: httpx.Timeout = TIMEOUT,
+) -> httpx.Client:
+    """Make a client for one venue.
+
+    Args:
+        venue: Its name, for errors.
+        base_url: As `https://api.binance.com`; paths of calls are joined to it.
+        egress: The way out.
+        also: More origins this client may speak to, in the same form.
+        verify: TLS context, or True for the system's certificate authorities.
+        timeout: See `TIMEOUT`.
+
+    Raises:
+        ValueError: A base URL is not https, nor http to loopback.
+        RuntimeError: A SOCKS5 egress, and the package `socksio` is not installed.
+    """
+    silence()
+    origins = frozenset(_origin(url) for url in (base_url, *also))
+    inner = _inner(egress, verify)
+    jar = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+    return httpx.Client(
+        base_url=base_url,
+        transport=_Pinned(venue, origins, inner),
+        timeout=timeout,
+        follow_redirects=False,
+        trust_env=False,
+        cookies=jar,
+    )
+
+
+def _origin(url: str | httpx.URL) -> tuple[str, str, int]:
+    """Return scheme, host and port of an allowed URL.
+
+    Raises:
+        ValueError: Not https, nor http to loopback, or a URL with a user in it.
+    """
+    parsed = httpx.URL(url)
+    if parsed.userinfo or not parsed.host:
+        raise ValueError("a venue's URL is scheme, host and port")
+    if parsed.scheme != "https" and not (parsed.scheme == "http" and _is_loopback(parsed.host)):
+        raise ValueError("a venue is spoken to over https; plain http is for loopback only")
+    return parsed.scheme, parsed.host, parsed.port or (443 if parsed.scheme == "https" else 80)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _inner(egress: Egress, verify: SSLContext | bool) -> httpx.BaseTransport:
+    if egress.way is Way.DIRECT:
+        return httpx.HTTPTransport(
+            verify=verify, trust_env=False, limits=_LIMITS, retries=0, local_address=egress.source
+        )
+    scheme = "http" if egress.way is Way.CONNECT else "socks5h"
+    login = None
+    if egress.proxy_user is not None and egress.proxy_password is not None:
+        login = (egress.proxy_user, egress.proxy_password.reveal())
+    host = f"[{egress.proxy_host}]" if ":" in (egress.proxy_host or "") else egress.proxy_host
+    proxy = httpx.Proxy(f"{scheme}://{host}:{egress.proxy_port}", auth=login)
+    try:
+        return httpx.HTTPTransport(verify=verify, trust_env=False, limits=_LIMITS, retries=0, proxy=proxy)
+    except ImportError:
+        raise RuntimeError(
+            f"egress {egress.name}: httpx speaks SOCKS5 only with the package socksio; "
+            "install httpx[socks], or use an HTTP CONNECT proxy"
+        ) from None
+
+
+class _Pinned(httpx.BaseTransport):
+    """Refuses foreign hosts, translates errors, reads the whole body before it returns."""
+
+    def __init__(
+        self, venue: str, origins: frozenset[tuple[str, str, int]], inner: httpx.BaseTransport
+    ) -> None:
+        self._venue, self._origins, self._inner = venue, origins, inner
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        endpoint = str(request.extensions.get("endpoint", "unnamed"))
+        if not self._allowed(request.url):
+            raise VenueUnavailable(self._venue, endpoint, "host_not_pinned")
+        outcome = _guarded(lambda: self._fetch(request))
+        if isinstance(outcome, httpx.Response):
+            return outcome
+        raise self._error(endpoint, outcome, write=request.extensions.get("write", True) is not False)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def _allowed(self, url: httpx.URL) -> bool:
+        try:
+            return _origin(url) in self._origins
+        except ValueError:
+            return False
+
+    def _fetch(self, request: httpx.Request) -> httpx.Response:
+        response = self._inner.handle_request(request)
+        try:
+            response.read()
+        finally:
+            response.close()
+        return response
+
+    def _error(self, endpoint: str, error: type[Exception], *, write: bool) -> VenueError:
+        if issubclass(error, _BEFORE_SENT):
+            return VenueUnavailable(self._venue, endpoint, "not_connected")
+        reason = "timed_out" if issubclass(error, httpx.TimeoutException) else "connection_lost"
+        if write:
+            return VenueAmbiguous(self._venue, endpoint, reason)
+        return VenueUnavailable(self._venue, endpoint, reason)
+
+
+def _guarded(fetch: Callable[[], T]) -> T | type[Exception]:
+    """Run a fetch; of a failure only the kind comes back, so that nothing keeps the request."""
+    try:
+        return fetch()
+    except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+        return type(error)

@@ -1,0 +1,370 @@
+"""What an account holds and did, asked with its own key; and cancelling everything. For the control plane.
+
+Rules:
+1. Synchronous, over a client of `clients.http.open_client` that is passed in. One call, one request.
+2. Everything is signed by `WIRE.own_request`; times are venue time, from the clock that is passed in.
+3. An answer that is not a 2xx becomes a VenueError that carries code and status, never URL, body or header.
+4. Order and trade history is per symbol at Binance: callers bring the symbols.
+
+Sources: Binance spot REST docs, rest-api.md, state of 2026-07-21; developers.binance.com wallet pages (API
+key permission, withdraw history, universal transfer history), read 2026-11-22.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Protocol, TypeVar
+
+from clients.errors import VenueAmbiguous, VenueError, VenueRefused, VenueUnavailable
+from clients.venue import Credential, KeyFacts, OrderState, Side, Stamp
+from clients.venues.binance import codes, market
+from clients.venues.binance.answers import cancelled_orders
+from clients.venues.binance.market import Call, Holding
+from clients.venues.binance.wire import WIRE
+
+T = TypeVar("T")
+
+WINDOW_US = 5_000_000
+TRADES_PAGE = 1000
+WITHDRAWALS_PAGE = 1000
+TRANSFERS_PAGE = 100
+
+_REDIRECT = 300
+_NOTHING_TO_CANCEL = -2011
+
+
+class Response(Protocol):
+    """As much of an httpx response as is read here."""
+
+    @property
+    def status_code(self) -> int:
+        """HTTP status."""
+        ...
+
+    @property
+    def content(self) -> bytes:
+        """Whole body, decompressed."""
+        ...
+
+
+class Http(Protocol):
+    """As much of an httpx client as is used here; `clients.http.open_client` makes one."""
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Sequence[tuple[bytes, bytes]],
+        extensions: dict[str, Any],
+    ) -> Response:
+        """Send one request; raise VenueError where there is no answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenOrder:
+    """An order that may still execute. Amounts in base asset, prices in quote asset per unit."""
+
+    symbol: str
+    order_id: str
+    client_order_id: str
+    list_id: str | None
+    side: Side
+    kind: str
+    quantity: Decimal
+    executed: Decimal
+    price: Decimal | None
+    trigger: Decimal | None
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """One execution. `quantity` in base, `quote` in quote asset."""
+
+    symbol: str
+    trade_id: int
+    order_id: str
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    quote: Decimal
+    fee: Decimal
+    fee_asset: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """One withdrawal. `status` is the venue's number (6 completed); `applied_at` its text, UTC."""
+
+    withdrawal_id: str
+    asset: str
+    amount: Decimal
+    fee: Decimal
+    network: str
+    address: str
+    status: int
+    applied_at: str
+    internal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One transfer between wallets of the account. `kind` as in `MAIN_UMFUTURE`."""
+
+    transfer_id: str
+    kind: str
+    asset: str
+    amount: Decimal
+    status: str
+    at_ms: int
+
+
+class BinanceAccount:
+    """One account, seen with one key.
+
+    Args:
+        http: Client whose base URL is the venue's.
+        credential: The key to ask with.
+        clock: Venue time in microseconds since the epoch.
+    """
+
+    def __init__(self, http: Http, credential: Credential, clock: Callable[[], int]) -> None:
+        self._http, self._credential, self._clock = http, credential, clock
+
+    def __repr__(self) -> str:
+        return "BinanceAccount(...)"
+
+    def key_facts(self) -> KeyFacts:
+        """Ask what this key may do and whose it is. Two signed reads.
+
+        Raises:
+            VenueError: As in the module's rules; `unknown_key` or `key_refused` for a key that is not good.
+        """
+        flags = self._object(Call("GET", "/sapi/v1/account/apiRestrictions"), "wallet.key_restrictions")
+        account = self._object(market.holdings(), "spot.account")
+        uid = account.get("uid")
+        if not isinstance(uid, int):
+            raise self._odd("spot.account")
+        created = flags.get("createTime")
+        return KeyFacts(
+            can_read=flags.get("enableReading") is True,
+            can_trade=flags.get("enableSpotAndMarginTrading") is True,
+            can_withdraw=_permitted(flags, "enableWithdrawals"),
+            can_transfer=_permitted(flags, "permitsUniversalTransfer")
+            or _permitted(flags, "enableInternalTransfer"),
+            ip_restricted=flags.get("ipRestrict") is True,
+            account_uid=str(uid),
+            created_at_ms=created if isinstance(created, int) else None,
+            extra=tuple(sorted(name for name in _MORE_FLAGS if flags.get(name) is True)),
+        )
+
+    def balances(self) -> Mapping[str, Holding]:
+        """Return what is held on spot, by asset, zero balances left out."""
+        return self._parsed(market.holdings(), "spot.account", market.parse_holdings)
+
+    def open_orders(self, symbol: str | None = None) -> tuple[OpenOrder, ...]:
+        """Return resting spot orders, of one symbol (weight 6) or all (80)."""
+        params = () if symbol is None else (("symbol", symbol),)
+        return self._rows(Call("GET", "/api/v3/openOrders", params), "spot.order.open", _open_order)
+
+    def my_trades(
+        self,
+        symbol: str,
+        *,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        from_id: int | None = None,
+    ) -> tuple[Trade, ...]:
+        """Return up to 1000 spot trades of one symbol, oldest first.
+
+        Args:
+            symbol: Required by the venue.
+            start_ms: With `end_ms`, at most 24 h apart. Not together with `from_id`.
+            end_ms: See `start_ms`.
+            from_id: First trade id to return; a page of 1000 goes on at its last id plus one.
+        """
+        params = [("symbol", symbol), ("limit", str(TRADES_PAGE)), *_range(start_ms, end_ms)]
+        if from_id is not None:
+            params.append(("fromId", str(from_id)))
+        return self._rows(Call("GET", "/api/v3/myTrades", tuple(params)), "spot.my_trades", _trade)
+
+    def withdrawals(self, *, start_ms: int, end_ms: int, offset: int = 0) -> tuple[Withdrawal, ...]:
+        """Return up to 1000 withdrawals of at most 90 days. Costs a tenth of a minute's budget (18000)."""
+        params = (*_range(start_ms, end_ms), ("offset", str(offset)), ("limit", str(WITHDRAWALS_PAGE)))
+        call = Call("GET", "/sapi/v1/capital/withdraw/history", params)
+        return self._rows(call, "wallet.withdraw.history", _withdrawal)
+
+    def transfers(self, kind: str, *, start_ms: int, end_ms: int, page: int = 1) -> tuple[Transfer, ...]:
+        """Return up to 100 wallet transfers of one kind, as `MAIN_UMFUTURE`, of the last six months."""
+        params = (
+            ("type", kind),
+            *_range(start_ms, end_ms),
+            ("current", str(page)),
+            ("size", str(TRANSFERS_PAGE)),
+        )
+        endpoint = "wallet.transfer.history"
+        document = self._object(Call("GET", "/sapi/v1/asset/transfer", params), endpoint)
+        return self._built(document.get("rows", []), endpoint, _transfer)
+
+    def cancel_all(self, symbols: Iterable[str] | None = None) -> tuple[OrderState, ...]:
+        """Cancel every resting spot order, order lists included.
+
+        Args:
+            symbols: Where to cancel. None: wherever an order rests now.
+
+        Returns:
+            The orders cancelled. A symbol without orders is no error.
+
+        Raises:
+            VenueError: At the first symbol that failed; those before it are done. Safe to call again.
+        """
+        if symbols is None:
+            symbols = sorted({order.symbol for order in self.open_orders()})
+        done: list[OrderState] = []
+        for symbol in symbols:
+            call = Call("DELETE", "/api/v3/openOrders", (("symbol", symbol),))
+            try:
+                body = self._send(call, "spot.order.cancel_all")
+            except VenueRefused as refused:
+                if refused.code != str(_NOTHING_TO_CANCEL):
+                    raise
+                continue
+            try:
+                done.extend(cancelled_orders(body))
+            except ValueError:
+                raise VenueAmbiguous(codes.VENUE, "spot.order.cancel_all", "odd_answer") from None
+        return tuple(done)
+
+    def _send(self, call: Call, endpoint: str) -> bytes:
+        """Sign and send one call; return the body of a 2xx."""
+        sealed = WIRE.own_request(
+            *(self._credential, call.method, call.path, call.params), Stamp(self._clock(), WINDOW_US)
+        )
+        write = call.method != "GET"
+        response = self._http.request(
+            sealed.method,
+            sealed.target.decode("ascii"),
+            headers=sealed.headers,
+            extensions={"endpoint": endpoint, "write": write},
+        )
+        status = response.status_code
+        if status >= _REDIRECT:
+            raise codes.to_error(endpoint, status, _code(response.content), write=write)
+        return response.content
+
+    def _parsed(self, call: Call, endpoint: str, parse: Callable[[bytes], T]) -> T:
+        body = self._send(call, endpoint)
+        try:
+            return parse(body)
+        except ValueError:
+            raise self._odd(endpoint) from None
+
+    def _object(self, call: Call, endpoint: str) -> Mapping[str, Any]:
+        document: object = self._parsed(call, endpoint, json.loads)
+        if not isinstance(document, dict):
+            raise self._odd(endpoint)
+        return document
+
+    def _rows(self, call: Call, endpoint: str, build: Callable[[Mapping[str, Any]], Any]) -> tuple[Any, ...]:
+        return self._built(self._parsed(call, endpoint, json.loads), endpoint, build)
+
+    def _built(
+        self, rows: object, endpoint: str, build: Callable[[Mapping[str, Any]], Any]
+    ) -> tuple[Any, ...]:
+        if not isinstance(rows, list):
+            raise self._odd(endpoint)
+        try:
+            return tuple(build(row) for row in rows)
+        except (KeyError, TypeError, ValueError, InvalidOperation):
+            raise self._odd(endpoint) from None
+
+    @staticmethod
+    def _odd(endpoint: str) -> VenueError:
+        """Return the error of a 2xx whose body is not what is documented; reads only, so nothing was done."""
+        return VenueUnavailable(codes.VENUE, endpoint, "odd_answer")
+
+
+_MORE_FLAGS = (
+    *("enableInternalTransfer", "permitsUniversalTransfer", "enableMargin", "enableFutures"),
+    *("enableVanillaOptions", "enablePortfolioMarginTrading", "enableFixApiTrade", "enableFixReadOnly"),
+)
+
+
+def _permitted(flags: Mapping[str, Any], name: str) -> bool:
+    """Tell whether a dangerous permission is, or may be, given: anything but a plain `false` counts."""
+    return flags.get(name) is not False
+
+
+def _code(body: bytes) -> int | None:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return None
+    code = document.get("code") if isinstance(document, dict) else None
+    return code if isinstance(code, int) else None
+
+
+def _range(start_ms: int | None, end_ms: int | None) -> tuple[tuple[str, str], ...]:
+    bounds = (("startTime", start_ms), ("endTime", end_ms))
+    return tuple((name, str(at)) for name, at in bounds if at is not None)
+
+
+def _open_order(row: Mapping[str, Any]) -> OpenOrder:
+    list_id = row.get("orderListId", -1)
+    return OpenOrder(
+        symbol=row["symbol"],
+        order_id=str(row["orderId"]),
+        client_order_id=row["clientOrderId"],
+        list_id=None if list_id == -1 else str(list_id),
+        side=Side(row["side"]),
+        kind=row["type"],
+        quantity=Decimal(row["origQty"]),
+        executed=Decimal(row["executedQty"]),
+        price=Decimal(row["price"]) or None,
+        trigger=Decimal(row.get("stopPrice", "0")) or None,
+        created_at_ms=int(row["time"]),
+    )
+
+
+def _trade(row: Mapping[str, Any]) -> Trade:
+    return Trade(
+        symbol=row["symbol"],
+        trade_id=int(row["id"]),
+        order_id=str(row["orderId"]),
+        side=Side.BUY if row["isBuyer"] else Side.SELL,
+        price=Decimal(row["price"]),
+        quantity=Decimal(row["qty"]),
+        quote=Decimal(row["quoteQty"]),
+        fee=Decimal(row["commission"]),
+        fee_asset=row["commissionAsset"],
+        at_ms=int(row["time"]),
+    )
+
+
+def _withdrawal(row: Mapping[str, Any]) -> Withdrawal:
+    return Withdrawal(
+        withdrawal_id=str(row["id"]),
+        asset=row["coin"],
+        amount=Decimal(row["amount"]),
+        fee=Decimal(row.get("transactionFee", "0")),
+        network=row.get("network", ""),
+        address=row["address"],
+        status=int(row["status"]),
+        applied_at=row["applyTime"],
+        internal=row.get("transferType") == 1,
+    )
+
+
+def _transfer(row: Mapping[str, Any]) -> Transfer:
+    return Transfer(
+        transfer_id=str(row["tranId"]),
+        kind=row["type"],
+        asset=row["asset"],
+        amount=Decimal(row["amount"]),
+        status=row["status"],
+        at_ms=int(row["timestamp"]),
+    )

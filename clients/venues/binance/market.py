@@ -1,0 +1,184 @@
+"""Requests and parsers for price, symbols, holdings, order state and venue time. Pure.
+
+A builder returns a `Call`: method, path and parameters, to send with `WIRE.own_request` (signed)
+or as they are (public). A parser takes the body of a 2xx answer and raises ValueError where it is not what
+Binance documents; it never shows the body.
+
+Source: Binance spot REST docs, rest-api.md, state of 2026-07-21.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
+
+from clients.venue import OrderRef, OrderState, SymbolInfo
+from clients.venues.binance.answers import order_state
+
+_US_PER_MS = 1000
+
+
+class Call(NamedTuple):
+    """A request of our own, not yet signed. Parameters in order, not percent-encoded."""
+
+    method: str
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+
+
+class Holding(NamedTuple):
+    """What an account has of one asset, in units of it. `locked` is bound in open orders."""
+
+    free: Decimal
+    locked: Decimal
+
+
+def venue_time() -> Call:
+    """Ask for the venue's clock. Public, weight 1."""
+    return Call("GET", "/api/v3/time")
+
+
+def parse_venue_time(body: bytes) -> int:
+    """Return the venue's time in microseconds since the epoch."""
+    at = _document(body, dict).get("serverTime")
+    if not isinstance(at, int) or isinstance(at, bool) or at <= 0:
+        raise ValueError("the time answer carries no time")
+    return at * _US_PER_MS
+
+
+def price(symbol: str) -> Call:
+    """Ask for the last price of one symbol. Public, weight 2."""
+    return Call("GET", "/api/v3/ticker/price", (("symbol", symbol),))
+
+
+def prices(symbols: Iterable[str]) -> Call:
+    """Ask for the last prices of several symbols. Public, weight 4."""
+    return Call("GET", "/api/v3/ticker/price", (("symbols", _json_list(symbols)),))
+
+
+def parse_prices(body: bytes) -> Mapping[str, Decimal]:
+    """Return prices by symbol, in quote asset per base unit, from either price answer."""
+    document = _document(body, (dict, list))
+    return {_text(row, "symbol"): _decimal(row, "price") for row in _rows(document)}
+
+
+def parse_price(body: bytes) -> Decimal:
+    """Return the price of the one symbol that was asked for."""
+    found = parse_prices(body)
+    if len(found) != 1:
+        raise ValueError("the price answer is not about one symbol")
+    return next(iter(found.values()))
+
+
+def symbols(names: Iterable[str] = ()) -> Call:
+    """Ask for pairs: those named, or all that trade on spot. Public, weight 20."""
+    wanted = tuple(names)
+    if wanted:
+        return Call(
+            "GET", "/api/v3/exchangeInfo", (("symbols", _json_list(wanted)), ("showPermissionSets", "false"))
+        )
+    return Call("GET", "/api/v3/exchangeInfo", (("permissions", "SPOT"), ("showPermissionSets", "false")))
+
+
+def parse_symbols(body: bytes) -> tuple[SymbolInfo, ...]:
+    """Return the pairs, in the venue's order."""
+    listed = _document(body, dict).get("symbols")
+    if not isinstance(listed, list):
+        raise ValueError("the exchange information carries no symbols")  # noqa: TRY004 - the venue's fault
+    return tuple(
+        SymbolInfo(_text(row, "symbol"), _text(row, "baseAsset"), _text(row, "quoteAsset"))
+        for row in _rows(listed)
+    )
+
+
+def holdings() -> Call:
+    """Ask for the balances that are not zero. Signed, weight 20."""
+    return Call("GET", "/api/v3/account", (("omitZeroBalances", "true"),))
+
+
+def parse_holdings(body: bytes) -> Mapping[str, Holding]:
+    """Return holdings by asset. An asset that is absent is held at zero."""
+    listed = _document(body, dict).get("balances")
+    if not isinstance(listed, list):
+        raise ValueError("the account answer carries no balances")  # noqa: TRY004 - the venue's fault
+    return {
+        _text(row, "asset"): Holding(_decimal(row, "free"), _decimal(row, "locked")) for row in _rows(listed)
+    }
+
+
+def order(ref: OrderRef) -> Call:
+    """Ask for the state of one order or order list, by id where there is one. Signed, weight 4.
+
+    Raises:
+        ValueError: The reference names no order, or all of a symbol.
+    """
+    if ref.all_open or (ref.order_id is None and ref.client_order_id is None):
+        raise ValueError("the reference does not name one order")
+    if ref.is_list:
+        if ref.order_id is not None:
+            return Call("GET", "/api/v3/orderList", (("orderListId", ref.order_id),))
+        return Call("GET", "/api/v3/orderList", (("origClientOrderId", ref.client_order_id or ""),))
+    if ref.symbol is None:
+        raise ValueError("Binance finds an order only with its symbol")
+    if ref.order_id is not None:
+        return Call("GET", "/api/v3/order", (("symbol", ref.symbol), ("orderId", ref.order_id)))
+    return Call(
+        "GET", "/api/v3/order", (("symbol", ref.symbol), ("origClientOrderId", ref.client_order_id or ""))
+    )
+
+
+def parse_order(body: bytes) -> OrderState:
+    """Return the state of the order that was asked for."""
+    state = order_state(_document(body, dict))
+    if state is None:
+        raise ValueError("the order answer carries no order")
+    return state
+
+
+def parse_order_list(body: bytes) -> tuple[OrderRef, ...]:
+    """Return the orders of an order list; their states must be asked one by one."""
+    listed = _document(body, dict).get("orders")
+    if not isinstance(listed, list):
+        raise ValueError("the order list answer carries no orders")  # noqa: TRY004 - the venue's fault
+    return tuple(
+        OrderRef(_text(row, "symbol"), str(row.get("orderId")), row.get("clientOrderId"))
+        for row in _rows(listed)
+    )
+
+
+def _document(body: bytes, kinds: type | tuple[type, ...]) -> Any:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        raise ValueError("the answer is not JSON") from None
+    if not isinstance(document, kinds):
+        raise ValueError("the answer has another shape than documented")  # noqa: TRY004 - the venue's fault
+    return document
+
+
+def _rows(document: Any) -> Iterable[Mapping[str, Any]]:
+    for row in document if isinstance(document, list) else (document,):
+        if not isinstance(row, dict):
+            raise ValueError("the answer has another shape than documented")  # noqa: TRY004 - the venue's fault
+        yield row
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, str):
+        raise ValueError(f"the answer carries no {name}")  # noqa: TRY004 - the venue's fault
+    return value
+
+
+def _decimal(row: Mapping[str, Any], name: str) -> Decimal:
+    try:
+        number = Decimal(_text(row, name))
+    except InvalidOperation:
+        raise ValueError(f"{name} is not a number") from None
+    if not number.is_finite() or number < 0:
+        raise ValueError(f"{name} is not a number at or above zero")
+    return number
+
+
+def _json_list(names: Iterable[str]) -> str:
+    return json.dumps(list(names), separators=(",", ":"), ensure_ascii=False)
