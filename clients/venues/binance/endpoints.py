@@ -3,8 +3,8 @@
 Rules:
 1. A path is matched exactly, after one leading `//` was collapsed. What is not in the table is unknown, and a
    GET is not harmless for being a GET.
-2. `grammars` names every parameter that may pass. Endpoints without grammars are recognised only to be
-   refused by their right name: what they would do is never sized (`Intent.certain` is False for writes).
+2. `grammars` names every parameter that may pass. Writes without grammars are recognised only to be refused
+   by their right name: what they would do is never sized, `Intent.certain` is False.
 3. `weight` is the documented request weight, `pool` what it is counted against: `ip` (all of `/api`, 6,000 a
    minute), or one pool per `/sapi` endpoint, `sapi-ip` (12,000) or `sapi-uid` (180,000). `weigh` in
    `intent.py` refines the few that depend on parameters, by `scale`.
@@ -461,7 +461,7 @@ WALLET_READ = (
     _margin(_S1 + "margin/isolated/allPairs", "margin.isolated.pairs", 10, _SYMBOL),
     _margin(_S1 + "margin/allAssets", "margin.assets", 1, _COIN),
     _margin(_S1 + "margin/account", "margin.account", 10, {}),
-    _margin(_S1 + "margin/isolated/account", "margin.isolated.account", 10, {"symbols": g.any_text}),
+    _margin(_S1 + "margin/isolated/account", "margin.isolated.account", 10, {"symbols": g.COMMA_LIST}),
     _margin(_S1 + "margin/priceIndex", "margin.price_index", 10, _SYMBOL),
     _margin(_S1 + "margin/order", "margin.order.get", 10, {**_ONE_ORDER, "isIsolated": g.BOOLEAN}),
     _margin(_S1 + "margin/openOrders", "margin.order.open", 10, {**_SYMBOL, "isIsolated": g.BOOLEAN}),

@@ -72,6 +72,7 @@ CLIENT_ID = _pattern(r"[A-Za-z0-9._:/\-]{1,36}")
 """The venue's own pattern is narrower on spot and this wide on futures; ids of its web client use it."""
 WORD = _pattern(r"[A-Za-z0-9_.\-]{1,64}")
 WORD_LIST = _pattern(r'[A-Z0-9_]{1,40}|\["[A-Z0-9_]{1,40}"(?:, ?"[A-Z0-9_]{1,40}"){0,99}\]')
+COMMA_LIST = _pattern(r"[A-Z0-9]{1,20}(?:,[A-Z0-9]{1,20}){0,4}")
 ZONE = _pattern(r"-?[0-9]{1,2}(?::[0-9]{2})?")
 SPAN = _pattern(r"[1-9][0-9]?[mhd]")
 BOOLEAN = one_of("true", "false", "True", "False", "TRUE", "FALSE")

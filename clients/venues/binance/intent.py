@@ -100,7 +100,9 @@ def _symbols(values: Values) -> tuple[str, ...]:
     if "symbol" in values:
         return (values["symbol"],)
     listed = values.get("symbols", "")
-    return split_list(listed) if listed.startswith('["') else ()
+    if listed.startswith('["'):
+        return split_list(listed)
+    return tuple(listed.split(",")) if listed else ()
 
 
 # --- weights ----------------------------------------------------------------------------------

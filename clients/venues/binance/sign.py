@@ -89,7 +89,7 @@ class KeyRing:
     __slots__ = ("_private", "_public")
 
     def __init__(self) -> None:
-        self._private: OrderedDict[bytes, tuple[str, RSAPrivateKey | Ed25519PrivateKey]] = OrderedDict()
+        self._private: OrderedDict[tuple[str, bytes], RSAPrivateKey | Ed25519PrivateKey] = OrderedDict()
         self._public: OrderedDict[str, RSAPublicKey | Ed25519PublicKey] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -100,8 +100,8 @@ class KeyRing:
 
     def forget(self, key_id: str | None = None) -> None:
         """Drop the private keys of one key id, or all of them."""
-        for digest in [digest for digest, (name, _) in self._private.items() if key_id in {None, name}]:
-            del self._private[digest]
+        for kept in [kept for kept in self._private if key_id is None or kept[0] == key_id]:
+            del self._private[kept]
 
     def sign(self, credential: Credential, message: bytes) -> str:
         """Return the signature as text, not yet percent-encoded.
@@ -125,14 +125,13 @@ class KeyRing:
 
     def _private_key(self, credential: Credential) -> "RSAPrivateKey | Ed25519PrivateKey":
         pem = credential.secret.reveal().encode()
-        digest = hashlib.sha256(pem).digest()
-        kept = self._private.get(digest)
+        name = (credential.key_id, hashlib.sha256(pem).digest())
+        kept = self._private.get(name)
         if kept is None:
-            kept = (credential.key_id, _load_private(pem, credential.key_type))
-            self._private[digest] = kept
+            kept = self._private[name] = _load_private(pem, credential.key_type)
             if len(self._private) > _KEPT_KEYS:
                 self._private.popitem(last=False)
-        return kept[1]
+        return kept
 
     def _public_key(self, verifier: Verifier) -> "RSAPublicKey | Ed25519PublicKey":
         pem = verifier.public_key or ""
