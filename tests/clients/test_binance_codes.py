@@ -34,7 +34,7 @@ def test_refusals(kind: RefusalKind, case: tuple[str, int, int, str]) -> None:
 
 
 def test_no_refusal_uses_the_retryable_key_code() -> None:
-    """ccxt takes -2015 after a success for a ban and tries again."""
+    """The library ccxt takes -2015 after a success for a ban and tries again."""
     for kind in RefusalKind:
         assert b"-2015" not in WIRE.refusal(kind, "").body
 
@@ -118,8 +118,13 @@ ALL = read("DELETE", "/api/v3/openOrders", "symbol=BTCUSDT")
 ACK = {"symbol": "BTCUSDT", "orderId": 28, "orderListId": -1, "clientOrderId": "mine", "transactTime": 1}
 RESULT = ACK | {"executedQty": "10.0", "cummulativeQuoteQty": "10.5", "status": "FILLED"}
 CANCELLED = {
-    **{"symbol": "BTCUSDT", "origClientOrderId": "first", "orderId": 9, "clientOrderId": "cancel-1"},
-    **{"executedQty": "1.0", "cummulativeQuoteQty": "2.5", "status": "CANCELED"},
+    "symbol": "BTCUSDT",
+    "origClientOrderId": "first",
+    "orderId": 9,
+    "clientOrderId": "cancel-1",
+    "executedQty": "1.0",
+    "cummulativeQuoteQty": "2.5",
+    "status": "CANCELED",
 }
 DONE = OrderState("BTCUSDT", "28", "mine", final=True, executed_quote=D("10.5"), executed_base=D("10.0"))
 GONE = OrderState("BTCUSDT", "9", "first", final=True, executed_quote=D("2.5"), executed_base=D("1.0"))

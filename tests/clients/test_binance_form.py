@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.clients.binance_cases import AT, read, refused, six_readings
 from clients.venue import Malformed, Reading, Request
 from clients.venues.binance import WIRE, form
 from clients.venues.binance.endpoints import ENDPOINTS
+from tests.clients.binance_cases import AT, read, refused, six_readings
 
 ORDER = "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTC&quantity=1&price=2"
 PLACE = ("POST", "/api/v3/order")
@@ -159,7 +159,7 @@ def test_other_lists_do_not(text: str) -> None:
     assert isinstance(reading, Malformed)
 
 
-@pytest.mark.parametrize("name", ["１２３４５６", "币安人生USDT"])
+@pytest.mark.parametrize("name", ["\uff11\uff12\uff13\uff14\uff15\uff16", "币安人生USDT"])
 def test_symbols_of_other_scripts_pass(name: str) -> None:
     encoded = "".join(f"%{byte:02X}" if byte > 127 else chr(byte) for byte in name.encode())
     assert read("GET", "/api/v3/openOrders", f"symbol={encoded}").intent.symbols == (name,)
@@ -173,7 +173,7 @@ def test_symbols_that_look_alike_do_not(name: str) -> None:
 
 
 def test_recognised_endpoints_take_a_raw_at_sign() -> None:
-    """ccxt sends e-mail addresses raw to sub-account paths; the refusal must name the right endpoint."""
+    """The library ccxt sends e-mail addresses raw to sub-account paths; the refusal must name the right endpoint."""
     reading = read("DELETE", "/sapi/v1/sub-account/subAccountApi", "email=a@b.c&subAccountApiKey=x")
     assert (reading.intent.action, reading.intent.endpoint) == ("key-admin", "subaccount.key.delete")
 

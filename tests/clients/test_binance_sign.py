@@ -10,10 +10,10 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 
-from tests.clients.binance_cases import KEYS, PRIVATE, PUBLIC, SECRET, VECTORS
 from clients.secret import Secret
 from clients.venue import Credential, KeyType, Malformed, Request, Variant, Verifier
 from clients.venues.binance import WIRE, sign
+from tests.clients.binance_cases import KEYS, PRIVATE, PUBLIC, SECRET, VECTORS
 
 VECTOR_IDS = [vector["id"] for vector in VECTORS["vectors"]]
 
@@ -39,7 +39,7 @@ def test_vector(vector: dict[str, str]) -> None:
 
 
 def test_all_seventeen_vectors_are_there() -> None:
-    assert VECTOR_IDS == [f"H{n}" for n in range(1, 8)] + ["E1"] + [f"D{n}" for n in range(1, 10)]
+    assert [f"H{n}" for n in range(1, 8)] + ["E1"] + [f"D{n}" for n in range(1, 10)] == VECTOR_IDS
 
 
 @pytest.mark.parametrize(

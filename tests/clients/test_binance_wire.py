@@ -233,8 +233,7 @@ SLOTS = {
     (
         "POST",
         "/api/v3/orderList/oco",
-        "symbol=A&side=SELL&quantity=1&aboveType=LIMIT_MAKER&abovePrice=2&belowType=STOP_LOSS&belowStopPrice=1"
-        "&belowClientOrderId=b",
+        "symbol=A&side=SELL&quantity=1&aboveType=LIMIT_MAKER&abovePrice=2&belowType=STOP_LOSS&belowStopPrice=1&belowClientOrderId=b",
     ): ("listClientOrderId", "aboveClientOrderId"),
     ("POST", "/api/v3/order/oco", "symbol=A&side=SELL&quantity=1&price=2&stopPrice=1"): (
         "listClientOrderId",
@@ -244,8 +243,7 @@ SLOTS = {
     (
         "POST",
         "/api/v3/orderList/otoco",
-        "symbol=A&workingType=LIMIT&workingSide=BUY&workingPrice=1&workingQuantity=1&pendingSide=SELL"
-        "&pendingQuantity=1&pendingAboveType=LIMIT_MAKER&pendingAbovePrice=2",
+        "symbol=A&workingType=LIMIT&workingSide=BUY&workingPrice=1&workingQuantity=1&pendingSide=SELL&pendingQuantity=1&pendingAboveType=LIMIT_MAKER&pendingAbovePrice=2",
     ): ("listClientOrderId", "workingClientOrderId", "pendingAboveClientOrderId"),
 }
 

@@ -5,7 +5,7 @@ Rules:
    natural, final exception. `-2015` is never used: ccxt takes it for a temporary ban and tries again.
 2. An outage of ours is an empty body with 503 or 504; a JSON body there would be taken for a final answer.
 3. Free text is ASCII, short, and free of the words that client libraries search for.
-4. In: an HTTP 5xx, 408, `-1006` or `-1007` means it may have executed. Any other code is a definite no,
+4. In: an HTTP 5xx, 3xx, 408, `-1006` or `-1007` means it may have executed. Any other code is a definite no,
    except that a cancelReplace may say both (`-2021`); `answers.py` reads its data.
 5. `-2015` alone never proves a key dead: a wrong address or a ban says the same.
 
@@ -28,6 +28,7 @@ _TOO_MANY_REQUESTS = 429
 _BANNED = 418
 _REQUEST_TIMEOUT = 408
 _SERVER_ERROR = 500
+_REDIRECT, _REFUSED = 300, 400
 
 # --- out: how we say no -----------------------------------------------------------------------
 
@@ -166,7 +167,12 @@ write is in doubt."""
 
 def outcome_unknown(status: int, code: int | None) -> bool:
     """Tell whether a request with this answer may have executed."""
-    return status >= _SERVER_ERROR or status == _REQUEST_TIMEOUT or code in UNKNOWN_CODES
+    return (
+        status >= _SERVER_ERROR
+        or _REDIRECT <= status < _REFUSED
+        or status == _REQUEST_TIMEOUT
+        or code in UNKNOWN_CODES
+    )
 
 
 def to_error(endpoint: str, status: int, code: int | None, *, write: bool) -> VenueError:
