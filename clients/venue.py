@@ -165,6 +165,7 @@ class Intent:
     the allow-list group it belongs to, as in `trade`. `weight` is the venue's documented request weight.
     `certain` is False where the parser recognised the endpoint but cannot size what it does. `shrinks` is
     True for an amend that the venue allows only to reduce. `dry_run`: validated by the venue, never executed.
+    `weight_pool` is what the venue counts the weight against; `ip` is its general pool, others stand alone.
     """
 
     action: Action
@@ -178,6 +179,7 @@ class Intent:
     certain: bool = True
     shrinks: bool = False
     dry_run: bool = False
+    weight_pool: str = "ip"
 
 
 @dataclass(frozen=True, slots=True)

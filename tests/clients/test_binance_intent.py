@@ -393,8 +393,10 @@ def test_unknown_paths_are_unknown(method: str, path: str) -> None:
 
 
 def test_unknown_paths_without_a_signature() -> None:
-    for key_id, security in (("V", Security.KEY), (None, Security.PUBLIC)):
-        reading = WIRE.read(Request("GET", "/x", b"a=1", b"", key_id))
+    """A write is never public, whoever sends it."""
+    cases = (("GET", "V", Security.KEY), ("GET", None, Security.PUBLIC), ("POST", None, Security.KEY))
+    for method, key_id, security in cases:
+        reading = WIRE.read(Request(method, "/x", b"a=1", b"", key_id))
         assert isinstance(reading, Reading)
         assert (reading.security, reading.intent.action) == (security, Action.UNKNOWN)
 
@@ -402,6 +404,13 @@ def test_unknown_paths_without_a_signature() -> None:
 def test_one_leading_double_slash_is_collapsed() -> None:
     """A base URL that ends in a slash makes clients send it."""
     assert read("POST", "//api/v3/order", LIMIT).intent.endpoint == "spot.order.place"
+
+
+def test_wallet_reads_have_weight_pools_of_their_own() -> None:
+    """Else one look at the withdrawal history would eat three minutes of the general budget."""
+    history = read("GET", "/sapi/v1/capital/withdraw/history").intent
+    assert (history.weight, history.weight_pool) == (18000, "sapi-uid:wallet.withdraw.history")
+    assert read("GET", "/api/v3/account").intent.weight_pool == "ip"
 
 
 def test_public_calls_take_no_signature() -> None:

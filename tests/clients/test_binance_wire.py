@@ -220,6 +220,13 @@ def test_an_hmac_bot_is_sealed_with_ed25519() -> None:
     key.verify(base64.b64decode(unquote(signature)), text.encode())  # type: ignore[union-attr, call-arg]
 
 
+def test_only_signed_requests_are_sealed() -> None:
+    reading = WIRE.read(Request("POST", "/api/v3/userDataStream", b"", b"", "V"))
+    assert isinstance(reading, Reading)
+    with pytest.raises(ValueError, match="only signed"):
+        WIRE.seal(REAL, reading, Variant.RAW, STAMP)
+
+
 def test_more_client_ids_than_absent_are_a_bug() -> None:
     with pytest.raises(ValueError, match="more client order ids"):
         _seal(signed("POST", "/api/v3/order", LIMIT), Stamp(1, 1000, ("a",)))

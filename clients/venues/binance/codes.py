@@ -60,7 +60,7 @@ NO_SUCH_ORDER_READ = "read"
 
 # Words ccxt, hummingbot or freqtrade search for in texts, each changing what the bot does next.
 _TRAPS = (
-    *("LOT_SIZE", "PRICE_FILTER", "MAX_POSITION", "NOTIONAL", "PERCENT_PRICE", "MARKET_LOT_SIZE"),
+    *("LOT_SIZE", "PRICE_FILTER", "MAX_POSITION"),
     *(
         "has no operation privilege",
         "Order does not exist",
@@ -68,8 +68,8 @@ _TRAPS = (
         "Rest API trading is not enabled",
     ),
     *("Price * QTY is zero or less", "insufficient balance", "immediately match", "immediately trigger"),
-    *("You don't have permission", "Timestamp for this request", "Too many", "API-key", "Signature for this"),
-    *("This order type is not possible", "under maintenance", "Too much", "banned", "not enabled"),
+    *("You don't have permission", "Timestamp for this request", "API-key", "Signature for this"),
+    *("This order type is not possible", "under maintenance"),
 )
 _TRAPS_FOLDED = tuple(trap.casefold() for trap in _TRAPS)
 

@@ -6,8 +6,9 @@ Rules:
 2. `grammars` names every parameter that may pass. Writes without grammars are recognised only to be refused
    by their right name: what they would do is never sized, `Intent.certain` is False.
 3. `weight` is the documented request weight, `pool` what it is counted against: `ip` (all of `/api`, 6,000 a
-   minute), or one pool per `/sapi` endpoint, `sapi-ip` (12,000) or `sapi-uid` (180,000). `weigh` in
-   `intent.py` refines the few that depend on parameters, by `scale`.
+   minute), or one pool per `/sapi` endpoint, `sapi-ip` (12,000) or `sapi-uid` (180,000); an intent names it
+   as in `sapi-uid:wallet.withdraw.history`. `weigh` in `intent.py` refines the few
+   that depend on parameters, by `scale`.
 4. Names are ours and stable: they stand in policies, logs and metrics.
 
 Sources: Binance spot REST docs, rest-api.md, state of 2026-07-21; developers.binance.com pages on wallet,

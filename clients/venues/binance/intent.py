@@ -88,6 +88,7 @@ def _plain(endpoint: Endpoint, values: Values) -> Intent:
         _symbols(values),
         certain=known or endpoint.action is Action.READ,
         account_wide=not known and endpoint.action in _ACCOUNT_WIDE,
+        weight_pool="ip" if endpoint.pool == "ip" else f"{endpoint.pool}:{endpoint.name}",
     )
 
 

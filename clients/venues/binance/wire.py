@@ -113,6 +113,8 @@ class BinanceWire:
         Raises:
             ValueError: The stamp names more client order ids than are absent, or the reading is not signed.
         """
+        if reading.security is not _SIGNED:
+            raise ValueError("only signed requests are sealed")
         form, request = _form(reading), reading.request
         query, body = _stamped(
             form, self.client_id_slots(reading), stamp, decimals=_takes_decimals(request.path)
@@ -179,7 +181,7 @@ def _security(endpoint: Endpoint | None, form: Form, request: Request) -> Securi
         return endpoint.security
     if form.signature is not None:
         return Security.SIGNED
-    return Security.PUBLIC if request.key_id is None else Security.KEY
+    return _PUBLIC if request.key_id is None and request.method == "GET" else Security.KEY
 
 
 def _times(form: Form) -> tuple[int, int] | Fault:
