@@ -17,6 +17,7 @@ Source: Binance spot REST docs, "Request Security" and "Timing security", state 
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from clients.venue import (
     Answer,
@@ -31,6 +32,7 @@ from clients.venue import (
     Stamp,
     Variant,
     Verifier,
+    Wire,
 )
 from clients.venues.binance import answers, codes, intent, sign
 from clients.venues.binance.endpoints import Endpoint, find
@@ -260,3 +262,6 @@ def _sealed(method: str, path: str, query: list[str], body: list[str], key_id: s
 
 
 WIRE = BinanceWire()
+
+if TYPE_CHECKING:
+    _CONFORMS: Wire = WIRE
