@@ -237,9 +237,17 @@ _JOINED = st.tuples(_GOOD, _PART, _PART).map(
 )
 
 
+_SPOILED = st.tuples(_GOOD, st.sampled_from(_VALUES)).map(
+    lambda drawn: (
+        "&".join(filter(None, (drawn[0][0], f"newClientOrderId={drawn[1]}"))),
+        drawn[0][1],
+    )
+)
+
+
 @settings(max_examples=600, deadline=None)
 @given(
-    parts=st.one_of(_GOOD, _JOINED, st.tuples(_PART, _PART)),
+    parts=st.one_of(_GOOD, _SPOILED, _JOINED, st.tuples(_PART, _PART)),
     at=st.sampled_from(["/api/v3/order", "/sapi/v1/x"]),
 )
 def test_six_readers_agree_on_what_passes(parts: tuple[str, str], at: str) -> None:

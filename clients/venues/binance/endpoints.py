@@ -7,7 +7,7 @@ Rules:
    by their right name: what they would do is never sized, `Intent.certain` is False.
 3. `weight` is the documented request weight, `pool` what it is counted against: `ip` (all of `/api`, 6,000 a
    minute), or one pool per `/sapi` endpoint, `sapi-ip` (12,000) or `sapi-uid` (180,000); an intent names it
-   as in `sapi-uid:wallet.withdraw.history`. `weigh` in `intent.py` refines the few
+   as in `sapi-uid:wallet.withdraw.history`. `weights.py` refines the few
    that depend on parameters, by `scale`.
 4. Names are ours and stable: they stand in policies, logs and metrics.
 

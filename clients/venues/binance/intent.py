@@ -24,7 +24,7 @@ from typing import NamedTuple
 from clients.venue import Action, Intent, Malformed, Order, OrderRef, Side
 from clients.venues.binance.endpoints import Endpoint
 from clients.venues.binance.form import Form
-from clients.venues.binance.grammar import split_list
+from clients.venues.binance.weights import named_symbols, weigh
 
 Values = Mapping[str, str]
 Orders = tuple[tuple[Order, ...], ...]
@@ -85,7 +85,7 @@ def _plain(endpoint: Endpoint, values: Values) -> Intent:
         endpoint.name,
         endpoint.group,
         weigh(endpoint, values),
-        _symbols(values),
+        named_symbols(values),
         certain=known or endpoint.action is Action.READ,
         account_wide=not known and endpoint.action in _ACCOUNT_WIDE,
         weight_pool="ip" if endpoint.pool == "ip" else f"{endpoint.pool}:{endpoint.name}",
@@ -95,52 +95,6 @@ def _plain(endpoint: Endpoint, values: Values) -> Intent:
 _ACCOUNT_WIDE = frozenset(
     {Action.TRANSFER, Action.WITHDRAW, Action.KEY_ADMIN, Action.SETTING, Action.LEVERAGE, Action.CANCEL}
 )
-
-
-def _symbols(values: Values) -> tuple[str, ...]:
-    if "symbol" in values:
-        return (values["symbol"],)
-    listed = values.get("symbols", "")
-    if listed.startswith('["'):
-        return split_list(listed)
-    return tuple(listed.split(",")) if listed else ()
-
-
-# --- weights ----------------------------------------------------------------------------------
-
-
-def weigh(endpoint: Endpoint, values: Values) -> int:
-    """Return the documented request weight of one call."""
-    scale = endpoint.scale
-    if not scale:
-        return 20 if "computeCommissionRates" in values else endpoint.weight
-    return _SCALES[scale](values)
-
-
-_DEPTH = ((100, 5), (500, 25), (1000, 50))
-_DAY = ((20, 2), (100, 40))
-_MANY = 10_000
-
-
-def _step(table: tuple[tuple[int, int], ...], count: int, beyond: int) -> int:
-    return next((weight for limit, weight in table if count <= limit), beyond)
-
-
-def _count(values: Values) -> int:
-    """Return how many symbols a call asks for; none named means all."""
-    return len(_symbols(values)) or _MANY
-
-
-_SCALES: Mapping[str, Callable[[Values], int]] = {
-    "depth": lambda values: _step(_DEPTH, int(values.get("limit", "100")), 250),
-    "day": lambda values: _step(_DAY, _count(values), 80),
-    "price": lambda values: 2 if "symbol" in values else 4,
-    "per-symbol": lambda values: min(4 * _count(values), 200),
-    "rules": lambda values: min(2 * _count(values), 40),
-    "open": lambda values: 6 if "symbol" in values else 80,
-    "trades": lambda values: 5 if "orderId" in values else 20,
-    "matches": lambda values: 20 if "orderId" in values else 2,
-}
 
 
 # --- orders -----------------------------------------------------------------------------------
