@@ -1,0 +1,1 @@
+"""The control API: the only home of FastAPI."""

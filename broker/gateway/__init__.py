@@ -1,0 +1,1 @@
+"""The data plane: verify, judge, re-sign, forward. Imports stay lean."""

@@ -1,0 +1,1 @@
+"""The embedded secret store: sealed rows in a file of its own."""

@@ -1,0 +1,128 @@
+"""Money limits over a rolling window: slices lent to gateways, reservations taken from them. Pure.
+
+Rules:
+1. The broker lends slices; a gateway reserves only from slices it holds. What is lent counts as used.
+2. A slice counts in full while it is open, and by what was kept of it for one window after it was closed.
+   So what is spent counts at least a window long, and a little longer: slices are changed every hour.
+3. A reservation is released only on proof (`release`); an unknown outcome stays reserved.
+4. A slice is the order cap or a tenth of the window, whichever is larger, and never more than is left.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+WINDOW_US = 24 * 3600 * 1_000_000
+SLICE_LIFE_US = 3600 * 1_000_000
+_TENTH = 10
+ZERO = Decimal(0)
+
+Parts = tuple[tuple[str, Decimal], ...]
+"""What was taken from which slice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One loan as the broker's ledger has it. Instants are microseconds since the epoch."""
+
+    id: str
+    amount: Decimal
+    lent_us: int
+    returned: Decimal = ZERO
+    closed_us: int | None = None
+
+
+def used(slices: Iterable[Slice], now_us: int) -> Decimal:
+    """Return how much of the window is taken."""
+    total = ZERO
+    for loan in slices:
+        if loan.closed_us is None:
+            total += loan.amount
+        elif loan.closed_us > now_us - WINDOW_US:
+            total += loan.amount - loan.returned
+    return total
+
+
+def to_lend(limit: Decimal, order_max: Decimal | None, taken: Decimal, wanted: Decimal = ZERO) -> Decimal:
+    """Return how much to lend next; zero where the window is used up.
+
+    Args:
+        limit: The rolling limit.
+        order_max: The cap per order, if there is one.
+        taken: What `used` says.
+        wanted: What one request needs, where it is more than a usual slice.
+    """
+    usual = max(order_max or ZERO, limit / _TENTH, wanted)
+    return max(ZERO, min(usual, limit - taken))
+
+
+class Purse:
+    """The slices one gateway holds for one grant, oldest first. Changed in place, never across an await."""
+
+    def __init__(self) -> None:
+        self._left: dict[str, Decimal] = {}
+        self._lent: dict[str, tuple[Decimal, int]] = {}
+
+    @property
+    def left(self) -> Decimal:
+        """What can still be reserved."""
+        return sum(self._left.values(), ZERO)
+
+    def add(self, slice_id: str, amount: Decimal, now_us: int) -> None:
+        """Take a slice in; the same slice twice counts once."""
+        if slice_id not in self._lent:
+            self._left[slice_id] = amount
+            self._lent[slice_id] = (amount, now_us)
+
+    def reserve(self, amount: Decimal) -> Parts | None:
+        """Take an amount, oldest slices first; None where it is not there, and nothing is taken."""
+        if amount > self.left:
+            return None
+        parts = []
+        for slice_id, left in self._left.items():
+            if amount <= ZERO:
+                break
+            taken = min(left, amount)
+            if taken > ZERO:
+                parts.append((slice_id, taken))
+                amount -= taken
+        for slice_id, taken in parts:
+            self._left[slice_id] -= taken
+        return tuple(parts)
+
+    def release(self, parts: Parts) -> Parts:
+        """Give back what a request did not use; return the parts whose slices have left this purse."""
+        gone = []
+        for slice_id, amount in parts:
+            if slice_id in self._left:
+                self._left[slice_id] = min(self._lent[slice_id][0], self._left[slice_id] + amount)
+            else:
+                gone.append((slice_id, amount))
+        return tuple(gone)
+
+    def wants(self, slice_amount: Decimal) -> bool:
+        """Tell whether to ask for the next slice: less than half of a usual one is left."""
+        return self.left * 2 < slice_amount
+
+    def close(self, now_us: int, *, everything: bool = False) -> Parts:
+        """Give slices back with what is left of them: the used up, the old, or all."""
+        closing = [
+            slice_id
+            for slice_id, left in self._left.items()
+            if everything or left <= ZERO or now_us - self._lent[slice_id][1] >= SLICE_LIFE_US
+        ]
+        back = tuple((slice_id, self._left.pop(slice_id)) for slice_id in closing)
+        for slice_id in closing:
+            del self._lent[slice_id]
+        return back
+
+
+def portion(parts: Parts, amount: Decimal) -> Parts:
+    """Return the last parts that add up to an amount: what to release after a partial execution."""
+    chosen = []
+    for slice_id, held in reversed(parts):
+        taken = min(held, amount)
+        if taken > ZERO:
+            chosen.append((slice_id, taken))
+            amount -= taken
+    return tuple(chosen)

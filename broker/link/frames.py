@@ -1,0 +1,328 @@
+"""What gateway and broker say to each other: versioned values. Pure.
+
+Rules:
+1. Append only: a new field has a default, a new frame a new name. `VERSION` rises when an old end could
+   misread a new one; ends of different versions part at `Hello`.
+2. Requests carry `ask`, and their answers the same number. Changes carry `change`, and are acknowledged.
+3. Secrets travel in `Material` and in `LeaseGranted.verifier` only, once each; their reprs are redacted.
+4. The gateway counts a lease from when it sent `OpenLease` or `Renew`; `ttl_us` is what the broker grants.
+"""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from broker.budget import Parts
+from clients.secret import Secret
+
+VERSION = 1
+
+
+# --- parts ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GateState:
+    """One gate: closers are pairs of id and mode."""
+
+    scope: str
+    epoch: int
+    closers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """First path segment -> venue. `upstream` is a base URL on loopback in a paper home, else empty."""
+
+    name: str
+    venue: str
+    environment: str
+    upstream: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierPart:
+    """What virtual signatures are checked with: a shared secret, or the bot's public key."""
+
+    key_type: str
+    secret: Secret | None = field(default=None, repr=False)
+    public_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EgressPart:
+    """The way to the venue, as `clients.egress.Egress` has it."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    way: str = "direct"
+    source: str | None = None
+    proxy_host: str | None = None
+    proxy_port: int | None = None
+    proxy_user: str | None = field(default=None, repr=False)
+    proxy_password: Secret | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SlicePart:
+    """A budget slice lent to the gateway."""
+
+    id: str
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """A lease that goes on under new epochs, in the order of its chain. Its end does not move."""
+
+    lease: str
+    epochs: tuple[int, ...]
+
+
+# --- up: gateway to broker --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """First frame. `boot` is random per start of the gateway: sequence numbers count within it."""
+
+    version: int
+    gateway: str
+    boot: str
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLease:
+    """Ask for a lease on the grant of a virtual key, on its first use."""
+
+    ask: int
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Ask for all leases in use to go on."""
+
+    ask: int
+    leases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndLease:
+    """Give leases back: not used any more."""
+
+    leases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AskSlice:
+    """Ask for the next budget slice of a grant. `wanted`: what one request needs, if more than usual."""
+
+    ask: int
+    lease: str
+    wanted: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSlices:
+    """Give slices back, each with what is left of it."""
+
+    parts: Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give back reservations of slices that were closed before the outcome was known."""
+
+    parts: Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Lines of the call-log spool of one boot, in order; `first` is the sequence number of the first."""
+
+    boot: str
+    first: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolDone:
+    """Everything an earlier boot wrote was sent: what it did not spend of its slices goes back."""
+
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerQuery:
+    """Ask whose order this is."""
+
+    ask: int
+    account: str
+    symbol: str
+    order_id: str | None = None
+    client_order_id: str | None = None
+    is_list: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The change is in force here; no request is in flight that was judged before it."""
+
+    change: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the gateway fares, every few seconds. Times in microseconds; `-1` where nothing was measured."""
+
+    requests: int
+    refused: int
+    in_flight: int
+    added_p50_us: int
+    added_p99_us: int
+    spool_lines: int
+    resident_bytes: int = 0
+
+
+# --- down: broker to gateway ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Answer to `Hello`: where to forward, and every gate that was ever touched."""
+
+    version: int
+    environment: str
+    generation: int
+    mounts: tuple[Mount, ...]
+    egress: EgressPart
+    gates: tuple[GateState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """A real key, once per gateway and version. `key` is the text of a `KeyRef`."""
+
+    key: str
+    key_id: str
+    key_type: str
+    secret: Secret = field(repr=False)
+    passphrase: Secret | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseGranted:
+    """A lease, with everything needed to judge by: the material of `key` came before it."""
+
+    ask: int
+    lease: str
+    key_id: str
+    grant: str
+    consumer: str
+    account: str
+    venue: str
+    key: str
+    chain: tuple[str, ...]
+    epochs: tuple[int, ...]
+    ttl_us: int
+    policy: str
+    policy_version: int
+    account_owner: bool
+    verifier: VerifierPart
+    egress: EgressPart
+    upstream: str = ""
+    slice_usual: Decimal = Decimal(0)
+    slice: SlicePart | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRefused:
+    """No lease. `reason`: `unknown_key`, `revoked`, `cut`, `no_key` (the account has none), `unavailable`."""
+
+    ask: int
+    key_id: str
+    reason: str
+    scope: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """Answer to `Renew`: time granted by lease; those not named are void, with reasons in `voided`."""
+
+    ask: int
+    ttls: tuple[tuple[str, int], ...]
+    voided: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GateChanged:
+    """Gates as they are now. Leases of risen scopes are void, but those with a successor."""
+
+    change: int
+    gates: tuple[GateState, ...]
+    successors: tuple[Successor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChanged:
+    """A grant's policy as it is now; where it narrowed, `gates` carries the risen epoch."""
+
+    change: int
+    grant: str
+    policy: str
+    policy_version: int
+    account_owner: bool
+    slice_usual: Decimal = Decimal(0)
+    gates: tuple[GateState, ...] = ()
+    successors: tuple[Successor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SliceLent:
+    """Answer to `AskSlice`; no slice where the window is used up."""
+
+    ask: int
+    grant: str
+    slice: SlicePart | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerAnswer:
+    """Whose order it is; None where nobody recorded it."""
+
+    ask: int
+    grant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallsKept:
+    """Lines of that boot up to and with this number are in the call log."""
+
+    boot: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wipe:
+    """Forget the material of these key versions."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """The broker will not serve this gateway; it says why and hangs up."""
+
+    reason: str
+
+
+Up = (
+    Hello | OpenLease | Renew | EndLease | AskSlice | CloseSlices | Release | Calls | SpoolDone | OwnerQuery
+    | Ack | Health
+)  # fmt: skip
+Down = (
+    Welcome | Material | LeaseGranted | LeaseRefused | Renewed | GateChanged | PolicyChanged | SliceLent
+    | OwnerAnswer | CallsKept | Wipe | Goodbye
+)  # fmt: skip
+Frame = Up | Down

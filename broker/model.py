@@ -1,0 +1,152 @@
+"""What the broker knows: accounts, key versions, consumers, grants, scopes. Frozen values, no I/O, no clock.
+
+Rules:
+1. Ids are text that we made (`new_id`), except account, consumer and gateway names, which people chose.
+2. No value here holds a secret; a `KeyVersion` knows the path under which the secret store holds it.
+3. Instants are aware UTC datetimes (`_at`) or, on the hot path, integer microseconds (`_us`).
+"""
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from clients.venue import Environment, KeyType, Slot
+
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+"""Names people choose: lower case, digits, dot, dash, underscore; at most 64."""
+
+_ID_BYTES = 10
+
+
+def new_id(kind: str) -> str:
+    """Return a fresh id such as `grt_8f2k...`: a readable kind and 80 random bits."""
+    return f"{kind}_{secrets.token_hex(_ID_BYTES)}"
+
+
+class Stage(StrEnum):
+    """Where a key version is in its life."""
+
+    PENDING = "pending"
+    CURRENT = "current"
+    PREVIOUS = "previous"
+    TOMBSTONE = "tombstone"
+
+
+class ScopeKind(StrEnum):
+    """What a gate can close, widest first."""
+
+    EVERYTHING = "everything"
+    VENUE = "venue"
+    ACCOUNT = "account"
+    KEY_VERSION = "key-version"
+    GATEWAY = "gateway"
+    CONSUMER = "consumer"
+    GRANT = "grant"
+
+
+EVERYTHING = "everything"
+
+
+def scope(kind: ScopeKind, ref: str = "") -> str:
+    """Return the stable text of a scope: `consumer:momentum-bot`, or `everything`.
+
+    Raises:
+        ValueError: A reference is missing, or given for everything.
+    """
+    if (kind is ScopeKind.EVERYTHING) != (not ref):
+        raise ValueError("every scope but everything names what it is about")
+    return EVERYTHING if kind is ScopeKind.EVERYTHING else f"{kind.value}:{ref}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRef:
+    """A key version: account name, slot, number."""
+
+    account: str
+    slot: Slot
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.account}/{self.slot.value}/{self.version}"
+
+    @classmethod
+    def parse(cls, text: str) -> "KeyRef":
+        """Read what `str` wrote.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        account, slot, version = text.rsplit("/", 2)
+        return cls(account, Slot(slot), int(version))
+
+
+def chain(venue: str, key: KeyRef, gateway: str, consumer: str, grant: str) -> tuple[str, ...]:
+    """Return every scope that a request of this grant stands in, widest first."""
+    return (
+        EVERYTHING,
+        f"venue:{venue}",
+        f"account:{key.account}",
+        f"key-version:{key}",
+        f"gateway:{gateway}",
+        f"consumer:{consumer}",
+        f"grant:{grant}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account at a venue. `upstream` overrides the venue's hosts, in a paper home on loopback only."""
+
+    name: str
+    venue: str
+    environment: Environment
+    egress: str
+    created_at: datetime
+    venue_uid: str | None = None
+    upstream: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVersion:
+    """One real key of an account and slot. `path` is where the secret store holds it."""
+
+    ref: KeyRef
+    stage: Stage
+    venue_key_id: str
+    key_type: KeyType
+    path: str
+    created_at: datetime
+    ip_restricted: bool | None = None
+    can_withdraw: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A bot or a third-party tool."""
+
+    name: str
+    created_at: datetime
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Standing permission: consumer x account x policy, held by a bot as the virtual key `key_id`.
+
+    `public_key` is set where the bot registered its own; then no secret of it exists on our side.
+    `secret_path` is where the secret store holds the virtual HMAC secret otherwise.
+    """
+
+    id: str
+    consumer: str
+    account: str
+    key_id: str
+    key_type: KeyType
+    policy: str
+    policy_version: int
+    created_at: datetime
+    public_key: str | None = None
+    secret_path: str | None = None
+    revoked_at: datetime | None = None

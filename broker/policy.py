@@ -1,0 +1,366 @@
+"""What a grant lets a bot do. Pure: an intent and facts in, a verdict out. Deny by default.
+
+The order of judgement:
+1. Withdrawals, transfers and key administration are never granted. Streams are not proxied yet.
+2. A write without certain intent is refused, in `observe` too.
+3. The endpoint stands in the allow-list, by name or group; unknown reads only by their exact path.
+4. Cancels and amends: only of the grant's own orders; cancel-all and settings only of the account's owner.
+   They are exits: no cap, rate or removed symbol stops them.
+5. An order passes if it is within symbols, kind, reference price, collar, caps, rate and budget.
+6. Otherwise it passes as an exit, if it only sells what the account holds, inside the collar.
+7. `observe` turns a no of 3 to 5 into a yes that is written down, except where the gates say halt.
+
+Facts that are missing make a no with `missing`; the caller fetches them if it may still wait, and asks again.
+Notional: quantity x max(price, trigger, reference price), in the grant's reference asset, for both sides.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import MappingProxyType
+
+from broker.policy_document import Policy, PolicyMode
+from clients.venue import Action, Intent, Order, RefusalKind, Side, SymbolInfo
+
+FRESH_US = 5_000_000
+"""A reference price older than this is only good for the collar of exits."""
+
+ZERO = Decimal(0)
+_NEVER = frozenset({Action.WITHDRAW, Action.TRANSFER, Action.KEY_ADMIN})
+_EXITS = frozenset({Action.CANCEL, Action.AMEND})
+_HALT_PASSES = _EXITS | {Action.READ}
+_ORDER = RefusalKind.ORDER
+_ENDPOINT = RefusalKind.ENDPOINT
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A public price, in quote asset per base unit, and how old it is."""
+
+    price: Decimal
+    age_us: int
+
+
+_NOTHING: Mapping[str, Quote] = MappingProxyType({})
+_NO_PAIRS: Mapping[str, SymbolInfo] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known about the world at the moment of judging.
+
+    Attributes:
+        halted: The gates let pass only reads, cancels and exits.
+        account_owner: The grant speaks for the whole account.
+        owner: Who the named order belongs to: `own`, `other`, `nobody` (unrecorded), None (not asked yet).
+        pairs: Base and quote of symbols, by symbol; those that are not listed do not trade.
+        quotes: Reference prices by symbol, the last known ones included.
+        free: Base asset free to sell, exits on their way already taken off. None: not asked yet.
+        locked: Base asset bound in open orders; counts for a replacement, which frees its own.
+        budget: What is left of the rolling window, lent here. None: not asked yet.
+        rate_free: Whether the order rate has room for this request.
+    """
+
+    halted: bool = False
+    account_owner: bool = False
+    owner: str | None = None
+    pairs: Mapping[str, SymbolInfo] = field(default_factory=lambda: _NO_PAIRS)
+    quotes: Mapping[str, Quote] = field(default_factory=lambda: _NOTHING)
+    free: Decimal | None = None
+    locked: Decimal = ZERO
+    budget: Decimal | None = None
+    rate_free: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """Yes. `reserve` is what to take from the budget; `observed` what would have been refused.
+
+    `leaving` marks cancels and exits; `counts` whether it uses up the order rate. `sells` is how much of the
+    base asset the request may sell, for the holdings of the next one.
+    """
+
+    leaving: bool = False
+    counts: bool = False
+    notional: Decimal = ZERO
+    reserve: Decimal = ZERO
+    sells: Decimal = ZERO
+    observed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """No. `reason` is short and stable; `detail` is for the bot's owner, in figures.
+
+    `missing` names facts that could turn it: `pairs`, `price:SYMBOL`, `holdings`, `budget`, `owner`.
+    """
+
+    reason: str
+    kind: RefusalKind
+    detail: str = ""
+    missing: tuple[str, ...] = ()
+
+
+def evaluate(policy: Policy, intent: Intent, facts: Facts, path: str = "") -> Allow | Deny:
+    """Judge one request.
+
+    Args:
+        policy: Of the grant.
+        intent: What the request would do.
+        facts: What is known.
+        path: The raw path, for `extra_reads`.
+
+    Returns:
+        Allow; or Deny with the first reason in the order of the module's docstring.
+    """
+    action = intent.action
+    if action in _NEVER:
+        return Deny("never_granted", _ENDPOINT, f"{action.value} can never be granted")
+    if action is Action.STREAM:
+        return Deny("stream", _ENDPOINT, "streams are not proxied yet")
+    if action is Action.UNKNOWN:
+        if path in policy.extra_reads:
+            return Allow()
+        return Deny("unknown_endpoint", _ENDPOINT)
+    if not intent.certain and action is not Action.READ:
+        kind = _ORDER if action is Action.PLACE and intent.symbols else _ENDPOINT
+        return Deny("uncertain", kind, "cannot be sized with certainty")
+    verdict = _judge(policy, intent, facts)
+    if isinstance(verdict, Deny) and policy.mode is PolicyMode.OBSERVE and not verdict.missing:
+        if facts.halted and action not in _HALT_PASSES:
+            return verdict
+        return Allow(leaving=action in _EXITS, observed=verdict.reason, sells=_sold(intent, facts) or ZERO)
+    return verdict
+
+
+def settle(policy: Policy, verdict: Allow | Deny) -> Allow | Deny:
+    """Decide on what is missing, where nothing more can be waited for: refuse, unless only observing."""
+    if isinstance(verdict, Deny) and verdict.missing and policy.mode is PolicyMode.OBSERVE:
+        never = verdict.reason in {"never_granted", "stream", "unknown_endpoint", "uncertain", "halted"}
+        return verdict if never else Allow(observed=verdict.reason)
+    return verdict
+
+
+def _judge(policy: Policy, intent: Intent, facts: Facts) -> Allow | Deny:
+    if intent.endpoint not in policy.allow and intent.group not in policy.allow:
+        return Deny("endpoint", _ENDPOINT, f"{intent.endpoint} is not allowed")
+    action = intent.action
+    if action is Action.READ:
+        return Allow()
+    if intent.target is not None or intent.account_wide:
+        refused = _ownership(intent, facts)
+        if refused is not None:
+            return refused
+    if action in _EXITS:
+        return Allow(leaving=True)
+    if action is not Action.PLACE:
+        if facts.halted:
+            return Deny("halted", RefusalKind.UNKNOWN_KEY)
+        return Allow() if facts.account_owner else Deny("account_wide", _ENDPOINT)
+    if not intent.orders:
+        return Deny("uncertain", _ORDER, "names no order")
+    if facts.halted:
+        return _leaving(policy, intent, facts, Deny("halted", RefusalKind.UNKNOWN_KEY))
+    verdict = _within(policy, intent, facts)
+    if isinstance(verdict, Allow) or verdict.reason == "collar":
+        return verdict
+    return _leaving(policy, intent, facts, verdict)
+
+
+def _ownership(intent: Intent, facts: Facts) -> Deny | None:
+    target = intent.target
+    if intent.account_wide or target is None or target.all_open:
+        return None if facts.account_owner else Deny("account_wide", _ENDPOINT, "needs account_owner")
+    if facts.owner == "own" or (facts.owner == "nobody" and facts.account_owner):
+        return None
+    if facts.owner is None:
+        return Deny("owner_unknown", RefusalKind.NO_SUCH_ORDER, missing=("owner",))
+    return Deny("not_own_order", RefusalKind.NO_SUCH_ORDER)
+
+
+# --- orders within the limits -------------------------------------------------------------------
+
+
+def _within(policy: Policy, intent: Intent, facts: Facts) -> Allow | Deny:
+    """Judge an order by every limit (rule 5)."""
+    pairs = _pairs(policy, intent, facts)
+    if isinstance(pairs, Deny):
+        return pairs
+    unpriced = _unpriced(policy, pairs, facts)
+    if unpriced is not None:
+        return unpriced
+    total = ZERO
+    for group in intent.orders:
+        largest = ZERO
+        for order in group:
+            if order.market and not policy.market_orders:
+                return Deny("market_order", _ORDER, "market orders are not allowed")
+            if _outside(policy, order, facts):
+                return Deny("collar", _ORDER, _collar_text(policy))
+            notional = _notional(policy, order, pairs[order.symbol], facts)
+            if policy.order_max is not None and notional > policy.order_max:
+                return Deny("order_notional", _ORDER, _over(policy, notional, policy.order_max, "per order"))
+            largest = max(largest, notional)
+        total += largest
+    if not facts.rate_free:
+        return Deny("order_rate", RefusalKind.ORDER_RATE, "order rate of the policy is used up")
+    reserve = ZERO if policy.day_max is None or intent.dry_run else total
+    if reserve:
+        if policy.day_max is not None and reserve > policy.day_max:
+            return Deny("day_notional", _ORDER, _over(policy, reserve, policy.day_max, "per day"))
+        if facts.budget is None or facts.budget < reserve:
+            text = (
+                f"{_plain(reserve)} {policy.reference_asset} is more than is left of the rolling day's limit"
+            )
+            return Deny("day_notional", _ORDER, text, () if facts.budget is not None else ("budget",))
+    sells = ZERO if intent.dry_run else _sold(intent, facts) or ZERO
+    return Allow(counts=not intent.dry_run, notional=total, reserve=reserve, sells=sells)
+
+
+def _pairs(policy: Policy, intent: Intent, facts: Facts) -> Mapping[str, SymbolInfo] | Deny:
+    """Return the pairs an order trades; a no where one is not allowed or not known."""
+    rule, found = policy.symbols, {}
+    for order in _orders(intent):
+        symbol = order.symbol
+        if symbol in rule.but or (symbol not in rule.listed and not rule.quotes):
+            return Deny("symbol", RefusalKind.SYMBOL, f"{symbol[:30]} is not allowed")
+        pair = facts.pairs.get(symbol)
+        if pair is None:
+            return Deny(
+                "symbol", RefusalKind.SYMBOL, "is not a known pair", () if facts.pairs else ("pairs",)
+            )
+        if symbol not in rule.listed and pair.quote not in rule.quotes:
+            return Deny("symbol", RefusalKind.SYMBOL, f"{symbol[:30]} is not allowed")
+        found[symbol] = pair
+    return found
+
+
+def _orders(intent: Intent) -> Iterator[Order]:
+    for group in intent.orders:
+        yield from group
+
+
+def _conversion(policy: Policy, pair: SymbolInfo, facts: Facts) -> tuple[str, bool] | None:
+    """Return the symbol that turns the pair's quote asset into the reference asset, and whether to divide."""
+    direct, inverse = pair.quote + policy.reference_asset, policy.reference_asset + pair.quote
+    for symbol, divide in ((direct, False), (inverse, True)):
+        if symbol in facts.pairs:
+            return symbol, divide
+    return None
+
+
+def _unpriced(policy: Policy, pairs: Mapping[str, SymbolInfo], facts: Facts) -> Deny | None:
+    """Return a no where a price is missing or old, or no pair leads to the reference asset."""
+    wanted = list(pairs)
+    for pair in pairs.values():
+        if pair.quote != policy.reference_asset:
+            found = _conversion(policy, pair, facts)
+            if found is None:
+                return Deny("no_conversion", _ORDER, f"no pair of {pair.quote} and {policy.reference_asset}")
+            wanted.append(found[0])
+    missing = tuple(f"price:{symbol}" for symbol in wanted if not _fresh(facts, symbol))
+    return Deny("no_reference_price", _ORDER, "no fresh reference price", missing) if missing else None
+
+
+def _fresh(facts: Facts, symbol: str) -> bool:
+    quote = facts.quotes.get(symbol)
+    return quote is not None and quote.age_us <= FRESH_US
+
+
+def _notional(policy: Policy, order: Order, pair: SymbolInfo, facts: Facts) -> Decimal:
+    if order.quote_quantity is not None:
+        amount = order.quote_quantity
+    else:
+        price = max(order.price or ZERO, order.trigger or ZERO, facts.quotes[order.symbol].price)
+        amount = (order.quantity or ZERO) * price
+    if pair.quote == policy.reference_asset:
+        return amount
+    found = _conversion(policy, pair, facts)
+    if found is None:
+        raise ValueError("priced before it was known to be convertible")
+    rate = facts.quotes[found[0]].price
+    return amount / rate if found[1] else amount * rate
+
+
+def _outside(policy: Policy, order: Order, facts: Facts) -> bool:
+    """Tell whether a limit price loses against its base by more than the collar.
+
+    The base is the trigger where there is one: that is where the market stands when the order begins to count.
+    """
+    if policy.collar is None or order.price is None:
+        return False
+    quote = facts.quotes.get(order.symbol)
+    base = order.trigger if order.trigger is not None else None if quote is None else quote.price
+    if base is None:
+        return True
+    if order.side is Side.BUY:
+        return order.price > base * (1 + policy.collar)
+    return order.price < base * (1 - policy.collar)
+
+
+# --- exits ------------------------------------------------------------------------------------
+
+
+def _sold(intent: Intent, facts: Facts) -> Decimal | None:
+    """Return how much base asset the request may sell at most; None where it does anything but sell."""
+    total = ZERO
+    for group in intent.orders:
+        largest = ZERO
+        for order in group:
+            if order.side is not Side.SELL:
+                return None
+            quantity = order.quantity
+            if quantity is None:
+                quote = facts.quotes.get(order.symbol)
+                if quote is None or not quote.price:
+                    return None
+                quantity = (order.quote_quantity or ZERO) / quote.price
+            largest = max(largest, quantity)
+        total += largest
+    return total
+
+
+def _leaving(policy: Policy, intent: Intent, facts: Facts, plain: Deny) -> Allow | Deny:
+    """Let pass what only sells what the account holds (rule 6); otherwise the plain no stands."""
+    if any(order.side is not Side.SELL for order in _orders(intent)):
+        return plain
+    missing = {f"price:{order.symbol}" for order in _orders(intent) if _wants_price(policy, order, facts)}
+    if not facts.pairs:
+        missing.add("pairs")
+    if facts.free is None:
+        missing.add("holdings")
+    if missing:
+        return Deny(plain.reason, plain.kind, plain.detail, tuple(sorted({*missing, *plain.missing})))
+    sells = _sold(intent, facts)
+    held = (facts.free or ZERO) + (facts.locked if intent.target is not None else ZERO)
+    if sells is None or sells > held:
+        return plain
+    for order in _orders(intent):
+        if _outside(policy, order, facts):
+            return Deny("collar", _ORDER, _collar_text(policy))
+    return Allow(leaving=True, sells=ZERO if intent.dry_run else sells)
+
+
+def _wants_price(policy: Policy, order: Order, facts: Facts) -> bool:
+    """Tell whether an exit must have a price to be judged: a limit under a collar, or one sized in quote."""
+    if order.symbol in facts.quotes:
+        return False
+    collared = policy.collar is not None and order.price is not None and order.trigger is None
+    return collared or order.quantity is None
+
+
+# --- words ------------------------------------------------------------------------------------
+
+
+def _plain(number: Decimal) -> str:
+    return f"{number:.2f}"
+
+
+def _over(policy: Policy, notional: Decimal, limit: Decimal, per: str) -> str:
+    asset = policy.reference_asset
+    return f"notional {_plain(notional)} {asset} is above the limit of {_plain(limit)} {asset} {per}"
+
+
+def _collar_text(policy: Policy) -> str:
+    percent = (policy.collar or ZERO) * 100
+    return f"price is more than {percent.normalize():f} % on the losing side of the reference price"

@@ -1,0 +1,51 @@
+"""What the broker needs of the world, as protocols. `broker.stores` and `portcullis` implement them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from clients.secret import Secret
+
+
+class Clock(Protocol):
+    """Time, passed in wherever it is needed."""
+
+    def now(self) -> datetime:
+        """Aware UTC."""
+        ...
+
+    def now_us(self) -> int:
+        """Microseconds since the epoch."""
+        ...
+
+    def boot_us(self) -> int:
+        """Microseconds on a clock that never goes back and also runs while the machine sleeps."""
+        ...
+
+
+class SecretStore(Protocol):
+    """Immutable secret values by path, with metadata that an offline responder can read.
+
+    Paths are `/`-separated lower-case words, as in `keys/binance-main/trade/1`. Metadata holds no secret.
+    Every method may raise `StoreUnavailable`: it cannot answer; after a `write` that means unknown.
+    """
+
+    def write(self, path: str, values: Mapping[str, Secret], metadata: Mapping[str, str]) -> None:
+        """Write once. Writing the same again is nothing; something else there is `StoreConflict`."""
+        ...
+
+    def read(self, path: str) -> Mapping[str, Secret]:
+        """Return the values. `NotFound` where nothing is, or no longer is."""
+        ...
+
+    def metadata(self, path: str) -> Mapping[str, str]:
+        """Return the metadata, which outlives `destroy`. `NotFound` where nothing ever was."""
+        ...
+
+    def paths(self, prefix: str) -> tuple[str, ...]:
+        """Return every path under a prefix, sorted, destroyed ones included."""
+        ...
+
+    def destroy(self, path: str) -> None:
+        """Destroy the values for good and keep the metadata. Only after proven death. Twice is once."""
+        ...
