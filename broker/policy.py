@@ -283,9 +283,9 @@ def _notional(policy: Policy, order: Order, pair: SymbolInfo, facts: Facts) -> D
 
 
 def _outside(policy: Policy, order: Order, facts: Facts) -> bool:
-    """Tell whether a limit price loses against its base by more than the collar.
+    """Tell whether a limit price loses more than the collar against its base.
 
-    The base is the trigger where there is one: that is where the market stands when the order begins to count.
+    The base is the trigger if there is one: there the market stands when the order begins to count.
     """
     if policy.collar is None or order.price is None:
         return False

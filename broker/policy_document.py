@@ -1,4 +1,4 @@
-"""Policy documents: what an operator writes, strictly read. Pure; no pydantic, because gateways read them too.
+"""Policy documents: what an operator writes, strictly read. Pure, without pydantic: gateways read them too.
 
 Rules:
 1. Unknown fields, wrong types and impossible numbers are refused, all at once, each by its dotted name.

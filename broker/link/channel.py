@@ -2,7 +2,7 @@
 
 Rules:
 1. `send` never waits; a peer that leaves `MOST_WAITING` bytes unread is cut off: late control is none.
-2. Frames are a length in four bytes and that many bytes of JSON. `receive` answers None once the link is over.
+2. Frames are a length in four bytes and that much JSON. `receive` answers None when the link is over.
 3. Memory encodes and decodes too, so that tests travel the same road.
 """
 
