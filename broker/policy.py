@@ -42,7 +42,7 @@ class Quote:
 
 
 _NOTHING: Mapping[str, Quote] = MappingProxyType({})
-_NO_PAIRS: Mapping[str, SymbolInfo] = MappingProxyType({})
+_NO_PAIRS: Mapping[str, SymbolInfo | None] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +53,22 @@ class Facts:
         halted: The gates let pass only reads, cancels and exits.
         account_owner: The grant speaks for the whole account.
         owner: Who the named order belongs to: `own`, `other`, `nobody` (unrecorded), None (not asked yet).
-        pairs: Base and quote of symbols, by symbol; those that are not listed do not trade.
+        pairs: Base and quote by symbol; None where the venue has no such pair; absent: not asked yet.
         quotes: Reference prices by symbol, the last known ones included.
         free: Base asset free to sell, exits on their way already taken off. None: not asked yet.
         locked: Base asset bound in open orders; counts for a replacement, which frees its own.
-        budget: What is left of the rolling window, lent here. None: not asked yet.
+        budget: What is left of the rolling window, as far as it is lent here.
         rate_free: Whether the order rate has room for this request.
     """
 
     halted: bool = False
     account_owner: bool = False
     owner: str | None = None
-    pairs: Mapping[str, SymbolInfo] = field(default_factory=lambda: _NO_PAIRS)
+    pairs: Mapping[str, SymbolInfo | None] = field(default_factory=lambda: _NO_PAIRS)
     quotes: Mapping[str, Quote] = field(default_factory=lambda: _NOTHING)
     free: Decimal | None = None
     locked: Decimal = ZERO
-    budget: Decimal | None = None
+    budget: Decimal = ZERO
     rate_free: bool = True
 
 
@@ -92,7 +92,7 @@ class Allow:
 class Deny:
     """No. `reason` is short and stable; `detail` is for the bot's owner, in figures.
 
-    `missing` names facts that could turn it: `pairs`, `price:SYMBOL`, `holdings`, `budget`, `owner`.
+    `missing` names facts that could turn it: `pair:SYMBOL`, `price:SYMBOL`, `holdings`, `budget`, `owner`.
     """
 
     reason: str
@@ -208,11 +208,11 @@ def _within(policy: Policy, intent: Intent, facts: Facts) -> Allow | Deny:
     if reserve:
         if policy.day_max is not None and reserve > policy.day_max:
             return Deny("day_notional", _ORDER, _over(policy, reserve, policy.day_max, "per day"))
-        if facts.budget is None or facts.budget < reserve:
+        if facts.budget < reserve:
             text = (
                 f"{_plain(reserve)} {policy.reference_asset} is more than is left of the rolling day's limit"
             )
-            return Deny("day_notional", _ORDER, text, () if facts.budget is not None else ("budget",))
+            return Deny("day_notional", _ORDER, text, ("budget",))
     sells = ZERO if intent.dry_run else _sold(intent, facts) or ZERO
     return Allow(counts=not intent.dry_run, notional=total, reserve=reserve, sells=sells)
 
@@ -224,11 +224,11 @@ def _pairs(policy: Policy, intent: Intent, facts: Facts) -> Mapping[str, SymbolI
         symbol = order.symbol
         if symbol in rule.but or (symbol not in rule.listed and not rule.quotes):
             return Deny("symbol", RefusalKind.SYMBOL, f"{symbol[:30]} is not allowed")
-        pair = facts.pairs.get(symbol)
+        if symbol not in facts.pairs:
+            return Deny("symbol", RefusalKind.SYMBOL, "is not a known pair", (f"pair:{symbol}",))
+        pair = facts.pairs[symbol]
         if pair is None:
-            return Deny(
-                "symbol", RefusalKind.SYMBOL, "is not a known pair", () if facts.pairs else ("pairs",)
-            )
+            return Deny("symbol", RefusalKind.SYMBOL, "is not a pair of this venue")
         if symbol not in rule.listed and pair.quote not in rule.quotes:
             return Deny("symbol", RefusalKind.SYMBOL, f"{symbol[:30]} is not allowed")
         found[symbol] = pair
@@ -240,13 +240,17 @@ def _orders(intent: Intent) -> Iterator[Order]:
         yield from group
 
 
-def _conversion(policy: Policy, pair: SymbolInfo, facts: Facts) -> tuple[str, bool] | None:
+def _conversion(policy: Policy, pair: SymbolInfo, facts: Facts) -> tuple[str, bool] | Deny:
     """Return the symbol that turns the pair's quote asset into the reference asset, and whether to divide."""
     direct, inverse = pair.quote + policy.reference_asset, policy.reference_asset + pair.quote
+    unasked = []
     for symbol, divide in ((direct, False), (inverse, True)):
-        if symbol in facts.pairs:
+        if symbol not in facts.pairs:
+            unasked.append(f"pair:{symbol}")
+        elif facts.pairs[symbol] is not None:
             return symbol, divide
-    return None
+    text = f"no pair of {pair.quote} and {policy.reference_asset}"
+    return Deny("no_conversion", _ORDER, text, tuple(unasked))
 
 
 def _unpriced(policy: Policy, pairs: Mapping[str, SymbolInfo], facts: Facts) -> Deny | None:
@@ -255,8 +259,8 @@ def _unpriced(policy: Policy, pairs: Mapping[str, SymbolInfo], facts: Facts) -> 
     for pair in pairs.values():
         if pair.quote != policy.reference_asset:
             found = _conversion(policy, pair, facts)
-            if found is None:
-                return Deny("no_conversion", _ORDER, f"no pair of {pair.quote} and {policy.reference_asset}")
+            if isinstance(found, Deny):
+                return found
             wanted.append(found[0])
     missing = tuple(f"price:{symbol}" for symbol in wanted if not _fresh(facts, symbol))
     return Deny("no_reference_price", _ORDER, "no fresh reference price", missing) if missing else None
@@ -276,8 +280,8 @@ def _notional(policy: Policy, order: Order, pair: SymbolInfo, facts: Facts) -> D
     if pair.quote == policy.reference_asset:
         return amount
     found = _conversion(policy, pair, facts)
-    if found is None:
-        raise ValueError("priced before it was known to be convertible")
+    if isinstance(found, Deny):
+        raise ValueError("priced before it was known to be convertible")  # noqa: TRY004 - our own bug
     rate = facts.quotes[found[0]].price
     return amount / rate if found[1] else amount * rate
 
@@ -325,8 +329,7 @@ def _leaving(policy: Policy, intent: Intent, facts: Facts, plain: Deny) -> Allow
     if any(order.side is not Side.SELL for order in _orders(intent)):
         return plain
     missing = {f"price:{order.symbol}" for order in _orders(intent) if _wants_price(policy, order, facts)}
-    if not facts.pairs:
-        missing.add("pairs")
+    missing |= {f"pair:{order.symbol}" for order in _orders(intent) if order.symbol not in facts.pairs}
     if facts.free is None:
         missing.add("holdings")
     if missing:

@@ -1,0 +1,43 @@
+"""The replay guard: a signed write passes once. Pure, in memory.
+
+Rules:
+1. An entry lives until its request could no longer be accepted: timestamp, window and clock leeway.
+2. A restarted gateway has no memory, so it refuses writes timed before its start.
+3. Both spare cancels of a named order: to cancel twice does nothing, to lose a cancel may cost money.
+4. Entries are 64-bit hashes under a random key, in buckets by expiry; a bucket is dropped whole.
+"""
+
+from broker.gateway.clock import AHEAD_US
+
+_BUCKET_US = 5_000_000
+
+
+class ReplayGuard:
+    """What was already let through, by grant and signed text."""
+
+    def __init__(self, started_us: int) -> None:
+        self._started_us = started_us
+        self._buckets: dict[int, set[int]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(bucket) for bucket in self._buckets.values())
+
+    def too_old(self, stamp_us: int, offset_us: int) -> bool:
+        """Tell whether a write was timed before this gateway started, by our clock and the venue's."""
+        return stamp_us < self._started_us + min(0, offset_us)
+
+    def seen(self, grant: str, method: str, path: str, text: str) -> int | None:
+        """Return the entry to `remember`, or None where the same was let through before."""
+        entry = hash((grant, method, path, text))
+        return None if any(entry in bucket for bucket in self._buckets.values()) else entry
+
+    def remember(self, entry: int, stamp_us: int, window_us: int, now_us: int) -> None:
+        """Keep an entry for as long as its request could come again."""
+        last = max(stamp_us, now_us) + window_us + AHEAD_US
+        bucket = last // _BUCKET_US + 1
+        kept = self._buckets.get(bucket)
+        if kept is None:
+            kept = self._buckets[bucket] = set()
+            for old in [number for number in self._buckets if number * _BUCKET_US < now_us - AHEAD_US]:
+                del self._buckets[old]
+        kept.add(entry)
