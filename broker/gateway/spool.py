@@ -97,7 +97,7 @@ class Spool:
                 path.unlink(missing_ok=True)
 
     def _open(self) -> None:
-        path = self._directory / f"calls-{self.boot}-{len(self._parts) and self.seq:08d}.jsonl"
+        path = self._directory / f"calls-{self.boot}-{self.seq:08d}.jsonl"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         if self._fd >= 0:
             os.close(self._fd)
@@ -122,3 +122,9 @@ def lines_of(paths: list[Path]) -> Iterator[str]:
             for line in file:
                 if line.endswith("\n") and line != "\n":
                     yield line[:-1]
+
+
+def first_number(path: Path) -> int:
+    """Return the number of the first line of a part."""
+    match = _NAME.fullmatch(path.name)
+    return 1 if match is None else int(match[2]) + 1

@@ -1,0 +1,223 @@
+"""What a gateway knows: gates, leases, key material, policies, purses. Changed only by frames; no I/O.
+
+Rules:
+1. Everything is looked up in place: a changed gate counts for the very next request, without walking leases.
+2. A lease without its material, its policy or its gates serves nothing.
+3. Key ids that were refused are remembered for a short while, so that a dead bot does not ask the broker on
+   each of its calls; those of a cut are remembered until the cut's gates say otherwise.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from broker import gate, lease, policy_document
+from broker.budget import Purse
+from broker.gate import Gate, Mode, Shut
+from broker.gateway.limits import OrderRate
+from broker.lease import Lease
+from broker.link import frames
+from broker.model import KeyRef
+from broker.policy_document import Policy
+from clients.egress import Egress, Way
+from clients.venue import Credential, KeyType, Verifier, Wire
+
+REFUSED_US = 1_000_000
+MOST_REFUSED = 10_000
+IDLE_US = 120_000_000
+
+
+@dataclass(slots=True)
+class Standing:
+    """What a gateway keeps for one grant, whatever lease it runs on."""
+
+    purse: Purse = field(default_factory=Purse)
+    rate: OrderRate = field(default_factory=OrderRate)
+    slice_usual: Decimal = Decimal(0)
+
+
+@dataclass(slots=True)
+class Held:
+    """One lease, with all that is needed to serve it."""
+
+    lease: Lease
+    key_id: str
+    consumer: str
+    account: str
+    venue: str
+    policy: Policy
+    policy_version: int
+    account_owner: bool
+    verifier: Verifier
+    wire: Wire
+    egress: Egress
+    upstream: str
+    standing: Standing
+    used_us: int
+    last_us: int = 0
+
+
+def egress_of(part: frames.EgressPart) -> Egress:
+    """Build an egress from what the broker said of it."""
+    return Egress(
+        part.name,
+        part.addresses,
+        Way(part.way),
+        part.source,
+        part.proxy_host,
+        part.proxy_port,
+        part.proxy_user,
+        part.proxy_password,
+    )
+
+
+class Book:
+    """All of it, for one gateway."""
+
+    def __init__(self, wires: dict[str, Wire]) -> None:
+        self._wires = wires
+        self.gates: dict[str, Gate] = {}
+        self.by_key: dict[str, Held] = {}
+        self.by_lease: dict[str, Held] = {}
+        self.material: dict[str, Credential] = {}
+        self.standing: dict[str, Standing] = {}
+        self._refused: OrderedDict[str, tuple[str, str, int]] = OrderedDict()
+
+    # --- gates ----------------------------------------------------------------------------
+
+    def set_gates(self, states: tuple[frames.GateState, ...]) -> None:
+        """Take gates in as they are now; one that is older than ours is passed over."""
+        for state in states:
+            known = self.gates.get(state.scope)
+            if known is None or state.epoch > known.epoch:
+                closers = {name: Mode(mode) for name, mode in state.closers}
+                self.gates[state.scope] = Gate(state.scope, state.epoch, closers)
+
+    def succeed(self, successors: tuple[frames.Successor, ...]) -> None:
+        """Let leases go on under new epochs; their end does not move."""
+        for successor in successors:
+            held = self.by_lease.get(successor.lease)
+            if held is not None and len(successor.epochs) == len(held.lease.chain):
+                old = held.lease
+                held.lease = Lease(
+                    old.id, old.grant, old.key, old.chain, successor.epochs, old.expires_us,
+                    old.exits_after_end_us,
+                )  # fmt: skip
+
+    def judge(self, held: Held) -> Mode | Shut:
+        """Ask the gates whether this lease may be served now."""
+        return gate.judge(self.gates, held.lease.chain, held.lease.epochs)
+
+    # --- leases ---------------------------------------------------------------------------
+
+    def grant(self, frame: frames.LeaseGranted, sent_us: int) -> Held | None:
+        """Take a lease in; None where this gateway cannot speak its venue or has no material."""
+        wire = self._wires.get(frame.venue)
+        if wire is None or frame.key not in self.material:
+            return None
+        policy = policy_document.load(frame.policy)
+        standing = self.standing.setdefault(frame.grant, Standing())
+        standing.slice_usual = frame.slice_usual
+        if frame.slice is not None:
+            standing.purse.add(frame.slice.id, frame.slice.amount, sent_us)
+        part = frame.verifier
+        held = Held(
+            Lease(
+                frame.lease,
+                frame.grant,
+                KeyRef.parse(frame.key),
+                frame.chain,
+                frame.epochs,
+                lease.expiry_us(sent_us, frame.ttl_us),
+                policy.exits_after_end_us,
+            ),
+            frame.key_id,
+            frame.consumer,
+            frame.account,
+            frame.venue,
+            policy,
+            frame.policy_version,
+            frame.account_owner,
+            Verifier(KeyType(part.key_type), part.secret, part.public_key),
+            wire,
+            egress_of(frame.egress),
+            frame.upstream,
+            standing,
+            sent_us,
+        )
+        old = self.by_key.get(frame.key_id)
+        if old is not None:
+            self.by_lease.pop(old.lease.id, None)
+        self.by_key[frame.key_id] = held
+        self.by_lease[frame.lease] = held
+        self._refused.pop(frame.key_id, None)
+        return held
+
+    def renew(self, frame: frames.Renewed, sent_us: int) -> None:
+        """Take new ends in; leases that the broker voided are gone."""
+        for lease_id, ttl_us in frame.ttls:
+            held = self.by_lease.get(lease_id)
+            if held is not None:
+                held.lease = lease.renewed(held.lease, sent_us, ttl_us)
+        for lease_id, _ in frame.voided:
+            self.drop(lease_id)
+
+    def drop(self, lease_id: str) -> None:
+        """Forget one lease."""
+        held = self.by_lease.pop(lease_id, None)
+        if held is not None and self.by_key.get(held.key_id) is held:
+            del self.by_key[held.key_id]
+
+    def idle(self, now_us: int) -> tuple[str, ...]:
+        """Return the leases nobody used for a while."""
+        return tuple(name for name, held in self.by_lease.items() if now_us - held.used_us > IDLE_US)
+
+    def change_policy(self, frame: frames.PolicyChanged) -> None:
+        """Take a policy in as it is now."""
+        policy = policy_document.load(frame.policy)
+        for held in self.by_lease.values():
+            if held.lease.grant == frame.grant and frame.policy_version >= held.policy_version:
+                held.policy, held.policy_version = policy, frame.policy_version
+                held.account_owner = frame.account_owner
+                held.standing.slice_usual = frame.slice_usual
+        self.set_gates(frame.gates)
+        self.succeed(frame.successors)
+
+    # --- material -------------------------------------------------------------------------
+
+    def learn(self, frame: frames.Material) -> None:
+        """Take a real key in."""
+        self.material[frame.key] = Credential(
+            frame.key_id, frame.secret, KeyType(frame.key_type), frame.passphrase
+        )
+
+    def wipe(self, keys: tuple[str, ...]) -> tuple[str, ...]:
+        """Forget real keys; return their ids at the venue, for parsed copies to go too."""
+        gone = []
+        for key in keys:
+            credential = self.material.pop(key, None)
+            if credential is not None:
+                gone.append(credential.key_id)
+            for lease_id in [name for name, held in self.by_lease.items() if str(held.lease.key) == key]:
+                self.drop(lease_id)
+        return tuple(gone)
+
+    # --- refusals -------------------------------------------------------------------------
+
+    def refuse(self, key_id: str, reason: str, scope: str, now_us: int) -> None:
+        """Remember that the broker gives no lease on a key id."""
+        self._refused[key_id] = (reason, scope, now_us)
+        self._refused.move_to_end(key_id)
+        if len(self._refused) > MOST_REFUSED:
+            self._refused.popitem(last=False)
+
+    def refused(self, key_id: str, now_us: int) -> str | None:
+        """Return the reason of a recent refusal, if there is one."""
+        entry = self._refused.get(key_id)
+        if entry is None:
+            return None
+        reason, scope, at_us = entry
+        known = self.gates.get(scope)
+        if reason == "cut" and known is not None and known.mode is Mode.CLOSED:
+            return reason
+        return reason if now_us - at_us < REFUSED_US else None

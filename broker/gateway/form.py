@@ -1,0 +1,94 @@
+"""The form of a request and of an answer on the bots' side. Pure.
+
+Rules:
+1. Origin-form targets of printable ASCII only; no `.` or `..` segment, no `%2e`, `%2f`, `%5c`, backslash or
+   fragment in the path.
+2. Limits in bytes and number; what is over one is `BadForm`, with a short stable reason.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+LARGEST_HEAD = 16 * 1024
+LARGEST_BODY = 64 * 1024
+MOST_HEADERS = 64
+
+METHODS = frozenset({b"GET", b"POST", b"PUT", b"DELETE"})
+DECIMAL = frozenset(b"0123456789")
+_REASONS = {
+    200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found",
+    405: b"Method Not Allowed", 408: b"Request Timeout", 409: b"Conflict", 411: b"Length Required",
+    413: b"Content Too Large", 418: b"I'm a teapot", 429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 502: b"Bad Gateway",
+    503: b"Service Unavailable", 504: b"Gateway Timeout",
+}  # fmt: skip
+
+Headers = tuple[tuple[bytes, bytes], ...]
+Reply = Callable[[int, Headers, bytes], None]
+
+
+@dataclass(slots=True)
+class Inbound:
+    """One request in form. `path` and `query` are raw, header names in lower case."""
+
+    method: str
+    path: str
+    query: bytes
+    body: bytes
+    headers: dict[bytes, bytes]
+    peer: str
+
+
+class Handler(Protocol):
+    """What answers requests."""
+
+    def handle(self, inbound: Inbound, reply: Reply) -> None:
+        """Answer one request, now or later, exactly once."""
+        ...
+
+    def refuse_form(self, reason: str, peer: str) -> tuple[int, Headers, bytes]:
+        """Return the answer to a request that is not in form."""
+        ...
+
+
+class BadForm(Exception):
+    """A request that is not in form; `reason` is short and stable."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def check_target(target: bytes) -> tuple[str, bytes]:
+    """Split a request target into raw path and raw query.
+
+    Raises:
+        BadForm: It is not a plain origin-form target.
+    """
+    if not target.startswith(b"/"):
+        raise BadForm("target_form")
+    if not target.isascii() or any(byte <= 0x20 or byte == 0x7F for byte in target):  # noqa: PLR2004 - ASCII
+        raise BadForm("target_bytes")
+    path, _, query = target.partition(b"?")
+    if b"#" in target or b"\\" in path:
+        raise BadForm("target_bytes")
+    if b"%" in path:
+        folded = path.lower()
+        if b"%2e" in folded or b"%2f" in folded or b"%5c" in folded:
+            raise BadForm("target_escapes")
+    if b"/." in path and any(part in {b".", b".."} for part in path.split(b"/")):
+        raise BadForm("target_dots")
+    return path.decode("ascii"), query
+
+
+def answer_bytes(status: int, headers: Headers, body: bytes, *, close: bool) -> bytes:
+    """Write an answer down."""
+    lines = [b"HTTP/1.1 %d %s\r\n" % (status, _REASONS.get(status, b"Status"))]
+    lines += [b"%s: %s\r\n" % pair for pair in headers]
+    lines.append(b"Content-Length: %d\r\n" % len(body))
+    if close:
+        lines.append(b"Connection: close\r\n")
+    lines.append(b"\r\n")
+    lines.append(body)
+    return b"".join(lines)

@@ -1,0 +1,292 @@
+"""The gateway's end of the link: asks, renewals, the spool upwards; gates, policies and keys downwards.
+
+Rules:
+1. A change is in force before it is acknowledged; what was judged before it has already left, because
+   verdict and first byte happen in one step.
+2. Leases in use are renewed in one batch every third of the shortest lease; idle ones are given back.
+3. An unanswered ask fails after a second: the bot is waiting.
+4. When the link ends nothing is forgotten: leases run out by themselves, and `run` returns.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from decimal import Decimal
+from pathlib import Path
+
+from broker.errors import LinkDown
+from broker.gateway.book import Book, Held
+from broker.gateway.clock import SystemClock
+from broker.gateway.spool import Spool, first_number, lines_of
+from broker.link import frames
+from broker.link.channel import Channel
+from broker.link.frames import Down, Frame, Up
+
+ASK_SECONDS = 1.0
+RENEW_SECONDS = 4.0
+BATCH_LINES = 500
+_FLUSH_SECONDS = 0.05
+
+
+def _read_all(paths: list[Path]) -> list[str]:
+    return list(lines_of(paths))
+
+
+class LinkClient:
+    """Speaks to the broker on behalf of one gateway."""
+
+    def __init__(self, channel: Channel, name: str, book: Book, spool: Spool, clock: SystemClock) -> None:
+        self._channel, self._name = channel, name
+        self._book, self._spool, self._clock = book, spool, clock
+        self._asks: dict[int, asyncio.Future[Down]] = {}
+        self._sent_us: dict[int, int] = {}
+        self._number = 0
+        self._opening: dict[str, asyncio.Future[Held | str]] = {}
+        self._asked_slice: set[str] = set()
+        self._sent_seq = 0
+        self._old: dict[str, list[Path]] = {}
+        self._old_sent: dict[str, int] = {}
+        self._flushing: asyncio.TimerHandle | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        self.welcome: frames.Welcome | None = None
+        self.on_wipe: Callable[[str], None] = lambda _: None
+        self.health: Callable[[], frames.Health] | None = None
+
+    async def greet(self) -> frames.Welcome:
+        """Say hello and wait to be let in.
+
+        Raises:
+            LinkDown: The broker went away, or will not serve this gateway.
+        """
+        self._send(frames.Hello(frames.VERSION, self._name, self._spool.boot, os.getpid()))
+        frame = await self._channel.receive()
+        if not isinstance(frame, frames.Welcome):
+            reason = frame.reason if isinstance(frame, frames.Goodbye) else "no_welcome"
+            raise LinkDown(reason, f"the broker did not let this gateway in: {reason}")
+        self._book.set_gates(frame.gates)
+        self.welcome = frame
+        return frame
+
+    async def run(self) -> None:
+        """Serve the link until it ends."""
+        tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._send_old())]
+        try:
+            while (frame := await self._channel.receive()) is not None:
+                self._take(frame)
+        finally:
+            for task in tasks:
+                task.cancel()
+            for ask in list(self._asks.values()):
+                ask.cancel()
+
+    def close(self) -> None:
+        """Give everything back that can be given back, and hang up."""
+        parts = tuple(
+            part
+            for standing in self._book.standing.values()
+            for part in standing.purse.close(self._clock.boot_us(), everything=True)
+        )
+        if parts:
+            self._send(frames.CloseSlices(parts))
+        if self._book.by_lease:
+            self._send(frames.EndLease(tuple(self._book.by_lease)))
+        self._flush()
+        self._channel.close()
+
+    # --- asking ---------------------------------------------------------------------------
+
+    async def open_lease(self, key_id: str) -> Held | str:
+        """Ask for a lease; several requests that need the same one share the ask.
+
+        Returns:
+            The lease, or the short reason why there is none.
+        """
+        running = self._opening.get(key_id)
+        if running is None:
+            running = asyncio.ensure_future(self._open(key_id))
+            self._opening[key_id] = running
+            running.add_done_callback(lambda _: self._opening.pop(key_id, None))
+        return await asyncio.shield(running)
+
+    async def _open(self, key_id: str) -> Held | str:
+        number = self._next()
+        try:
+            frame = await self._ask(number, frames.OpenLease(number, key_id))
+        except LinkDown:
+            return "unavailable"
+        sent_us = self._sent_us.pop(number)
+        if isinstance(frame, frames.LeaseGranted):
+            return self._book.grant(frame, sent_us) or "unavailable"
+        reason = frame.reason if isinstance(frame, frames.LeaseRefused) else "unavailable"
+        scope = frame.scope if isinstance(frame, frames.LeaseRefused) else ""
+        self._book.refuse(key_id, reason, scope, self._clock.boot_us())
+        return reason
+
+    async def ask_owner(self, query: frames.OwnerQuery) -> str | None:
+        """Ask whose order it is; None where nobody recorded it.
+
+        Raises:
+            LinkDown: The broker did not answer in time.
+        """
+        number = self._next()
+        asked = frames.OwnerQuery(
+            number, query.account, query.symbol, query.order_id, query.client_order_id, query.is_list
+        )
+        frame = await self._ask(number, asked)
+        self._sent_us.pop(number, None)
+        return frame.grant if isinstance(frame, frames.OwnerAnswer) else None
+
+    async def ask_slice(self, held: Held, wanted: Decimal) -> None:
+        """Ask for the next budget slice and take it in, if there is one.
+
+        Raises:
+            LinkDown: The broker did not answer in time.
+        """
+        number = self._next()
+        frame = await self._ask(number, frames.AskSlice(number, held.lease.id, wanted))
+        sent_us = self._sent_us.pop(number, self._clock.boot_us())
+        if isinstance(frame, frames.SliceLent) and frame.slice is not None:
+            held.standing.purse.add(frame.slice.id, frame.slice.amount, sent_us)
+
+    def refill(self, held: Held) -> None:
+        """Ask for the next slice ahead of need, once at a time."""
+        grant = held.lease.grant
+        if grant in self._asked_slice:
+            return
+        self._asked_slice.add(grant)
+
+        async def refilling() -> None:
+            try:
+                await self.ask_slice(held, Decimal(0))
+            except LinkDown:
+                pass
+            finally:
+                self._asked_slice.discard(grant)
+
+        self.background(refilling())
+
+    def give_back(self, parts: tuple[tuple[str, Decimal], ...]) -> None:
+        """Release reservations whose slices this gateway no longer holds."""
+        if parts:
+            self._send(frames.Release(parts))
+
+    def background(self, work: Coroutine[None, None, None]) -> None:
+        """Run something beside the requests, and keep it alive until it ends."""
+        task = asyncio.ensure_future(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    async def _ask(self, number: int, frame: Up) -> Down:
+        future: asyncio.Future[Down] = asyncio.get_running_loop().create_future()
+        self._asks[number] = future
+        self._sent_us[number] = self._clock.boot_us()
+        self._send(frame)
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                return await future
+        except (TimeoutError, asyncio.CancelledError) as fault:
+            self._sent_us.pop(number, None)
+            if isinstance(fault, asyncio.CancelledError) and not future.cancelled():
+                raise  # the asking task was cancelled, not the ask
+            raise LinkDown("no_answer", "the broker did not answer in time") from None
+        finally:
+            self._asks.pop(number, None)
+
+    def _send(self, frame: Frame) -> None:
+        self._channel.send(frame)
+
+    # --- what comes down ------------------------------------------------------------------
+
+    def _take(self, frame: Frame) -> None:
+        book = self._book
+        match frame:
+            case frames.GateChanged():
+                book.set_gates(frame.gates)
+                book.succeed(frame.successors)
+                self._send(frames.Ack(frame.change))
+            case frames.PolicyChanged():
+                book.change_policy(frame)
+                self._send(frames.Ack(frame.change))
+            case frames.Material():
+                book.learn(frame)
+            case frames.Wipe():
+                for key_id in book.wipe(frame.keys):
+                    self.on_wipe(key_id)
+            case frames.Renewed():
+                book.renew(frame, self._sent_us.pop(frame.ask, 0))
+            case frames.CallsKept():
+                self._kept(frame)
+            case frames.LeaseGranted() | frames.LeaseRefused() | frames.SliceLent() | frames.OwnerAnswer():
+                future = self._asks.get(frame.ask)
+                if future is not None and not future.done():
+                    future.set_result(frame)
+            case _:
+                self._channel.close()
+
+    # --- beats ----------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        """Renew leases, give back idle ones and old slices, tell how we fare."""
+        while True:
+            now_us = self._clock.boot_us()
+            idle = self._book.idle(now_us)
+            if idle:
+                for lease_id in idle:
+                    self._book.drop(lease_id)
+                self._send(frames.EndLease(idle))
+            parts = tuple(
+                part for standing in self._book.standing.values() for part in standing.purse.close(now_us)
+            )
+            if parts:
+                self._send(frames.CloseSlices(parts))
+            if self._book.by_lease:
+                number = self._next()
+                self._sent_us[number] = self._clock.boot_us()
+                self._send(frames.Renew(number, tuple(self._book.by_lease)))
+            if self.health is not None:
+                self._send(self.health())
+            shortest = min((held.policy.lease_us for held in self._book.by_lease.values()), default=0)
+            await asyncio.sleep(min(RENEW_SECONDS, shortest / 3_000_000) if shortest else 1.0)
+
+    # --- the spool ------------------------------------------------------------------------
+
+    def written(self) -> None:
+        """A line was written: send it soon, together with those that follow."""
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._flush)
+
+    def _flush(self) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        batch = self._spool.batch(self._sent_seq, BATCH_LINES)
+        if not batch:
+            return
+        self._send(frames.Calls(self._spool.boot, batch[0][0], tuple(line for _, line in batch)))
+        self._sent_seq = batch[-1][0]
+        if self._sent_seq < self._spool.seq:
+            self.written()
+
+    def _kept(self, frame: frames.CallsKept) -> None:
+        if frame.boot == self._spool.boot:
+            self._spool.kept(frame.seq)
+        elif frame.boot in self._old and frame.seq >= self._old_sent.get(frame.boot, 0):
+            for path in self._old.pop(frame.boot):
+                path.unlink(missing_ok=True)
+            self._send(frames.SpoolDone(frame.boot))
+
+    async def _send_old(self) -> None:
+        """Send what earlier boots left behind; each boot is deleted once the broker has all of it."""
+        for boot, paths in self._spool.earlier().items():
+            self._old[boot] = paths
+            lines = await asyncio.to_thread(_read_all, paths)
+            first = first_number(paths[0])
+            self._old_sent[boot] = first + len(lines) - 1
+            for start in range(0, max(1, len(lines)), BATCH_LINES):
+                batch = tuple(lines[start : start + BATCH_LINES])
+                self._send(frames.Calls(boot, first + start, batch))
+                await asyncio.sleep(0)

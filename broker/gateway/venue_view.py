@@ -1,0 +1,252 @@
+"""What the gateway knows of a venue: time, pairs, prices, weight; and of an account: what it can sell.
+
+Rules:
+1. Facts are asked of the venue itself, by the egress and the connections of the bots' own calls.
+2. A price is used for 5 s (`policy.FRESH_US`); symbols in use are asked again before that, in one call.
+3. Holdings are good for `HOLDINGS_US`; sales sent since they were asked for are taken off them.
+4. A pair the venue does not know is remembered for a minute, one it knows for an hour.
+5. Everything here may fail; then the fact stays missing and the policy decides on that.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Coroutine, Iterator, Mapping
+from decimal import Decimal
+
+from broker.gateway.clock import SystemClock, VenueClock
+from broker.gateway.limits import WeightMeter
+from broker.gateway.upstream import Broken, Pool, Reply
+from broker.policy import Quote
+from clients.venue import Credential, OrderRef, OrderState, Sealed, Stamp, SymbolInfo
+from clients.venues.binance import market
+from clients.venues.binance.market import Call, Holding
+from clients.venues.binance.wire import WIRE
+
+HOLDINGS_US = 2_000_000
+WARM_US = 2_500_000
+USED_US = 600_000_000
+_KNOWN_US = 3600 * 1_000_000
+_ABSENT_US = 60_000_000
+_WINDOW_US = 2_000_000
+_PLAIN = ((b"Accept", b"application/json"), (b"User-Agent", b"portcullis"), (b"Accept-Encoding", b"identity"))
+_OK = 200
+_NO_SUCH = 400
+_PRICE_WEIGHT, _PAIR_WEIGHT, _HOLDINGS_WEIGHT, _ORDER_WEIGHT = 4, 20, 20, 4
+
+
+class NotKnown(Exception):
+    """The venue did not give the fact; `reason` is short and stable."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class VenueView:
+    """One venue behind one egress."""
+
+    def __init__(self, pool: Pool, clock: SystemClock) -> None:
+        self.pool = pool
+        self.clock = VenueClock()
+        self.meter = WeightMeter()
+        self._system = clock
+        self.pairs: dict[str, SymbolInfo | None] = {}
+        self._pairs_from: dict[str, int] = {}
+        self._prices: dict[str, tuple[Decimal, int]] = {}
+        self._used: dict[str, int] = {}
+        self._running: dict[str, asyncio.Future[None]] = {}
+
+    # --- what is known now ----------------------------------------------------------------
+
+    def quotes(self, now_us: int) -> Mapping[str, Quote]:
+        """Return the last known prices with their ages."""
+        return Quotes(self._prices, now_us)
+
+    def uses(self, symbol: str, now_us: int) -> None:
+        """A bot orders this symbol: keep its price warm."""
+        self._used[symbol] = now_us
+
+    # --- asking ---------------------------------------------------------------------------
+
+    async def fetch_time(self) -> None:
+        """Measure the venue's clock."""
+        await self._once("time", self._time())
+
+    async def _time(self) -> None:
+        sent = self._system.wall_us()
+        body = await self._public(market.venue_time(), 1)
+        self.clock.measured(sent, self._system.wall_us(), market.parse_venue_time(body))
+
+    async def fetch_pair(self, symbol: str) -> None:
+        """Ask whether a pair exists, and of what."""
+        await self._once(f"pair:{symbol}", self._pair(symbol))
+
+    async def _pair(self, symbol: str) -> None:
+        found: SymbolInfo | None = None
+        try:
+            listed = market.parse_symbols(await self._public(market.symbols([symbol]), _PAIR_WEIGHT))
+            found = next((pair for pair in listed if pair.symbol == symbol), None)
+        except NotKnown as fault:
+            if fault.reason != "no_such":
+                raise
+        self.pairs[symbol] = found
+        self._pairs_from[symbol] = self._system.boot_us()
+
+    async def fetch_prices(self, symbols: tuple[str, ...]) -> None:
+        """Ask for the prices of some symbols, in one call."""
+        await self._once("price:" + ",".join(sorted(symbols)), self._price(symbols))
+
+    async def _price(self, symbols: tuple[str, ...]) -> None:
+        sent = self._system.boot_us()
+        call = market.price(symbols[0]) if len(symbols) == 1 else market.prices(symbols)
+        for symbol, price in market.parse_prices(await self._public(call, _PRICE_WEIGHT)).items():
+            self._prices[symbol] = (price, sent)
+
+    async def keep_warm(self) -> None:
+        """Ask again for the prices of symbols in use, before they are too old. Runs until cancelled."""
+        while True:
+            now = self._system.boot_us()
+            self._forget(now)
+            wanted = tuple(name for name in self._used if self.pairs.get(name) is not None)
+            try:
+                if wanted:
+                    await self.fetch_prices(wanted)
+                if self._used and self.clock.due(self._system.wall_us()):
+                    await self.fetch_time()
+            except (NotKnown, OSError, ValueError):
+                pass
+            await asyncio.sleep(WARM_US / 1_000_000)
+
+    def _forget(self, now_us: int) -> None:
+        """Let go of symbols nobody uses, and of pairs that were asked for too long ago."""
+        for symbol in [name for name, at in self._used.items() if now_us - at > USED_US]:
+            del self._used[symbol]
+        for symbol, at in list(self._pairs_from.items()):
+            if now_us - at > (_ABSENT_US if self.pairs[symbol] is None else _KNOWN_US):
+                del self.pairs[symbol], self._pairs_from[symbol]
+
+    async def _once(self, name: str, work: Coroutine[None, None, None]) -> None:
+        """Share one question among all that ask it at the same time."""
+        running = self._running.get(name)
+        if running is None:
+            running = asyncio.ensure_future(work)
+            self._running[name] = running
+            running.add_done_callback(lambda _: self._running.pop(name, None))
+        else:
+            work.close()
+        await asyncio.shield(running)
+
+    async def _public(self, call: Call, weight: int) -> bytes:
+        self.meter.spend("ip", weight, self._system.wall_us())
+        query = "&".join(f"{name}={_escaped(value)}" for name, value in call.params)
+        target = f"{call.path}?{query}" if query else call.path
+        return await self._asked(Sealed(call.method, target.encode(), b"", _PLAIN))
+
+    async def signed(self, credential: Credential, call: Call, weight: int) -> bytes:
+        """Ask something with an account's key.
+
+        Raises:
+            NotKnown: The venue did not answer it.
+            OSError: The venue cannot be reached.
+        """
+        self.meter.spend("ip", weight, self._system.wall_us())
+        stamp = Stamp(self._system.wall_us() + self.clock.offset_us, _WINDOW_US)
+        return await self._asked(WIRE.own_request(credential, call.method, call.path, call.params, stamp))
+
+    async def _asked(self, sealed: Sealed) -> bytes:
+        reply = await self.pool.ask(sealed)
+        if isinstance(reply, Broken):
+            raise NotKnown(reply.reason)
+        self.heed(reply)
+        if reply.status != _OK:
+            raise NotKnown("no_such" if reply.status == _NO_SUCH else "refused")
+        return reply.body
+
+    def heed(self, reply: Reply) -> None:
+        """Take in what any answer says of weight and pauses."""
+        now = self._system.wall_us()
+        used = reply.headers.get(b"x-mbx-used-weight-1m")
+        if used is not None and used.isdigit():
+            self.meter.told(int(used), now)
+        if reply.status in {418, 429}:
+            pause = reply.headers.get(b"retry-after", b"")
+            self.meter.refused(reply.status, float(pause) if pause.isdigit() else None, now)
+
+
+class AccountView:
+    """What one account can sell."""
+
+    def __init__(self, venue: VenueView, clock: SystemClock) -> None:
+        self._venue, self._clock = venue, clock
+        self._holdings: Mapping[str, Holding] = {}
+        self._asked_us: int | None = None
+        self._sold: deque[tuple[int, str, Decimal]] = deque()
+
+    def known(self, now_us: int) -> bool:
+        """Whether holdings are fresh enough to judge by."""
+        return self._asked_us is not None and now_us - self._asked_us <= HOLDINGS_US
+
+    def free(self, asset: str) -> Decimal:
+        """Return what is free, less sales sent since it was asked for."""
+        held = self._holdings.get(asset)
+        free = Decimal(0) if held is None else held.free
+        since = self._asked_us or 0
+        return free - sum(
+            (amount for at, name, amount in self._sold if name == asset and at >= since), Decimal(0)
+        )
+
+    def locked(self, asset: str) -> Decimal:
+        """Return what is bound in open orders."""
+        held = self._holdings.get(asset)
+        return Decimal(0) if held is None else held.locked
+
+    def sells(self, asset: str, amount: Decimal, now_us: int) -> None:
+        """A sale of that much is being sent."""
+        self._sold.append((now_us, asset, amount))
+        while self._sold and now_us - self._sold[0][0] > 10 * HOLDINGS_US:
+            self._sold.popleft()
+
+    def unsold(self, asset: str, amount: Decimal, sent_us: int) -> None:
+        """A sale did not take place after all."""
+        try:
+            self._sold.remove((sent_us, asset, amount))
+        except ValueError:
+            return
+
+    async def fetch(self, credential: Credential) -> None:
+        """Ask for the holdings."""
+        asked = self._clock.boot_us()
+        body = await self._venue.signed(credential, market.holdings(), _HOLDINGS_WEIGHT)
+        self._holdings, self._asked_us = market.parse_holdings(body), asked
+
+    async def fetch_order(self, credential: Credential, ref: OrderRef) -> OrderState:
+        """Ask for the state of one order."""
+        return market.parse_order(await self._venue.signed(credential, market.order(ref), _ORDER_WEIGHT))
+
+    async def fetch_list(self, credential: Credential, ref: OrderRef) -> tuple[tuple[OrderRef, ...], str]:
+        """Ask for the orders of an order list, and the list's own client id."""
+        body = await self._venue.signed(credential, market.order(ref), _ORDER_WEIGHT)
+        name = json.loads(body).get("listClientOrderId")
+        return market.parse_order_list(body), name if isinstance(name, str) else ""
+
+
+class Quotes(Mapping[str, Quote]):
+    """Prices as quotes, made when one is asked for."""
+
+    def __init__(self, prices: Mapping[str, tuple[Decimal, int]], now_us: int) -> None:
+        self._prices, self._now_us = prices, now_us
+
+    def __getitem__(self, symbol: str) -> Quote:
+        price, at_us = self._prices[symbol]
+        return Quote(price, self._now_us - at_us)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._prices)
+
+    def __len__(self) -> int:
+        return len(self._prices)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("[", "%5B").replace("]", "%5D").replace('"', "%22").replace(",", "%2C")
