@@ -93,12 +93,14 @@ class Deny:
     """No. `reason` is short and stable; `detail` is for the bot's owner, in figures.
 
     `missing` names facts that could turn it: `pair:SYMBOL`, `price:SYMBOL`, `holdings`, `budget`, `owner`.
+    `wanted` is the budget that was not there.
     """
 
     reason: str
     kind: RefusalKind
     detail: str = ""
     missing: tuple[str, ...] = ()
+    wanted: Decimal = ZERO
 
 
 def evaluate(policy: Policy, intent: Intent, facts: Facts, path: str = "") -> Allow | Deny:
@@ -212,7 +214,7 @@ def _within(policy: Policy, intent: Intent, facts: Facts) -> Allow | Deny:
             text = (
                 f"{_plain(reserve)} {policy.reference_asset} is more than is left of the rolling day's limit"
             )
-            return Deny("day_notional", _ORDER, text, ("budget",))
+            return Deny("day_notional", _ORDER, text, ("budget",), reserve)
     sells = ZERO if intent.dry_run else _sold(intent, facts) or ZERO
     return Allow(counts=not intent.dry_run, notional=total, reserve=reserve, sells=sells)
 
@@ -333,7 +335,8 @@ def _leaving(policy: Policy, intent: Intent, facts: Facts, plain: Deny) -> Allow
     if facts.free is None:
         missing.add("holdings")
     if missing:
-        return Deny(plain.reason, plain.kind, plain.detail, tuple(sorted({*missing, *plain.missing})))
+        wanted = tuple(sorted({*missing, *plain.missing}))
+        return Deny(plain.reason, plain.kind, plain.detail, wanted, plain.wanted)
     sells = _sold(intent, facts)
     held = (facts.free or ZERO) + (facts.locked if intent.target is not None else ZERO)
     if sells is None or sells > held:

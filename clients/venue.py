@@ -327,6 +327,18 @@ class Wire(Protocol):
         """Tell in which encoding variant the signature verifies; None if in none. Constant-time compare."""
         ...
 
+    def signed_text(self, reading: Reading) -> str:
+        """Return the text the client signed, as it stands on the wire: what replays are recognised by."""
+        ...
+
+    def client_id_slots(self, reading: Reading) -> tuple[str, ...]:
+        """Name the absent client order ids, in the order `Stamp.client_order_ids` gives them."""
+        ...
+
+    def forget(self, key_id: str | None = None) -> None:
+        """Drop parsed private keys of one key id, or all: called where key material is wiped."""
+        ...
+
     def seal(self, credential: Credential, reading: Reading, variant: Variant, stamp: Stamp) -> Sealed:
         """Swap key id and signature, write the stamp, keep every other byte."""
         ...

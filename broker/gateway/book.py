@@ -41,6 +41,7 @@ class Held:
     """One lease, with all that is needed to serve it."""
 
     lease: Lease
+    key_text: str
     key_id: str
     consumer: str
     account: str
@@ -131,6 +132,7 @@ class Book:
                 lease.expiry_us(sent_us, frame.ttl_us),
                 policy.exits_after_end_us,
             ),
+            frame.key,
             frame.key_id,
             frame.consumer,
             frame.account,
@@ -198,7 +200,7 @@ class Book:
             credential = self.material.pop(key, None)
             if credential is not None:
                 gone.append(credential.key_id)
-            for lease_id in [name for name, held in self.by_lease.items() if str(held.lease.key) == key]:
+            for lease_id in [name for name, held in self.by_lease.items() if held.key_text == key]:
                 self.drop(lease_id)
         return tuple(gone)
 

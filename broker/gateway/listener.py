@@ -43,25 +43,19 @@ class Listener:
         self.connections: set[Connection] = set()
         self.stopping = False
         self._drained = asyncio.Event()
-        self._sweeper: asyncio.TimerHandle | None = None
 
     def __call__(self) -> "Connection":
         """Make the protocol of a new connection."""
         return Connection(self)
 
-    def sweep(self) -> None:
-        """End connections that are too slow, every second."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+    def sweep(self, now: float) -> None:
+        """End connections that are too slow; call it every second."""
         for connection in list(self.connections):
             connection.check_time(now)
-        self._sweeper = loop.call_later(1.0, self.sweep)
 
     async def drain(self, seconds: float) -> None:
         """Take no new request, let those in flight end, then close everything."""
         self.stopping = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
         for connection in list(self.connections):
             connection.finish()
         self._check_drained()

@@ -184,9 +184,7 @@ def _trade(
     )
 
 
-def _named(  # noqa: PLR0917 - read as a table row
-    method: str, path: str, name: str, action: Action, group: str, weight: int = 1
-) -> Endpoint:
+def _named(method: str, path: str, name: str, action: Action, group: str, weight: int = 1) -> Endpoint:
     """Return an endpoint that is recognised so that it can be refused by name."""
     return Endpoint(method, path, name, action, group, Security.SIGNED, weight, "sapi-uid")
 

@@ -37,7 +37,7 @@ _TRIGGERED = frozenset({"STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PRO
 _STOPS = frozenset({"STOP_LOSS", "STOP_LOSS_LIMIT"})
 
 
-class _Unclear(Exception):  # noqa: N818 - never leaves this module
+class _Unclear(Exception):
     """An order that two readers could read differently, or no reader at all."""
 
     def __init__(self, reason: str, field: str) -> None:

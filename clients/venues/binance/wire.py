@@ -109,6 +109,10 @@ class BinanceWire:
                 return variant
         return None
 
+    def signed_text(self, reading: Reading) -> str:
+        """Return the text the client signed, as it stands on the wire."""
+        return _form(reading).payload()
+
     def seal(self, credential: Credential, reading: Reading, variant: Variant, stamp: Stamp) -> Sealed:
         """Write the stamp, swap key id and signature, keep every other byte.
 

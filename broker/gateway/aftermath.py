@@ -1,0 +1,175 @@
+"""What follows once a request has left: the answer rewritten and passed on, owners, budget, holdings, log.
+
+Rules:
+1. An answer that did not come whole is an empty 504, and its outcome is unknown: nothing is released.
+2. The real key's id never reaches a bot: it is replaced by the bot's own.
+3. Only named headers pass.
+4. Whose order it is is recorded before the request leaves, and again with the venue's id when that is known.
+"""
+
+import time
+from collections.abc import Callable
+
+from broker.budget import Parts
+from broker.gateway.book import Book, Held
+from broker.gateway.job import Job, Reservation
+from broker.gateway.ledger import Ledger
+from broker.gateway.link import LinkClient
+from broker.gateway.owners import Owners
+from broker.gateway.settlement import Settlement
+from broker.gateway.upstream import Broken, Reply
+from broker.policy import Allow
+from clients.venue import Action, Answer, RefusalKind
+
+_PASS = (b"content-type", b"retry-after", b"date", b"x-mbx-uuid", b"x-mbx-traceid")
+_PASS_PREFIXES = (b"x-mbx-used-weight", b"x-mbx-order-count", b"x-sapi-used")
+_REASON = b"X-Portcullis-Reason"
+_REDIRECT, _BAD = 300, 400
+_STALE = "-1021"
+
+
+class Aftermath:
+    """Takes answers in."""
+
+    def __init__(
+        self, book: Book, owners: Owners, settlement: Settlement, ledger: Ledger, link: LinkClient,
+        measure: Callable[[Job], None],
+    ) -> None:  # fmt: skip
+        self._book, self._owners, self._settlement = book, owners, settlement
+        self._ledger, self._link, self._measure = ledger, link, measure
+
+    def leaves(self, job: Job, held: Held, verdict: Allow, boot_us: int) -> None:
+        """A request is about to leave: record its orders, hold its budget, count its sale."""
+        reading = job.reading
+        if reading is None or not reading.intent.orders:
+            return
+        intent = reading.intent
+        symbol = intent.symbols[0] if intent.symbols else ""
+        names = [
+            order.client_order_id
+            for group in intent.orders
+            for order in group
+            if order.client_order_id is not None
+        ]
+        names += job.client_order_ids
+        for name in names:
+            self._owners.record(held.account, symbol, name, held.lease.grant)
+        if job.view is not None:
+            job.view.uses(symbol, boot_us)
+            pair = job.view.pairs.get(symbol)
+            if verdict.sells and pair is not None and job.account is not None:
+                job.account.sells(pair.base, verdict.sells, boot_us)
+                job.sold_us = boot_us
+        if job.reserved:
+            single = intent.orders[0][0] if len(intent.orders) == 1 and len(intent.orders[0]) == 1 else None
+            self._settlement.hold(
+                Reservation(
+                    held.lease.grant,
+                    held.account,
+                    symbol,
+                    job.reserved,
+                    None if single is None else single.quantity,
+                    set() if single is not None else set(names),
+                    asked_us=boot_us,
+                ),
+                tuple(names),
+            )
+
+    def come(self, job: Job, result: Reply | Broken) -> None:
+        """The answer is there, or it never will be."""
+        came_ns = time.perf_counter_ns()
+        reading, view = job.reading, job.view
+        if reading is None or view is None:
+            return
+        if isinstance(result, Broken):
+            refusal = job.wire.refusal(RefusalKind.UNKNOWN_OUTCOME, result.reason)
+            self._ledger.answered(job, refusal.status, None, "unknown", (), ())
+            job.reply(refusal.status, ((_REASON, b"unknown_outcome"),), b"")
+            return
+        view.heed(result)
+        answer = job.wire.answer(reading, result.status, result.headers, result.body)
+        released = self._settled(job, answer)
+        write = reading.intent.action is not Action.READ
+        outcome = "refused" if answer.refused else "unknown" if answer.unknown and write else "done"
+        orders = tuple(
+            (state.symbol, state.order_id, state.client_order_id, state.final) for state in answer.orders
+        )
+        self._ledger.answered(job, result.status, answer.code, outcome, orders, released)
+        if answer.code == _STALE:
+            view.clock.distrust()
+            self._measure(job)
+        self._pass_on(job, result, unknown=outcome == "unknown")
+        self._ledger.added(job, came_ns)
+
+    def _settled(self, job: Job, answer: Answer) -> Parts:
+        """Record owners, release budget and holdings by what the answer says; return what was released."""
+        held, reading = job.held, job.reading
+        if held is None or reading is None:
+            return ()
+        released: Parts = ()
+        placed = bool(reading.intent.orders)
+        for state in answer.orders:
+            if placed and state.order_id is not None and self._ours(job, state.client_order_id):
+                self._owners.record(held.account, state.symbol, f"#{state.order_id}", held.lease.grant)
+            if state.rejected and state.order_id is None and job.reserved:
+                left = self._settlement.drop(held.account, state.symbol, self._names(job))
+                released += self._release(held.lease.grant, left)
+                continue
+            grant, parts = self._settlement.settle(held.account, state)
+            released += self._release(grant, parts)
+        if answer.refused and placed:
+            if job.reserved:
+                left = self._settlement.drop(held.account, reading.intent.symbols[0], self._names(job))
+                released += self._release(held.lease.grant, left)
+            self._unsold(job)
+        return released
+
+    def _names(self, job: Job) -> tuple[str, ...]:
+        intent = None if job.reading is None else job.reading.intent
+        given = () if intent is None else tuple(
+            order.client_order_id
+            for group in intent.orders
+            for order in group
+            if order.client_order_id is not None
+        )  # fmt: skip
+        return given + job.client_order_ids
+
+    def _ours(self, job: Job, client_order_id: str | None) -> bool:
+        """Tell whether an order in the answer is one that this request placed, not the one it replaced."""
+        names = self._names(job)
+        return client_order_id in names or not names
+
+    def _release(self, grant: str, parts: Parts) -> Parts:
+        if parts:
+            standing = self._book.standing.get(grant)
+            self._link.give_back(parts if standing is None else standing.purse.release(parts))
+        return parts
+
+    def _unsold(self, job: Job) -> None:
+        if job.verdict is None or not job.verdict.sells or job.view is None or job.account is None:
+            return
+        intent = None if job.reading is None else job.reading.intent
+        pair = None if intent is None or not intent.symbols else job.view.pairs.get(intent.symbols[0])
+        if pair is not None:
+            job.account.unsold(pair.base, job.verdict.sells, job.sold_us)
+
+    def _pass_on(self, job: Job, result: Reply, *, unknown: bool) -> None:
+        status, body = result.status, result.body
+        if _REDIRECT <= status < _BAD:
+            refusal = job.wire.refusal(
+                RefusalKind.UNKNOWN_OUTCOME if unknown else RefusalKind.UNAVAILABLE, "redirect"
+            )
+            job.reply(refusal.status, ((_REASON, b"redirect"),), b"")
+            return
+        if job.real_key_id and job.held is not None:
+            real = job.real_key_id.encode("ascii")
+            if real in body:
+                body = body.replace(real, job.held.key_id.encode("ascii"))
+        headers = tuple(
+            (name, value)
+            for name, value in result.headers.items()
+            if name in _PASS or name.startswith(_PASS_PREFIXES)
+        )
+        if unknown:
+            headers = (*headers, (_REASON, b"unknown_outcome"))
+        job.reply(status, headers, body)

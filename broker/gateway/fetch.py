@@ -1,0 +1,112 @@
+"""Fetches the facts a judgement misses: a lease, the venue's time, a pair, a price, holdings, owner, budget.
+
+Nothing here decides. A fact that cannot be had stays missing, and the policy decides on that.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from broker.errors import LinkDown
+from broker.gateway.book import Book, Held
+from broker.gateway.job import Job
+from broker.gateway.link import LinkClient
+from broker.gateway.owners import NOBODY, Owners, order_name
+from broker.gateway.venue_view import NotKnown
+from broker.link.frames import OwnerQuery
+from clients.venue import OrderRef
+
+_EXPECTED = (LinkDown, NotKnown, OSError, ValueError)
+
+
+class Fetcher:
+    """Waits for facts on behalf of requests."""
+
+    def __init__(self, book: Book, link: LinkClient, owners: Owners) -> None:
+        self._book, self._link, self._owners = book, link, owners
+
+    async def fetch_all(self, job: Job, names: Sequence[str]) -> None:
+        """Fetch facts at the same time; what fails stays missing."""
+        prices = tuple(name.removeprefix("price:") for name in names if name.startswith("price:"))
+        work = [self._fetch(job, name) for name in names if not name.startswith("price:")]
+        if prices:
+            work.append(self._prices(job, prices))
+        for result in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(result, BaseException) and not isinstance(result, _EXPECTED):
+                raise result
+
+    def refill(self, held: Held) -> None:
+        """Ask for the next budget slice ahead of need."""
+        self._link.refill(held)
+
+    async def _fetch(self, job: Job, name: str) -> None:
+        kind, _, what = name.partition(":")
+        if kind == "lease":
+            if job.request.key_id is not None:
+                await self._link.open_lease(job.request.key_id)
+            return
+        view, account, held = job.view, job.account, job.held
+        if view is None:
+            return
+        if kind == "line":
+            job.line = job.line or await view.pool.take()
+        elif kind == "clock":
+            await view.fetch_time()
+        elif kind == "pair":
+            await view.fetch_pair(what)
+        elif kind == "holdings" and account is not None and held is not None:
+            credential = self._book.material.get(held.key_text)
+            if credential is not None:
+                await account.fetch(credential)
+        elif kind == "owner":
+            await self._owner(job)
+        elif kind == "budget" and held is not None:
+            await self._budget(job, held)
+
+    async def _prices(self, job: Job, symbols: tuple[str, ...]) -> None:
+        if job.view is not None:
+            boot_us = 0 if job.held is None else job.held.used_us
+            for symbol in symbols:
+                job.view.uses(symbol, boot_us)
+            await job.view.fetch_prices(symbols)
+
+    async def _budget(self, job: Job, held: Held) -> None:
+        """Ask for a slice that is large enough for this request."""
+        await self._link.ask_slice(held, job.wanted)
+
+    # --- owners ---------------------------------------------------------------------------
+
+    async def _owner(self, job: Job) -> None:
+        """Ask the broker whose order it is, then the venue under which other name it goes."""
+        held, reading = job.held, job.reading
+        if held is None or reading is None or reading.intent.target is None:
+            return
+        target = reading.intent.target
+        grant = await self._ask(held, target)
+        if grant is None:
+            for other in await self._other_names(job, target):
+                grant = grant or await self._ask(held, other)
+        name = order_name(target.order_id, target.client_order_id, is_list=target.is_list)
+        self._owners.record(held.account, target.symbol or "", name, grant or NOBODY)
+
+    async def _ask(self, held: Held, ref: OrderRef) -> str | None:
+        """Return the grant that an order is recorded under, here or at the broker."""
+        name = order_name(ref.order_id, ref.client_order_id, is_list=ref.is_list)
+        known = self._owners.find(held.account, ref.symbol or "", name)
+        if known:
+            return known
+        query = OwnerQuery(0, held.account, ref.symbol or "", ref.order_id, ref.client_order_id, ref.is_list)
+        return await self._link.ask_owner(query)
+
+    async def _other_names(self, job: Job, target: OrderRef) -> tuple[OrderRef, ...]:
+        held, account = job.held, job.account
+        credential = None if held is None else self._book.material.get(held.key_text)
+        if credential is None or account is None:
+            return ()
+        if target.is_list:
+            orders, client_id = await account.fetch_list(credential, target)
+            own = OrderRef(target.symbol, None, client_id or None, is_list=True)
+            return (own, *orders) if client_id else orders
+        state = await account.fetch_order(credential, target)
+        if target.order_id is None:
+            return (OrderRef(target.symbol, state.order_id),)
+        return (OrderRef(target.symbol, None, state.client_order_id),)

@@ -1,0 +1,357 @@
+"""The way of one request: verify, intent, prepare; then, without waiting, judge, sign, write down, send.
+
+Rules:
+1. `_step` does everything that needs no waiting, in that order. What is missing it names; `_prepare` waits
+   for it, a second in all, and calls `_step` again. Nothing judged before a wait counts after it.
+2. Between the last look at the gates and the first byte there is no await.
+3. A request is answered exactly once, and written down before it is sent; a refusal is written down too.
+4. What fails here by our own fault is an empty 503, and nothing was sent.
+"""
+
+import asyncio
+import logging
+import time
+
+from broker import lease
+from broker.gate import Shut
+from broker.gateway.aftermath import Aftermath
+from broker.gateway.book import Book, Held
+from broker.gateway.clock import SystemClock, fresh
+from broker.gateway.fetch import Fetcher
+from broker.gateway.form import Headers, Inbound, Reply
+from broker.gateway.guard import verdict_of
+from broker.gateway.job import Job
+from broker.gateway.ledger import Ledger
+from broker.gateway.mounts import Mounts
+from broker.gateway.owners import Owners
+from broker.gateway.replay import ReplayGuard
+from broker.policy import Allow, Deny
+from broker.virtual_key import is_key_id, new_client_order_id
+from clients.venue import (
+    Action,
+    Malformed,
+    RefusalKind,
+    Request,
+    Security,
+    Stamp,
+)
+
+PREPARE_SECONDS = 1.0
+_LOG = logging.getLogger("portcullis.gateway")
+_READ = Action.READ
+_REASON = b"X-Portcullis-Reason"
+_PLAIN = (b"Content-Type", b"application/json;charset=UTF-8")
+_FORM_STATUS = {"method": 405, "body_too_large": 413, "head_too_large": 431, "too_many_headers": 431,
+                "too_slow": 408, "foreign_host": 403}  # fmt: skip
+
+Missing = tuple[str, ...]
+
+
+class Forwarder:
+    """Answers bots' requests."""
+
+    def __init__(
+        self,
+        book: Book,
+        mounts: Mounts,
+        owners: Owners,
+        fetcher: Fetcher,
+        ledger: Ledger,
+        aftermath: Aftermath,
+        guard: ReplayGuard,
+        clock: SystemClock,
+    ) -> None:
+        self._book, self._mounts, self._owners = book, mounts, owners
+        self._fetcher, self._ledger, self._aftermath = fetcher, ledger, aftermath
+        self._replays, self._clock = guard, clock
+        self._preparing: set[asyncio.Task[None]] = set()
+
+    # --- in -------------------------------------------------------------------------------
+
+    def handle(self, inbound: Inbound, reply: Reply) -> None:
+        """Answer one request, now or later."""
+        started = time.perf_counter_ns()
+        found = self._mounts.find(inbound.path)
+        if found is None:
+            self._ledger.refused_form("unknown_mount", inbound.peer, 404)
+            reply(404, ((_REASON, b"unknown_mount"),), b"")
+            return
+        mount, path = found
+        key = inbound.headers.get(mount.key_header)
+        request = Request(
+            inbound.method, path, inbound.query, inbound.body, None if not key else key.decode("ascii")
+        )
+        job = Job(inbound, reply, started, mount.wire, request)
+        try:
+            missing = self._read(job) or self._step(job, final=False)
+        except Exception:  # noqa: BLE001 - any bug of ours is an outage, never a way through
+            self._failed(job)
+            return
+        if missing and not job.answered:
+            task = asyncio.ensure_future(self._prepare(job, missing))
+            self._preparing.add(task)
+            task.add_done_callback(self._preparing.discard)
+
+    def refuse_form(self, reason: str, peer: str) -> tuple[int, Headers, bytes]:
+        """Answer a request that is not HTTP as we take it."""
+        status = _FORM_STATUS.get(reason, 400)
+        self._ledger.refused_form(reason, peer, status)
+        body = b'{"code":-1100,"msg":"Illegal characters found in the request."}'
+        return status, (_PLAIN, (_REASON, reason.encode("ascii"))), body
+
+    def _failed(self, job: Job) -> None:
+        # no traceback: its frames could show values of a request; type and place are enough to find the bug
+        _LOG.error("internal error while judging a request; it was refused", exc_info=False)
+        if not job.answered:
+            self.refuse(job, RefusalKind.UNAVAILABLE, "internal_error")
+
+    async def _prepare(self, job: Job, missing: Missing) -> None:
+        """Wait for what is missing, a second in all; then judge with what there is."""
+        try:
+            async with asyncio.timeout(PREPARE_SECONDS):
+                while missing and not job.answered:
+                    asked = [name for name in missing if name not in job.asked]
+                    if not asked:
+                        break
+                    job.asked.update(asked)
+                    await self._fetcher.fetch_all(job, asked)
+                    missing = self._step(job, final=False)
+        except TimeoutError:
+            pass
+        except Exception:  # noqa: BLE001 - as in handle
+            self._failed(job)
+        if not job.answered:
+            try:
+                self._step(job, final=True)
+            except Exception:  # noqa: BLE001 - as in handle
+                self._failed(job)
+        if job.line is not None and job.view is not None:
+            job.view.pool.give_back(job.line)
+            job.line = None
+
+    # --- judge ----------------------------------------------------------------------------
+
+    def _read(self, job: Job) -> Missing:
+        """Parse once. Answers what nobody has to be asked about."""
+        reading = job.wire.read(job.request)
+        if isinstance(reading, Malformed):
+            self.refuse(job, RefusalKind.MALFORMED, reading.reason, f"{reading.reason}:{reading.field}")
+            return ("answered",)
+        job.reading = reading
+        return ()
+
+    def _step(self, job: Job, *, final: bool) -> Missing:
+        """Do everything that needs no waiting; return what is missing, or nothing where it is answered."""
+        reading = job.reading
+        if reading is None:
+            return ()
+        if reading.security is Security.PUBLIC:
+            return self._step_public(job, final=final)
+        missing, held = self._lease(job, final=final)
+        if held is None:
+            return missing
+        if job.variant is None and not self._verified(job, held):
+            return ()
+        mode = self._book.judge(held)
+        if isinstance(mode, Shut):
+            if mode.reason == "cut":
+                self.refuse(job, RefusalKind.UNKNOWN_KEY, "cut")
+            elif final or "lease" in job.asked:
+                self.refuse(job, RefusalKind.UNAVAILABLE, "lease_void")
+            else:
+                return ("lease",)
+            return ()
+        boot_us = self._clock.boot_us()
+        verdict = verdict_of(held, job, reading.intent, mode, self._owners, boot_us, final=final)
+        if isinstance(verdict, Deny):
+            if verdict.missing:
+                job.wanted = verdict.wanted
+                return verdict.missing
+            self.refuse(job, verdict.kind, verdict.reason, verdict.detail)
+            return ()
+        view = job.view
+        if view is None:
+            self.refuse(job, RefusalKind.UNAVAILABLE, "no_venue")
+            return ()
+        if not view.clock.known and "clock" not in job.asked and not final:
+            return ("clock",)
+        left = lease.left_us(held.lease, boot_us, leaving=verdict.leaving)
+        window = lease.window_us(reading.window_us or lease.LONGEST_WINDOW_US, left)
+        if window is None:
+            if not final and "lease" not in job.asked:
+                return ("lease",)
+            self.refuse(job, RefusalKind.UNAVAILABLE, "lease_over")
+            return ()
+        pause = self._pause(job, verdict)
+        if pause is not None:
+            self.refuse(job, RefusalKind.RATE, "venue_weight", retry_after_s=pause)
+            return ()
+        line = job.line or view.pool.ready()
+        if line is None:
+            if final or "line" in job.asked:
+                self.refuse(job, RefusalKind.UNAVAILABLE, "venue_unreachable")
+                return ()
+            return ("line",)
+        job.line = line
+        self._send(job, held, verdict, window, boot_us)
+        return ()
+
+    def _lease(self, job: Job, *, final: bool) -> tuple[Missing, Held | None]:
+        """Find the lease of the presented key; refuse, or name it missing, where there is none."""
+        key_id = job.request.key_id
+        if key_id is None:
+            self.refuse(job, RefusalKind.UNKNOWN_KEY, "no_key")
+            return (), None
+        held = self._book.by_key.get(key_id)
+        if held is not None:
+            if job.held is not held:
+                job.variant = None  # another lease may have another verifier
+                self._mounts.equip(job, held)
+            return (), held
+        if not is_key_id(key_id):
+            self.refuse(job, RefusalKind.UNKNOWN_KEY, "unknown_key")
+            return (), None
+        reason = self._book.refused(key_id, self._clock.boot_us())
+        if reason is None and not final and "lease" not in job.asked:
+            return ("lease",), None
+        if reason is None or reason in {"unavailable", "no_key"}:
+            self.refuse(job, RefusalKind.UNAVAILABLE, reason or "no_lease")
+        else:
+            self.refuse(job, RefusalKind.UNKNOWN_KEY, reason)
+        return (), None
+
+    def _verified(self, job: Job, held: Held) -> bool:
+        """Check signature, freshness and replay, once per request; refuse where one fails."""
+        reading = job.reading
+        assert reading is not None  # noqa: S101 - narrows for the type checker
+        if reading.security is Security.KEY:
+            return True
+        variant = job.wire.verify(held.verifier, reading)
+        if variant is None:
+            self.refuse(job, RefusalKind.BAD_SIGNATURE, "bad_signature")
+            return False
+        wall, offset = self._clock.wall_us(), 0 if job.view is None else job.view.clock.offset_us
+        stamp, window = reading.timestamp_us or 0, reading.window_us or 0
+        if not fresh(stamp, window, wall, offset):
+            self.refuse(job, RefusalKind.STALE, "stale")
+            return False
+        intent = reading.intent
+        named = intent.target is not None and not intent.target.all_open
+        if intent.action is not _READ and not (intent.action is Action.CANCEL and named):
+            if self._replays.too_old(stamp, offset):
+                self.refuse(job, RefusalKind.STALE, "before_start")
+                return False
+            text = job.wire.signed_text(reading)
+            job.replay = self._replays.seen(held.lease.grant, job.request.method, job.request.path, text)
+            if job.replay is None:
+                self.refuse(job, RefusalKind.STALE, "replay")
+                return False
+        job.variant = variant
+        return True
+
+    def _pause(self, job: Job, verdict: Allow) -> int | None:
+        """Return for how long the venue's weight makes this request wait."""
+        reading, view = job.reading, job.view
+        assert reading is not None and view is not None  # noqa: S101, PT018 - narrows for the type checker
+        wall = self._clock.wall_us()
+        if reading.intent.action is _READ:
+            return view.meter.read_pause_s(reading.intent.weight_pool, reading.intent.weight, wall)
+        return None if verdict.leaving else view.meter.order_pause_s(wall)
+
+    def _step_public(self, job: Job, *, final: bool) -> Missing:
+        """Forward a public call without any credential; a key that was cut gets nothing, not even this."""
+        reading, key_id = job.reading, job.request.key_id
+        assert reading is not None  # noqa: S101 - narrows for the type checker
+        held = None if key_id is None else self._book.by_key.get(key_id)
+        if held is not None and isinstance(shut := self._book.judge(held), Shut) and shut.reason == "cut":
+            self.refuse(job, RefusalKind.UNKNOWN_KEY, "cut")
+            return ()
+        if held is None and key_id is not None and is_key_id(key_id):
+            reason = self._book.refused(key_id, self._clock.boot_us())
+            if reason in {"cut", "revoked"}:
+                self.refuse(job, RefusalKind.UNKNOWN_KEY, reason)
+                return ()
+            if reason is None and not final and "lease" not in job.asked:
+                return ("lease",)
+        if reading.intent.action is not _READ:
+            self.refuse(job, RefusalKind.ENDPOINT, "unknown_endpoint")
+            return ()
+        if job.view is None:
+            self._mounts.equip_public(job, held)
+        view = job.view
+        if view is None:
+            self.refuse(job, RefusalKind.UNAVAILABLE, "no_venue")
+            return ()
+        pause = self._pause(job, Allow())
+        if pause is not None:
+            self.refuse(job, RefusalKind.RATE, "venue_weight", retry_after_s=pause)
+            return ()
+        line = job.line or view.pool.ready()
+        if line is None:
+            if final or "line" in job.asked:
+                self.refuse(job, RefusalKind.UNAVAILABLE, "venue_unreachable")
+                return ()
+            return ("line",)
+        job.line = None
+        job.answered = True
+        sealed = job.wire.forward_public(reading)
+        view.meter.spend(reading.intent.weight_pool, reading.intent.weight, self._clock.wall_us())
+        self._ledger.allowed(job, None, Allow())
+        job.sent_ns = time.perf_counter_ns()
+        view.pool.send(line, sealed, lambda result: self._aftermath.come(job, result))
+        return ()
+
+    # --- send -----------------------------------------------------------------------------
+
+    def _send(self, job: Job, held: Held, verdict: Allow, window_us: int, boot_us: int) -> None:
+        """Reserve, stamp, sign, write down, send. Nothing here waits; nothing after the spool can refuse."""
+        reading, view, line = job.reading, job.view, job.line
+        assert reading is not None and view is not None  # noqa: S101, PT018 - narrows for the type checker
+        credential = self._book.material.get(held.key_text)
+        if credential is None or line is None or job.variant is None:
+            self.refuse(job, RefusalKind.UNAVAILABLE, "no_material")
+            return
+        standing, intent = held.standing, reading.intent
+        reserved = standing.purse.reserve(verdict.reserve) if verdict.reserve else ()
+        if reserved is None:
+            self.refuse(job, RefusalKind.ORDER, "day_notional")
+            return
+        ids = tuple(new_client_order_id() for _ in job.wire.client_id_slots(reading))
+        wall = self._clock.wall_us()
+        try:
+            sealed = job.wire.seal(
+                credential, reading, job.variant, Stamp(wall + view.clock.offset_us, window_us, ids)
+            )
+            job.reserved, job.client_order_ids, job.verdict = reserved, ids, verdict
+            self._ledger.allowed(job, held, verdict)
+        except (OSError, ValueError) as fault:
+            standing.purse.release(reserved)
+            reason = "spool" if isinstance(fault, OSError) else "cannot_sign"
+            self.refuse(job, RefusalKind.UNAVAILABLE, reason)
+            return
+        job.answered, job.line, job.real_key_id = True, None, credential.key_id
+        held.used_us = boot_us
+        if job.replay is not None:
+            self._replays.remember(job.replay, reading.timestamp_us or wall, reading.window_us or 0, wall)
+        if verdict.counts:
+            count = sum(len(group) for group in intent.orders)
+            standing.rate.take(held.policy.rate, count, boot_us)
+        view.meter.spend(intent.weight_pool, intent.weight, wall)
+        self._aftermath.leaves(job, held, verdict, boot_us)
+        job.sent_ns = time.perf_counter_ns()
+        view.pool.send(line, sealed, lambda result: self._aftermath.come(job, result))
+        if held.policy.day_max is not None and standing.purse.wants(standing.slice_usual):
+            self._fetcher.refill(held)
+
+    def refuse(
+        self, job: Job, kind: RefusalKind, reason: str, detail: str = "", *, retry_after_s: int | None = None
+    ) -> None:
+        """Say no in the venue's words, with our reason in a header, and write it down."""
+        if job.answered:
+            return
+        job.answered = True
+        if kind is RefusalKind.NO_SUCH_ORDER and job.reading is not None:
+            detail = "read" if job.reading.intent.action is _READ else ""
+        refusal = job.wire.refusal(kind, detail or reason, retry_after_s=retry_after_s)
+        self._ledger.refused(job, reason, refusal.status)
+        job.reply(refusal.status, (*refusal.headers, (_REASON, reason.encode("ascii"))), refusal.body)

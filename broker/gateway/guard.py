@@ -1,0 +1,73 @@
+"""The gateway's judgement of one request: facts gathered, policy asked. Synchronous, changes nothing.
+
+A verdict is made of what is known now; what is missing is named, so that the caller may wait for it.
+"""
+
+from decimal import Decimal
+
+from broker.gate import Mode
+from broker.gateway.book import Held
+from broker.gateway.job import Job
+from broker.gateway.owners import NOBODY, Owners, order_name
+from broker.policy import Allow, Deny, Facts, evaluate, settle
+from clients.venue import Action, Intent
+
+ZERO = Decimal(0)
+
+
+def facts_for(held: Held, job: Job, intent: Intent, mode: Mode, owners: Owners, boot_us: int) -> Facts:
+    """Gather what is known for one judgement."""
+    owner = None
+    if intent.target is not None and not intent.target.all_open:
+        owner = owner_of(held, intent, owners)
+    if intent.action is not Action.PLACE:
+        return Facts(halted=mode is Mode.HALT, account_owner=held.account_owner, owner=owner)
+    assert job.view is not None and job.account is not None  # noqa: S101, PT018 - set with the lease
+    symbol = intent.symbols[0] if intent.symbols else ""
+    pair = job.view.pairs.get(symbol)
+    known = pair is not None and job.account.known(boot_us)
+    standing = held.standing
+    count = sum(len(group) for group in intent.orders)
+    return Facts(
+        halted=mode is Mode.HALT,
+        account_owner=held.account_owner,
+        owner=owner,
+        pairs=job.view.pairs,
+        quotes=job.view.quotes(boot_us),
+        free=job.account.free(pair.base) if pair is not None and known else None,
+        locked=job.account.locked(pair.base) if pair is not None and known else ZERO,
+        budget=standing.purse.left,
+        rate_free=standing.rate.free(held.policy.rate, count, boot_us),
+    )
+
+
+def owner_of(held: Held, intent: Intent, owners: Owners) -> str | None:
+    """Return `own`, `other`, `nobody`, or None where it was not asked yet."""
+    target = intent.target
+    if target is None:
+        return None
+    name = order_name(target.order_id, target.client_order_id, is_list=target.is_list)
+    grant = owners.find(held.account, target.symbol or "", name)
+    if grant is None:
+        return None
+    if grant == NOBODY:
+        return "nobody"
+    return "own" if grant == held.lease.grant else "other"
+
+
+def verdict_of(
+    held: Held, job: Job, intent: Intent, mode: Mode, owners: Owners, boot_us: int, *, final: bool
+) -> Allow | Deny:
+    """Judge one request by gates' mode and policy.
+
+    Returns:
+        Allow; or Deny, with `missing` where facts that were not waited for yet could turn it.
+    """
+    facts = facts_for(held, job, intent, mode, owners, boot_us)
+    verdict = evaluate(held.policy, intent, facts, job.request.path)
+    if isinstance(verdict, Deny) and verdict.missing:
+        if not final and any(name not in job.asked for name in verdict.missing):
+            return verdict
+        settled = settle(held.policy, verdict)
+        return settled if isinstance(settled, Allow) else Deny(verdict.reason, verdict.kind, verdict.detail)
+    return verdict

@@ -1,0 +1,56 @@
+"""One request on its way through the gateway, and what came of it."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from broker.budget import Parts
+from broker.gateway.book import Held
+from broker.gateway.form import Inbound, Reply
+from broker.gateway.upstream import Line
+from broker.gateway.venue_view import AccountView, VenueView
+from broker.policy import Allow
+from clients.venue import Reading, Request, Variant, Wire
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request, filled in step by step. `asked` names the facts that were already waited for."""
+
+    inbound: Inbound
+    reply: Reply
+    started_ns: int
+    wire: Wire
+    request: Request
+    reading: Reading | None = None
+    held: Held | None = None
+    view: VenueView | None = None
+    account: AccountView | None = None
+    variant: Variant | None = None
+    replay: int | None = None
+    asked: set[str] = field(default_factory=set)
+    wanted: Decimal = Decimal(0)
+    line: Line | None = None
+    answered: bool = False
+    # what was sent
+    verdict: Allow | None = None
+    reserved: Parts = ()
+    client_order_ids: tuple[str, ...] = ()
+    seq: int = 0
+    sent_ns: int = 0
+    sold_us: int = 0
+    real_key_id: str = ""
+
+
+@dataclass(slots=True)
+class Reservation:
+    """Budget that an order holds until its final state is known."""
+
+    grant: str
+    account: str
+    symbol: str
+    parts: Parts
+    quantity: Decimal | None
+    orders: set[str]
+    executed: bool = False
+    asked_us: int = 0
+    keys: set[tuple[str, str, str]] = field(default_factory=set)

@@ -1,0 +1,176 @@
+"""What the gateway writes down of each request: spool lines before anything is sent, and counts for `status`.
+
+Rules:
+1. Allowed requests and refusals of known grants are always written. Refusals of nobody in particular (bad
+   form, unknown keys) are written up to `STRANGERS_A_SECOND` and counted beyond, lest a flood fill the disk.
+2. An order whose line cannot be written is not sent; a read, a cancel or an exit is.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from broker.budget import Parts
+from broker.calllog import Answered, Ask
+from broker.gateway.book import Held
+from broker.gateway.clock import SystemClock
+from broker.gateway.job import Job
+from broker.gateway.owners import order_name
+from broker.gateway.spool import Spool
+from broker.policy import Allow
+from clients.venue import Action, Intent
+
+STRANGERS_A_SECOND = 20
+_SAMPLES = 2048
+
+
+class Ledger:
+    """The gateway's side of the call log."""
+
+    def __init__(self, spool: Spool, clock: SystemClock, written: Callable[[], None]) -> None:
+        self._spool, self._clock, self._written = spool, clock, written
+        self._second = 0
+        self._strangers = 0
+        self.requests = 0
+        self.refusals = 0
+        self.in_flight = 0
+        self._added_us: deque[int] = deque(maxlen=_SAMPLES)
+
+    def allowed(self, job: Job, held: Held | None, verdict: Allow) -> None:
+        """Write down what is about to be sent.
+
+        Raises:
+            OSError: It could not be written, and it is an order.
+        """
+        self.requests += 1
+        self.in_flight += 1
+        decision = "allow" if verdict.observed is None else "observe"
+        line = self._ask(job, held, decision, verdict.observed, 0, verdict)
+        try:
+            self._write(line)
+        except OSError:
+            reading = job.reading
+            if reading is None or not (verdict.leaving or reading.intent.action is Action.READ):
+                self.in_flight -= 1
+                raise
+
+    def refused(self, job: Job, reason: str, status: int) -> None:
+        """Write a refusal down."""
+        self.requests += 1
+        self.refusals += 1
+        if job.held is None and self._stranger():
+            return
+        try:
+            self._write(self._ask(job, job.held, "deny", reason, status, None))
+        except OSError:
+            return  # the refusal stands; only its record is lost
+
+    def refused_form(self, reason: str, peer: str, status: int) -> None:
+        """Write down a request that was not in form."""
+        self.requests += 1
+        self.refusals += 1
+        if self._stranger():
+            return
+        line = Ask(
+            self._spool.next(), self._clock.wall_us(), "", "", "", "", "", "form", "unknown", None, None,
+            None, (), None, "deny", reason, status, (), peer, False,
+        )  # fmt: skip
+        try:
+            self._write(line)
+        except OSError:
+            return
+
+    def answered(
+        self, job: Job, status: int, code: str | None, outcome: str,
+        orders: tuple[tuple[str, str | None, str | None, bool], ...], released: Parts,
+    ) -> None:  # fmt: skip
+        """Write down what came back."""
+        self.in_flight -= 1
+        now_ns = time.perf_counter_ns()
+        line = Answered(
+            self._spool.next(), job.seq, self._clock.wall_us(), status, code,
+            (now_ns - job.sent_ns) // 1000, outcome, orders, released,
+        )  # fmt: skip
+        try:
+            self._write(line)
+        except OSError:
+            return  # the broker sees an ask without answer: unknown, which is what it then is
+
+    def added(self, job: Job, came_ns: int) -> None:
+        """Count the time that we added to a request."""
+        self._added_us.append((job.sent_ns - job.started_ns + time.perf_counter_ns() - came_ns) // 1000)
+
+    def latency_us(self) -> tuple[int, int]:
+        """Return median and 99th percentile of the added time; -1 where nothing was measured."""
+        if not self._added_us:
+            return -1, -1
+        ordered = sorted(self._added_us)
+        return ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]
+
+    def _ask(
+        self,
+        job: Job,
+        held: Held | None,
+        decision: str,
+        reason: str | None,
+        status: int,
+        verdict: Allow | None,
+    ) -> Ask:
+        reading = job.reading
+        intent = None if reading is None else reading.intent
+        first = intent.orders[0][0] if intent is not None and intent.orders else None
+        job.seq = self._spool.next()
+        return Ask(
+            job.seq,
+            self._clock.wall_us(),
+            "" if held is None else held.lease.grant,
+            "" if held is None else held.consumer,
+            "" if held is None else held.account,
+            "" if held is None else held.key_text,
+            job.request.method,
+            "unknown" if intent is None else intent.endpoint,
+            "unknown" if intent is None else intent.action.value,
+            intent.symbols[0] if intent is not None and intent.symbols else None,
+            None if first is None else first.side.value,
+            None if verdict is None or not verdict.notional else str(verdict.notional),
+            _names(job, intent),
+            _target(intent),
+            decision,
+            reason,
+            status,
+            job.reserved,
+            job.inbound.peer,
+            verdict is not None and verdict.leaving,
+        )
+
+    def _write(self, line: Ask | Answered) -> None:
+        self._spool.write(line.line())
+        self._written()
+
+    def _stranger(self) -> bool:
+        """Tell whether this second has had enough of refusals of nobody in particular."""
+        second = self._clock.boot_us() // 1_000_000
+        if second != self._second:
+            self._second, self._strangers = second, 0
+        self._strangers += 1
+        return self._strangers > STRANGERS_A_SECOND
+
+
+def _names(job: Job, intent: Intent | None) -> tuple[str, ...]:
+    """Return every client order id of the request, given or stamped."""
+    if intent is None or not intent.orders:
+        return job.client_order_ids
+    given = tuple(
+        order.client_order_id
+        for group in intent.orders
+        for order in group
+        if order.client_order_id is not None
+    )
+    return given + job.client_order_ids
+
+
+def _target(intent: Intent | None) -> str | None:
+    if intent is None or intent.target is None or intent.target.all_open:
+        return None
+    target = intent.target
+    return order_name(target.order_id, target.client_order_id, is_list=target.is_list)

@@ -1,0 +1,116 @@
+"""Where requests come in and where they go: mounts, and the venue and account views behind them.
+
+Rules:
+1. The first path segment names the mount; the rest is the venue's own path, `//` included.
+2. Live and testnet hosts are compiled in. Another upstream exists in a paper home only, and on loopback only.
+3. A view is made once per upstream and egress, and once per account.
+"""
+
+from dataclasses import dataclass
+
+from broker.gateway.book import Held, egress_of
+from broker.gateway.clock import SystemClock
+from broker.gateway.job import Job
+from broker.gateway.upstream import Pool
+from broker.gateway.venue_view import AccountView, VenueView
+from broker.link import frames
+from clients.egress import Egress
+from clients.venue import Environment, Wire
+
+# Source: Binance spot REST docs, "General API Information" and the testnet's; state of 2026-07-21.
+HOSTS = {
+    ("binance", Environment.LIVE): "https://api.binance.com",
+    ("binance", Environment.TESTNET): "https://testnet.binance.vision",
+}
+KEY_HEADERS = {"binance": b"x-mbx-apikey"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One mount, ready to use."""
+
+    wire: Wire
+    key_header: bytes
+    upstream: str
+
+
+def upstream_of(venue: str, environment: Environment, override: str) -> str:
+    """Return the base URL to forward to.
+
+    Raises:
+        ValueError: There is none: an override outside a paper home, or no host compiled in.
+    """
+    if environment is Environment.PAPER:
+        if not override:
+            raise ValueError("a paper home names its upstream")
+        return override
+    if override:
+        raise ValueError("only a paper home may name an upstream")
+    return HOSTS[(venue, environment)]
+
+
+class Mounts:
+    """Mounts and views of one gateway."""
+
+    def __init__(self, wires: dict[str, Wire], clock: SystemClock) -> None:
+        self._wires, self._clock = wires, clock
+        self._places: dict[str, Place] = {}
+        self._egress: Egress | None = None
+        self._environment = Environment.PAPER
+        self.views: dict[tuple[str, str], VenueView] = {}
+        self._accounts: dict[str, AccountView] = {}
+
+    def open(self, welcome: frames.Welcome) -> None:
+        """Take in where this gateway stands.
+
+        Raises:
+            ValueError: A mount leads nowhere.
+        """
+        self._environment = Environment(welcome.environment)
+        self._egress = egress_of(welcome.egress)
+        for mount in welcome.mounts:
+            wire = self._wires.get(mount.venue)
+            if wire is None:
+                raise ValueError(f"this gateway does not speak {mount.venue}")
+            upstream = upstream_of(mount.venue, Environment(mount.environment), mount.upstream)
+            self._places[mount.name] = Place(wire, KEY_HEADERS[mount.venue], upstream)
+
+    def find(self, path: str) -> tuple[Place, str] | None:
+        """Return the mount of a path and the venue's own path; None where there is none."""
+        end = path.find("/", 1)
+        if end < 0:
+            return None
+        place = self._places.get(path[1:end])
+        return None if place is None else (place, path[end:])
+
+    def equip(self, job: Job, held: Held) -> None:
+        """Give a job its lease, with the venue and account behind it."""
+        upstream = upstream_of(held.venue, self._environment, held.upstream)
+        job.held = held
+        job.view = self._view(upstream, held.egress)
+        job.account = self.account_of(held)
+
+    def account_of(self, held: Held) -> AccountView:
+        """Return the view of a lease's account."""
+        account = self._accounts.get(held.account)
+        if account is None:
+            upstream = upstream_of(held.venue, self._environment, held.upstream)
+            account = AccountView(self._view(upstream, held.egress), self._clock)
+            self._accounts[held.account] = account
+        return account
+
+    def equip_public(self, job: Job, held: Held | None) -> None:
+        """Give a public call its venue: that of its key, if it has one, or the mount's."""
+        if held is not None:
+            self.equip(job, held)
+            return
+        found = self.find(job.inbound.path)
+        if found is not None and self._egress is not None:
+            job.view = self._view(found[0].upstream, self._egress)
+
+    def _view(self, upstream: str, egress: Egress) -> VenueView:
+        key = (upstream, egress.name)
+        view = self.views.get(key)
+        if view is None:
+            view = self.views[key] = VenueView(Pool(upstream, egress), self._clock)
+        return view

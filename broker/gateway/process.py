@@ -1,0 +1,173 @@
+"""One gateway put together: listener, forwarder, link and watchman around one book.
+
+`serve` runs until the link ends or `stop` is set. A gateway that may `linger` serves its running leases to their
+end after the link is over: a broker that restarts is no reason to stop trading.
+"""
+
+import asyncio
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.gateway.aftermath import Aftermath
+from broker.gateway.book import Book
+from broker.gateway.clock import SystemClock
+from broker.gateway.fetch import Fetcher
+from broker.gateway.forward import Forwarder
+from broker.gateway.job import Job
+from broker.gateway.ledger import Ledger
+from broker.gateway.link import LinkClient
+from broker.gateway.listener import Listener
+from broker.gateway.mounts import Mounts
+from broker.gateway.owners import Owners
+from broker.gateway.replay import ReplayGuard
+from broker.gateway.settlement import Settlement
+from broker.gateway.spool import Spool
+from broker.gateway.venue_view import NotKnown
+from broker.gateway.watchman import Watchman
+from broker.link import frames
+from broker.link.channel import Channel
+from clients.venue import Wire
+
+DRAIN_SECONDS = 10.0
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where bots reach the gateway: a TCP address, or a Unix socket; names by which they may call it."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    unix: Path | None = None
+    allowed_hosts: frozenset[str] = LOOPBACK_NAMES
+
+
+class Gateway:
+    """One gateway process' worth of parts."""
+
+    def __init__(self, channel: Channel, name: str, spool_directory: Path, wires: dict[str, Wire]) -> None:
+        self.clock = SystemClock()
+        self.spool = Spool(spool_directory)
+        self.book = Book(wires)
+        self.link = LinkClient(channel, name, self.book, self.spool, self.clock)
+        self.mounts = Mounts(wires, self.clock)
+        owners, settlement = Owners(), Settlement()
+        self.ledger = Ledger(self.spool, self.clock, self.link.written)
+        self.fetcher = Fetcher(self.book, self.link, owners)
+        aftermath = Aftermath(self.book, owners, settlement, self.ledger, self.link, self._measure)
+        self.forwarder = Forwarder(
+            self.book,
+            self.mounts,
+            owners,
+            self.fetcher,
+            self.ledger,
+            aftermath,
+            ReplayGuard(self.clock.wall_us()),
+            self.clock,
+        )
+        self._wires = wires
+        self._settlement = settlement
+        self.link.health = self.health
+        self.link.on_wipe = self._wiped
+
+    async def serve(
+        self, listen: Listen, ready: "asyncio.Future[int]", stop: asyncio.Event, *, linger: bool = False
+    ) -> None:
+        """Serve until stopped, or until the link and every lease are over.
+
+        Args:
+            listen: Where to listen.
+            ready: Set to the port (0 for a Unix socket) once bots can connect.
+            stop: Ends the gateway after the requests in flight.
+            linger: Stay after the link is over until every lease is.
+        """
+        self.mounts.open(await self.link.greet())
+        listener = Listener(self.forwarder, listen.allowed_hosts, any_host=listen.unix is not None)
+        server = await _listen(listener, listen)
+        watchman = Watchman(self.book, self.mounts, self._settlement, self.link, listener, self.clock)
+        link = asyncio.ensure_future(self.link.run())
+        watch = asyncio.ensure_future(watchman.run())
+        stopping = asyncio.ensure_future(stop.wait())
+        ready.set_result(0 if listen.unix is not None else server.sockets[0].getsockname()[1])
+        try:
+            await asyncio.wait({link, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if linger and not stop.is_set():
+                await self._last_leases(stop)
+        finally:
+            server.close()
+            await listener.drain(DRAIN_SECONDS)
+            self.link.close()
+            for task in (link, watch, stopping):
+                task.cancel()
+            await asyncio.gather(link, watch, stopping, return_exceptions=True)
+            for view in self.mounts.views.values():
+                view.pool.close()
+            self.spool.close()
+            if listen.unix is not None:
+                listen.unix.unlink(missing_ok=True)
+
+    def health(self) -> frames.Health:
+        """Tell how this gateway fares."""
+        ledger = self.ledger
+        middle, late = ledger.latency_us()
+        return frames.Health(
+            ledger.requests,
+            ledger.refusals,
+            ledger.in_flight,
+            middle,
+            late,
+            self.spool.waiting,
+            _resident_bytes(),
+        )
+
+    async def _last_leases(self, stop: asyncio.Event) -> None:
+        """Wait until no lease can serve any more: without a broker none is renewed."""
+        while not stop.is_set():
+            ends = [
+                held.lease.expires_us + held.lease.exits_after_end_us for held in self.book.by_lease.values()
+            ]
+            left = max(ends, default=0) - self.clock.boot_us()
+            if left <= 0:
+                return
+            try:
+                async with asyncio.timeout(left / 1_000_000):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    def _measure(self, job: Job) -> None:
+        """Measure the venue's clock again, beside the requests."""
+
+        async def measuring() -> None:
+            try:
+                if job.view is not None:
+                    await job.view.fetch_time()
+            except (NotKnown, OSError, ValueError):
+                return  # the next request measures
+
+        self.link.background(measuring())
+
+    def _wiped(self, key_id: str) -> None:
+        for wire in self._wires.values():
+            wire.forget(key_id)
+
+
+async def _listen(listener: Listener, listen: Listen) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    if listen.unix is None:
+        return await loop.create_server(listener, listen.host, listen.port, backlog=512)
+    listen.unix.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(str(listen.unix))
+    listen.unix.chmod(0o660)
+    return await loop.create_unix_server(listener, sock=sock, backlog=512)
+
+
+def _resident_bytes() -> int:
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,0 +1,95 @@
+"""The gateway process: one end of a socketpair in, bots' requests answered. Imports stay lean.
+
+`python -m portcullis.gateway --link-fd 3 --name local --listen 127.0.0.1:8700 --spool DIR` prints one line of
+JSON, `{"port": ..., "pid": ...}`, once bots can connect; logs go to stderr. SIGTERM ends it after the requests
+in flight. It ends with the link, or with `--linger` once every lease is over too.
+"""
+
+import argparse
+import asyncio
+import ctypes
+import ipaddress
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import uvloop
+
+from broker.errors import LinkDown
+from broker.gateway.process import LOOPBACK_NAMES, Gateway, Listen
+from broker.link.channel import over_socket
+from clients.venues.binance import WIRE
+
+_PR_SET_DUMPABLE = 4
+
+
+def harden() -> None:
+    """Leave no core file, and let no process of our user read our memory (Linux; elsewhere nothing)."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def parse_listen(text: str, allowed: list[str]) -> Listen:
+    """Read `HOST:PORT` or `unix:PATH`.
+
+    Raises:
+        ValueError: It is neither, or an address beyond loopback without `--allowed-host`.
+    """
+    names = LOOPBACK_NAMES | {name.lower() for name in allowed}
+    if text.startswith("unix:"):
+        return Listen(unix=Path(text.removeprefix("unix:")), allowed_hosts=names)
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdigit():
+        raise ValueError("--listen is HOST:PORT or unix:PATH")
+    if not ipaddress.ip_address(host).is_loopback and not allowed:
+        raise ValueError("--listen beyond loopback needs --allowed-host NAME: the host names bots may use")
+    return Listen(host, int(port), None, names)
+
+
+async def _serve(arguments: argparse.Namespace) -> int:
+    listen = parse_listen(arguments.listen, arguments.allowed_host)
+    channel = await over_socket(socket.socket(fileno=arguments.link_fd))
+    gateway = Gateway(channel, arguments.name, Path(arguments.spool), {WIRE.name: WIRE})
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    ready: asyncio.Future[int] = loop.create_future()
+    ready.add_done_callback(_announce)
+    try:
+        await gateway.serve(listen, ready, stop, linger=arguments.linger)
+    except LinkDown as fault:
+        logging.getLogger("portcullis.gateway").error("%s", fault)  # noqa: TRY400 - no traceback of a refusal
+        return 1
+    return 0
+
+
+def _announce(ready: "asyncio.Future[int]") -> None:
+    sys.stdout.write(json.dumps({"port": ready.result(), "pid": os.getpid()}) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Run one gateway."""
+    parser = argparse.ArgumentParser(prog="portcullis gateway")
+    parser.add_argument("--link-fd", type=int, required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--listen", default="127.0.0.1:0")
+    parser.add_argument("--allowed-host", action="append", default=[])
+    parser.add_argument("--spool", required=True)
+    parser.add_argument("--linger", action="store_true")
+    arguments = parser.parse_args()
+    harden()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    return uvloop.run(_serve(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
