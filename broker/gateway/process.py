@@ -1,7 +1,7 @@
 """One gateway put together: listener, forwarder, link and watchman around one book.
 
-`serve` runs until the link ends or `stop` is set. A gateway that may `linger` serves its running leases to their
-end after the link is over: a broker that restarts is no reason to stop trading.
+`serve` runs until the link ends or `stop` is set. A gateway that may `linger` serves its running leases to
+their end after the link is over: a broker that restarts is no reason to stop trading.
 """
 
 import asyncio

@@ -1,0 +1,34 @@
+"""The paper exchange's refusals: HTTP status, code and text as the venue documents them.
+
+Source: Binance spot REST docs, errors.md, state of 2026-07-21; observed statuses as noted in the fact sheet.
+"""
+
+
+class PaperError(Exception):
+    """A refusal, to be answered as `{"code": ..., "msg": ...}`."""
+
+    def __init__(self, code: int, text: str, status: int = 400) -> None:
+        super().__init__(f"{status} {code}: {text}")
+        self.code, self.text, self.status = code, text, status
+
+
+def mandatory(name: str) -> PaperError:
+    """A parameter that must be there is not, or is not what it must be."""
+    return PaperError(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
+
+
+def illegal(name: str) -> PaperError:
+    """A parameter has characters it may not have."""
+    return PaperError(-1100, f"Illegal characters found in parameter '{name}'.")
+
+
+def rejected(text: str) -> PaperError:
+    """The matching engine refused a new order."""
+    return PaperError(-2010, text)
+
+
+BAD_SYMBOL = (-1121, "Invalid symbol.")
+REFUSED_KEY = (-2015, "Invalid API-key, IP, or permissions for action.")
+UNKNOWN_ORDER = (-2011, "Unknown order sent.")
+NO_SUCH_ORDER = (-2013, "Order does not exist.")
+NO_BALANCE = "Account has insufficient balance for requested action."

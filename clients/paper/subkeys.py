@@ -1,0 +1,193 @@
+"""Sub-accounts and their API keys, managed by the master's key.
+
+Source: developers.binance.com sub-account pages and SDK 8.5.0, read 2026-11-22; fact sheet section 5A, rows 1-13.
+"""
+
+from clients.paper.errors import PaperError
+from clients.paper.exchange import PaperExchange, Route, Seen
+from clients.paper.ledger import PaperKey
+from clients.venue import KeyType
+
+MOST_KEYS = 30
+_FLAGS = {
+    "canTrade": "enableSpotAndMarginTrading",
+    "canMarginLoanRepay": "enableMargin",
+    "canFuturesTrade": "enableFutures",
+    "canUniversalTransfer": "permitsUniversalTransfer",
+    "canVanillaOptions": "enableVanillaOptions",
+}
+_FIX = {"canFixApiTrading": "enableFixApiTrade", "canFixApiReading": "enableFixReadOnly"}
+_RESTRICTED = 2
+
+
+def _email(exchange: PaperExchange, seen: Seen) -> str:
+    """Return the sub-account a call names; only the master's key may."""
+    if seen.account is None or not seen.account.master:
+        raise PaperError(-1002, "You are not authorized to execute this request.")
+    email = seen.params.need("email")
+    found = exchange.accounts.get(email)
+    if found is None or found.master:
+        raise PaperError(-1099, "Not found, authenticated, or authorized")
+    return email
+
+
+def _key(exchange: PaperExchange, seen: Seen) -> PaperKey:
+    email = _email(exchange, seen)
+    key = exchange.keys.get(seen.params.need("subAccountApiKey"))
+    if key is None or key.deleted or key.account != email:
+        raise PaperError(-2008, "Invalid Api-Key ID.")
+    return key
+
+
+def _addresses(seen: Seen) -> tuple[str, ...]:
+    return tuple(part.strip() for part in seen.params.get("ipAddress", "").split(",") if part.strip())
+
+
+def _truth(seen: Seen, name: str) -> bool:
+    return seen.params.get(name, "false").lower() == "true"
+
+
+def _create(exchange: PaperExchange, seen: Seen, flags: dict[str, str]) -> dict[str, object]:
+    email, name = _email(exchange, seen), seen.params.need("apiName")
+    mode = seen.params.whole("status")
+    addresses = _addresses(seen)
+    if mode == _RESTRICTED and not addresses:
+        raise PaperError(-1102, "Mandatory parameter 'ipAddress' was not sent, was empty/null, or malformed.")
+    living = [key for key in exchange.keys.values() if key.account == email and not key.deleted]
+    if len(living) >= MOST_KEYS:
+        raise PaperError(-9000, "The number of API keys has reached the limit.")
+    public_key = seen.params.get("publicKey")
+    kind = KeyType.HMAC
+    if public_key is not None:
+        kind = KeyType.RSA if "MIIB" in public_key else KeyType.ED25519
+    if any(_truth(seen, flag) for flag in _FIX) and kind is not KeyType.ED25519:
+        raise PaperError(-9000, "Unsupported operation")
+    wanted = {there: _truth(seen, here) for here, there in flags.items()}
+    key = exchange.make_key(
+        email, kind, wanted, ips=addresses if mode == _RESTRICTED else (), label=name, public_key=public_key
+    )
+    exchange.record(seen, "key-create", None, {"key_id": key.key_id, "label": name})
+    shown: dict[str, object] = {"apiName": name, "apiKey": key.key_id}
+    shown["secretKey"] = key.secret.reveal() if key.secret is not None else ""
+    shown |= {here: key.may(there) for here, there in flags.items()}
+    return shown | {"status": mode, "ipList": list(key.ips)}
+
+
+def create(exchange: PaperExchange, seen: Seen) -> object:
+    """Create a key of a sub-account."""
+    return _create(exchange, seen, _FLAGS)
+
+
+def create_v2(exchange: PaperExchange, seen: Seen) -> object:
+    """Create a key; a public key must be in the body."""
+    if b"publicKey=" in seen.call.query:
+        raise PaperError(-1104, "Not all sent parameters were read; 'publicKey' belongs into the body.")
+    return _create(exchange, seen, _FLAGS | _FIX)
+
+
+def listing(exchange: PaperExchange, seen: Seen) -> object:
+    """List the keys of a sub-account."""
+    email, one = _email(exchange, seen), seen.params.get("subAccountApiKey")
+    page, size = seen.params.whole("page", 1) or 1, min(seen.params.whole("size", 30) or 30, 100)
+    found = [
+        key
+        for key in exchange.keys.values()
+        if key.account == email and not key.deleted and one in {None, key.key_id}
+    ]
+    rows = [
+        {"email": email, "apiName": key.label, "apikey": key.key_id,
+         **{here: key.may(there) for here, there in _FLAGS.items()}, "timestamp": key.created_us // 1000}
+        for key in found[(page - 1) * size : page * size]
+    ]  # fmt: skip
+    return {"total": len(found), "rows": rows}
+
+
+def permission(exchange: PaperExchange, seen: Seen) -> object:
+    """Change what a key may do."""
+    key = _key(exchange, seen)
+    for here, there in _FLAGS.items():
+        if here in seen.params:
+            key.flags[there] = _truth(seen, here)
+    exchange.record(seen, "key-permission", None, {"key_id": key.key_id})
+    flags = {here: key.may(there) for here, there in _FLAGS.items()}
+    return {"apiName": key.label, "apikey": key.key_id, **flags, "timestamp": seen.now_us // 1000}
+
+
+def delete(exchange: PaperExchange, seen: Seen) -> object:
+    """Delete a key, for good."""
+    key = _key(exchange, seen)
+    key.deleted = True
+    exchange.record(seen, "key-delete", None, {"key_id": key.key_id})
+    return {}
+
+
+def addresses(exchange: PaperExchange, seen: Seen) -> object:
+    """Answer a key's IP list; `ipRestrict` is text."""
+    key = _key(exchange, seen)
+    return {"ipRestrict": "true" if key.ips else "false", "ipList": list(key.ips),
+            "updateTime": seen.now_us // 1000, "apiKey": key.key_id}  # fmt: skip
+
+
+def set_addresses(exchange: PaperExchange, seen: Seen) -> object:
+    """Set or add to a key's IP list (`ip_restriction_post_adds` says which; unconfirmed at the venue)."""
+    key, mode = _key(exchange, seen), seen.params.need("status")
+    if mode == "1":
+        key.ips = ()
+    else:
+        kept = key.ips if exchange.switches["ip_restriction_post_adds"] else ()
+        key.ips = tuple(dict.fromkeys((*kept, *_addresses(seen))))
+    exchange.record(seen, "key-addresses", None, {"key_id": key.key_id, "ips": list(key.ips)})
+    shown: dict[str, object] = {"status": mode, "updateTime": seen.now_us // 1000, "apiKey": key.key_id}
+    return shown | ({"ipList": list(key.ips)} if mode != "1" else {})
+
+
+def drop_addresses(exchange: PaperExchange, seen: Seen) -> object:
+    """Take addresses off a key's IP list."""
+    key, gone = _key(exchange, seen), set(_addresses(seen))
+    key.ips = tuple(address for address in key.ips if address not in gone)
+    exchange.record(seen, "key-addresses", None, {"key_id": key.key_id, "ips": list(key.ips)})
+    return {"ipRestrict": "true" if key.ips else "false", "ipList": list(key.ips),
+            "updateTime": seen.now_us // 1000, "apiKey": key.key_id}  # fmt: skip
+
+
+def accounts(exchange: PaperExchange, seen: Seen) -> object:
+    """List sub-accounts."""
+    if seen.account is None or not seen.account.master:
+        raise PaperError(-1002, "You are not authorized to execute this request.")
+    wanted = seen.params.get("email")
+    return {
+        "subAccounts": [
+            {"email": one.email, "isFreeze": False, "createTime": 0, "isManagedSubAccount": False,
+             "isAssetManagementSubAccount": False}
+            for one in exchange.accounts.values()
+            if not one.master and wanted in {None, one.email}
+        ]
+    }  # fmt: skip
+
+
+def open_virtual(exchange: PaperExchange, seen: Seen) -> object:
+    """Open a sub-account."""
+    if seen.account is None or not seen.account.master:
+        raise PaperError(-1002, "You are not authorized to execute this request.")
+    email = f"{seen.params.need('subAccountString')}_virtual@paper.noemail.com"
+    if email in exchange.accounts:
+        raise PaperError(-9000, "The sub-account exists.")
+    exchange.open_account(email)
+    exchange.record(seen, "account-create", None, {"email": email})
+    return {"email": email}
+
+
+_S, _T = "signed", "enableSpotAndMarginTrading"
+_KEYS = "/sapi/v1/sub-account/subAccountApi"
+ROUTES: dict[tuple[str, str], Route] = {
+    ("POST", _KEYS): Route(create, _S, 1, _T, write=True),
+    ("POST", "/sapi/v2/sub-account/subAccountApi"): Route(create_v2, _S, 1, _T, write=True),
+    ("GET", _KEYS): Route(listing, _S),
+    ("DELETE", _KEYS): Route(delete, _S, 1, _T, write=True),
+    ("POST", "/sapi/v1/sub-account/subAccountApiPermission"): Route(permission, _S, 1, _T, write=True),
+    ("GET", _KEYS + "/ipRestriction"): Route(addresses, _S, 1, _T),
+    ("POST", "/sapi/v2/sub-account/subAccountApi/ipRestriction"): Route(set_addresses, _S, 1, _T, write=True),
+    ("DELETE", _KEYS + "/ipRestriction/ipList"): Route(drop_addresses, _S, 1, _T, write=True),
+    ("GET", "/sapi/v1/sub-account/list"): Route(accounts, _S),
+    ("POST", "/sapi/v1/sub-account/virtualSubAccount"): Route(open_virtual, _S, 1, _T, write=True),
+}
