@@ -1,8 +1,8 @@
 """The gateway process: one end of a socketpair in, bots' requests answered. Imports stay lean.
 
 `python -m portcullis.gateway --link-fd 3 --name local --listen 127.0.0.1:8700 --spool DIR` prints one line of
-JSON, `{"port": ..., "pid": ...}`, once bots can connect; logs go to stderr. SIGTERM ends it after the requests
-in flight. It ends with the link, or with `--linger` once every lease is over too.
+JSON, `{"port": ..., "pid": ...}`, once bots can connect; logs go to stderr. SIGTERM ends it after the
+requests in flight. It ends with the link, or with `--linger` once every lease is over too.
 """
 
 import argparse

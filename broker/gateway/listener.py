@@ -10,6 +10,7 @@ Rules:
 
 import asyncio
 from collections import deque
+from typing import cast
 
 import httptools
 
@@ -106,12 +107,11 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows for the type checker
-        self._transport = transport
-        peer = transport.get_extra_info("peername")
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by type
+        peer = self._transport.get_extra_info("peername")
         self._peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) and len(peer) > 1 else "unix"
         if self._listener.stopping or len(self._listener.connections) >= MOST_CONNECTIONS:
-            transport.write(answer_bytes(503, ((b"Retry-After", b"1"),), b"", close=True))
+            self._transport.write(answer_bytes(503, ((b"Retry-After", b"1"),), b"", close=True))
             transport.close()
             return
         self._listener.connections.add(self)

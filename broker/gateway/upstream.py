@@ -12,6 +12,7 @@ import asyncio
 import ssl as tls
 from collections.abc import Callable
 from ipaddress import ip_address
+from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -64,8 +65,7 @@ class Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows for the type checker
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by type
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""

@@ -9,6 +9,7 @@ Rules:
 import asyncio
 import json
 from collections import deque
+from typing import cast
 
 import httptools
 
@@ -75,9 +76,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows for the type checker
-        self._transport = transport
-        self._peer = transport.get_extra_info("peername")[0]
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by type
+        self._peer = self._transport.get_extra_info("peername")[0]
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
