@@ -1,0 +1,233 @@
+"""The tables. No secret is ever in one of them.
+
+Rules:
+1. Instants are whole microseconds since the epoch, money is decimal text: both read the same in SQLite and
+   PostgreSQL.
+2. Names people chose are keys; nothing is renamed, and nothing but spool leftovers and idempotency keys deleted.
+3. A change here comes with a migration in `migrations/versions`; a test compares the two.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+
+METADATA = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+META = Table(
+    "meta",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""Instance id, generation, environment, mode (solo or team), and the heartbeat."""
+
+EGRESS = Table(
+    "egress",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("way", String(16), nullable=False),
+    Column("addresses", Text, nullable=False),
+    Column("source", String(64)),
+    Column("proxy_host", String(255)),
+    Column("proxy_port", Integer),
+    Column("proxy_user", String(255)),
+    Column("password_path", Text),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+ACCOUNTS = Table(
+    "accounts",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("venue", String(32), nullable=False),
+    Column("environment", String(16), nullable=False),
+    Column("egress", String(64), ForeignKey("egress.name"), nullable=False),
+    Column("upstream", Text),
+    Column("venue_uid", String(64)),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+KEY_VERSIONS = Table(
+    "key_versions",
+    METADATA,
+    Column("account", String(64), ForeignKey("accounts.name"), primary_key=True),
+    Column("slot", String(16), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("stage", String(16), nullable=False),
+    Column("venue_key_id", String(128), nullable=False),
+    Column("key_type", String(16), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("ip_restricted", Boolean),
+    Column("can_withdraw", Boolean),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+CONSUMERS = Table(
+    "consumers",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("note", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+GRANTS = Table(
+    "grants",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("consumer", String(64), ForeignKey("consumers.name"), nullable=False, index=True),
+    Column("account", String(64), ForeignKey("accounts.name"), nullable=False, index=True),
+    Column("key_id", String(128), nullable=False, unique=True),
+    Column("key_type", String(16), nullable=False),
+    Column("public_key", Text),
+    Column("secret_path", Text),
+    Column("policy", Text, nullable=False),
+    Column("policy_version", Integer, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("revoked_us", BigInteger),
+    Column("revoked_why", Text),
+)
+
+OLD_KEYS = Table(
+    "old_keys",
+    METADATA,
+    Column("key_id", String(128), primary_key=True),
+    Column("grant", String(32), ForeignKey("grants.id"), nullable=False),
+    Column("ended_us", BigInteger, nullable=False),
+)
+"""Virtual keys that were replaced: so that a leaked one is still recognised."""
+
+POLICIES = Table(
+    "policies",
+    METADATA,
+    Column("grant", String(32), ForeignKey("grants.id"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+GATES = Table(
+    "gates",
+    METADATA,
+    Column("scope", String(160), primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+)
+
+CUTS = Table(
+    "cuts",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("mode", String(8), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("opened_us", BigInteger, nullable=False),
+    Column("thawed_us", BigInteger),
+    Column("thawed_by", String(64)),
+    Column("thawed_why", Text),
+)
+
+CLOSERS = Table(
+    "closers",
+    METADATA,
+    Column("scope", String(160), ForeignKey("gates.scope"), primary_key=True),
+    Column("cut", String(32), ForeignKey("cuts.id"), primary_key=True),
+    Column("mode", String(8), nullable=False),
+)
+
+CUT_SCOPES = Table(
+    "cut_scopes",
+    METADATA,
+    Column("cut", String(32), ForeignKey("cuts.id"), primary_key=True),
+    Column("scope", String(160), primary_key=True),
+)
+
+GATEWAYS = Table(
+    "gateways",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("boot", String(32), nullable=False),
+    Column("seen_us", BigInteger, nullable=False),
+)
+
+ORDERS = Table(
+    "orders",
+    METADATA,
+    Column("account", String(64), primary_key=True),
+    Column("symbol", String(40), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("grant", String(32), nullable=False),
+    Column("seen_us", BigInteger, nullable=False),
+)
+"""Whose order is whose. `name` is `#` and the venue's id, `%` and a list id, or a client order id."""
+
+SLICES = Table(
+    "slices",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("grant", String(32), ForeignKey("grants.id"), nullable=False, index=True),
+    Column("gateway", String(64), nullable=False),
+    Column("boot", String(32), nullable=False, index=True),
+    Column("amount", String(40), nullable=False),
+    Column("returned", String(40), nullable=False),
+    Column("lent_us", BigInteger, nullable=False),
+    Column("closed_us", BigInteger, index=True),
+)
+
+CALLS = Table(
+    "calls",
+    METADATA,
+    Column("gateway", String(64), primary_key=True),
+    Column("boot", String(32), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("at_us", BigInteger, nullable=False, index=True),
+    Column("grant", String(32), nullable=False),
+    Column("consumer", String(64), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("key", String(120), nullable=False),
+    Column("method", String(8), nullable=False),
+    Column("endpoint", String(80), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("symbol", String(40)),
+    Column("side", String(8)),
+    Column("notional", String(60)),
+    Column("target", String(64)),
+    Column("decision", String(8), nullable=False),
+    Column("reason", String(40)),
+    Column("source", String(64), nullable=False),
+    Column("leaving", Boolean, nullable=False),
+    Column("reserved", Text, nullable=False),
+    Column("released", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("code", String(16)),
+    Column("outcome", String(8)),
+    Column("latency_us", BigInteger),
+)
+"""The call log: one row per ask; what came back is filled in later. No outcome: not known."""
+Index("ix_calls_consumer_at", CALLS.c.consumer, CALLS.c.at_us)
+Index("ix_calls_grant_at", CALLS.c.grant, CALLS.c.at_us)
+
+OPERATORS = Table(
+    "operators",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("prefix", String(16), nullable=False, unique=True),
+    Column("digest", String(64), nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("ended_us", BigInteger),
+)
+
+IDEMPOTENCY = Table(
+    "idempotency",
+    METADATA,
+    Column("operator", String(64), primary_key=True),
+    Column("key", String(128), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+)

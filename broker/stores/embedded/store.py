@@ -1,0 +1,193 @@
+"""The embedded secret store: sealed rows in an SQLite file of its own.
+
+Rules:
+1. Each value is sealed with AES-256-GCM under a data key of the store, with a fresh nonce; path and metadata
+   are bound to it, so that a row moved or relabelled does not open.
+2. The data key is sealed under the key-encryption key, which is not in the file. Rotation (`rewrap`) seals the
+   data key anew under a new one, in one transaction; before it commits the old key opens, after it the new one.
+3. Paths are written once. The same again is nothing, something else is a conflict.
+4. `destroy` removes the value and keeps the metadata.
+"""
+
+import hmac
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from broker.errors import NotFound, StoreConflict, StoreUnavailable
+from broker.stores.embedded.key import LENGTH, key_bytes
+from clients.secret import Secret
+
+_NONCE = 12
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS data_key (id INTEGER PRIMARY KEY CHECK (id = 1), sealed BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS secrets (path TEXT PRIMARY KEY, metadata TEXT NOT NULL, sealed BLOB);
+"""
+_DATA_KEY = b"portcullis data key 1"
+
+
+class EmbeddedStore:
+    """A `SecretStore` in one file. Safe for use by several threads."""
+
+    def __init__(self, path: Path, key: Secret) -> None:
+        """Open the store, and make it where there is none.
+
+        Raises:
+            StoreUnavailable: The file cannot be used, or the key is not the one it was sealed with.
+        """
+        self._lock = threading.Lock()
+        try:
+            path.touch(mode=0o600, exist_ok=True)
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+                self._connection.execute(f"PRAGMA {pragma}")
+            self._connection.executescript(_SCHEMA)
+        except (OSError, sqlite3.Error) as fault:
+            raise StoreUnavailable("store_file", f"the secret store {path} cannot be used: {fault}") from None
+        self._seal = AESGCM(self._data_key(AESGCM(key_bytes(key, "the store's key"))))
+
+    def __repr__(self) -> str:
+        return "EmbeddedStore(sealed)"
+
+    # --- the protocol ---------------------------------------------------------------------
+
+    def write(self, path: str, values: Mapping[str, Secret], metadata: Mapping[str, str]) -> None:
+        """See `ports.SecretStore`."""
+        labels = _labels(metadata)
+        plain = json.dumps({name: value.reveal() for name, value in values.items()}, sort_keys=True).encode()
+        sealed = self._sealed(plain, path, labels)
+        with self._transaction() as connection:
+            row = connection.execute(
+                "SELECT metadata, sealed FROM secrets WHERE path = ?", (path,)
+            ).fetchone()
+            if row is None:
+                connection.execute("INSERT INTO secrets VALUES (?, ?, ?)", (path, labels, sealed))
+                return
+            known, old = row
+            if (
+                old is None
+                or known != labels
+                or not hmac.compare_digest(self._opened(old, path, known), plain)
+            ):
+                raise StoreConflict("written", f"{path} was written before, with something else")
+
+    def read(self, path: str) -> Mapping[str, Secret]:
+        """See `ports.SecretStore`."""
+        labels, sealed = self._row(path)
+        if sealed is None:
+            raise NotFound("destroyed", f"the secret at {path} was destroyed")
+        values = json.loads(self._opened(sealed, path, labels))
+        return {name: Secret(value) for name, value in values.items()}
+
+    def metadata(self, path: str) -> Mapping[str, str]:
+        """See `ports.SecretStore`."""
+        found: dict[str, str] = json.loads(self._row(path)[0])
+        return found
+
+    def paths(self, prefix: str) -> tuple[str, ...]:
+        """See `ports.SecretStore`."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "SELECT path FROM secrets WHERE substr(path, 1, ?) = ? ORDER BY path", (len(prefix), prefix)
+            ).fetchall()
+        return tuple(row[0] for row in rows)
+
+    def destroy(self, path: str) -> None:
+        """See `ports.SecretStore`."""
+        self._row(path)
+        with self._transaction() as connection:
+            connection.execute("UPDATE secrets SET sealed = NULL WHERE path = ?", (path,))
+        with self._lock:
+            # what was overwritten must not stay in the write-ahead log
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    # --- keys -----------------------------------------------------------------------------
+
+    def rewrap(self, old: Secret, new: Secret) -> None:
+        """Seal the data key under a new key-encryption key.
+
+        Raises:
+            StoreUnavailable: `old` is not the key in use.
+        """
+        raw = self._data_key(AESGCM(key_bytes(old, "the old key")))
+        nonce = os.urandom(_NONCE)
+        sealed = nonce + AESGCM(key_bytes(new, "the new key")).encrypt(nonce, raw, _DATA_KEY)
+        with self._transaction() as connection:
+            connection.execute("UPDATE data_key SET sealed = ? WHERE id = 1", (sealed,))
+        with self._lock:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _data_key(self, outer: AESGCM) -> bytes:
+        with self._transaction() as connection:
+            row = connection.execute("SELECT sealed FROM data_key WHERE id = 1").fetchone()
+            if row is not None:
+                try:
+                    return outer.decrypt(row[0][:_NONCE], row[0][_NONCE:], _DATA_KEY)
+                except InvalidTag:
+                    raise StoreUnavailable(
+                        "wrong_key", "the store's key is not the one the secret store was sealed with"
+                    ) from None
+            raw, nonce = os.urandom(LENGTH), os.urandom(_NONCE)
+            connection.execute(
+                "INSERT INTO data_key VALUES (1, ?)", (nonce + outer.encrypt(nonce, raw, _DATA_KEY),)
+            )
+            return raw
+
+    # --- rows -----------------------------------------------------------------------------
+
+    def _row(self, path: str) -> tuple[str, bytes | None]:
+        with self._transaction() as connection:
+            row = connection.execute(
+                "SELECT metadata, sealed FROM secrets WHERE path = ?", (path,)
+            ).fetchone()
+        if row is None:
+            raise NotFound("no_secret", f"there is no secret at {path}")
+        return row[0], row[1]
+
+    def _sealed(self, plain: bytes, path: str, labels: str) -> bytes:
+        nonce = os.urandom(_NONCE)
+        return nonce + self._seal.encrypt(nonce, plain, _bound(path, labels))
+
+    def _opened(self, sealed: bytes, path: str, labels: str) -> bytes:
+        try:
+            return self._seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], _bound(path, labels))
+        except InvalidTag:
+            raise StoreUnavailable(
+                "tampered", f"the sealed row {path} does not open: it was changed; restore it from a backup"
+            ) from None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as fault:
+                raise StoreUnavailable("store_file", f"the secret store cannot answer: {fault}") from None
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as fault:
+                self._connection.execute("ROLLBACK")
+                raise StoreUnavailable("store_file", f"the secret store cannot answer: {fault}") from None
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+
+
+def _labels(metadata: Mapping[str, str]) -> str:
+    return json.dumps(dict(metadata), sort_keys=True, separators=(",", ":"))
+
+
+def _bound(path: str, labels: str) -> bytes:
+    return path.encode() + b"\0" + labels.encode()
