@@ -9,7 +9,7 @@ Rules:
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from clients.venue import Environment, KeyType, Slot
@@ -23,6 +23,11 @@ _ID_BYTES = 10
 def new_id(kind: str) -> str:
     """Return a fresh id such as `grt_8f2k...`: a readable kind and 80 random bits."""
     return f"{kind}_{secrets.token_hex(_ID_BYTES)}"
+
+
+def moment(us: int) -> datetime:
+    """Return microseconds since the epoch as aware UTC."""
+    return datetime.fromtimestamp(us / 1_000_000, UTC)
 
 
 class Stage(StrEnum):

@@ -194,6 +194,7 @@ CALLS = Table(
     Column("symbol", String(40)),
     Column("side", String(8)),
     Column("notional", String(60)),
+    Column("client_ids", Text, nullable=False),
     Column("target", String(64)),
     Column("decision", String(8), nullable=False),
     Column("reason", String(40)),

@@ -4,7 +4,7 @@ Rules:
 1. An answer that did not come whole is an empty 504, and its outcome is unknown: nothing is released.
 2. The real key's id never reaches a bot: it is replaced by the bot's own.
 3. Only named headers pass.
-4. Whose order it is is recorded before the request leaves, and again with the venue's id when that is known.
+4. Whose order it is is recorded once the venue took it; ids that we stamped, before.
 """
 
 import time
@@ -45,14 +45,8 @@ class Aftermath:
             return
         intent = reading.intent
         symbol = intent.symbols[0] if intent.symbols else ""
-        names = [
-            order.client_order_id
-            for group in intent.orders
-            for order in group
-            if order.client_order_id is not None
-        ]
-        names += job.client_order_ids
-        for name in names:
+        names = self._names(job)
+        for name in job.client_order_ids:
             self._owners.record(held.account, symbol, name, held.lease.grant)
         if job.view is not None:
             job.view.uses(symbol, boot_us)
@@ -72,7 +66,7 @@ class Aftermath:
                     set() if single is not None else set(names),
                     asked_us=boot_us,
                 ),
-                tuple(names),
+                names,
             )
 
     def come(self, job: Job, result: Reply | Broken) -> None:
@@ -108,6 +102,8 @@ class Aftermath:
             return ()
         released: Parts = ()
         placed = bool(reading.intent.orders)
+        if placed and not answer.refused:
+            self._own(job, certain=not answer.unknown)
         for state in answer.orders:
             if placed and state.order_id is not None and self._ours(job, state.client_order_id):
                 self._owners.record(held.account, state.symbol, f"#{state.order_id}", held.lease.grant)
@@ -123,6 +119,18 @@ class Aftermath:
                 released += self._release(held.lease.grant, left)
             self._unsold(job)
         return released
+
+    def _own(self, job: Job, *, certain: bool) -> None:
+        """Record orders under the ids the bot gave, now that the venue took them.
+
+        Not earlier: a bot that sends another's id gets a refusal, and must not own that order for having asked.
+        """
+        held, symbols = job.held, () if job.reading is None else job.reading.intent.symbols
+        if held is None or not symbols:
+            return
+        for name in self._names(job):
+            if certain or not self._owners.find(held.account, symbols[0], name):
+                self._owners.record(held.account, symbols[0], name, held.lease.grant)
 
     def _names(self, job: Job) -> tuple[str, ...]:
         intent = None if job.reading is None else job.reading.intent

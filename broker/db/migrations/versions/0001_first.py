@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("symbol", sa.String(length=40), nullable=True),
         sa.Column("side", sa.String(length=8), nullable=True),
         sa.Column("notional", sa.String(length=60), nullable=True),
+        sa.Column("client_ids", sa.Text(), nullable=False),
         sa.Column("target", sa.String(length=64), nullable=True),
         sa.Column("decision", sa.String(length=8), nullable=False),
         sa.Column("reason", sa.String(length=40), nullable=True),

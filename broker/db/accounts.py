@@ -1,0 +1,106 @@
+"""Queries on egresses, accounts and key versions."""
+
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.engine import Row
+
+from broker.db import rows
+from broker.db import tables as t
+from broker.model import Account, KeyRef, KeyVersion, Stage
+from clients.venue import Slot
+
+
+def add_egress(connection: Connection, **values: object) -> None:
+    """Insert an egress."""
+    connection.execute(t.EGRESS.insert().values(**values))
+
+
+def egress(connection: Connection, name: str) -> Row[Any] | None:
+    """Return one egress."""
+    return connection.execute(select(t.EGRESS).where(t.EGRESS.c.name == name)).first()
+
+
+def egresses(connection: Connection) -> list[Row[Any]]:
+    """Return every egress."""
+    return list(connection.execute(select(t.EGRESS).order_by(t.EGRESS.c.name)))
+
+
+def add_account(connection: Connection, **values: object) -> None:
+    """Insert an account."""
+    connection.execute(t.ACCOUNTS.insert().values(**values))
+
+
+def account(connection: Connection, name: str) -> Account | None:
+    """Return one account."""
+    row = connection.execute(select(t.ACCOUNTS).where(t.ACCOUNTS.c.name == name)).first()
+    return None if row is None else rows.account(row)
+
+
+def accounts(connection: Connection, after: str, limit: int) -> list[Account]:
+    """Return accounts by name."""
+    query = select(t.ACCOUNTS).where(t.ACCOUNTS.c.name > after).order_by(t.ACCOUNTS.c.name).limit(limit)
+    return [rows.account(row) for row in connection.execute(query)]
+
+
+def set_upstream(connection: Connection, name: str, upstream: str) -> None:
+    """Change where a paper account's exchange listens."""
+    connection.execute(t.ACCOUNTS.update().where(t.ACCOUNTS.c.name == name).values(upstream=upstream))
+
+
+def set_uid(connection: Connection, name: str, uid: str) -> None:
+    """Remember the venue's number of an account."""
+    connection.execute(t.ACCOUNTS.update().where(t.ACCOUNTS.c.name == name).values(venue_uid=uid))
+
+
+def keys(connection: Connection, name: str | None = None) -> list[KeyVersion]:
+    """Return key versions, of one account or all."""
+    query = select(t.KEY_VERSIONS).order_by(
+        t.KEY_VERSIONS.c.account, t.KEY_VERSIONS.c.slot, t.KEY_VERSIONS.c.version
+    )
+    if name is not None:
+        query = query.where(t.KEY_VERSIONS.c.account == name)
+    return [rows.key_version(row) for row in connection.execute(query)]
+
+
+def current_key(connection: Connection, name: str, slot: Slot) -> KeyVersion | None:
+    """Return the key version in use."""
+    query = select(t.KEY_VERSIONS).where(
+        t.KEY_VERSIONS.c.account == name,
+        t.KEY_VERSIONS.c.slot == slot.value,
+        t.KEY_VERSIONS.c.stage == Stage.CURRENT.value,
+    )
+    row = connection.execute(query).first()
+    return None if row is None else rows.key_version(row)
+
+
+def last_version(connection: Connection, name: str, slot: Slot) -> int:
+    """Return the highest number ever given."""
+    query = select(func.max(t.KEY_VERSIONS.c.version)).where(
+        t.KEY_VERSIONS.c.account == name, t.KEY_VERSIONS.c.slot == slot.value
+    )
+    return connection.execute(query).scalar() or 0
+
+
+def add_key(connection: Connection, key: KeyVersion, created_us: int) -> None:
+    """Insert a key version."""
+    connection.execute(
+        t.KEY_VERSIONS.insert().values(
+            account=key.ref.account, slot=key.ref.slot.value, version=key.ref.version, stage=key.stage.value,
+            venue_key_id=key.venue_key_id, key_type=key.key_type.value, path=key.path,
+            ip_restricted=key.ip_restricted, can_withdraw=key.can_withdraw, created_us=created_us,
+        )
+    )  # fmt: skip
+
+
+def set_stage(connection: Connection, ref: KeyRef, stage: Stage) -> None:
+    """Move a key version to another stage."""
+    connection.execute(
+        t.KEY_VERSIONS.update()
+        .where(
+            t.KEY_VERSIONS.c.account == ref.account,
+            t.KEY_VERSIONS.c.slot == ref.slot.value,
+            t.KEY_VERSIONS.c.version == ref.version,
+        )
+        .values(stage=stage.value)
+    )

@@ -1,0 +1,80 @@
+"""Values out of rows, in one place: the rest of the program never sees a column."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import Connection, select
+from sqlalchemy.engine import Row
+
+from broker.budget import Slice
+from broker.db import tables as t
+from broker.gate import Gate, Mode
+from broker.model import Account, Consumer, Grant, KeyRef, KeyVersion, Stage, moment
+from clients.venue import Environment, KeyType, Slot
+
+
+def account(row: Row[Any]) -> Account:
+    """Read an account."""
+    return Account(
+        row.name, row.venue, Environment(row.environment), row.egress, moment(row.created_us), row.venue_uid,
+        row.upstream,
+    )  # fmt: skip
+
+
+def key_version(row: Row[Any]) -> KeyVersion:
+    """Read a key version."""
+    return KeyVersion(
+        KeyRef(row.account, Slot(row.slot), row.version), Stage(row.stage), row.venue_key_id,
+        KeyType(row.key_type), row.path, moment(row.created_us), row.ip_restricted, row.can_withdraw,
+    )  # fmt: skip
+
+
+def consumer(row: Row[Any]) -> Consumer:
+    """Read a consumer."""
+    return Consumer(row.name, moment(row.created_us), row.note)
+
+
+def grant(row: Row[Any]) -> Grant:
+    """Read a grant."""
+    return Grant(
+        row.id, row.consumer, row.account, row.key_id, KeyType(row.key_type), row.policy, row.policy_version,
+        moment(row.created_us), row.public_key, row.secret_path,
+        None if row.revoked_us is None else moment(row.revoked_us),
+    )  # fmt: skip
+
+
+def loan(row: Row[Any]) -> Slice:
+    """Read a budget slice."""
+    return Slice(row.id, Decimal(row.amount), row.lent_us, Decimal(row.returned), row.closed_us)
+
+
+def gates(connection: Connection, scopes: Iterable[str] | None = None) -> dict[str, Gate]:
+    """Read gates with their closers: those named, or every one that was ever touched."""
+    wanted = None if scopes is None else list(scopes)
+    heads, closers = select(t.GATES), select(t.CLOSERS)
+    if wanted is not None:
+        heads, closers = (
+            heads.where(t.GATES.c.scope.in_(wanted)),
+            closers.where(t.CLOSERS.c.scope.in_(wanted)),
+        )
+    held: dict[str, dict[str, Mode]] = {}
+    for row in connection.execute(closers):
+        held.setdefault(row.scope, {})[row.cut] = Mode(row.mode)
+    return {
+        row.scope: Gate(row.scope, row.epoch, MappingProxyType(held.get(row.scope, {})))
+        for row in connection.execute(heads)
+    }
+
+
+def save_gate(connection: Connection, gate: Gate) -> None:
+    """Write a gate and its closers as they are."""
+    known = connection.execute(select(t.GATES.c.epoch).where(t.GATES.c.scope == gate.scope)).first()
+    if known is None:
+        connection.execute(t.GATES.insert().values(scope=gate.scope, epoch=gate.epoch))
+    else:
+        connection.execute(t.GATES.update().where(t.GATES.c.scope == gate.scope).values(epoch=gate.epoch))
+    connection.execute(t.CLOSERS.delete().where(t.CLOSERS.c.scope == gate.scope))
+    for cut, mode in gate.closers.items():
+        connection.execute(t.CLOSERS.insert().values(scope=gate.scope, cut=cut, mode=mode.value))

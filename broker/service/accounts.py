@@ -1,0 +1,168 @@
+"""Egresses and accounts."""
+
+import json
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from broker.db import accounts as store
+from broker.errors import Malformed, Problem
+from broker.model import Account
+from broker.service.desk import VENUES, Desk, Page, check_name, missing, page
+from clients.egress import Egress, Way
+from clients.secret import Secret
+from clients.venue import Environment
+
+DIRECT = "direct"
+
+
+@dataclass(frozen=True, slots=True)
+class EgressView:
+    """An egress as operators see it: without its password."""
+
+    name: str
+    way: str
+    addresses: tuple[str, ...]
+    source: str | None
+    proxy: str | None
+
+
+class Accounts:
+    """Use cases on egresses and accounts."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    # --- egress ---------------------------------------------------------------------------
+
+    def create_egress(
+        self, name: str, *, way: str = "direct", addresses: tuple[str, ...] = (), source: str | None = None,
+        proxy_host: str | None = None, proxy_port: int | None = None, proxy_user: str | None = None,
+        proxy_password: Secret | None = None,
+    ) -> EgressView:  # fmt: skip
+        """Name a way to the venues and the addresses they see.
+
+        Raises:
+            Malformed: A field cannot be used.
+            Conflict: The name is taken.
+        """
+        check_name("name", name)
+        try:
+            for address in addresses:
+                ip_address(address)
+            Egress(name, addresses, Way(way), source, proxy_host, proxy_port, proxy_user, proxy_password)
+        except ValueError as fault:
+            raise Malformed("bad_egress", (Problem("egress", str(fault)),)) from None
+        path = None
+        if proxy_password is not None:
+            path = f"egress/{name}"
+            self._desk.secrets.write(path, {"password": proxy_password}, {"egress": name})
+        with self._desk.database.write() as connection:
+            store.add_egress(
+                connection, name=name, way=way, addresses=json.dumps(list(addresses)), source=source,
+                proxy_host=proxy_host, proxy_port=proxy_port, proxy_user=proxy_user, password_path=path,
+                created_us=self._desk.clock.now_us(),
+            )  # fmt: skip
+        return EgressView(name, way, addresses, source, f"{proxy_host}:{proxy_port}" if proxy_host else None)
+
+    def egresses(self) -> tuple[EgressView, ...]:
+        """List every egress."""
+        with self._desk.database.read() as connection:
+            return tuple(
+                EgressView(
+                    row.name, row.way, tuple(json.loads(row.addresses)), row.source,
+                    f"{row.proxy_host}:{row.proxy_port}" if row.proxy_host else None,
+                )
+                for row in store.egresses(connection)
+            )  # fmt: skip
+
+    def egress(self, name: str) -> Egress:
+        """Return an egress ready to use, its password included."""
+        with self._desk.database.read() as connection:
+            row = store.egress(connection, name)
+        if row is None:
+            raise missing("egress", name)
+        password = None
+        if row.password_path is not None:
+            password = self._desk.secrets.read(row.password_path)["password"]
+        return Egress(
+            row.name, tuple(json.loads(row.addresses)), Way(row.way), row.source, row.proxy_host,
+            row.proxy_port, row.proxy_user, password,
+        )  # fmt: skip
+
+    # --- accounts -------------------------------------------------------------------------
+
+    def create(self, name: str, *, venue: str, egress: str = DIRECT, upstream: str | None = None) -> Account:
+        """Name an account at a venue. Its environment is the home's, for ever.
+
+        Raises:
+            Malformed: A field cannot be used.
+            NotFound: No such egress.
+            Conflict: The name is taken.
+        """
+        check_name("name", name)
+        home = self._desk.home
+        problems = []
+        if venue not in VENUES:
+            problems.append(Problem("venue", f"is one of {', '.join(VENUES)} in this release"))
+        if home.environment is Environment.PAPER and (upstream is None or not _loopback(upstream)):
+            problems.append(
+                Problem("upstream", "is http://127.0.0.1:PORT of the paper exchange: this home is paper")
+            )
+        if home.environment is not Environment.PAPER and upstream is not None:
+            problems.append(
+                Problem("upstream", f"cannot be set: this home is {home.environment.value}, not paper")
+            )
+        if problems:
+            raise Malformed("bad_account", tuple(problems))
+        now_us = self._desk.clock.now_us()
+        with self._desk.database.write() as connection:
+            if store.egress(connection, egress) is None:
+                if egress != DIRECT:
+                    raise missing("egress", egress)
+                store.add_egress(
+                    connection, name=DIRECT, way="direct", addresses="[]", source=None, proxy_host=None,
+                    proxy_port=None, proxy_user=None, password_path=None, created_us=now_us,
+                )  # fmt: skip
+            store.add_account(
+                connection, name=name, venue=venue, environment=home.environment.value, egress=egress,
+                upstream=upstream, venue_uid=None, created_us=now_us,
+            )  # fmt: skip
+        return self.get(name)
+
+    def get(self, name: str) -> Account:
+        """Return one account.
+
+        Raises:
+            NotFound: No such account.
+        """
+        with self._desk.database.read() as connection:
+            found = store.account(connection, name)
+        if found is None:
+            raise missing("account", name)
+        return found
+
+    def list(self, *, after: str = "", limit: int = 100) -> Page[Account]:
+        """List accounts by name."""
+        with self._desk.database.read() as connection:
+            rows = store.accounts(connection, after, limit + 1)
+        return page(rows, limit, lambda one: one.name)
+
+    def move_upstream(self, name: str, upstream: str) -> None:
+        """Tell where the paper exchange of an account listens now; in a paper home only."""
+        if self._desk.home.environment is not Environment.PAPER or not _loopback(upstream):
+            raise Malformed("bad_account", (Problem("upstream", "is for paper homes, on loopback"),))
+        with self._desk.database.write() as connection:
+            store.set_upstream(connection, name, upstream)
+
+
+def _loopback(url: str) -> bool:
+    parts = urlsplit(url)
+    try:
+        return (
+            parts.scheme == "http"
+            and ip_address(parts.hostname or "").is_loopback
+            and not parts.path.strip("/")
+        )
+    except ValueError:
+        return False

@@ -1,0 +1,135 @@
+"""The call log and the budget ledger: what gateways report, and what operators read."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from broker import budget, policy_document
+from broker.budget import WINDOW_US, Parts, Slice
+from broker.calllog import Answered, Ask, parse
+from broker.db import calls as store
+from broker.db import grants as grant_store
+from broker.errors import Malformed, Problem
+from broker.model import moment, new_id
+from broker.service.desk import Desk, Page, page
+
+FILTERS = ("grant", "consumer", "account", "decision", "endpoint", "outcome")
+_END = (2**62, "~", 2**62)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One row of the call log. No `outcome` means not known."""
+
+    at: datetime
+    gateway: str
+    grant: str
+    consumer: str
+    account: str
+    key: str
+    method: str
+    endpoint: str
+    action: str
+    symbol: str | None
+    side: str | None
+    notional: str | None
+    decision: str
+    reason: str | None
+    status: int
+    code: str | None
+    outcome: str | None
+    latency_us: int | None
+    source: str
+
+
+class Calls:
+    """Use cases on calls and budgets."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def ingest(self, gateway: str, boot: str, lines: Iterable[str]) -> None:
+        """Take spool lines in; the same lines again change nothing."""
+        found: list[Ask | Answered] = [line for line in map(parse, lines) if line is not None]
+        with self._desk.database.write() as connection:
+            store.add_lines(connection, gateway, boot, found)
+
+    def list(self, *, after: str = "", limit: int = 100, **filters: str) -> Page[Call]:
+        """List calls, newest first.
+
+        Raises:
+            Malformed: An unknown filter or cursor.
+        """
+        for name in filters:
+            if name not in FILTERS:
+                raise Malformed(
+                    "bad_filter", (Problem(name, f"is no filter; known are {', '.join(FILTERS)}"),)
+                )
+        before = _END
+        if after:
+            try:
+                at_us, boot, seq = after.split(".")
+                before = (int(at_us), boot, int(seq))
+            except ValueError:
+                raise Malformed(
+                    "bad_cursor", (Problem("cursor", "is none of ours; start without it"),)
+                ) from None
+        with self._desk.database.read() as connection:
+            found = store.page(connection, before, limit + 1, filters)
+        shown = page(found, limit, lambda row: f"{row.at_us}.{row.boot}.{row.seq}")
+        calls = tuple(
+            Call(
+                moment(row.at_us), row.gateway, row.grant, row.consumer, row.account, row.key, row.method,
+                row.endpoint, row.action, row.symbol, row.side, row.notional, row.decision, row.reason,
+                row.status, row.code, row.outcome, row.latency_us, row.source,
+            )
+            for row in shown.items
+        )  # fmt: skip
+        return Page(calls, shown.next)
+
+    def owner(self, account: str, symbol: str, name: str) -> str | None:
+        """Return the grant an order is recorded under."""
+        with self._desk.database.read() as connection:
+            return store.owner(connection, account, symbol, name)
+
+    # --- budgets --------------------------------------------------------------------------
+
+    def lend(self, grant_id: str, gateway: str, boot: str, wanted: Decimal = budget.ZERO) -> Slice | None:
+        """Lend a gateway the next slice of a grant's rolling limit; None where it is used up."""
+        now_us = self._desk.clock.now_us()
+        with self._desk.database.write() as connection:
+            grant = grant_store.grant(connection, grant_id)
+            if grant is None:
+                return None
+            policy = policy_document.load(grant.policy)
+            if policy.day_max is None:
+                return None
+            taken = budget.used(store.slices(connection, grant_id, now_us - WINDOW_US), now_us)
+            amount = budget.to_lend(policy.day_max, policy.order_max, taken, wanted)
+            if amount <= 0:
+                return None
+            loan = Slice(new_id("slc"), amount, now_us)
+            store.lend(connection, loan, grant_id, gateway, boot)
+            return loan
+
+    def used(self, grant_id: str) -> Decimal:
+        """Return how much of a grant's rolling limit is lent or spent."""
+        now_us = self._desk.clock.now_us()
+        with self._desk.database.read() as connection:
+            return budget.used(store.slices(connection, grant_id, now_us - WINDOW_US), now_us)
+
+    def close_slices(self, gateway: str, parts: Parts) -> None:
+        """Take slices back, each with what is left of it."""
+        with self._desk.database.write() as connection:
+            store.give_back(connection, gateway, parts, self._desk.clock.now_us())
+
+    def release(self, gateway: str, parts: Parts) -> None:
+        """Take back reservations of slices that were closed before."""
+        with self._desk.database.write() as connection:
+            store.give_back(connection, gateway, parts, None)
+
+    def close_boot(self, gateway: str, boot: str) -> None:
+        """Close the slices of an earlier boot of a gateway."""
+        with self._desk.database.write() as connection:
+            store.close_boot(connection, gateway, boot, self._desk.clock.now_us())

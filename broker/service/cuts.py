@@ -1,0 +1,156 @@
+"""Cuts, halts and thaws: closers on gates.
+
+Rules:
+1. A cut is one transaction for all it names, committed before it is answered.
+2. A thaw removes the closers of its own cut and no others; what another cut holds stays closed.
+3. Nothing here looks at grants: a cut costs the same whether it stops one bot or ten thousand.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from broker import gate
+from broker.db import Connection, rows
+from broker.db import cuts as store
+from broker.errors import Conflict, Malformed, NotFound, Problem
+from broker.gate import Gate, Mode
+from broker.model import EVERYTHING, ScopeKind, moment, new_id, scope
+from broker.service.desk import VENUES, Change, Desk, Page, page
+
+_LONGEST_REASON = 500
+_CURSOR_END = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A cut or halt: what it holds, why, since when, and until when."""
+
+    id: str
+    mode: Mode
+    scopes: tuple[str, ...]
+    reason: str
+    actor: str
+    opened_at: datetime
+    thawed_at: datetime | None = None
+    thawed_by: str | None = None
+    thawed_why: str | None = None
+
+
+class Cuts:
+    """Use cases on gates."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def close(self, *, targets: tuple[str, ...], mode: Mode, reason: str, actor: str) -> tuple[Cut, Change]:
+        """Close the gates of some scopes.
+
+        Args:
+            targets: Texts of scopes, as in `consumer:momentum-bot` or `everything`.
+            mode: `closed` or `halt`.
+            reason: For those who read it at 3 a.m.
+            actor: The operator.
+
+        Returns:
+            The cut, committed, and the change to wait for at the gateways.
+
+        Raises:
+            Malformed: No target, a target that is none, or no reason.
+            NotFound: A target does not exist; nothing was closed.
+        """
+        problems = []
+        if not targets:
+            problems.append(Problem("targets", "name at least one, or everything"))
+        if not reason.strip() or len(reason) > _LONGEST_REASON:
+            problems.append(Problem("reason", f"say why, in 1 to {_LONGEST_REASON} characters"))
+        if problems:
+            raise Malformed("bad_cut", tuple(problems))
+        cut_id, now_us = new_id("cut"), self._desk.clock.now_us()
+        with self._desk.database.write() as connection:
+            names = tuple(sorted({self._target(connection, target) for target in targets}))
+            known = rows.gates(connection, names)
+            record = {"id": cut_id, "mode": mode.value, "reason": reason, "actor": actor, "opened_us": now_us}
+            store.add(connection, record, names)
+            closed = []
+            for name in names:
+                closed.append(gate.close(known.get(name, Gate(name)), cut_id, mode))
+                rows.save_gate(connection, closed[-1])
+        change = self._desk.tell(closed)
+        return Cut(cut_id, mode, names, reason, actor, moment(now_us)), change
+
+    def thaw(self, cut_id: str, *, reason: str, actor: str) -> tuple[Cut, Change]:
+        """Take the closers of one cut away; what other cuts hold stays closed.
+
+        Raises:
+            NotFound: No such cut.
+            Conflict: It was thawed before.
+            Malformed: No reason.
+        """
+        if not reason.strip() or len(reason) > _LONGEST_REASON:
+            raise Malformed("bad_thaw", (Problem("reason", "say why it is safe to open again"),))
+        now_us = self._desk.clock.now_us()
+        with self._desk.database.write() as connection:
+            row = store.get(connection, cut_id)
+            if row is None:
+                raise NotFound("no_cut", f"there is no cut {cut_id!r}; `portcullis cut --list` shows them")
+            if row.thawed_us is not None:
+                raise Conflict(
+                    "thawed", f"{cut_id} was thawed before, by {row.thawed_by}; nothing was changed"
+                )
+            names = store.scopes(connection, cut_id)
+            opened = []
+            for known in rows.gates(connection, names).values():
+                thawed = gate.thaw(known, cut_id)
+                if thawed is not None:
+                    rows.save_gate(connection, thawed)
+                    opened.append(thawed)
+            store.thaw(connection, cut_id, now_us, actor, reason)
+        change = self._desk.tell(opened)
+        return self.get(cut_id), change
+
+    def get(self, cut_id: str) -> Cut:
+        """Return one cut.
+
+        Raises:
+            NotFound: No such cut.
+        """
+        with self._desk.database.read() as connection:
+            row = store.get(connection, cut_id)
+            if row is None:
+                raise NotFound("no_cut", f"there is no cut {cut_id!r}; `portcullis cut --list` shows them")
+            return _cut(row, store.scopes(connection, cut_id))
+
+    def list(self, *, open_only: bool = False, after: str = "", limit: int = 100) -> Page[Cut]:
+        """List cuts, newest first."""
+        before = int(after) if after.isdigit() else _CURSOR_END
+        with self._desk.database.read() as connection:
+            found = store.page(connection, before, limit + 1, open_only=open_only)
+            whole = [(_cut(row, store.scopes(connection, row.id)), row.opened_us) for row in found]
+        shown = page(whole, limit, lambda one: str(one[1]))
+        return Page(tuple(cut for cut, _ in shown.items), shown.next)
+
+    def _target(self, connection: Connection, target: str) -> str:
+        """Return a target's scope, or refuse it."""
+        if target == EVERYTHING:
+            return EVERYTHING
+        kind, _, ref = target.partition(":")
+        known = {one.value for one in ScopeKind if one is not ScopeKind.EVERYTHING}
+        if kind not in known or not ref:
+            message = (
+                f"{target[:60]!r} is none: write everything, or KIND:NAME with {', '.join(sorted(known))}"
+            )
+            raise Malformed("bad_cut", (Problem("targets", message),))
+        if kind == ScopeKind.VENUE.value:
+            if ref not in VENUES:
+                raise NotFound("no_venue", f"there is no venue {ref[:60]!r}; known are {', '.join(VENUES)}")
+        elif not store.exists(connection, kind, ref):
+            raise NotFound(f"no_{kind}", f"there is no {kind} {ref[:60]!r}; NOTHING was cut")
+        return scope(ScopeKind(kind), ref)
+
+
+def _cut(row: Any, names: tuple[str, ...]) -> Cut:
+    return Cut(
+        row.id, Mode(row.mode), names, row.reason, row.actor, moment(row.opened_us),
+        None if row.thawed_us is None else moment(row.thawed_us), row.thawed_by, row.thawed_why,
+    )  # fmt: skip

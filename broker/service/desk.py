@@ -1,0 +1,87 @@
+"""What every use case works with: database, secret store, clock, the home's facts; and pages of answers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from broker.db.database import Database
+from broker.errors import Malformed, NotFound, Problem
+from broker.gate import Gate
+from broker.model import NAME
+from broker.ports import Clock, SecretStore
+from clients.venue import Environment
+
+T = TypeVar("T")
+LARGEST_PAGE = 500
+VENUES = ("binance",)
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What is fixed for a home for ever, and its generation, which only a restore raises."""
+
+    instance: str
+    environment: Environment
+    mode: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What gateways have to hear of: gates as they are now, and policies."""
+
+    number: int
+    gates: tuple[Gate, ...] = ()
+    grant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some answers, and where the next ones begin; None at the end."""
+
+    items: tuple[T, ...]
+    next: str | None = None
+
+
+@dataclass(slots=True)
+class Desk:
+    """What use cases share. `tell` hands changes to whoever pushes them to gateways."""
+
+    database: Database
+    secrets: SecretStore
+    clock: Clock
+    home: Home
+    listeners: list[Callable[[Change], None]] = field(default_factory=list)
+    _last_change: int = 0
+
+    def tell(self, gates: Sequence[Gate] = (), grant: str | None = None) -> Change:
+        """Say that something changed, after it was committed."""
+        self._last_change += 1
+        change = Change(self._last_change, tuple(gates), grant)
+        for listener in self.listeners:
+            listener(change)
+        return change
+
+
+def check_name(field_name: str, name: str) -> None:
+    """Refuse a name that cannot be one.
+
+    Raises:
+        Malformed: With what a name is.
+    """
+    if not NAME.fullmatch(name):
+        message = "is 1 to 64 of a-z, 0-9, dot, dash, underscore, and begins and ends with a letter or digit"
+        raise Malformed("bad_name", (Problem(field_name, message),))
+
+
+def missing(kind: str, name: str) -> NotFound:
+    """Return the error for a name that is not known."""
+    shown = name if len(name) <= 80 else name[:77] + "..."  # noqa: PLR2004 - what a screen line holds
+    return NotFound(f"no_{kind}", f"there is no {kind} {shown!r}; `portcullis {kind} list` shows them")
+
+
+def page(rows: Sequence[T], limit: int, cursor: Callable[[T], str]) -> Page[T]:
+    """Cut a page out of rows that were asked for with one more than the limit."""
+    if len(rows) <= limit:
+        return Page(tuple(rows))
+    return Page(tuple(rows[:limit]), cursor(rows[limit - 1]))

@@ -1,0 +1,118 @@
+"""Real keys: imported once the venue has said what they may do.
+
+The order of writes: the record (pending) with the path -> the secret store, read back -> the record (current). A
+crash between two of them leaves a pending record, which the next import of the same key finishes.
+"""
+
+from dataclasses import replace
+
+from broker.db import accounts as store
+from broker.errors import Conflict, StoreUnavailable
+from broker.model import KeyRef, KeyVersion, Stage, moment
+from broker.service.desk import Desk, missing
+from clients.venue import Credential, KeyFacts, Slot
+
+
+class Keys:
+    """Use cases on real keys."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def import_key(
+        self, account: str, *, slot: Slot, credential: Credential, facts: KeyFacts,
+        allow_withdraw: bool = False, allow_any_address: bool = False,
+    ) -> KeyVersion:  # fmt: skip
+        """Take a key in that the venue has answered for.
+
+        Args:
+            account: Name of the account.
+            slot: What it is for.
+            credential: The key.
+            facts: What the venue says it may do.
+            allow_withdraw: Take it although it can withdraw.
+            allow_any_address: Take it although it is bound to no address.
+
+        Raises:
+            Conflict: The key may do too much, or too little; nothing was stored.
+            NotFound: No such account.
+            StoreUnavailable: The secret store did not give back what was written; the record stays pending.
+        """
+        _check(slot, facts, allow_withdraw=allow_withdraw, allow_any_address=allow_any_address)
+        pending = self._pending(account, slot, credential, facts)
+        if pending.stage is Stage.CURRENT:
+            return pending
+        values = {"secret": credential.secret}
+        if credential.passphrase is not None:
+            values["passphrase"] = credential.passphrase
+        labels = {
+            "account": account, "slot": slot.value, "version": str(pending.ref.version),
+            "venue_key_id": credential.key_id, "key_type": credential.key_type.value,
+        }  # fmt: skip
+        self._desk.secrets.write(pending.path, values, labels)
+        if dict(self._desk.secrets.read(pending.path)) != values:
+            raise StoreUnavailable(
+                "read_back", "the secret store did not give the key back; it is not in use"
+            )
+        with self._desk.database.write() as connection:
+            old = store.current_key(connection, account, slot)
+            if old is not None:
+                store.set_stage(connection, old.ref, Stage.PREVIOUS)
+            store.set_stage(connection, pending.ref, Stage.CURRENT)
+            store.set_uid(connection, account, facts.account_uid)
+        return replace(pending, stage=Stage.CURRENT)
+
+    def list(self, account: str | None = None) -> tuple[KeyVersion, ...]:
+        """List key versions."""
+        with self._desk.database.read() as connection:
+            if account is not None and store.account(connection, account) is None:
+                raise missing("account", account)
+            return tuple(store.keys(connection, account))
+
+    def _pending(self, account: str, slot: Slot, credential: Credential, facts: KeyFacts) -> KeyVersion:
+        """Record the intent, or find it recorded."""
+        now_us = self._desk.clock.now_us()
+        with self._desk.database.write() as connection:
+            found = store.account(connection, account)
+            if found is None:
+                raise missing("account", account)
+            if found.venue_uid is not None and found.venue_uid != facts.account_uid:
+                raise Conflict(
+                    "other_account",
+                    f"this key belongs to another account at {found.venue} than {account} is; nothing was stored",
+                )
+            for known in store.keys(connection, None):
+                if known.venue_key_id == credential.key_id:
+                    if known.ref.account != account or known.ref.slot is not slot:
+                        raise Conflict("key_known", f"this key is already in use as {known.ref}")
+                    return known
+            version = store.last_version(connection, account, slot) + 1
+            ref = KeyRef(account, slot, version)
+            key = KeyVersion(
+                ref, Stage.PENDING, credential.key_id, credential.key_type, f"keys/{ref}", moment(now_us),
+                facts.ip_restricted, facts.can_withdraw,
+            )  # fmt: skip
+            store.add_key(connection, key, now_us)
+            return key
+
+
+def _check(slot: Slot, facts: KeyFacts, *, allow_withdraw: bool, allow_any_address: bool) -> None:
+    """Refuse a key that may do too much, or too little for its slot."""
+    if facts.can_withdraw and not allow_withdraw:
+        raise Conflict(
+            "can_withdraw",
+            "this key can WITHDRAW; nothing was stored. Untick withdrawals at the exchange and import it again, "
+            "or accept that whoever gets it can empty the account: --allow-withdraw",
+        )
+    if not facts.ip_restricted and not allow_any_address:
+        raise Conflict(
+            "any_address",
+            "this key works from ANY address; nothing was stored. Bind it to the addresses of this account's egress "
+            "at the exchange and import it again, or accept that a thief can use it from anywhere: --allow-any-address",
+        )
+    if not facts.can_read:
+        raise Conflict("cannot_read", "this key may not even read; tick reading at the exchange")
+    if slot is Slot.TRADE and not facts.can_trade:
+        raise Conflict(
+            "cannot_trade", "this key may not trade; tick spot trading at the exchange, or use slot read"
+        )

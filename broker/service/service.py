@@ -1,0 +1,64 @@
+"""All use cases in one hand, and the facts of the home they work on."""
+
+import secrets
+
+from broker.db import meta
+from broker.db.database import Database
+from broker.errors import Conflict, StoreUnavailable
+from broker.ports import Clock, SecretStore
+from broker.service.accounts import Accounts
+from broker.service.calls import Calls
+from broker.service.cuts import Cuts
+from broker.service.desk import Desk, Home
+from broker.service.grants import Grants
+from broker.service.keys import Keys
+from broker.service.operators import Operators
+from clients.venue import Environment
+
+
+class Service:
+    """The broker's use cases."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.accounts = Accounts(desk)
+        self.keys = Keys(desk)
+        self.grants = Grants(desk)
+        self.cuts = Cuts(desk)
+        self.calls = Calls(desk)
+        self.operators = Operators(desk)
+
+
+def found_home(database: Database, environment: Environment, mode: str) -> Home:
+    """Write down, once, what a home is for ever.
+
+    Raises:
+        Conflict: It was written down before.
+    """
+    home = Home(secrets.token_hex(8), environment, mode, 1)
+    with database.write() as connection:
+        if meta.read(connection):
+            raise Conflict("founded", "this home was set up before; it keeps its environment for ever")
+        meta.write(
+            connection,
+            {"instance": home.instance, "environment": environment.value, "mode": mode, "generation": "1"},
+        )
+    return home
+
+
+def open_home(database: Database) -> Home:
+    """Read what a home is.
+
+    Raises:
+        StoreUnavailable: It was never set up.
+    """
+    with database.read() as connection:
+        facts = meta.read(connection)
+    if not facts:
+        raise StoreUnavailable("no_home", "this home is not set up: run `portcullis init`")
+    return Home(facts["instance"], Environment(facts["environment"]), facts["mode"], int(facts["generation"]))
+
+
+def open_service(database: Database, secret_store: SecretStore, clock: Clock) -> Service:
+    """Put the use cases together over an opened home."""
+    return Service(Desk(database, secret_store, clock, open_home(database)))
