@@ -77,6 +77,7 @@ class Aftermath:
             return
         if isinstance(result, Broken):
             refusal = job.wire.refusal(RefusalKind.UNKNOWN_OUTCOME, result.reason)
+            self._own(job, certain=False)
             self._ledger.answered(job, refusal.status, None, "unknown", (), ())
             job.reply(refusal.status, ((_REASON, b"unknown_outcome"),), b"")
             return

@@ -72,7 +72,9 @@ class Mounts:
             wire = self._wires.get(mount.venue)
             if wire is None:
                 raise ValueError(f"this gateway does not speak {mount.venue}")
-            upstream = upstream_of(mount.venue, Environment(mount.environment), mount.upstream)
+            environment, upstream = Environment(mount.environment), ""
+            if environment is not Environment.PAPER or mount.upstream:
+                upstream = upstream_of(mount.venue, environment, mount.upstream)
             self._places[mount.name] = Place(wire, KEY_HEADERS[mount.venue], upstream)
 
     def find(self, path: str) -> tuple[Place, str] | None:
@@ -105,7 +107,7 @@ class Mounts:
             self.equip(job, held)
             return
         found = self.find(job.inbound.path)
-        if found is not None and self._egress is not None:
+        if found is not None and found[0].upstream and self._egress is not None:
             job.view = self._view(found[0].upstream, self._egress)
 
     def _view(self, upstream: str, egress: Egress) -> VenueView:

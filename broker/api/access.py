@@ -1,0 +1,66 @@
+"""Who asks: bearer tokens of operators, and the scopes that routes need.
+
+Rules:
+1. Every route but health needs a token; it is looked up once a request, by its hash.
+2. viewer reads. responder also closes: cuts, halts, revokes. operator also makes consumers and accounts and
+   imports keys. admin also opens: thaw, grant, reissue, policy, egress, operators.
+3. A missing scope is 403 and names the scope; a bad token is 401 and says nothing more.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from broker.errors import NotGranted, Unauthenticated
+from broker.service import Service
+from broker.service.operators import Operator, Role
+from clients.secret import Secret
+
+_BEARER = HTTPBearer(auto_error=False, description="Operator token, as made by `portcullis operator create`.")
+_LONGEST_TOKEN = 200
+
+
+async def authenticate(service: Service, request: Request) -> Operator:
+    """Return who asks; the answer is kept with the request.
+
+    Raises:
+        Unauthenticated: No token, or nobody's.
+    """
+    known = request.scope.get("portcullis.operator")
+    if isinstance(known, Operator):
+        return known
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not token or len(token) > _LONGEST_TOKEN:
+        raise Unauthenticated("unauthenticated", "send an operator token: Authorization: Bearer TOKEN")
+    operator = await asyncio.to_thread(service.operators.by_token, Secret(token.strip()))
+    if operator is None:
+        raise Unauthenticated("unauthenticated", "this token is not known here, or was ended")
+    request.scope["portcullis.operator"] = operator
+    return operator
+
+
+def needs(role: Role) -> Callable[..., Operator]:
+    """Return a dependency that lets only operators with a role pass."""
+
+    def judge(
+        request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+    ) -> Operator:
+        operator = request.scope.get("portcullis.operator")
+        if not isinstance(operator, Operator):
+            raise Unauthenticated("unauthenticated", "send an operator token: Authorization: Bearer TOKEN")
+        if not operator.may(role):
+            raise NotGranted(
+                "scope_missing", f"this needs the scope {role.value}; {operator.name} does not have it"
+            )
+        return operator
+
+    return judge
+
+
+Viewer = Annotated[Operator, Depends(needs(Role.VIEWER))]
+Responder = Annotated[Operator, Depends(needs(Role.RESPONDER))]
+Clerk = Annotated[Operator, Depends(needs(Role.OPERATOR))]
+Admin = Annotated[Operator, Depends(needs(Role.ADMIN))]

@@ -1,0 +1,46 @@
+"""The control API put together: `/v1/...`, OpenAPI at `/v1/openapi.json`, problems for everything else."""
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+
+from broker.api import accounts, calls, cuts, grants, problems, status
+from broker.api.context import Context
+from broker.api.guard import Guard
+from broker.api.schemas import Problem
+
+_FAULTS = (400, 401, 403, 404, 405, 409, 413, 500, 503)
+
+
+def create_app(context: Context) -> FastAPI:
+    """Make the application over a service, its gateways and what asks venues about keys."""
+    app = FastAPI(
+        title="Portcullis",
+        version="1",
+        description="Real exchange keys stay here; bots hold virtual ones; one call cuts them off.",
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+        generate_unique_id_function=_operation,
+    )
+    app.state.context = context
+    app.state.service = context.service
+    context.listen()
+    problems.install(app)
+    said = {
+        code: {"model": Problem, "content": {problems.MEDIA_TYPE: {}}, "description": "Refused, and why."}
+        for code in _FAULTS
+    }
+    version = APIRouter(prefix="/v1", responses={**said})
+    for router in (
+        status.open_router, status.router, accounts.router, grants.router, cuts.router, calls.router,
+    ):  # fmt: skip
+        version.include_router(router)
+    app.include_router(version)
+    app.add_middleware(Guard)
+    return app
+
+
+def _operation(route: APIRoute) -> str:
+    return route.name

@@ -1,0 +1,88 @@
+"""What routes work with, and the changes that a request made.
+
+A change that a use case told is gathered here, so that the answer can say which gateways have it in force.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Annotated, ParamSpec, TypeVar
+
+from fastapi import Depends, Request
+
+from broker.api.ports import Gateways, KeyInspector
+from broker.api.schemas import Heard
+from broker.service import Change, Service
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ACKNOWLEDGED_WITHIN_S = 2.0
+"""How long an answer waits for gateways: the change is durable before, and in force without them by lease end."""
+
+_MADE: ContextVar[list[Change] | None] = ContextVar("changes made by this request", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Hazard:
+    """Something about where we run that is not safe, and what to do."""
+
+    what: str
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an application is made over. `hazards` looks at the machine: who else runs as our user."""
+
+    service: Service
+    gateways: Gateways
+    inspector: KeyInspector
+    hazards: Callable[[], Iterable[Hazard]] = tuple
+
+    def listen(self) -> None:
+        """Gather the changes that use cases tell of."""
+        self.service.desk.listeners.append(_made)
+
+
+def _made(change: Change) -> None:
+    made = _MADE.get()
+    if made is not None:
+        made.append(change)
+
+
+def context_of(request: Request) -> Context:
+    """Return the context of a request's application."""
+    found = request.app.state.context
+    if not isinstance(found, Context):
+        raise TypeError("the application was made without a context")
+    return found
+
+
+Given = Annotated[Context, Depends(context_of)]
+
+
+async def run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a use case in a thread: the service is synchronous."""
+    return await asyncio.to_thread(work, *args, **kwargs)
+
+
+async def run_and_tell(
+    context: Context, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> tuple[T, Heard]:
+    """Run a use case, then wait for gateways to have its changes in force."""
+    made: list[Change] = []
+    token = _MADE.set(made)
+    try:
+        done = await asyncio.to_thread(work, *args, **kwargs)
+    finally:
+        _MADE.reset(token)
+    heard = await context.gateways.acknowledged(tuple(made), ACKNOWLEDGED_WITHIN_S)
+    return done, Heard(
+        asked=heard.asked,
+        acknowledged=heard.asked - len(heard.missing),
+        missing=list(heard.missing),
+        after_ms=heard.after_ms,
+        worst_case_s=heard.worst_case_s,
+    )

@@ -1,0 +1,89 @@
+"""Routes of cuts, halts and thaws.
+
+A cut's answer says three things, honestly: its id, where it is durable, and which gateways have it in force
+after how long. It is durable before gateways are asked; a silent gateway changes nothing about that.
+"""
+
+from fastapi import APIRouter
+
+from broker.api import schemas
+from broker.api.access import Admin, Responder, Viewer
+from broker.api.context import Context, Given, run, run_and_tell
+from broker.api.once import OnceRoute
+from broker.api.paging import Asked
+from broker.gate import Mode
+from broker.service.cuts import Cut
+
+router = APIRouter(route_class=OnceRoute, tags=["cuts"])
+
+DURABLE = ["database"]
+_MOST_SHOWN = 200
+
+
+@router.post("/cuts", status_code=201)
+async def make_cut(body: schemas.NewCut, given: Given, operator: Responder) -> schemas.MadeCut:
+    """Close the gates of some scopes: `closed` lets nothing pass, `halt` reads, cancels and exits."""
+    (cut, _), heard = await run_and_tell(
+        given,
+        given.service.cuts.close,
+        targets=tuple(body.targets),
+        mode=Mode(body.mode),
+        reason=body.reason,
+        actor=operator.name,
+    )
+    return schemas.MadeCut(**shown(cut), durable=DURABLE, gateways=heard, notes=_notes(cut))
+
+
+@router.get("/cuts")
+async def list_cuts(
+    given: Given,
+    asked: Asked,
+    _: Viewer,
+    *,
+    open: bool = False,  # noqa: A002 - the word of the API
+) -> schemas.Listed[schemas.Cut]:
+    """List cuts, newest first; with `open` only those in force."""
+    found = await run(given.service.cuts.list, open_only=open, after=asked.cursor, limit=asked.limit)
+    return schemas.Listed(items=[schemas.Cut(**shown(one)) for one in found.items], next=found.next)
+
+
+@router.get("/cuts/{cut}")
+async def show_cut(cut: str, given: Given, _: Viewer) -> schemas.Cut:
+    """Return one cut."""
+    return schemas.Cut(**shown(await run(given.service.cuts.get, cut)))
+
+
+@router.post("/thaws")
+async def thaw(body: schemas.NewThaw, given: Given, operator: Admin) -> schemas.Thawed:
+    """Undo one cut; what other cuts hold stays closed, and is named."""
+    (cut, _), heard = await run_and_tell(
+        given, given.service.cuts.thaw, body.cut, reason=body.reason, actor=operator.name
+    )
+    still = [schemas.Cut(**shown(one)) for one in await _overlapping(given, cut)]
+    return schemas.Thawed(cut=cut.id, targets=list(cut.scopes), gateways=heard, still_closed=still)
+
+
+async def _overlapping(context: Context, cut: Cut) -> list[Cut]:
+    """Return open cuts that hold a scope of this one, or everything."""
+    found = await run(context.service.cuts.list, open_only=True, limit=_MOST_SHOWN)
+    names = {*cut.scopes, "everything"}
+    return [one for one in found.items if names & set(one.scopes)]
+
+
+def _notes(cut: Cut) -> list[str]:
+    notes = []
+    if cut.mode is Mode.CLOSED:
+        notes.append(
+            "This stops what passes our gateways. Orders that rest at the exchange go on resting, and a real key "
+            "that leaked works until it is deleted there."
+        )
+    return notes
+
+
+def shown(cut: Cut) -> dict[str, object]:
+    """Return a cut's fields as they are answered."""
+    return {
+        "id": cut.id, "mode": cut.mode.value, "targets": list(cut.scopes), "reason": cut.reason,
+        "operator": cut.actor, "opened_at": cut.opened_at, "thawed_at": cut.thawed_at,
+        "thawed_by": cut.thawed_by, "thawed_why": cut.thawed_why,
+    }  # fmt: skip

@@ -1,0 +1,89 @@
+"""Routes that know who asks, and writes that are done once for each `Idempotency-Key`.
+
+Rules:
+1. A write under a key that was used before by this operator answers the same, without secrets, and says so in
+   `Idempotency-Replayed: true`. The same key with other content is 409.
+2. Two writes under one key at the same time: the second waits for the first.
+3. Only what was done is kept: a refusal may be mended and tried again under its key.
+4. What was asked is kept as an HMAC keyed with the operator's token: a body may hold a password, and a plain
+   hash of that could be guessed.
+"""
+
+import asyncio
+import hmac
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+from weakref import WeakValueDictionary
+
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from starlette.responses import JSONResponse
+
+from broker.api.access import authenticate
+from broker.errors import Malformed, Problem
+from broker.service import Service
+from broker.service.operators import Operator
+
+HEADER = "Idempotency-Key"
+SECRETS = frozenset({"secret", "token"})
+_LONGEST = 128
+_REDIRECT = 300
+_LOCKS: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class OnceRoute(APIRoute):
+    """A route for operators; see the module's rules."""
+
+    def get_route_handler(self) -> Handler:
+        """See FastAPI."""
+        handle = super().get_route_handler()
+
+        async def answered(request: Request) -> Response:
+            service = service_of(request.app)
+            operator = await authenticate(service, request)
+            key = request.headers.get(HEADER)
+            if request.method == "GET" or key is None:
+                return await handle(request)
+            if not 0 < len(key) <= _LONGEST or not key.isascii() or not key.isprintable():
+                raise Malformed("malformed", (Problem(HEADER, f"is 1 to {_LONGEST} printable characters"),))
+            lock = _LOCKS.setdefault((operator.name, key), asyncio.Lock())
+            async with lock:
+                return await _once(service, operator, key, request, handle)
+
+        return answered
+
+
+def service_of(app: FastAPI) -> Service:
+    """Return the service an application was made over."""
+    service = app.state.service
+    if not isinstance(service, Service):
+        raise TypeError("the application was made without a service")
+    return service
+
+
+async def _once(
+    service: Service, operator: Operator, key: str, request: Request, handle: Handler
+) -> Response:
+    asked = b"\n".join((request.method.encode(), request.url.path.encode(), await request.body()))
+    content = hmac.digest(request.headers.get("authorization", "").encode(), asked, "sha256")
+    before = await asyncio.to_thread(service.operators.remembered, operator.name, key, content)
+    if before is not None:
+        status, body = before
+        return Response(body, status, {"Idempotency-Replayed": "true"}, "application/json")
+    response = await handle(request)
+    if response.status_code < _REDIRECT:
+        body = _without_secrets(bytes(response.body))
+        await asyncio.to_thread(
+            service.operators.remember, operator.name, key, content, response.status_code, body
+        )
+    return response
+
+
+def _without_secrets(body: bytes) -> str:
+    document = json.loads(body)
+    for name in SECRETS & document.keys():
+        document[name] = None
+    return bytes(JSONResponse(document).body).decode()

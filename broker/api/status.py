@@ -1,0 +1,93 @@
+"""Routes that tell how everything fares, and in particular what is not safe."""
+
+from dataclasses import asdict
+
+from fastapi import APIRouter
+
+from broker import policy_document
+from broker.api import schemas
+from broker.api.access import Viewer
+from broker.api.context import Context, Given, run
+from broker.api.cuts import shown
+from broker.api.once import OnceRoute
+from broker.gate import Mode, strictest
+from broker.model import EVERYTHING, Account, Grant, Stage
+from broker.service.cuts import Cut
+
+router = APIRouter(route_class=OnceRoute, tags=["status"])
+open_router = APIRouter(tags=["status"])
+
+_MOST = 200
+
+
+@open_router.get("/health")
+async def health() -> schemas.Health:
+    """Say that the broker answers. Needs no token, tells nothing else."""
+    return schemas.Health(status="ok")
+
+
+@router.get("/status")
+async def status(given: Given, _: Viewer) -> schemas.Status:
+    """Tell how everything fares."""
+    return await run(_status, given)
+
+
+def _status(context: Context) -> schemas.Status:
+    service = context.service
+    accounts = {one.name: one for one in service.accounts.list(limit=_MOST).items}
+    cuts = service.cuts.list(open_only=True, limit=_MOST).items
+    grants = [one for one in service.grants.list(limit=_MOST).items if one.revoked_at is None]
+    home = service.desk.home
+    return schemas.Status(
+        environment=home.environment.value,
+        mode=home.mode,
+        generation=home.generation,
+        accounts=len(accounts),
+        gateways=[schemas.GatewayState(**asdict(one)) for one in context.gateways.connected()],
+        grants=[_use(context, one, accounts.get(one.account), cuts) for one in grants],
+        cuts=[schemas.Cut(**shown(one)) for one in cuts],
+        unsafe=_unsafe(context),
+    )
+
+
+def _use(context: Context, grant: Grant, account: Account | None, cuts: tuple[Cut, ...]) -> schemas.GrantUse:
+    policy = policy_document.load(grant.policy)
+    chain = {EVERYTHING, f"account:{grant.account}", f"consumer:{grant.consumer}", f"grant:{grant.id}"}
+    if account is not None:
+        chain.add(f"venue:{account.venue}")
+    mode = strictest(cut.mode for cut in cuts if chain & set(cut.scopes))
+    return schemas.GrantUse(
+        grant=grant.id,
+        consumer=grant.consumer,
+        account=grant.account,
+        mode=_MODES[mode],
+        policy_mode=policy.mode.value,
+        day_used=f"{context.service.calls.used(grant.id):f}",
+        day_max=None if policy.day_max is None else f"{policy.day_max:f}",
+        asset=policy.reference_asset,
+    )
+
+
+def _unsafe(context: Context) -> list[schemas.Unsafe]:
+    found = [schemas.Unsafe(what=hazard.what, step=hazard.step) for hazard in context.hazards()]
+    for key in context.service.keys.list():
+        if key.stage is Stage.TOMBSTONE:
+            continue
+        if key.can_withdraw is not False:
+            found.append(
+                schemas.Unsafe(
+                    what=f"key {key.ref} may withdraw: whoever gets it can empty the account",
+                    step="untick withdrawals for this key at the exchange",
+                )
+            )
+        if key.ip_restricted is not True:
+            found.append(
+                schemas.Unsafe(
+                    what=f"key {key.ref} works from any address: a thief can use it from anywhere",
+                    step="bind it at the exchange to the addresses of the account's egress",
+                )
+            )
+    return found
+
+
+_MODES: dict[Mode, schemas.GateMode] = {Mode.OPEN: "open", Mode.HALT: "halt", Mode.CLOSED: "closed"}

@@ -1,0 +1,143 @@
+"""Changes on their way to gateways: gates and policies pushed, acknowledgements awaited, keys wiped.
+
+Rules:
+1. A committed change counts here before anybody is told of it: no lease is granted on older gates.
+2. One frame per gateway, whatever the number of grants; a `closed` gate needs no walk over leases, because
+   gateways judge each request by the gates. Successors follow where something may still be served.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from broker import gate, policy_document
+from broker.authority.link import Link, Waiting, has_grant, speaks_for_account, state_of, usual_slice
+from broker.db import grants as grant_store
+from broker.gate import Gate, Mode
+from broker.link import frames
+from broker.model import Grant
+from broker.service import Change, Desk
+
+_KEPT_CHANGES = 200
+
+
+class Changes:
+    """The gates as the broker knows them, and who has heard of their changes."""
+
+    def __init__(self, desk: Desk, in_control: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
+        self._desk, self._in_control = desk, in_control
+        self.gates: dict[str, Gate] = {}
+        self.links: dict[str, Link] = {}
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: dict[int, Waiting] = {}
+        desk.listeners.append(self._changed)
+
+    def acknowledge(self, gateway: str, change: int) -> None:
+        """A gateway has a change in force."""
+        waiting = self._waiting.get(change)
+        if waiting is not None:
+            waiting.left.discard(gateway)
+            if not waiting.left:
+                waiting.done.set()
+
+    def merge(self, gates: Iterable[Gate]) -> None:
+        """Take gates in; one that is older than ours is passed over."""
+        for one in gates:
+            known = self.gates.get(one.scope)
+            if known is None or one.epoch >= known.epoch:
+                self.gates[one.scope] = one
+
+    def _changed(self, change: Change) -> None:
+        """Hear of a committed change, in whatever thread made it."""
+        self.merge(change.gates)
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(self._push, change)
+
+    def _push(self, change: Change) -> None:
+        """Tell every gateway, and remember who has to acknowledge."""
+        links = [link for link in self.links.values() if change.gates or has_grant(link, change.grant)]
+        self._waiting[change.number] = waiting = Waiting(
+            tuple(link.gateway for link in links), {link.gateway for link in links}
+        )
+        if not links:
+            waiting.done.set()
+        for old in [number for number in self._waiting if number <= change.number - _KEPT_CHANGES]:
+            del self._waiting[old]
+        if change.grant is not None:
+            asyncio.ensure_future(self._push_policy(change, links))  # noqa: RUF006 - kept by the loop until done
+            return
+        states = tuple(state_of(one) for one in change.gates)
+        closed = all(one.mode is Mode.CLOSED for one in change.gates)
+        scopes = {one.scope for one in change.gates}
+        for link in links:
+            successors = () if closed else self._successors(link, scopes)
+            link.channel.send(frames.GateChanged(change.number, states, successors))
+        if closed and self.loop is not None:
+            self.loop.call_soon(self._wipe, links)
+
+    def _successors(self, link: Link, scopes: set[str]) -> tuple[frames.Successor, ...]:
+        """Renew the epochs of leases that may still serve something."""
+        found = []
+        for held in link.leases.values():
+            if scopes.isdisjoint(held.chain) or gate.mode_of(self.gates, held.chain) is Mode.CLOSED:
+                continue
+            held.epochs = gate.epochs_of(self.gates, held.chain)
+            found.append(frames.Successor(held.id, held.epochs))
+        return tuple(found)
+
+    def _wipe(self, links: list[Link]) -> None:
+        """Take keys away from gateways where every lease on them is closed."""
+        for link in links:
+            alive = {
+                str(held.key)
+                for held in link.leases.values()
+                if gate.mode_of(self.gates, held.chain) is not Mode.CLOSED
+            }
+            gone = tuple(sorted(link.keys - alive))
+            if gone:
+                link.keys.difference_update(gone)
+                for lease_id in [name for name, held in link.leases.items() if str(held.key) in gone]:
+                    del link.leases[lease_id]
+                link.channel.send(frames.Wipe(gone))
+
+    async def _push_policy(self, change: Change, links: list[Link]) -> None:
+        def work() -> tuple[Grant, bool] | None:
+            with self._desk.database.read() as connection:
+                found = grant_store.grant(connection, change.grant or "")
+                return None if found is None else (found, speaks_for_account(connection, found))
+
+        found = await self._in_control(work)
+        if found is None:
+            return
+        grant, owner = found
+        policy = policy_document.load(grant.policy)
+        scopes = {one.scope for one in change.gates}
+        for link in links:
+            # a revoked grant has no successor: its leases are void for good
+            successors = self._successors(link, scopes) if scopes and grant.revoked_at is None else ()
+            for held in link.leases.values():
+                if held.grant == grant.id:
+                    held.length_us = policy.lease_us
+            link.channel.send(
+                frames.PolicyChanged(
+                    change.number, grant.id, grant.policy, grant.policy_version, owner, usual_slice(policy),
+                    tuple(state_of(one) for one in change.gates), successors,
+                )
+            )  # fmt: skip
+
+    async def acknowledged(self, change: Change, seconds: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Wait until every gateway has acknowledged a change.
+
+        Returns:
+            The names of those that were told, and of those that have not answered in time.
+        """
+        await asyncio.sleep(0)  # the push was queued by the thread that committed
+        waiting = self._waiting.get(change.number)
+        if waiting is None:
+            return (), ()
+        try:
+            async with asyncio.timeout(seconds):
+                await waiting.done.wait()
+        except TimeoutError:
+            pass
+        return waiting.told, tuple(sorted(waiting.left))

@@ -1,0 +1,73 @@
+"""What the authority remembers of one connected gateway."""
+
+import asyncio
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from broker import policy_document
+from broker.db import Connection
+from broker.db import grants as grant_store
+from broker.gate import Gate
+from broker.link import frames
+from broker.link.channel import Channel
+from broker.model import Grant, KeyRef
+from broker.policy_document import Policy
+
+
+@dataclass(slots=True)
+class Open:
+    """One lease as the broker has it."""
+
+    id: str
+    grant: str
+    key: KeyRef
+    chain: tuple[str, ...]
+    epochs: tuple[int, ...]
+    length_us: int
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """One gateway that is connected."""
+
+    channel: Channel
+    gateway: str
+    boot: str
+    leases: dict[str, Open] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)
+    health: frames.Health | None = None
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Who still has to acknowledge a change."""
+
+    told: tuple[str, ...]
+    left: set[str]
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def state_of(one: Gate) -> frames.GateState:
+    """Write a gate as a frame has it."""
+    return frames.GateState(
+        one.scope, one.epoch, tuple((name, mode.value) for name, mode in one.closers.items())
+    )
+
+
+def has_grant(link: Link, grant: str | None) -> bool:
+    """Tell whether a gateway holds a lease on a grant."""
+    return grant is not None and any(held.grant == grant for held in link.leases.values())
+
+
+def speaks_for_account(connection: Connection, grant: Grant) -> bool:
+    """Tell whether a grant is the account's owner: by its policy, or as the account's only one."""
+    if policy_document.load(grant.policy).account_owner:
+        return True
+    return grant_store.living_on(connection, grant.account, 2) == [grant.id]
+
+
+def usual_slice(policy: Policy) -> Decimal:
+    """Return the size of a usual budget slice; zero where there is no rolling limit."""
+    if policy.day_max is None:
+        return Decimal(0)
+    return max(policy.order_max or Decimal(0), policy.day_max / 10)
