@@ -1,5 +1,7 @@
 """The control API put together: `/v1/...`, OpenAPI at `/v1/openapi.json`, problems for everything else."""
 
+from typing import Any
+
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
@@ -28,11 +30,11 @@ def create_app(context: Context) -> FastAPI:
     app.state.service = context.service
     context.listen()
     problems.install(app)
-    said = {
+    said: dict[int | str, dict[str, Any]] = {
         code: {"model": Problem, "content": {problems.MEDIA_TYPE: {}}, "description": "Refused, and why."}
         for code in _FAULTS
     }
-    version = APIRouter(prefix="/v1", responses={**said})
+    version = APIRouter(prefix="/v1", responses=said)
     for router in (
         status.open_router, status.router, accounts.router, grants.router, cuts.router, calls.router,
     ):  # fmt: skip

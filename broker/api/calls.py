@@ -1,7 +1,7 @@
 """Routes of the call log and of operators."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
@@ -56,7 +56,7 @@ async def list_operators(given: Given, asked: Asked, _: Viewer) -> schemas.Liste
     return schemas.Listed(items=[schemas.Operator(**_operator(one)) for one in found.items], next=found.next)
 
 
-def _operator(one: Operator) -> dict[str, object]:
+def _operator(one: Operator) -> dict[str, Any]:
     return {
         "name": one.name, "roles": sorted(role.value for role in one.roles), "created_at": one.created_at,
         "ended_at": one.ended_at,

@@ -4,6 +4,8 @@ A cut's answer says three things, honestly: its id, where it is durable, and whi
 after how long. It is durable before gateways are asked; a silent gateway changes nothing about that.
 """
 
+from typing import Any
+
 from fastapi import APIRouter
 
 from broker.api import schemas
@@ -80,7 +82,7 @@ def _notes(cut: Cut) -> list[str]:
     return notes
 
 
-def shown(cut: Cut) -> dict[str, object]:
+def shown(cut: Cut) -> dict[str, Any]:
     """Return a cut's fields as they are answered."""
     return {
         "id": cut.id, "mode": cut.mode.value, "targets": list(cut.scopes), "reason": cut.reason,

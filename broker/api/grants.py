@@ -1,5 +1,7 @@
 """Routes of consumers, grants and policies. A virtual secret is in one answer: that of create or reissue."""
 
+from typing import Any
+
 from fastapi import APIRouter
 
 from broker import model, policy_document
@@ -114,7 +116,7 @@ def _consumer(one: model.Consumer) -> schemas.Consumer:
     return schemas.Consumer(name=one.name, note=one.note, created_at=one.created_at)
 
 
-def _grant(one: model.Grant) -> dict[str, object]:
+def _grant(one: model.Grant) -> dict[str, Any]:
     return {
         "id": one.id, "consumer": one.consumer, "account": one.account, "key_id": one.key_id,
         "key_type": one.key_type.value, "public_key": one.public_key, "policy": one.policy,

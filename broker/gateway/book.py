@@ -219,7 +219,7 @@ class Book:
         if entry is None:
             return None
         reason, scope, at_us = entry
-        known = self.gates.get(scope)
-        if reason == "cut" and known is not None and known.mode is Mode.CLOSED:
-            return reason
+        if reason == "cut":
+            known = self.gates.get(scope)
+            return reason if known is not None and known.mode is Mode.CLOSED else None
         return reason if now_us - at_us < REFUSED_US else None
