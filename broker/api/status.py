@@ -1,8 +1,10 @@
 """Routes that tell how everything fares, and in particular what is not safe."""
 
 from dataclasses import asdict
+from typing import Literal
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 
 from broker import policy_document
 from broker.api import schemas
@@ -14,6 +16,64 @@ from broker.gate import Mode, strictest
 from broker.model import EVERYTHING, Account, Grant, Stage
 from broker.service.cuts import Cut
 
+
+class GatewayState(BaseModel):
+    """A connected gateway. Added latency in microseconds; null where nothing was measured."""
+
+    name: str
+    pid: int
+    leases: int
+    requests: int
+    refused: int
+    in_flight: int
+    added_p50_us: int | None
+    added_p99_us: int | None
+    spool_lines: int
+    resident_bytes: int
+
+
+GateMode = Literal["open", "halt", "closed"]
+
+
+class GrantUse(BaseModel):
+    """A standing grant and what it used of its rolling day, in its reference asset."""
+
+    grant: str
+    consumer: str
+    account: str
+    mode: GateMode
+    policy_mode: str
+    day_used: str
+    day_max: str | None
+    asset: str
+
+
+class Unsafe(BaseModel):
+    """Something that is not as safe as it could be, and what to do."""
+
+    what: str
+    step: str
+
+
+class Status(BaseModel):
+    """How everything fares."""
+
+    environment: Literal["paper", "testnet", "live"]
+    mode: str
+    generation: int
+    accounts: int
+    gateways: list[GatewayState]
+    grants: list[GrantUse]
+    cuts: list[schemas.Cut]
+    unsafe: list[Unsafe]
+
+
+class Health(BaseModel):
+    """Whether the broker answers."""
+
+    status: Literal["ok"]
+
+
 router = APIRouter(route_class=OnceRoute, tags=["status"])
 open_router = APIRouter(tags=["status"])
 
@@ -21,42 +81,42 @@ _MOST = 200
 
 
 @open_router.get("/health")
-async def health() -> schemas.Health:
+async def health() -> Health:
     """Say that the broker answers. Needs no token, tells nothing else."""
-    return schemas.Health(status="ok")
+    return Health(status="ok")
 
 
 @router.get("/status")
-async def status(given: Given, _: Viewer) -> schemas.Status:
+async def status(given: Given, _: Viewer) -> Status:
     """Tell how everything fares."""
     return await run(_status, given)
 
 
-def _status(context: Context) -> schemas.Status:
+def _status(context: Context) -> Status:
     service = context.service
     accounts = {one.name: one for one in service.accounts.list(limit=_MOST).items}
     cuts = service.cuts.list(open_only=True, limit=_MOST).items
     grants = [one for one in service.grants.list(limit=_MOST).items if one.revoked_at is None]
     home = service.desk.home
-    return schemas.Status(
+    return Status(
         environment=home.environment.value,
         mode=home.mode,
         generation=home.generation,
         accounts=len(accounts),
-        gateways=[schemas.GatewayState(**asdict(one)) for one in context.gateways.connected()],
+        gateways=[GatewayState(**asdict(one)) for one in context.gateways.connected()],
         grants=[_use(context, one, accounts.get(one.account), cuts) for one in grants],
         cuts=[schemas.Cut(**shown(one)) for one in cuts],
         unsafe=_unsafe(context),
     )
 
 
-def _use(context: Context, grant: Grant, account: Account | None, cuts: tuple[Cut, ...]) -> schemas.GrantUse:
+def _use(context: Context, grant: Grant, account: Account | None, cuts: tuple[Cut, ...]) -> GrantUse:
     policy = policy_document.load(grant.policy)
     chain = {EVERYTHING, f"account:{grant.account}", f"consumer:{grant.consumer}", f"grant:{grant.id}"}
     if account is not None:
         chain.add(f"venue:{account.venue}")
     mode = strictest(cut.mode for cut in cuts if chain & set(cut.scopes))
-    return schemas.GrantUse(
+    return GrantUse(
         grant=grant.id,
         consumer=grant.consumer,
         account=grant.account,
@@ -68,21 +128,21 @@ def _use(context: Context, grant: Grant, account: Account | None, cuts: tuple[Cu
     )
 
 
-def _unsafe(context: Context) -> list[schemas.Unsafe]:
-    found = [schemas.Unsafe(what=hazard.what, step=hazard.step) for hazard in context.hazards()]
+def _unsafe(context: Context) -> list[Unsafe]:
+    found = [Unsafe(what=hazard.what, step=hazard.step) for hazard in context.hazards()]
     for key in context.service.keys.list():
         if key.stage is Stage.TOMBSTONE:
             continue
         if key.can_withdraw is not False:
             found.append(
-                schemas.Unsafe(
+                Unsafe(
                     what=f"key {key.ref} may withdraw: whoever gets it can empty the account",
                     step="untick withdrawals for this key at the exchange",
                 )
             )
         if key.ip_restricted is not True:
             found.append(
-                schemas.Unsafe(
+                Unsafe(
                     what=f"key {key.ref} works from any address: a thief can use it from anywhere",
                     step="bind it at the exchange to the addresses of the account's egress",
                 )
@@ -90,4 +150,4 @@ def _unsafe(context: Context) -> list[schemas.Unsafe]:
     return found
 
 
-_MODES: dict[Mode, schemas.GateMode] = {Mode.OPEN: "open", Mode.HALT: "halt", Mode.CLOSED: "closed"}
+_MODES: dict[Mode, GateMode] = {Mode.OPEN: "open", Mode.HALT: "halt", Mode.CLOSED: "closed"}

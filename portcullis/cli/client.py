@@ -1,0 +1,146 @@
+"""The CLI's way to the API of the broker that runs on its home.
+
+Rules:
+1. Loopback only, with the token of the home; neither is ever printed.
+2. A write carries an idempotency key. Without an answer it is asked once more under the same key: a cut that
+   was made is then answered, not made twice.
+3. If nothing runs, or nothing answers, the error says what that means for the bots and how to start it.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+
+from clients.http import silence
+from portcullis.cli.face import Face, Stopped
+from portcullis.running import Running, find
+from portcullis.settings import Home
+
+TIMEOUT = httpx.Timeout(connect=3.0, read=20.0, write=5.0, pool=5.0)
+"""Seconds. Read: a cut waits for gateways up to 2 s, a key import for the venue up to 10 s."""
+
+PAGE = 200
+_BAD = 400
+_UNAUTHENTICATED = 401
+_FORBIDDEN = 403
+
+
+class Api:
+    """Calls to one broker."""
+
+    def __init__(
+        self, face: Face, home: Home, running: Running, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        silence()
+        self._face, self.home, self.running = face, home, running
+        try:
+            token = home.operator_token.read_text(encoding="ascii").strip()
+        except OSError:
+            raise Stopped(
+                f"The operator token of this home is not readable ({home.operator_token}).",
+                step="Run as the user that owns the home, or pass another one with --home.",
+                reason="no_token",
+            ) from None
+        self._client = httpx.Client(
+            base_url=running.api,
+            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+            timeout=TIMEOUT,
+            trust_env=False,
+            follow_redirects=False,
+            transport=transport,
+        )
+
+    def get(self, path: str, **params: Any) -> Any:
+        """Read something."""
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._ask("GET", path, params=given)
+
+    def pages(self, path: str, *, most: int | None = None, **params: Any) -> Iterator[Any]:
+        """Read a list, page by page, up to `most` entries."""
+        cursor, seen = None, 0
+        while True:
+            size = PAGE if most is None else min(PAGE, most - seen)
+            page = self.get(path, cursor=cursor, limit=size, **params)
+            for item in page["items"]:
+                yield item
+                seen += 1
+            cursor = page["next"]
+            if cursor is None or (most is not None and seen >= most):
+                return
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Write something."""
+        return self._write("POST", path, body)
+
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Replace something."""
+        return self._write("PUT", path, body)
+
+    def _write(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+        headers = {"Idempotency-Key": secrets.token_hex(16)}
+        try:
+            return self._send(method, path, json=dict(body or {}), headers=headers)
+        except httpx.TransportError:
+            return self._ask(method, path, json=dict(body or {}), headers=headers)
+
+    def _ask(self, method: str, path: str, **more: Any) -> Any:
+        try:
+            return self._send(method, path, **more)
+        except httpx.TransportError:
+            write = method != "GET"
+            raise Stopped(
+                f"The broker (process {self.running.pid}) does not answer.",
+                "Whether it was done is not known." if write else "Nothing was changed.",
+                f"See whether it runs: {self._face.command('status')}; its log says more. "
+                "To stop all trading at once, end the broker: no gateway serves without it.",
+                reason="no_answer",
+            ) from None
+
+    def _send(self, method: str, path: str, **more: Any) -> Any:
+        answer = self._client.request(method, f"/v1/{path}", **more)
+        if answer.status_code < _BAD:
+            return answer.json()
+        raise self._stopped(answer)
+
+    def _stopped(self, answer: httpx.Response) -> Stopped:
+        try:
+            problem = answer.json()
+        except ValueError:
+            problem = {}
+        if not isinstance(problem, dict):
+            problem = {}
+        reason = str(problem.get("reason", "failed"))
+        detail = str(problem.get("detail") or problem.get("title") or f"HTTP {answer.status_code}")
+        errors = tuple(
+            (str(entry.get("field", "")), str(entry.get("message", "")))
+            for entry in problem.get("errors", [])
+            if isinstance(entry, dict)
+        )
+        step = str(problem.get("next") or "")
+        if answer.status_code == _UNAUTHENTICATED:
+            step = f"The token in {self.home.operator_token} is not one of this broker; restore the file."
+        elif answer.status_code == _FORBIDDEN and not step:
+            step = "Ask somebody whose token has that scope."
+        state = str(problem.get("state") or "Nothing was changed.")
+        return Stopped(detail, state, step, reason=reason, errors=errors)
+
+
+def connect(face: Face) -> Api:
+    """Return the API of the broker that runs on the home.
+
+    Raises:
+        Stopped: Nothing runs there.
+        SettingsError: There is no home.
+    """
+    home = face.home()
+    running = find(home)
+    if running is None:
+        raise Stopped(
+            f"Portcullis does not run on {home.root}.",
+            "No bot of this home can trade: without a broker no gateway serves. Nothing was changed.",
+            f"Start it: {face.command('run')}",
+            reason="not_running",
+        )
+    return Api(face, home, running)

@@ -1,0 +1,145 @@
+"""`portcullis consumer`: bots and third-party tools, and what to paste into them."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+
+from portcullis.cli.client import Api, connect
+from portcullis.cli.face import Face, Stopped, command
+from portcullis.cli.tables import facts, table, when
+from portcullis.recipes import RECIPES, Place
+
+app = typer.Typer(help="Bots and tools that trade through the gateway.", no_args_is_help=True)
+
+
+class Library(StrEnum):
+    """Exchange libraries with a recipe."""
+
+    CCXT = "ccxt"
+    CCXT_ASYNC = "ccxt-async"
+    PYTHON_BINANCE = "python-binance"
+    BINANCE_SDK_SPOT = "binance-sdk-spot"
+    BINANCE_CONNECTOR = "binance-connector"
+    FREQTRADE = "freqtrade"
+    CURL = "curl"
+
+
+class Origin(StrEnum):
+    """Where the bot runs."""
+
+    HOST = "host"
+    DOCKER = "docker"
+
+
+@command(app, "create")
+def create(
+    face: Face,
+    name: Annotated[str, typer.Option("--name", help="Lower case letters, digits, dot, dash, underscore.")],
+    note: Annotated[str, typer.Option("--note", help="What it is, and who to call about it.")] = "",
+) -> None:
+    """Name a bot. It may do nothing until it has a grant."""
+    made = connect(face).post("consumers", {"name": name, "note": note})
+
+    def show(out: Console) -> None:
+        out.print(f"[green]✓[/] consumer [bold]{made['name']}[/] created; it may do nothing yet")
+        step = face.command(f"grant create --consumer {made['name']} --account ACCOUNT --policy FILE")
+        out.print(f"  [dim]next[/] {step}", soft_wrap=True)
+
+    face.answer(made, show)
+
+
+@command(app, "list")
+def list_(face: Face) -> None:
+    """List consumers."""
+    rows = list(connect(face).pages("consumers"))
+
+    def show(out: Console) -> None:
+        if not rows:
+            out.print(f"no consumers yet; {face.command('consumer create --name NAME')}")
+            return
+        listed = table("consumer", "since", "note")
+        for row in rows:
+            listed.add_row(f"[bold]{row['name']}[/]", when(row["created_at"]), row["note"])
+        out.print(listed)
+
+    face.answer({"items": rows}, show)
+
+
+@command(app, "show")
+def show_one(face: Face, name: Annotated[str, typer.Argument(help="The consumer.")]) -> None:
+    """Show one consumer with its grants."""
+    api = connect(face)
+    found = api.get(f"consumers/{quote(name, safe='')}")
+    grants = list(api.pages("grants", consumer=name))
+
+    def show(out: Console) -> None:
+        out.print(
+            facts(("consumer", found["name"]), ("since", when(found["created_at"])), ("note", found["note"]))
+        )
+        listed = table("grant", "account", "key id", "state")
+        for row in grants:
+            state = "[red]revoked[/]" if row["revoked_at"] else "[green]standing[/]"
+            listed.add_row(row["id"], row["account"], row["key_id"], state)
+        out.print(listed if grants else "it has no grant: it may do nothing")
+
+    face.answer(found | {"grants": grants}, show)
+
+
+@command(app, "snippet")
+def snippet(
+    face: Face,
+    name: Annotated[str, typer.Argument(help="The consumer.")],
+    library: Annotated[Library, typer.Option("--for", help="The bot's exchange library.")],
+    origin: Annotated[Origin, typer.Option("--from", help="Where the bot runs.")] = Origin.HOST,
+    grant: Annotated[str | None, typer.Option("--grant", help="Which grant, if it has several.")] = None,
+) -> None:
+    """Print what to paste into the bot. The secret is not known here: it was shown once."""
+    api = connect(face)
+    chosen = _grant_of(api, face, name, grant)
+    host = "host.docker.internal" if origin is Origin.DOCKER else "127.0.0.1"
+    place = Place(f"http://{host}:{api.running.gateway_port}", chosen["key_id"])
+    text = RECIPES[library.value](place)
+
+    def show(out: Console) -> None:
+        out.print(text, markup=False, soft_wrap=True, end="")
+        if origin is Origin.DOCKER:
+            face.err.print(
+                "[dim]The gateway listens on loopback. For containers start it so that they reach it:[/]\n  "
+                + face.command("run --gateway-host 172.17.0.1 --allowed-host host.docker.internal")
+                + "\n[dim]and start the container with"
+                " --add-host host.docker.internal:host-gateway, or use --network host and no --from.[/]",
+                soft_wrap=True,
+            )
+
+    document = {
+        "consumer": name,
+        "grant": chosen["id"],
+        "for": library.value,
+        "base_url": place.base,
+        "text": text,
+    }
+    face.answer(document, show)
+
+
+def _grant_of(api: Api, face: Face, consumer: str, wanted: str | None) -> Any:
+    """Return the one grant a snippet is about."""
+    found = [row for row in api.pages("grants", consumer=consumer) if not row["revoked_at"]]
+    if wanted is not None:
+        found = [row for row in found if row["id"] == wanted]
+    if not found:
+        raise Stopped(
+            f"{consumer} has no such standing grant: there is no virtual key to paste."
+            if wanted
+            else f"{consumer} has no standing grant: there is no virtual key to paste.",
+            step=face.command(f"grant create --consumer {consumer} --account ACCOUNT --policy FILE"),
+            reason="no_grant",
+        )
+    if len(found) > 1:
+        listed = ", ".join(f"{row['id']} ({row['account']})" for row in found)
+        raise Stopped(
+            f"{consumer} has several grants: {listed}.", step="Say which with --grant.", reason="which_grant"
+        )
+    return found[0]

@@ -1,0 +1,193 @@
+"""`portcullis cut`, `halt`, `thaw`: pull the plug, and put it back.
+
+`cut` lets nothing pass. `halt` lets pass reads, cancels and exits. Several cuts may hold one gate: each needs
+its own thaw. The answer says where the cut is durable and which gateways have it in force, in figures.
+"""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from portcullis.cli.client import connect
+from portcullis.cli.face import Face, Stopped, command
+from portcullis.cli.grants import show_gateways
+from portcullis.cli.tables import table, when
+
+Consumers = Annotated[
+    list[str] | None, typer.Option("--consumer", help="A bot; may be repeated, as all of these.")
+]
+Accounts = Annotated[list[str] | None, typer.Option("--account", help="An account.")]
+Venues = Annotated[list[str] | None, typer.Option("--venue", help="An exchange.")]
+Grants = Annotated[list[str] | None, typer.Option("--grant", help="A grant.")]
+Gateways = Annotated[list[str] | None, typer.Option("--gateway", help="A gateway.")]
+Keys = Annotated[list[str] | None, typer.Option("--key", help="A key version: ACCOUNT/SLOT/VERSION.")]
+Everything = Annotated[bool, typer.Option("--everything", help="All of it.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Put the commands onto the root."""
+    command(app, "cut")(cut)
+    command(app, "halt")(halt)
+    command(app, "thaw")(thaw)
+    command(app, "cuts")(list_)
+
+
+def cut(
+    face: Face,
+    reason: Reason,
+    consumer: Consumers = None,
+    account: Accounts = None,
+    venue: Venues = None,
+    grant: Grants = None,
+    gateway: Gateways = None,
+    key: Keys = None,
+    everything: Everything = False,
+) -> None:
+    """Cut off: nothing in scope is served any more, at once, until it is thawed."""
+    targets = _targets(consumer, account, venue, grant, gateway, key, everything=everything)
+    _close(face, "closed", targets, reason)
+
+
+def halt(
+    face: Face,
+    reason: Reason,
+    consumer: Consumers = None,
+    account: Accounts = None,
+    venue: Venues = None,
+    grant: Grants = None,
+    gateway: Gateways = None,
+    key: Keys = None,
+    everything: Everything = False,
+) -> None:
+    """Halt: only reads, cancels and exits pass, until it is thawed."""
+    targets = _targets(consumer, account, venue, grant, gateway, key, everything=everything)
+    _close(face, "halt", targets, reason)
+
+
+def thaw(
+    face: Face,
+    reason: Reason,
+    cut_id: Annotated[str | None, typer.Argument(metavar="[CUT]", help="As listed: cut_...")] = None,
+    consumer: Consumers = None,
+    account: Accounts = None,
+    venue: Venues = None,
+    grant: Grants = None,
+    gateway: Gateways = None,
+    key: Keys = None,
+    everything: Everything = False,
+) -> None:
+    """Undo one cut or halt, by its id, or by its targets where exactly one has them. Others stay."""
+    api = connect(face)
+    if cut_id is None:
+        targets = _targets(consumer, account, venue, grant, gateway, key, everything=everything)
+        cut_id = _the_one(list(api.pages("cuts", open=True)), targets, face)
+    done = api.post("thaws", {"cut": cut_id, "reason": reason})
+
+    def show(out: Console) -> None:
+        out.print(f"[green]✓[/] {done['cut']} is thawed: {', '.join(done['targets'])}")
+        show_gateways(out, done["gateways"])
+        for held in done["still_closed"]:
+            out.print(f"  [yellow]still {held['mode']}[/] {held['scope']} by {', '.join(held['cuts'])}")
+
+    face.answer(done, show)
+
+
+def list_(
+    face: Face,
+    every: Annotated[bool, typer.Option("--all", help="Thawed ones too.")] = False,
+) -> None:
+    """List cuts and halts that are in force."""
+    rows = list(connect(face).pages("cuts", open=None if every else True))
+
+    def show(out: Console) -> None:
+        if not rows:
+            out.print("[green]nothing is cut or halted[/]")
+            return
+        listed = table("cut", "mode", "targets", "since", "by", "reason")
+        for row in rows:
+            mode = "[red]closed[/]" if row["mode"] == "closed" else "[yellow]halt[/]"
+            state = mode if row["thawed_at"] is None else "[dim]thawed[/]"
+            listed.add_row(
+                row["id"],
+                state,
+                "\n".join(row["targets"]),
+                when(row["opened_at"]),
+                row["operator"],
+                row["reason"],
+            )
+        out.print(listed)
+
+    face.answer({"items": rows}, show)
+
+
+def _close(face: Face, mode: str, targets: list[str], reason: str) -> None:
+    done = connect(face).post("cuts", {"targets": targets, "mode": mode, "reason": reason})
+
+    def show(out: Console) -> None:
+        verb = "cut off" if mode == "closed" else "halted: only reads, cancels and exits pass"
+        out.print(f"[bold red]■[/] {', '.join(done['targets'])} [bold]{verb}[/]   [dim]{done['id']}[/]")
+        out.print(f"  durable in {' and '.join(done['durable']) or 'nothing yet'}")
+        show_gateways(out, done["gateways"])
+        for note in done["notes"]:
+            out.print(f"  [yellow]![/] {note}", soft_wrap=True)
+        undo = face.command(f"thaw {done['id']} --reason WHY")
+        out.print(f"  [dim]undo[/] {undo}", soft_wrap=True)
+
+    face.answer(done, show)
+
+
+def _targets(
+    consumer: list[str] | None,
+    account: list[str] | None,
+    venue: list[str] | None,
+    grant: list[str] | None,
+    gateway: list[str] | None,
+    key: list[str] | None,
+    *,
+    everything: bool,
+) -> list[str]:
+    """Return what was named, as scopes.
+
+    Raises:
+        Stopped: Nothing was named, or everything and something.
+    """
+    named = [
+        f"{kind}:{ref}"
+        for kind, refs in (
+            ("consumer", consumer), ("account", account), ("venue", venue), ("grant", grant),
+            ("gateway", gateway), ("key-version", key),
+        )
+        for ref in refs or ()
+    ]  # fmt: skip
+    if everything and named:
+        raise Stopped("--everything is all of it: name nothing beside it.", reason="malformed")
+    if everything:
+        return ["everything"]
+    if not named:
+        raise Stopped(
+            "Nothing was named.",
+            step="Name a target: --consumer NAME, --account NAME, --venue NAME, --grant ID, --gateway NAME, "
+            "--key ACCOUNT/SLOT/VERSION, or --everything.",
+            reason="malformed",
+        )
+    return named
+
+
+def _the_one(rows: list[dict[str, Any]], targets: list[str], face: Face) -> str:
+    found = [row for row in rows if set(row["targets"]) == set(targets)]
+    if not found:
+        raise Stopped(
+            f"No open cut or halt has exactly these targets: {', '.join(targets)}.",
+            step=f"See what is in force: {face.command('cuts')}",
+            reason="no_such_cut",
+        )
+    if len(found) > 1:
+        listed = ", ".join(str(row["id"]) for row in found)
+        raise Stopped(
+            f"Several hold them: {listed}. Each needs its own thaw.",
+            step=f"Thaw one by its id: {face.command('thaw CUT --reason WHY')}",
+            reason="which_cut",
+        )
+    return str(found[0]["id"])

@@ -1,0 +1,177 @@
+"""What every command shares: home, plain or JSON answers, errors for the person on call, exit codes.
+
+Rules:
+1. Answers go to stdout, everything else to stderr. With `--json` stdout is exactly one JSON document.
+2. An error says three things: what happened, what state things are in, what to do next.
+3. Exit code 0: done. 1: refused or failed. 2: the command was not understood.
+4. A paper home says PAPER on every screen.
+"""
+
+import functools
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
+
+from clients.venue import Environment
+from portcullis.settings import Home, SettingsError, locate, open_home
+
+FAILED = 1
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", metavar="DIR", help="Home directory; else $PORTCULLIS_HOME.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
+
+
+class Stopped(Exception):
+    """A command that could not be carried out.
+
+    Attributes:
+        what: What happened, in one sentence.
+        state: What state things are in now.
+        step: What to do next.
+        reason: Short and stable, for scripts.
+        errors: Field and message, where an input was at fault.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        state: str = "Nothing was changed.",
+        step: str = "",
+        *,
+        reason: str = "failed",
+        errors: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(what)
+        self.what, self.state, self.step = what, state, step
+        self.reason, self.errors = reason, errors
+
+
+@dataclass(slots=True)
+class Face:
+    """What one command line asked for, and where its answers go."""
+
+    given_home: Path | None = None
+    as_json: bool = False
+    out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=False))
+    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+
+    @property
+    def root(self) -> Path:
+        """Where the home is, existing or not."""
+        return locate(self.given_home)
+
+    def home(self) -> Home:
+        """Open the home.
+
+        Raises:
+            SettingsError: There is none, or it cannot be used.
+        """
+        return open_home(self.root)
+
+    def command(self, text: str) -> str:
+        """Return a command to type, with `--home` where this one had it."""
+        given = "" if self.given_home is None else f" --home {self.given_home}"
+        return f"portcullis{given} {text}"
+
+    def answer(self, document: object, show: Callable[[Console], None]) -> None:
+        """Give the answer: as JSON, or shown on the screen."""
+        if self.as_json:
+            self.out.file.write(json.dumps(document, separators=(",", ":"), default=str) + "\n")
+            self.out.file.flush()
+        else:
+            show(self.out)
+
+    def stop(self, stopped: Stopped) -> None:
+        """Say why a command was not carried out."""
+        if self.as_json:
+            error = {
+                "reason": stopped.reason, "what": stopped.what, "state": stopped.state, "next": stopped.step,
+                "errors": [{"field": name, "message": text} for name, text in stopped.errors],
+            }  # fmt: skip
+            self.out.file.write(json.dumps({"error": error}, separators=(",", ":")) + "\n")
+            self.out.file.flush()
+            return
+        self.err.print(Text.assemble(("✗ ", "bold red"), (stopped.what, "bold")))
+        for name, text in stopped.errors:
+            self.err.print(f"    [yellow]{escape(name)}[/]  {escape(text)}")
+        if stopped.state:
+            self.err.print(f"  [dim]now [/] {escape(stopped.state)}")
+        if stopped.step:
+            self.err.print(f"  [dim]next[/] {escape(stopped.step)}", soft_wrap=True)
+
+
+def badge(environment: str) -> Text:
+    """Return the mark of an environment: PAPER can be mistaken for nothing else."""
+    if environment == Environment.PAPER.value:
+        return Text(" PAPER ", "bold black on yellow")
+    if environment == Environment.TESTNET.value:
+        return Text(" TESTNET ", "bold black on cyan")
+    return Text(" LIVE ", "bold white on red")
+
+
+def command(
+    app: typer.Typer, name: str, **options: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command whose first parameter is the `Face`; it also takes `--home` and `--json`.
+
+    The function's other parameters are options and arguments as typer reads them.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(function, eval_str=True)
+        shared = [
+            inspect.Parameter(
+                "as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption
+            ),
+            inspect.Parameter("home", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=HomeOption),
+        ]
+        parameters = [entry.replace(kind=entry.KEYWORD_ONLY) for entry in list(own.parameters.values())[1:]]
+        context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+
+        @functools.wraps(function)
+        def wrapped(**given: Any) -> None:
+            face: Face = given.pop("ctx").obj
+            face.as_json = bool(given.pop("as_json")) or face.as_json
+            face.given_home = given.pop("home") or face.given_home
+            carry_out(face, lambda: function(face, **given))
+
+        del wrapped.__wrapped__  # typer reads the signature below, not the function's own
+        taken = {entry.name for entry in parameters}
+        everything = [context, *parameters, *(entry for entry in shared if entry.name not in taken)]
+        wrapped.__signature__ = own.replace(parameters=everything)  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {entry.name: entry.annotation for entry in everything} | {"return": None}
+        app.command(name, **options)(wrapped)
+        return function
+
+    return register
+
+
+def carry_out(face: Face, work: Callable[[], None]) -> None:
+    """Run a command; turn what stopped it into words and an exit code.
+
+    Raises:
+        typer.Exit: With 1 where it was not carried out.
+    """
+    try:
+        work()
+    except SettingsError as fault:
+        face.stop(
+            Stopped(str(fault), reason="bad_settings", errors=((fault.field, fault.message),))
+            if face.as_json
+            else Stopped(str(fault))
+        )
+        raise typer.Exit(FAILED) from None
+    except Stopped as stopped:
+        face.stop(stopped)
+        raise typer.Exit(FAILED) from None

@@ -1,0 +1,212 @@
+"""`portcullis grant` and `portcullis policy`: who may do what, and the virtual key that says so.
+
+A virtual key's secret is printed once, by `create` and `reissue`; nothing here can show it again.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.syntax import Syntax
+
+from portcullis.cli.client import connect
+from portcullis.cli.face import Face, Stopped, command
+from portcullis.cli.inputs import read_file
+from portcullis.cli.tables import facts, table, when
+
+app = typer.Typer(help="Standing permissions: consumer x account x policy.", no_args_is_help=True)
+policies = typer.Typer(help="Check and compare policies before they count.", no_args_is_help=True)
+
+Grant = Annotated[str, typer.Argument(metavar="GRANT", help="As listed: grt_...")]
+PolicyFile = Annotated[Path, typer.Option("--policy", help="Policy as TOML or JSON; `-` is stdin.")]
+
+
+@command(app, "create")
+def create(
+    face: Face,
+    consumer: Annotated[str, typer.Option("--consumer", help="The bot.")],
+    account: Annotated[str, typer.Option("--account", help="Where it trades.")],
+    policy: Annotated[
+        Path | None, typer.Option("--policy", help="Policy as TOML or JSON; `-` is stdin.")
+    ] = None,
+    like: Annotated[str | None, typer.Option("--like", help="Take the policy of this grant.")] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option("--public-key", help="The bot's own public key (PEM): then we hold no secret."),
+    ] = None,
+) -> None:
+    """Let a bot trade on an account, within a policy. Prints its virtual key once."""
+    if (policy is None) == (like is None):
+        raise Stopped("A grant needs --policy FILE or --like GRANT, one of them.", reason="malformed")
+    body = {
+        "consumer": consumer, "account": account, "like": like,
+        "policy": None if policy is None else read_file(policy, "the policy"),
+        "public_key": None if public_key is None else read_file(public_key, "the public key"),
+    }  # fmt: skip
+    made = connect(face).post("grants", body)
+    face.answer(made, lambda out: _show_once(face, out, made, "created"))
+
+
+@command(app, "show")
+def show_one(face: Face, grant: Grant) -> None:
+    """Show one grant with its policy."""
+    found = connect(face).get(f"grants/{quote(grant, safe='')}")
+
+    def show(out: Console) -> None:
+        out.print(
+            facts(
+                ("grant", found["id"]), ("consumer", found["consumer"]), ("account", found["account"]),
+                ("key id", found["key_id"]), ("type", found["key_type"]), ("since", when(found["created_at"])),
+                ("revoked", when(found["revoked_at"])), ("policy", f"version {found['policy_version']}"),
+            )
+        )  # fmt: skip
+        out.print(_pretty(found["policy"]))
+
+    face.answer(found, show)
+
+
+@command(app, "list")
+def list_(
+    face: Face,
+    consumer: Annotated[str | None, typer.Option("--consumer", help="Only of this bot.")] = None,
+    account: Annotated[str | None, typer.Option("--account", help="Only on this account.")] = None,
+) -> None:
+    """List grants."""
+    rows = list(connect(face).pages("grants", consumer=consumer, account=account))
+
+    def show(out: Console) -> None:
+        if not rows:
+            out.print(f"no grants; {face.command('grant create --consumer C --account A --policy FILE')}")
+            return
+        listed = table("grant", "consumer", "account", "key id", "state")
+        for row in rows:
+            state = "[red]revoked[/]" if row["revoked_at"] else "[green]standing[/]"
+            listed.add_row(
+                row["id"], f"[bold]{row['consumer']}[/]", row["account"], row["key_id"][:12] + "…", state
+            )
+        out.print(listed)
+
+    face.answer({"items": rows}, show)
+
+
+@command(app, "revoke")
+def revoke(
+    face: Face,
+    grant: Grant,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")],
+) -> None:
+    """End a grant for good: its virtual key never works again."""
+    done = connect(face).post(f"grants/{quote(grant, safe='')}/revoke", {"reason": reason})
+
+    def show(out: Console) -> None:
+        out.print(f"[green]✓[/] grant [bold]{grant}[/] of {done['consumer']} is revoked, for good")
+        show_gateways(out, done["gateways"])
+
+    face.answer(done, show)
+
+
+@command(app, "reissue")
+def reissue(face: Face, grant: Grant) -> None:
+    """Give a grant a fresh virtual key; the old one stops working at once. Prints the new one once."""
+    made = connect(face).post(f"grants/{quote(grant, safe='')}/reissue")
+
+    def show(out: Console) -> None:
+        _show_once(face, out, made, "has a fresh virtual key; the old one is void")
+        show_gateways(out, made["gateways"])
+
+    face.answer(made, show)
+
+
+@command(app, "policy")
+def replace_policy(face: Face, grant: Grant, policy: PolicyFile) -> None:
+    """Replace a grant's policy; in force at once on every gateway."""
+    body = {"policy": read_file(policy, "the policy")}
+    done = connect(face).put(f"grants/{quote(grant, safe='')}/policy", body)
+
+    def show(out: Console) -> None:
+        out.print(f"[green]✓[/] policy version {done['policy_version']} of [bold]{grant}[/] is in force")
+        show_gateways(out, done["gateways"])
+
+    face.answer(done, show)
+
+
+@command(policies, "check")
+def check(face: Face, file: Annotated[Path, typer.Argument(help="Policy file; `-` is stdin.")]) -> None:
+    """Say whether a policy can be used, and what it means; changes nothing."""
+    found = connect(face).post("policies/check", {"policy": read_file(file, "the policy")})
+
+    def show(out: Console) -> None:
+        out.print("[green]✓[/] the policy can be used")
+        for line in found["meaning"]:
+            out.print(f"  {line}", markup=False, soft_wrap=True)
+
+    face.answer(found, show)
+
+
+@command(policies, "diff")
+def diff(
+    face: Face,
+    file: Annotated[Path, typer.Argument(help="The new policy; `-` is stdin.")],
+    grant: Annotated[
+        str | None, typer.Option("--grant", help="Compare with the policy of this grant.")
+    ] = None,
+    old: Annotated[Path | None, typer.Option("--old", help="Compare with this file.")] = None,
+) -> None:
+    """Say what a new policy would change; changes nothing."""
+    if (grant is None) == (old is None):
+        raise Stopped("Compare with --grant GRANT or --old FILE, one of them.", reason="malformed")
+    body = {
+        "new": read_file(file, "the policy"), "grant": grant,
+        "old": None if old is None else read_file(old, "the old policy"),
+    }  # fmt: skip
+    found = connect(face).post("policies/diff", body)
+
+    def show(out: Console) -> None:
+        if not found["changes"]:
+            out.print("nothing would change")
+            return
+        listed = table("field", "now", "then", "")
+        for row in found["changes"]:
+            effect = {"narrows": "[green]narrows[/]", "widens": "[bold red]widens[/]"}.get(
+                row["effect"], row["effect"]
+            )
+            listed.add_row(row["field"], str(row["old"]), str(row["new"]), effect)
+        out.print(listed)
+
+    face.answer(found, show)
+
+
+def show_gateways(out: Console, heard: dict[str, Any]) -> None:
+    """Say which gateways have it in force, and honestly which have not said so."""
+    asked, acknowledged = heard["asked"], heard["acknowledged"]
+    if asked == 0:
+        out.print("  no gateway is connected: nothing is served now, and none will be served against it")
+    elif acknowledged == asked:
+        out.print(f"  in force on {acknowledged} of {asked} gateways after {heard['after_ms']} ms")
+    else:
+        missing = ", ".join(heard["missing"]) or "not named"
+        out.print(
+            f"  [bold red]in force on {acknowledged} of {asked} gateways[/] after {heard['after_ms']} ms; "
+            f"silent: {missing}. Those are stopped by the end of their leases, within "
+            f"{heard['worst_case_s']} s."
+        )
+
+
+def _show_once(face: Face, out: Console, made: dict[str, Any], what: str) -> None:
+    out.print(f"[green]✓[/] grant [bold]{made['id']}[/] {what}")
+    out.print(facts(("consumer", made["consumer"]), ("account", made["account"])))
+    out.print(f"  [dim]key id[/]  {made['key_id']}", soft_wrap=True)
+    if made.get("secret"):
+        out.print(f"  [dim]secret[/]  [bold yellow]{made['secret']}[/]", soft_wrap=True)
+        out.print("  [yellow]The secret is shown this once.[/] Lost means: reissue.")
+    out.print(
+        f"  [dim]next[/] {face.command('consumer snippet ' + made['consumer'] + ' --for ccxt')}",
+        soft_wrap=True,
+    )
+
+
+def _pretty(text: str) -> Syntax:
+    lexer = "json" if text.lstrip().startswith("{") else "toml"
+    return Syntax(text, lexer, background_color="default", word_wrap=True)

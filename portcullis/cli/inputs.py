@@ -1,0 +1,63 @@
+"""Where a command gets text that is no argument: secrets and policies.
+
+Rules:
+1. A secret comes from a prompt that does not echo, from stdin, or from a file; never from an argument, where
+   `ps` and the shell's history would keep it.
+2. A file of a secret that others may read is used, and said to be open.
+"""
+
+import stat
+import sys
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from clients.secret import Secret
+from portcullis.cli.face import Stopped
+
+LARGEST = 64 * 1024
+
+
+def secret_text(what: str, file: Path | None) -> Secret:
+    """Read a secret from a file, from stdin where that is no terminal, or from a prompt.
+
+    Raises:
+        Stopped: There is none.
+    """
+    if file is not None:
+        text = read_file(file, f"the {what}")
+        if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            Console(stderr=True).print(f"[yellow]![/] others may read {file}; remove it when this is done")
+    elif sys.stdin.isatty():
+        text = typer.prompt(what, hide_input=True, err=True)
+    else:
+        text = sys.stdin.read(LARGEST)
+    text = text.strip("\r\n\t ")
+    if not text:
+        raise Stopped(
+            f"There is no {what}.",
+            step="Type it at the prompt, pipe it in, or name a file.",
+            reason="no_secret",
+        )
+    if not text.startswith("-----BEGIN"):
+        return Secret(text)
+    return Secret(text + "\n")
+
+
+def read_file(path: Path, what: str) -> str:
+    """Read a small text file; `-` is stdin.
+
+    Raises:
+        Stopped: It cannot be read, or is too large.
+    """
+    try:
+        text = sys.stdin.read(LARGEST + 1) if str(path) == "-" else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        why = fault.strerror if isinstance(fault, OSError) else "it is not UTF-8 text"
+        raise Stopped(
+            f"{path}: {what} cannot be read ({why}).", step="Check the path and its rights.", reason="no_file"
+        ) from None
+    if len(text) > LARGEST:
+        raise Stopped(f"{path}: {what} is larger than {LARGEST // 1024} KiB.", reason="too_large")
+    return text

@@ -1,0 +1,62 @@
+"""The few shapes that answers have on a screen: tables, facts, instants, amounts."""
+
+from datetime import UTC, datetime
+
+from rich import box
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def table(*columns: str) -> Table:
+    """Return an empty table with quiet lines; long cells fold."""
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
+    for name in columns:
+        made.add_column(name, overflow="fold")
+    return made
+
+
+def facts(*pairs: tuple[str, RenderableType | None]) -> Table:
+    """Return named facts, one a line; absent ones are left out."""
+    made = Table(box=None, show_header=False, pad_edge=False)
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in pairs:
+        if value is not None and value != "":
+            made.add_row(name, escape(value) if isinstance(value, str) else value)
+    return made
+
+
+def when(text: str | None, now: datetime | None = None) -> str:
+    """Say an instant as people do: `14:03:12 (2 min ago)`, with the date where it was not today."""
+    if text is None:
+        return ""
+    at = datetime.fromisoformat(text).astimezone(UTC)
+    ago = ((now or datetime.now(UTC)) - at).total_seconds()
+    shape = "%H:%M:%S" if ago < _DAY else "%Y-%m-%d %H:%M"
+    return f"{at.strftime(shape)} UTC ({_ago(ago)})"
+
+
+def _ago(seconds: float) -> str:
+    if seconds < _MINUTE:
+        return f"{max(0, int(seconds))} s ago"
+    if seconds < _HOUR:
+        return f"{int(seconds / _MINUTE)} min ago"
+    if seconds < _DAY:
+        return f"{int(seconds / _HOUR)} h ago"
+    return f"{int(seconds / _DAY)} days ago"
+
+
+def micros(value: int | None) -> str:
+    """Say microseconds as milliseconds; nothing where nothing was measured."""
+    return "not measured" if value is None or value < 0 else f"{value / 1000:.2f} ms"
+
+
+def yes(value: bool | None, *, good: bool = True) -> str:
+    """Say a truth, in red where it is the dangerous one; `unknown` where nobody asked."""
+    if value is None:
+        return "[yellow]unknown[/]"
+    word = "yes" if value else "no"
+    return word if value is good else f"[bold red]{word}[/]"

@@ -1,0 +1,107 @@
+"""What runs on a home: a lock that one broker holds, and a file that tells the CLI where it listens.
+
+Rules:
+1. The lock is the operating system's: it is gone with the process, however that ended.
+2. `run.json` is a hint. Who reads it checks that the lock is held; a stale file counts for nothing.
+3. That check takes the lock for a moment itself, so who wants to hold it asks more than once.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+from portcullis.settings import Home, SettingsError, write_private
+
+_ATTEMPTS = 20
+_BETWEEN_S = 0.025
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A broker at work. `paper` is the port of the paper exchange beside it, if there is one."""
+
+    pid: int
+    api_port: int
+    gateway_port: int
+    gateway_pid: int
+    paper_port: int | None = None
+
+    @property
+    def api(self) -> str:
+        """Base URL of the API."""
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def gateway(self) -> str:
+        """Base URL of the gateway; the first path segment names the venue."""
+        return f"http://127.0.0.1:{self.gateway_port}"
+
+
+@contextmanager
+def held(home: Home) -> Iterator[None]:
+    """Hold a home's lock.
+
+    Raises:
+        SettingsError: Another broker runs on it.
+    """
+    fd = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        if not _taken(fd):
+            found = _read(home)
+            who = f"process {found.pid}" if found is not None else "another process"
+            raise SettingsError(
+                "--home", f"{who} runs on {home.root} already; end it first, or use another home"
+            )
+        home.running.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            home.running.unlink(missing_ok=True)
+    finally:
+        os.close(fd)
+
+
+def tell(home: Home, running: Running) -> None:
+    """Write down where we listen."""
+    write_private(home.running, json.dumps(asdict(running)) + "\n")
+
+
+def find(home: Home) -> Running | None:
+    """Return who runs on a home; None where nobody does."""
+    if not home.running.exists():
+        return None
+    try:
+        fd = os.open(home.lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read(home)
+    finally:
+        os.close(fd)
+    return None
+
+
+def _taken(fd: int) -> bool:
+    """Take the lock; False where somebody keeps it."""
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_BETWEEN_S)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        return True
+    return False
+
+
+def _read(home: Home) -> Running | None:
+    try:
+        return Running(**json.loads(home.running.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,215 @@
+"""The home directory of an embedded Portcullis: where it is, what lies in it, what may never change.
+
+Rules:
+1. `--home DIR`, else `$PORTCULLIS_HOME`, else `~/.local/share/portcullis`.
+2. Directories are 0700, files 0600. A home that others may read is refused: it holds the key to every key.
+3. `home.json` says environment, mode and ports. The environment is fixed for ever: a paper home stays paper.
+4. Unknown fields are refused. Every error is one sentence: the field, and what to do.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clients.venue import Environment
+
+VERSION = 1
+GATEWAY_PORT = 8700
+API_PORT = 8701
+VARIABLE = "PORTCULLIS_HOME"
+Mode = Literal["solo", "team"]
+Port = Annotated[int, Field(ge=0, le=65535)]
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class SettingsError(Exception):
+    """A home that cannot be used: the field, and in one sentence what to do."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field, self.message = field, message
+
+
+class _Document(BaseModel):
+    """`home.json`, strictly read."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    version: Literal[1]
+    environment: Literal["paper", "testnet", "live"]
+    mode: Mode
+    api_port: Port = API_PORT
+    gateway_port: Port = GATEWAY_PORT
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """One home. Port 0: any free one, chosen at each start."""
+
+    root: Path
+    environment: Environment
+    mode: Mode
+    api_port: int = API_PORT
+    gateway_port: int = GATEWAY_PORT
+
+    @property
+    def kek(self) -> Path:
+        """The key-encryption key of the secret store."""
+        return self.root / "kek"
+
+    @property
+    def state(self) -> Path:
+        """The database: no secrets."""
+        return self.root / "state.db"
+
+    @property
+    def secrets(self) -> Path:
+        """The secret store: sealed rows."""
+        return self.root / "secrets.db"
+
+    @property
+    def operator_token(self) -> Path:
+        """The token the CLI of this home speaks with."""
+        return self.root / "operator.token"
+
+    @property
+    def spool(self) -> Path:
+        """What the gateway has written and the broker not yet kept."""
+        return self.root / "spool"
+
+    @property
+    def running(self) -> Path:
+        """Who runs on this home, and on which ports."""
+        return self.root / "run.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one broker that runs on this home."""
+        return self.root / "run.lock"
+
+    @property
+    def paper(self) -> Path:
+        """What the demo's paper exchange keeps."""
+        return self.root / "paper"
+
+
+def locate(given: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """Return where the home is, existing or not."""
+    if given is not None:
+        return given.expanduser().absolute()
+    named = environ.get(VARIABLE)
+    if named:
+        return Path(named).expanduser().absolute()
+    return Path.home() / ".local" / "share" / "portcullis"
+
+
+def create(
+    root: Path,
+    environment: Environment,
+    mode: Mode,
+    *,
+    api_port: int = API_PORT,
+    gateway_port: int = GATEWAY_PORT,
+) -> Home:
+    """Make a home.
+
+    Raises:
+        SettingsError: There is one already, or the directory cannot be used.
+    """
+    if (root / "home.json").exists():
+        raise SettingsError(
+            "--home", f"{root} is a home already; choose another directory, or use it as it is"
+        )
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise SettingsError("--home", f"{root} is not an empty directory; choose another one")
+    try:
+        private_directory(root)
+        home = Home(root, environment, mode, api_port, gateway_port)
+        private_directory(home.spool)
+        document = _Document(
+            version=1,
+            environment=environment.value,
+            mode=mode,
+            api_port=api_port,
+            gateway_port=gateway_port,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        write_private(root / "home.json", document.model_dump_json(indent=2) + "\n")
+    except OSError as fault:
+        raise SettingsError(
+            "--home", f"{root} cannot be written ({fault.strerror}); choose another"
+        ) from None
+    return home
+
+
+def open_home(root: Path) -> Home:
+    """Read a home.
+
+    Raises:
+        SettingsError: There is none, others may read it, or `home.json` cannot be used.
+    """
+    path = root / "home.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SettingsError(
+            "--home",
+            f"{root} is no home yet; run `portcullis --home {root} init`, or `portcullis demo` to try",
+        ) from None
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError("--home", f"{path} cannot be read; check its owner and its rights") from None
+    _refuse_readable_by_others(root)
+    try:
+        document = _Document.model_validate(json.loads(text))
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "home.json"
+        raise SettingsError(where, f"{first['msg'].lower()}; mend it in {path}") from None
+    except ValueError:
+        raise SettingsError("home.json", f"is not JSON; mend {path}") from None
+    return Home(
+        root,
+        Environment(document.environment),
+        document.mode,
+        document.api_port,
+        document.gateway_port,
+    )
+
+
+def private_directory(path: Path) -> None:
+    """Make a directory that only its owner may enter; one that exists is narrowed."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file that only its owner may read, whole or not at all."""
+    fresh = path.with_name(path.name + ".new")
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        os.fchmod(fd, 0o600)
+        file.write(text)
+        file.flush()
+        os.fsync(fd)
+    fresh.replace(path)
+
+
+def _refuse_readable_by_others(root: Path) -> None:
+    for path in (root, root / "kek", root / "operator.token", root / "secrets.db", root / "state.db"):
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            continue
+        if mode & _OTHERS:
+            right = "700" if path.is_dir() else "600"
+            raise SettingsError(
+                "--home", f"others may read {path}; run `chmod {right} {path}` and find out why"
+            )
