@@ -1,0 +1,68 @@
+"""The lease authority, as the API asks it: who is connected, and who has a change in force."""
+
+import time
+from collections.abc import Sequence
+
+from broker.api.ports import Acknowledged, Connected
+from broker.authority import LeaseAuthority
+from broker.lease import LEASE_US, US
+from broker.service import Change
+from portcullis.gateway_child import GatewayChild
+
+_MS = 1000
+
+
+class ConnectedGateways:
+    """See `broker.api.ports.Gateways`."""
+
+    def __init__(self, authority: LeaseAuthority, child: GatewayChild | None = None) -> None:
+        self._authority, self._child = authority, child
+
+    async def acknowledged(self, changes: Sequence[Change], within_s: float) -> Acknowledged:
+        """Wait until every connected gateway has the changes in force, or time is up."""
+        began, worst_case_s = time.monotonic(), self._worst_case_s()
+        told: set[str] = set()
+        missing: set[str] = set()
+        for change in changes:
+            left = max(0.0, within_s - (time.monotonic() - began))
+            names, silent = await self._authority.changes.acknowledged(change, left)
+            told.update(names)
+            missing.update(silent)
+        after_ms = round((time.monotonic() - began) * _MS)
+        return Acknowledged(len(told), tuple(sorted(missing)), after_ms, worst_case_s)
+
+    def connected(self) -> tuple[Connected, ...]:
+        """Return who is on the link now."""
+        found = []
+        for link in self._authority.changes.links.values():
+            health = link.health
+            pid = 0 if self._child is None else self._child.pid
+            if health is None:
+                found.append(Connected(link.gateway, pid, len(link.leases)))
+                continue
+            found.append(
+                Connected(
+                    link.gateway,
+                    pid,
+                    len(link.leases),
+                    health.requests,
+                    health.refused,
+                    health.in_flight,
+                    _measured(health.added_p50_us),
+                    _measured(health.added_p99_us),
+                    health.spool_lines,
+                    health.resident_bytes,
+                )
+            )
+        return tuple(found)
+
+    def _worst_case_s(self) -> int:
+        """Return how long a silent gateway can go on: the longest lease that is out."""
+        lengths = [
+            held.length_us for link in self._authority.changes.links.values() for held in link.leases.values()
+        ]
+        return -(-max(lengths, default=LEASE_US) // US)
+
+
+def _measured(value: int) -> int | None:
+    return None if value < 0 else value

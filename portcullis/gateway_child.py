@@ -1,0 +1,126 @@
+"""The gateway as our child: started on a socketpair, served by the authority, restarted when it dies.
+
+Rules:
+1. The child gets one end of a socketpair and no file of the home but its spool; keys reach it over the link.
+2. A child that dies is restarted on the same port, at once the first time, then after 1, 2, 4 ... 30 s. Its
+   grants are open again when it is ready; until then bots get no connection.
+3. It ends with us: by SIGTERM after the requests in flight, or because its link closes.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from broker.authority import LeaseAuthority
+from broker.link.channel import over_socket
+from portcullis import children
+from portcullis.children import Child, ChildFailed
+from portcullis.settings import Home
+
+NAME = "local"
+LONGEST_PAUSE_S = 30.0
+_STEADY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Doorway:
+    """Where bots find the gateway. Beyond loopback it needs the host names bots call it by."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    allowed_hosts: tuple[str, ...] = ()
+
+
+class GatewayChild:
+    """Keeps one gateway running."""
+
+    def __init__(
+        self, home: Home, authority: LeaseAuthority, doorway: Doorway, moved: Callable[[], None]
+    ) -> None:
+        """Take what it needs; `moved` is called when the child's process id has changed."""
+        self._home, self._authority, self._doorway, self._moved = home, authority, doorway, moved
+        self._log = structlog.get_logger("gateway")
+        self._serving: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self.child: Child | None = None
+        self.port = doorway.port
+
+    @property
+    def pid(self) -> int:
+        """The child's process id; 0 while there is none."""
+        return 0 if self.child is None else self.child.pid
+
+    async def start(self) -> None:
+        """Start it, and keep it running.
+
+        Raises:
+            ChildFailed: It did not get ready.
+        """
+        self.child = await self._start()
+        self.port = self.child.port
+        self._keeping = asyncio.create_task(self._keep(), name="keep the gateway")
+
+    async def end(self) -> None:
+        """End it after the requests in flight."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        if self.child is not None:
+            await self.child.end()
+        if self._serving is not None:
+            await asyncio.gather(self._serving, return_exceptions=True)
+
+    async def _start(self) -> Child:
+        ours, theirs = socket.socketpair()
+        channel = await over_socket(ours)
+        serving = asyncio.create_task(self._authority.serve(channel, _is_ours), name="serve the gateway")
+        try:
+            with theirs:
+                child = await children.start(
+                    "gateway", "portcullis.gateway", self._arguments(theirs), pass_fds=[theirs.fileno()]
+                )
+        except BaseException:
+            channel.close()
+            await asyncio.gather(serving, return_exceptions=True)
+            raise
+        self._serving = serving
+        return child
+
+    def _arguments(self, link: socket.socket) -> Sequence[str]:
+        host = f"[{self._doorway.host}]" if ":" in self._doorway.host else self._doorway.host
+        names = [part for name in self._doorway.allowed_hosts for part in ("--allowed-host", name)]
+        return (
+            *("--link-fd", str(link.fileno()), "--name", NAME, "--listen", f"{host}:{self.port}"),
+            *("--spool", str(self._home.spool), *names),
+        )
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = 0.0
+        while self.child is not None:
+            began = loop.time()
+            code = await self.child.ended()
+            self.child = None
+            if self._serving is not None:
+                await asyncio.gather(self._serving, return_exceptions=True)
+            if loop.time() - began > _STEADY_S:
+                pause = 0.0
+            while self.child is None:
+                self._log.error(
+                    "the gateway is gone: no bot can trade until it is back", code=code, again_in_s=pause
+                )
+                await asyncio.sleep(pause)
+                pause = min(LONGEST_PAUSE_S, max(1.0, pause * 2))
+                try:
+                    self.child = await self._start()
+                except (ChildFailed, OSError) as fault:
+                    self._log.error("the gateway did not start", why=str(fault))
+            self._log.warning("the gateway is back", pid=self.child.pid)
+            self._moved()
+
+
+def _is_ours(name: str) -> bool:
+    return name == NAME

@@ -1,0 +1,244 @@
+"""Composition root of `portcullis run`: every part under one command, over one home.
+
+Started in this order, ended in the reverse:
+1. The home's lock; the stores, migrated; service and lease authority.
+2. In a paper home its paper exchange, as a child, unless another is named.
+3. The authority's heartbeat; the gateway, as a child on a socketpair.
+4. The API on loopback, in the same event loop; `run.json` tells where.
+
+`python -m portcullis.run --home DIR` runs until SIGTERM or SIGINT, then ends gracefully with code 0.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvloop
+
+from broker.api.app import create_app
+from broker.api.context import Context
+from broker.authority import LeaseAuthority
+from broker.service import Service
+from clients.venue import Environment
+from portcullis import logs, paper_process, running
+from portcullis.api_server import ApiServer
+from portcullis.children import Child, ChildFailed
+from portcullis.connected import ConnectedGateways
+from portcullis.foundation import opened
+from portcullis.gateway import harden
+from portcullis.gateway_child import Doorway, GatewayChild
+from portcullis.key_inspector import VenueInspector
+from portcullis.peers import Peers
+from portcullis.running import Running
+from portcullis.settings import Home, SettingsError, locate, open_home
+
+_LOOK_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run a home. Ports left out are the home's; `paper_upstream` names a paper exchange of its own."""
+
+    api_port: int | None = None
+    gateway_port: int | None = None
+    gateway_host: str = "127.0.0.1"
+    allowed_hosts: tuple[str, ...] = ()
+    paper_upstream: str | None = None
+
+
+@dataclass(slots=True)
+class Broker:
+    """A home at work."""
+
+    home: Home
+    service: Service
+    inspector: VenueInspector
+    authority: LeaseAuthority
+    gateway: GatewayChild
+    api: ApiServer
+    paper: Child | None
+    paper_base: str
+    fallen: "asyncio.Future[str]" = field(repr=False)
+
+    @property
+    def running(self) -> Running:
+        """Where everything listens."""
+        paper_port = None if self.paper is None else self.paper.port
+        return Running(os.getpid(), self.api.port, self.gateway.port, self.gateway.pid, paper_port)
+
+
+@asynccontextmanager
+async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
+    """Run a home for as long as the context lasts.
+
+    Raises:
+        SettingsError: Another broker runs on the home, a store or a port cannot be had.
+        ChildFailed: A child did not get ready.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(running.held(home))
+        service = stack.enter_context(opened(home))
+        paper, base = None, options.paper_upstream or ""
+        if home.environment is Environment.PAPER and not base:
+            paper = await paper_process.start(home)
+            stack.push_async_callback(paper.end)
+            base = f"http://127.0.0.1:{paper.port}"
+            _follow(service, home, base)
+        authority = LeaseAuthority(service, base)
+        stack.callback(authority.close)
+        await authority.beat()
+        _background(stack, authority.run(), "heartbeat")
+        doorway = Doorway(
+            options.gateway_host,
+            home.gateway_port if options.gateway_port is None else options.gateway_port,
+            options.allowed_hosts,
+        )
+        gateway = GatewayChild(home, authority, doorway, lambda: running.tell(home, broker.running))
+        peers = Peers(lambda: gateway.port)
+        inspector = VenueInspector()
+        context = Context(service, ConnectedGateways(authority, gateway), inspector, peers.hazards)
+        api = ApiServer(create_app(context), home.api_port if options.api_port is None else options.api_port)
+        stack.push_async_callback(api.end)
+        stack.push_async_callback(gateway.end)
+        await gateway.start()
+        await api.start()
+        fallen: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        broker = Broker(home, service, inspector, authority, gateway, api, paper, base, fallen)
+        if paper is not None:
+            _background(stack, _mourn(paper, fallen), "watch the paper exchange")
+        _background(stack, _look(peers), "watch who connects")
+        running.tell(home, broker.running)
+        yield broker
+
+
+def _background(stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
+    """Run something beside everything else, until the stack unwinds to here."""
+    task = asyncio.create_task(work, name=name)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(end)
+
+
+async def _mourn(paper: Child, fallen: "asyncio.Future[str]") -> None:
+    """Say that the paper exchange is gone: nothing is left to trade on."""
+    code = await paper.ended()
+    if not fallen.done():
+        fallen.set_result(f"the paper exchange ended by itself (code {code})")
+
+
+async def _look(peers: Peers) -> None:
+    while True:
+        await asyncio.to_thread(peers.look)
+        await asyncio.sleep(_LOOK_S)
+
+
+def _follow(service: Service, home: Home, base: str) -> None:
+    """Let accounts that traded on our paper exchange find it where it listens now."""
+    path = home.paper / "base"
+    before = path.read_text(encoding="ascii").strip() if path.exists() else ""
+    after = ""
+    while before != base:
+        page = service.accounts.list(after=after)
+        for account in page.items:
+            if account.upstream == before:
+                service.accounts.move_upstream(account.name, base)
+        if page.next is None:
+            break
+        after = page.next
+    path.write_text(base + "\n", encoding="ascii")
+
+
+async def run(home: Home, options: Options, ready: Callable[[Broker], None], stop: asyncio.Event) -> int:
+    """Run a home until `stop` is set, or a part of it falls.
+
+    Returns:
+        The exit code: 0 after a stop, 1 where a part fell.
+    """
+    log = structlog.get_logger("portcullis")
+    async with running_broker(home, options) as broker:
+        ready(broker)
+        waiting = asyncio.create_task(stop.wait())
+        ends: list[asyncio.Future[Any]] = [waiting, broker.fallen]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if broker.fallen.done():
+            log.error("everything ends", why=broker.fallen.result())
+            return 1
+    return 0
+
+
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """Set an event at SIGTERM and SIGINT."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+def run_process(home: Home, options: Options, ready: Callable[[Broker], None]) -> int:
+    """Run a home as this process; end gracefully at SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: It cannot be run, with the field and what to do.
+    """
+    harden()
+
+    async def running_here() -> int:
+        stop = asyncio.Event()
+        stop_on_signals(stop)
+        return await run(home, options, ready, stop)
+
+    try:
+        return uvloop.run(running_here())
+    except ChildFailed as fault:
+        raise SettingsError("--home", str(fault)) from None
+
+
+def _announce(broker: Broker) -> None:
+    structlog.get_logger("portcullis").info(
+        "ready",
+        environment=broker.home.environment.value,
+        api=broker.running.api,
+        gateway=broker.running.gateway,
+        home=str(broker.home.root),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a home, with nothing but logs."""
+    parser = argparse.ArgumentParser(prog="python -m portcullis.run")
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--api-port", type=int)
+    parser.add_argument("--gateway-port", type=int)
+    parser.add_argument("--gateway-host", default="127.0.0.1")
+    parser.add_argument("--allowed-host", action="append", default=[])
+    parser.add_argument("--paper-upstream")
+    given = parser.parse_args(arguments)
+    logs.configure()
+    options = Options(
+        given.api_port,
+        given.gateway_port,
+        given.gateway_host,
+        tuple(given.allowed_host),
+        given.paper_upstream,
+    )
+    try:
+        return run_process(open_home(locate(given.home)), options, _announce)
+    except SettingsError as fault:
+        sys.stderr.write(f"{fault}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
