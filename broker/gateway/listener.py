@@ -279,6 +279,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @property
+    def reading(self) -> bool:
+        """Whether a request has begun and is not whole yet."""
+        return self._started > 0
+
     def check_time(self, now: float) -> None:
         """End the connection where a request comes too slowly, or none comes at all."""
         if self._started and now - self._started > REQUEST_SECONDS:

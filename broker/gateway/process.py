@@ -68,6 +68,7 @@ class Gateway:
             ReplayGuard(self.clock.wall_us()),
             self.clock,
         )
+        self.listener: Listener | None = None
         self._wires = wires
         self._settlement = settlement
         self.link.health = self.health
@@ -86,6 +87,7 @@ class Gateway:
         """
         self.mounts.open(await self.link.greet())
         listener = Listener(self.forwarder, listen.allowed_hosts, any_host=listen.unix is not None)
+        self.listener = listener
         server = await _listen(listener, listen)
         watchman = Watchman(self.book, self.mounts, self._settlement, self.link, listener, self.clock)
         link = asyncio.ensure_future(self.link.run())

@@ -1,0 +1,271 @@
+"""The use cases over a real database and store; a cut outlives its process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from broker.db import rows
+from broker.db.database import Database
+from broker.db.tables import METADATA
+from broker.errors import Conflict, Malformed, NotFound, StoreUnavailable
+from broker.gate import Mode
+from broker.model import Stage
+from broker.service import Service
+from broker.service.operators import Role
+from broker.service.service import found_home, open_service
+from broker.stores.embedded import key as keys
+from broker.stores.embedded.store import EmbeddedStore
+from clients.secret import Secret
+from clients.venue import Credential, Environment, KeyFacts, KeyType, Slot
+from tests.gateway.world import POLICY, WallClock, key_pair
+
+UPSTREAM = "http://127.0.0.1:1"
+GOOD = KeyFacts(
+    can_read=True, can_trade=True, can_withdraw=False, can_transfer=False, ip_restricted=True, account_uid="1"
+)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    database = Database(tmp_path / "state.db")
+    database.upgrade()
+    found_home(database, Environment.PAPER, "solo")
+    store = EmbeddedStore(tmp_path / "secrets.db", keys.fresh())
+    yield open_service(database, store, WallClock())
+    store.close()
+    database.close()
+
+
+@pytest.fixture
+def grant(service: Service) -> str:
+    service.accounts.create("main", venue="binance", upstream=UPSTREAM)
+    service.grants.create_consumer("bot")
+    return service.grants.create(consumer="bot", account="main", policy=POLICY).grant.id
+
+
+def credential(key_id: str = "REAL", secret: str = "planted-real-secret") -> Credential:
+    return Credential(key_id, Secret(secret), KeyType.HMAC)
+
+
+def test_a_key_that_may_do_too_much_or_too_little_is_refused_and_nothing_is_stored(service: Service) -> None:
+    service.accounts.create("main", venue="binance", upstream=UPSTREAM)
+    for change, reason in (
+        ({"can_withdraw": True}, "can_withdraw"),
+        ({"ip_restricted": False}, "any_address"),
+        ({"can_trade": False}, "cannot_trade"),
+        ({"can_read": False}, "cannot_read"),
+    ):
+        values = {name: getattr(GOOD, name) for name in KeyFacts.__dataclass_fields__} | change
+        with pytest.raises(Conflict) as caught:
+            service.keys.import_key(
+                "main", slot=Slot.TRADE, credential=credential(), facts=KeyFacts(**values)
+            )
+        assert caught.value.reason == reason
+    assert service.keys.list() == ()
+    assert service.desk.secrets.paths("") == ()
+
+
+def test_a_second_key_takes_over_and_the_same_again_is_the_same(service: Service) -> None:
+    service.accounts.create("main", venue="binance", upstream=UPSTREAM)
+    first = service.keys.import_key("main", slot=Slot.TRADE, credential=credential("A"), facts=GOOD)
+    again = service.keys.import_key("main", slot=Slot.TRADE, credential=credential("A"), facts=GOOD)
+    assert again.ref == first.ref
+    second = service.keys.import_key("main", slot=Slot.TRADE, credential=credential("B"), facts=GOOD)
+    assert [(key.ref.version, key.stage) for key in service.keys.list("main")] == [
+        (1, Stage.PREVIOUS), (2, Stage.CURRENT),
+    ]  # fmt: skip
+    assert second.ref.version == 2
+    other = KeyFacts(
+        **{name: getattr(GOOD, name) for name in KeyFacts.__dataclass_fields__} | {"account_uid": "2"}
+    )
+    with pytest.raises(Conflict, match="another account"):
+        service.keys.import_key("main", slot=Slot.TRADE, credential=credential("C"), facts=other)
+
+
+def test_an_import_that_stopped_half_way_is_finished_by_the_next(service: Service) -> None:
+    service.accounts.create("main", venue="binance", upstream=UPSTREAM)
+    store, written = service.desk.secrets, service.desk.secrets.write
+
+    def away(*_: object) -> None:
+        raise StoreUnavailable("away", "the store is away")
+
+    store.write = away  # type: ignore[method-assign,assignment]
+    with pytest.raises(StoreUnavailable):
+        service.keys.import_key("main", slot=Slot.TRADE, credential=credential(), facts=GOOD)
+    assert [key.stage for key in service.keys.list()] == [Stage.PENDING]
+    store.write = written  # type: ignore[method-assign]
+    service.keys.import_key("main", slot=Slot.TRADE, credential=credential(), facts=GOOD)
+    assert [(key.ref.version, key.stage) for key in service.keys.list()] == [(1, Stage.CURRENT)]
+
+
+def test_an_environment_is_for_ever_and_paper_stays_on_loopback(service: Service) -> None:
+    for upstream in (None, "http://10.0.0.1:80", "https://127.0.0.1", "http://127.0.0.1/x"):
+        with pytest.raises(Malformed) as caught:
+            service.accounts.create("main", venue="binance", upstream=upstream)
+        assert caught.value.problems[0].field == "upstream"
+    with pytest.raises(Conflict):
+        found_home(service.desk.database, Environment.LIVE, "solo")
+
+
+def test_names_that_are_none_and_names_that_are_taken(service: Service) -> None:
+    for name in ("", "Bot", "-x", "a" * 65, "a b", "a/b"):
+        with pytest.raises(Malformed):
+            service.grants.create_consumer(name)
+    service.grants.create_consumer("bot")
+    with pytest.raises(Conflict):
+        service.grants.create_consumer("bot")
+    with pytest.raises(NotFound, match="consumer list"):
+        service.grants.consumer("nobody")
+
+
+def test_a_bot_may_register_its_own_public_key_and_then_we_hold_no_secret(
+    service: Service, grant: str
+) -> None:
+    _, public = key_pair(KeyType.ED25519)
+    issued = service.grants.create(consumer="bot", account="main", policy=POLICY, public_key=public)
+    assert issued.secret is None
+    assert issued.grant.secret_path is None
+    with pytest.raises(Malformed):
+        service.grants.create(consumer="bot", account="main", policy=POLICY, public_key="no key")
+    assert grant
+
+
+def test_a_reissue_ends_the_old_key_and_a_revoked_grant_has_none(service: Service, grant: str) -> None:
+    old = service.grants.get(grant)
+    new = service.grants.reissue(grant)
+    assert new.grant.key_id != old.key_id
+    service.grants.revoke(grant, "test")
+    with pytest.raises(Conflict):
+        service.grants.reissue(grant)
+    with service.desk.database.read() as connection:
+        assert rows.gates(connection)[f"grant:{grant}"].epoch >= 2
+
+
+@pytest.mark.parametrize(
+    ("change", "raised"),
+    [
+        (('"1000"', '"2000"'), False),
+        (('"1000"', '"900"'), True),
+        (('"BTCUSDT", ', ""), True),
+        (("collar_percent", "# collar_percent"), False),
+    ],
+)
+def test_a_policy_that_narrows_raises_the_epoch(
+    service: Service, grant: str, change: tuple[str, str], raised: bool
+) -> None:
+    with service.desk.database.read() as connection:
+        before = rows.gates(connection).get(f"grant:{grant}")
+    service.grants.set_policy(grant, POLICY.replace(*change))
+    with service.desk.database.read() as connection:
+        after = rows.gates(connection).get(f"grant:{grant}")
+    assert (before != after) is raised
+    assert service.grants.get(grant).policy_version == 2
+
+
+def test_a_cut_names_what_exists_or_nothing_is_cut(service: Service, grant: str) -> None:
+    for targets, error in (
+        (("consumer:nobody",), NotFound), (("consumer:bot", "grant:none"), NotFound), ((), Malformed),
+        (("bot",), Malformed), (("everything:x",), Malformed), (("venue:mtgox",), NotFound),
+    ):  # fmt: skip
+        with pytest.raises(error):
+            service.cuts.close(targets=targets, mode=Mode.CLOSED, reason="test", actor="me")
+    with service.desk.database.read() as connection:
+        assert all(not one.closers for one in rows.gates(connection).values())
+    with pytest.raises(Malformed):
+        service.cuts.close(targets=("everything",), mode=Mode.CLOSED, reason=" ", actor="me")
+    cut, _ = service.cuts.close(targets=(f"grant:{grant}",), mode=Mode.HALT, reason="leak?", actor="me")
+    assert service.cuts.get(cut.id) == cut
+    service.cuts.thaw(cut.id, reason="was nothing", actor="me")
+    with pytest.raises(Conflict):
+        service.cuts.thaw(cut.id, reason="again", actor="me")
+
+
+def test_tokens_are_hashed_scoped_and_can_be_ended(service: Service, tmp_path: Path) -> None:
+    token = service.operators.create("ann", frozenset({Role.RESPONDER}))
+    found = service.operators.by_token(token)
+    assert found is not None
+    assert (found.may(Role.VIEWER), found.may(Role.RESPONDER), found.may(Role.ADMIN)) == (True, True, False)
+    for wrong in ("", "pcls_op_", token.reveal() + "x", token.reveal()[:-1], "ü"):
+        assert service.operators.by_token(Secret(wrong)) is None
+    assert token.reveal().encode() not in (tmp_path / "state.db").read_bytes()
+    assert service.operators.end("ann")
+    assert service.operators.by_token(token) is None
+
+
+def test_an_idempotency_key_is_for_one_request_of_one_operator(service: Service) -> None:
+    service.operators.remember("ann", "k", b"a", 201, "{}")
+    assert service.operators.remembered("ann", "k", b"a") == (201, "{}")
+    assert service.operators.remembered("bob", "k", b"a") is None
+    with pytest.raises(Conflict):
+        service.operators.remembered("ann", "k", b"b")
+
+
+def test_no_secret_is_ever_in_the_database(service: Service, grant: str, tmp_path: Path) -> None:
+    service.keys.import_key("main", slot=Slot.TRADE, credential=credential(), facts=GOOD)
+    issued = service.grants.reissue(grant)
+    assert issued.secret is not None
+    for path in tmp_path.iterdir():
+        data = path.read_bytes()
+        assert b"planted-real-secret" not in data
+        assert issued.secret.reveal().encode() not in data
+
+
+def test_the_tables_are_what_the_migrations_make(tmp_path: Path) -> None:
+    database = Database(tmp_path / "state.db")
+    database.upgrade()
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    database.downgrade()
+    database.upgrade()
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StoreUnavailable, match="newer"):
+        database.upgrade()
+    database.close()
+
+
+KILLED = """
+import json, sys
+from pathlib import Path
+from broker.db.database import Database
+from broker.gate import Mode
+from broker.service.service import open_service
+from broker.stores.embedded.store import EmbeddedStore
+from clients.secret import Secret
+from tests.gateway.world import WallClock
+directory = Path(sys.argv[1])
+store = EmbeddedStore(directory / "secrets.db", Secret(sys.argv[2]))
+service = open_service(Database(directory / "state.db"), store, WallClock())
+cut, _ = service.cuts.close(targets=("everything",), mode=Mode.CLOSED, reason="leak", actor="me")
+print(json.dumps(cut.id), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.process
+def test_a_cut_that_was_answered_survives_kill_9(tmp_path: Path) -> None:
+    kek = keys.fresh()
+    database = Database(tmp_path / "state.db")
+    database.upgrade()
+    found_home(database, Environment.PAPER, "solo")
+    EmbeddedStore(tmp_path / "secrets.db", kek).close()
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path), kek.reveal()],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert child.stdin is not None
+    assert child.stdout is not None
+    cut_id = json.loads(child.stdout.readline())
+    os.kill(child.pid, signal.SIGKILL)
+    child.communicate()
+    with database.read() as connection:
+        assert dict(rows.gates(connection)["everything"].closers) == {cut_id: Mode.CLOSED}
+    database.close()

@@ -1,0 +1,187 @@
+"""Bad input on the bots' side: a native 4xx, no crash, and a record; the next bot is served as before."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from broker.gateway import listener
+from broker.gateway.form import LARGEST_BODY, BadForm, check_target
+from tests.gateway.world import Answer, World, exchange_bytes, running_world
+
+HOST = b"Host: 127.0.0.1\r\n"
+PING = b"/binance/api/v3/ping"
+
+
+def get(target: bytes = PING, headers: bytes = HOST, version: bytes = b"HTTP/1.1") -> bytes:
+    return b"GET " + target + b" " + version + b"\r\n" + headers + b"\r\n"
+
+
+BAD = [
+    ("absolute form", get(b"http://127.0.0.1/binance/api/v3/ping"), "target_form"),
+    ("dots", get(b"/binance/api/v3/../v3/ping"), "target_dots"),
+    ("encoded dots", get(b"/binance/api/%2e%2e/ping"), "target_escapes"),
+    ("encoded slash", get(b"/binance/api%2Fv3/ping"), "target_escapes"),
+    ("backslash", get(b"/binance/api\\v3/ping"), "target_bytes"),
+    ("fragment", get(b"/binance/api/v3/ping#x"), "target_bytes"),
+    ("raw UTF-8", get("/binance/api/v3/ping?a=\u00e9".encode()), None),
+    ("no Host", get(headers=b""), "no_host"),
+    ("two Hosts", get(headers=HOST + HOST), "repeated_header"),
+    ("foreign Host", get(headers=b"Host: evil.test\r\n"), "foreign_host"),
+    ("rebound Host", get(headers=b"Host: 127.0.0.1.evil.test:80\r\n"), "foreign_host"),
+    ("wrong method", b"PATCH " + PING + b" HTTP/1.1\r\n" + HOST + b"\r\n", "method"),
+    ("CONNECT", b"CONNECT api.binance.com:443 HTTP/1.1\r\n" + HOST + b"\r\n", None),
+    ("both framings", get(headers=HOST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"), None),
+    ("chunked", get(headers=HOST + b"Transfer-Encoding: chunked\r\n"), "body_framing"),
+    ("two lengths", get(headers=HOST + b"Content-Length: 3\r\nContent-Length: 4\r\n"), None),
+    ("negative length", get(headers=HOST + b"Content-Length: -3\r\n"), None),
+    ("huge body", get(headers=HOST + b"Content-Length: %d\r\n" % (LARGEST_BODY + 1)), "body_too_large"),
+    (
+        "header flood",
+        get(headers=HOST + b"".join(b"X-%d: y\r\n" % n for n in range(200))),
+        "too_many_headers",
+    ),
+    ("huge header", get(headers=HOST + b"X: " + b"y" * 100_000 + b"\r\n"), None),
+    ("huge target", get(b"/binance/" + b"a" * 100_000), None),
+    ("header bytes", get(headers=HOST + "X-Y: \u00e9\r\n".encode()), "header_bytes"),
+    ("header with underscore", get(headers=HOST + b"X_MBX_APIKEY: k\r\n"), "header_bytes"),
+    ("upgrade", get(headers=HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"), "upgrade"),
+    ("expect", get(headers=HOST + b"Expect: 100-continue\r\n"), "upgrade"),
+    ("no HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 50, "http"),
+    ("bare line feeds", b"GET " + PING + b" HTTP/1.1\nHost: 127.0.0.1\n\n", None),
+    ("blank in target", b"GET " + PING + b" x HTTP/1.1\r\n" + HOST + b"\r\n", None),
+]
+
+
+async def served(world: World) -> Answer:
+    return await exchange_bytes(world.port, get())
+
+
+@pytest.mark.parametrize(("data", "reason"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+async def test_a_request_that_is_not_in_form_gets_a_native_4xx(
+    tmp_path: Path, data: bytes, reason: str | None
+) -> None:
+    async with running_world(tmp_path) as world:
+        answer = await exchange_bytes(world.port, data)
+        assert 400 <= answer.status < 500, answer
+        assert isinstance(answer.code, int)
+        if reason is not None:
+            assert answer.reason == reason
+        assert (await served(world)).status == 200
+        assert world.gateway.ledger.refusals == 1
+        assert world.executed() == []
+
+
+SIGNED = [
+    ("no key", {"key": False}, "&signature=" + "0" * 64, (401, -2014)),
+    ("unknown key", {"key_id": "A" * 64}, "&signature=" + "0" * 64, (401, -2014)),
+    ("own prefix, wrong checksum", {"key_id": "PCLS" + "A" * 60}, "&signature=" + "0" * 64, (401, -2014)),
+    ("wrong signature", {}, "&signature=" + "0" * 64, (400, -1022)),
+    ("malformed signature", {}, "&signature=zz", (400, -1022)),
+    ("empty signature", {}, "&signature=", (400, -1022)),
+    ("no signature", {}, "", (400, -1102)),
+    ("no timestamp", {"stamp": False}, "&signature=" + "0" * 64, (400, -1102)),
+    ("a parameter twice", {}, "&recvWindow=1&recvWindow=2&signature=" + "0" * 64, (400, None)),
+    ("an unknown parameter", {}, "&colour=red&signature=" + "0" * 64, (400, -1104)),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "tail", "expected"), [case[1:] for case in SIGNED], ids=[case[0] for case in SIGNED]
+)
+async def test_a_signed_request_that_is_not_right_is_refused_natively_and_written_down(
+    tmp_path: Path, change: dict[str, object], tail: str, expected: tuple[int, int | None]
+) -> None:
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        key_id = change.get("key_id", bot.key_id)
+        stamp = (
+            f"timestamp={world.paper.exchange.now_us() // 1000}"
+            if change.get("stamp", True)
+            else "recvWindow=5000"
+        )
+        header = f"X-MBX-APIKEY: {key_id}\r\n" if change.get("key", True) else ""
+        raw = f"GET /binance/api/v3/account?{stamp}{tail} HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n"
+        answer = await exchange_bytes(world.port, raw.encode())
+        status, code = expected
+        assert answer.status == status, answer
+        assert code is None or answer.code == code, answer
+        assert world.gateway.ledger.refusals == 1
+        assert world.gateway.spool.seq >= 1
+        assert (await bot.order()).status == 200
+
+
+async def test_half_a_request_is_answered_when_the_client_closes_its_side(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+        writer.write(b"GET /binance/api/v3/ping HTTP/1.1\r\nHos")
+        writer.write_eof()
+        head = await reader.read()
+        assert head.startswith(b"HTTP/1.1 400")
+        writer.close()
+        assert (await served(world)).status == 200
+
+
+async def test_a_whole_request_is_answered_although_the_client_closed_its_side(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+        writer.write(get())
+        writer.write_eof()
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+
+async def test_a_slow_request_is_ended(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+        writer.write(
+            b"POST /binance/api/v3/order HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\nabc"
+        )
+        await served(world)
+        assert world.gateway.listener is not None
+        (connection,) = [one for one in world.gateway.listener.connections if one.reading]
+        connection.check_time(asyncio.get_running_loop().time() + listener.REQUEST_SECONDS + 1)
+        assert (await reader.read()).startswith(b"HTTP/1.1 408")
+        writer.close()
+
+
+async def test_pipelined_requests_are_answered_in_order_and_many_do_not_fill_memory(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+        writer.write(get(b"/binance/api/v3/time") + get() + get(b"/nowhere/x"))
+        data = b""
+        while data.count(b"HTTP/1.1 ") < 3:
+            data += await reader.read(65536)
+        statuses = [part[:3] for part in data.split(b"HTTP/1.1 ")[1:]]
+        assert statuses == [b"200", b"200", b"404"]
+        writer.close()
+
+
+async def test_more_connections_than_allowed_are_turned_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "MOST_CONNECTIONS", 2)
+    async with running_world(tmp_path) as world:
+        held = [await asyncio.open_connection("127.0.0.1", world.port) for _ in range(2)]
+        for reader, writer in held:
+            writer.write(get())
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+        assert (await reader.read()).startswith(b"HTTP/1.1 503")
+        for _, other in [*held, (reader, writer)]:
+            other.close()
+
+
+@pytest.mark.parametrize("target", [b"/a", b"/a/b?c=d", b"/a//b", b"/a?x=/../y", b"/a.b/c..d"])
+def test_plain_targets_pass(target: bytes) -> None:
+    path, query = check_target(target)
+    assert path.encode() + (b"?" + query if query else b"") == target
+
+
+@pytest.mark.parametrize(
+    "target", [b"", b"*", b"a", b"/a b", b"/a\x7f", b"/.", b"/a/./b", b"/a/..", b"/%5Cx"]
+)
+def test_odd_targets_do_not(target: bytes) -> None:
+    with pytest.raises(BadForm):
+        check_target(target)
