@@ -17,6 +17,7 @@ import structlog
 from clients.http import silence
 from clients.secret import MARK
 
+QUIET = logging.WARNING
 _SECRET_NAMES = ("secret", "token", "password", "passphrase", "authorization", "private_key")
 
 

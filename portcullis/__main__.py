@@ -1,0 +1,12 @@
+"""`portcullis`, the command."""
+
+
+def main() -> None:
+    """Run one command line."""
+    from portcullis.cli.app import app  # noqa: PLC0415 - `-m portcullis.gateway` must not import the CLI
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

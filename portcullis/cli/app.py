@@ -1,0 +1,33 @@
+"""The command line put together."""
+
+import typer
+
+from portcullis.cli import accounts, consumers, cuts, grants, keys, lifecycle, oversight
+from portcullis.cli.face import Face, HomeOption, JsonOption
+
+app = typer.Typer(
+    name="portcullis",
+    help="Real exchange keys stay here; bots hold virtual ones; one command cuts them off.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+@app.callback()
+def root(ctx: typer.Context, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Take what holds for every command."""
+    ctx.obj = Face(home, as_json)
+
+
+lifecycle.register(app)
+oversight.register(app)
+cuts.register(app)
+app.add_typer(accounts.accounts, name="account")
+app.add_typer(accounts.egresses, name="egress")
+app.add_typer(keys.app, name="key")
+app.add_typer(consumers.app, name="consumer")
+app.add_typer(grants.app, name="grant")
+app.add_typer(grants.policies, name="policy")
+app.add_typer(oversight.operators, name="operator")
