@@ -22,6 +22,14 @@ HOSTS = {
     ("binance", Environment.LIVE): "https://api.binance.com",
     ("binance", Environment.TESTNET): "https://testnet.binance.vision",
 }
+# Listings of other products, public only: client libraries ask for them when they start.
+OTHER_HOSTS = {
+    ("binance", Environment.LIVE, "fapi"): "https://fapi.binance.com",
+    ("binance", Environment.LIVE, "dapi"): "https://dapi.binance.com",
+    ("binance", Environment.LIVE, "eapi"): "https://eapi.binance.com",
+    ("binance", Environment.TESTNET, "fapi"): "https://testnet.binancefuture.com",
+    ("binance", Environment.TESTNET, "dapi"): "https://testnet.binancefuture.com",
+}
 KEY_HEADERS = {"binance": b"x-mbx-apikey"}
 
 
@@ -103,12 +111,17 @@ class Mounts:
 
     def equip_public(self, job: Job, held: Held | None) -> None:
         """Give a public call its venue: that of its key, if it has one, or the mount's."""
+        product = job.request.path.lstrip("/").partition("/")[0]
+        other = OTHER_HOSTS.get((job.wire.name, self._environment, product))
         if held is not None:
             self.equip(job, held)
+            if other is not None:
+                job.view = self._view(other, held.egress)
             return
         found = self.find(job.inbound.path)
-        if found is not None and found[0].upstream and self._egress is not None:
-            job.view = self._view(found[0].upstream, self._egress)
+        upstream = other or ("" if found is None else found[0].upstream)
+        if upstream and self._egress is not None:
+            job.view = self._view(upstream, self._egress)
 
     def _view(self, upstream: str, egress: Egress) -> VenueView:
         key = (upstream, egress.name)

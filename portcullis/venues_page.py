@@ -1,0 +1,61 @@
+"""`python -m portcullis.venues_page > docs/venues.md`: what Portcullis knows of each venue, out of the code."""
+
+import sys
+from collections import defaultdict
+
+from broker.policy_document import GROUPS
+from clients.venue import Action
+from clients.venues.binance.endpoints import ENDPOINTS, Endpoint
+
+NEVER = frozenset({Action.WITHDRAW, Action.TRANSFER, Action.KEY_ADMIN})
+_HEAD = """# Venues
+
+Generated from the code by `python -m portcullis.venues_page > docs/venues.md`; a test holds it to that.
+
+| | Binance spot and `/sapi` |
+|---|---|
+| virtual keys | HMAC; the bot's own Ed25519 or RSA public key |
+| real keys | HMAC, RSA, Ed25519 |
+| trading through the gateway | spot REST |
+| streams, WebSocket trading, futures | not yet: refused by name |
+| withdrawals, transfers, key administration | recognised so that they are refused by name; they cannot be granted |
+| keys of sub-accounts by API | yes, under a manager key (used by rotation, a later release) |
+| keys of a main account by API | no: by hand at the exchange |
+
+A policy's `allow` names groups or single endpoints. What is not in a group that can be granted can never be
+granted. `uncertain` writes are recognised and refused: what they would do cannot be sized.
+"""
+
+
+def _can_be_granted(row: Endpoint) -> str:
+    if row.action in NEVER:
+        return "never"
+    if row.action is Action.STREAM:
+        return "not yet"
+    if row.grammars is None and row.action is not Action.READ:
+        return "no: uncertain"
+    return "yes" if row.group in GROUPS else "by name"
+
+
+def page() -> str:
+    """Return the page."""
+    groups: dict[str, list[Endpoint]] = defaultdict(list)
+    for row in dict(ENDPOINTS).values():
+        groups[row.group].append(row)
+    parts = [_HEAD]
+    for group in (*GROUPS, *sorted(set(groups) - set(GROUPS))):
+        rows = sorted(groups.get(group, []), key=lambda row: (row.name, row.method))
+        if rows:
+            parts.append(
+                f"\n## `{group}`\n\n| endpoint | request | action | weight | can be granted |\n|---|---|---|---|---|"
+            )
+            parts += [
+                f"| `{row.name}` | {row.method} `{row.path}` | {row.action.value} | {row.weight} "
+                f"| {_can_be_granted(row)} |"
+                for row in rows
+            ]
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
