@@ -70,7 +70,7 @@ def short_ccxt(place: Place) -> str:
         "})\n"
         'for group, url in exchange.urls["api"].items():\n'
         '    exchange.urls["api"][group] = S + "/" + url.split("/", 3)[3]\n'
-        'print(exchange.create_order("BTC/USDT", "limit", "buy", 0.001, 20000))'
+        'print(exchange.create_order("BTC/USDT", "market", "buy", 0.001))'
     )
 
 

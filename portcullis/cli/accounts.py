@@ -134,7 +134,7 @@ def list_egress(face: Face) -> None:
     rows = list(connect(face).pages("egress"))
 
     def show(out: Console) -> None:
-        listed = table("egress", "way", "the exchange sees", "source or proxy")
+        listed = table("egress", "way", "the exchange sees", "source or proxy", fold=("the exchange sees",))
         for row in rows:
             seen = ", ".join(row["addresses"]) or "not declared"
             listed.add_row(f"[bold]{row['name']}[/]", row["way"], seen, row["proxy"] or row["source"] or "")

@@ -60,7 +60,7 @@ def list_(face: Face) -> None:
         if not rows:
             out.print(f"no consumers yet; {face.command('consumer create --name NAME')}")
             return
-        listed = table("consumer", "since", "note")
+        listed = table("consumer", "since", "note", fold=("note",))
         for row in rows:
             listed.add_row(f"[bold]{row['name']}[/]", when(row["created_at"]), row["note"])
         out.print(listed)

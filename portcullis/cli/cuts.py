@@ -105,7 +105,7 @@ def list_(
         if not rows:
             out.print("[green]nothing is cut or halted[/]")
             return
-        listed = table("cut", "mode", "targets", "since", "by", "reason")
+        listed = table("cut", "mode", "targets", "since", "by", "reason", fold=("targets", "reason"))
         for row in rows:
             mode = "[red]closed[/]" if row["mode"] == "closed" else "[yellow]halt[/]"
             state = mode if row["thawed_at"] is None else "[dim]thawed[/]"

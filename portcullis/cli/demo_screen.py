@@ -15,6 +15,7 @@ from broker.gate import Mode
 from broker.service.calls import Call
 from broker.service.cuts import Cut
 from portcullis.cli.face import Face, badge
+from portcullis.cli.tables import amount
 from portcullis.demo import CONSUMER, Ready
 from portcullis.recipes import PLACEHOLDER, Place, short_ccxt
 
@@ -112,7 +113,7 @@ def call_line(call: Call) -> Text:
     line.append(f"{call.consumer or '(nobody)':<10} {call.endpoint:<24} ", "bold")
     line.append(f"{what:<12} ")
     if call.notional:
-        line.append(f"{call.notional} ", "cyan")
+        line.append(f"{amount(call.notional):>10} ", "cyan")
     if call.decision == "deny":
         line.append(f"{call.reason or ''}", "red")
     elif call.outcome == "refused":

@@ -10,7 +10,10 @@ Rules:
 import functools
 import inspect
 import json
-from collections.abc import Callable
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -82,7 +85,7 @@ class Face:
     def command(self, text: str) -> str:
         """Return a command to type, with `--home` where this one had it."""
         given = "" if self.given_home is None else f" --home {self.given_home}"
-        return f"portcullis{given} {text}"
+        return f"{program()}{given} {text}"
 
     def answer(self, document: object, show: Callable[[Console], None]) -> None:
         """Give the answer: as JSON, or shown on the screen."""
@@ -109,6 +112,18 @@ class Face:
             self.err.print(f"  [dim]now [/] {escape(stopped.state)}")
         if stopped.step:
             self.err.print(f"  [dim]next[/] {escape(stopped.step)}", soft_wrap=True)
+
+
+def program(environ: Mapping[str, str] = os.environ, executable: str = sys.executable) -> str:
+    """Return how this program is called from another terminal, whose PATH may lack our environment."""
+    own = Path(executable).parent
+    elsewhere = os.pathsep.join(
+        part for part in environ.get("PATH", "").split(os.pathsep) if part and Path(part) != own
+    )
+    if shutil.which("portcullis", path=elsewhere) or not (own / "portcullis").exists():
+        return "portcullis"
+    beside = os.path.relpath(own / "portcullis")
+    return str(own / "portcullis") if beside.startswith("..") else beside
 
 
 def badge(environment: str) -> Text:

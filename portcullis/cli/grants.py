@@ -167,7 +167,7 @@ def diff(
         if not found["changes"]:
             out.print("nothing would change")
             return
-        listed = table("field", "now", "then", "")
+        listed = table("field", "now", "then", "", fold=("now", "then"))
         for row in found["changes"]:
             effect = {"narrows": "[green]narrows[/]", "widens": "[bold red]widens[/]"}.get(
                 row["effect"], row["effect"]

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, badge, command
-from portcullis.cli.tables import micros, table, when
+from portcullis.cli.tables import amount, micros, table, when
 from portcullis.settings import write_private
 
 operators = typer.Typer(help="People and programs with a token.", no_args_is_help=True)
@@ -31,7 +31,7 @@ def status(face: Face) -> None:
         out.print(
             Text.assemble(
                 badge(found["environment"]), "  ", ("Portcullis runs", "bold green"),
-                f"  since process {api.running.pid}, {found['mode']}   gateway {api.running.gateway}",
+                (f"   {found['mode']}, process {api.running.pid}   gateway {api.running.gateway}", "dim"),
             )
         )  # fmt: skip
         _gateways(out, found["gateways"])
@@ -72,16 +72,18 @@ def calls(
     notice = "Calls made with a real key outside the gateway are not in this log."
 
     def show(out: Console) -> None:
-        listed = table("at (UTC)", "consumer", "endpoint", "order", "notional", "decision", "answer")
+        listed = table(
+            "at (UTC)", "consumer", "endpoint", "order", "size", "decision", "answer", fold=("decision",)
+        )
         for row in reversed(rows):
             order = " ".join(part for part in (row["side"], row["symbol"]) if part)
-            at = row["at"][11:23]
+            at = row["at"][11:19]
             listed.add_row(
                 at,
                 row["consumer"],
                 row["endpoint"],
                 order,
-                row["notional"] or "",
+                amount(row["notional"]),
                 _decision(row),
                 _answer(row),
             )
@@ -133,9 +135,7 @@ def _gateways(out: Console, rows: list[dict[str, Any]]) -> None:
     if not rows:
         out.print("\n[bold red]no gateway is connected: no bot can trade[/]")
         return
-    listed = table(
-        "gateway", "leases", "requests", "refused", "in flight", "added p50", "added p99", "memory"
-    )
+    listed = table("gateway", "leases", "requests", "refused", "now", "added p50", "added p99", "memory")
     for row in rows:
         listed.add_row(
             row["name"], str(row["leases"]), str(row["requests"]), str(row["refused"]), str(row["in_flight"]),

@@ -1,20 +1,28 @@
 """The few shapes that answers have on a screen: tables, facts, instants, amounts."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from rich import box
 from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+_FOLDED = 14
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
-def table(*columns: str) -> Table:
-    """Return an empty table with quiet lines; long cells fold."""
+def table(*columns: str, fold: tuple[str, ...] = ()) -> Table:
+    """Return an empty table with quiet lines; cells stay on one line, but those of the columns to fold."""
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
     for name in columns:
-        made.add_column(name, overflow="fold")
+        folds = name in fold
+        made.add_column(
+            name,
+            overflow="fold" if folds else "ellipsis",
+            no_wrap=not folds,
+            min_width=_FOLDED if folds else None,
+        )
     return made
 
 
@@ -50,8 +58,16 @@ def _ago(seconds: float) -> str:
 
 
 def micros(value: int | None) -> str:
-    """Say microseconds as milliseconds; nothing where nothing was measured."""
-    return "not measured" if value is None or value < 0 else f"{value / 1000:.2f} ms"
+    """Say microseconds as milliseconds; a dash where nothing was measured."""
+    return "-" if value is None or value < 0 else f"{value / 1000:.2f} ms"
+
+
+def amount(text: str | None) -> str:
+    """Say an amount without the zeros that only a machine needs."""
+    if not text:
+        return ""
+    number = Decimal(text)
+    return f"{number.quantize(Decimal('0.01')) if number >= 1 else number.normalize():,f}"
 
 
 def yes(value: bool | None, *, good: bool = True) -> str:
