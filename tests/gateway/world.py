@@ -35,7 +35,7 @@ from clients.venues.binance import WIRE
 from tests.paper.harness import Paper, running_paper
 
 POLICY = """
-allow = ["market", "account", "trade", "wallet-read"]
+allow = ["market", "account", "trade", "wallet-read", "margin-read"]
 symbols = ["BTCUSDT", "ETHUSDT"]
 [order]
 max_notional = "1000"
