@@ -2,10 +2,12 @@
 
 In this order:
 1. The peer is on loopback, and the Host names loopback: a web page that rebinds its name gets nothing.
-2. A body is at most `LARGEST_BODY` bytes, counted as it comes, whatever Content-Length says.
+2. A body is at most `LARGEST_BODY` bytes, counted as it comes, whatever Content-Length says, and is whole within
+   `SLOWEST_BODY_S`; a route sees it only then.
 3. A request gets an id; answers carry it, are not cached, and are not sniffed.
 """
 
+import asyncio
 import ipaddress
 import secrets
 
@@ -16,11 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker.api import problems
 
 LARGEST_BODY = 256 * 1024
+SLOWEST_BODY_S = 10.0
 HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
-
-
-class _TooLarge(Exception):
-    """The body went over the limit."""
 
 
 class Guard:
@@ -37,48 +36,63 @@ class Guard:
         request_id = f"req_{secrets.token_hex(8)}"
         scope["portcullis.request_id"] = request_id
         structlog.contextvars.bind_contextvars(request=request_id)
-        counted = _Counted(receive)
-        started = False
 
         async def sending(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
                 headers["Cache-Control"] = "no-store"
                 headers["X-Content-Type-Options"] = "nosniff"
             await send(message)
 
-        refusal = _refused(scope)
+        refusal, body = _refused(scope), b""
+        if refusal is None:
+            refusal, body = await _whole(receive)
         if refusal is not None:
             status, reason, detail = refusal
             await problems.answer(request_id, status, reason, detail)(scope, receive, sending)
             return
-        try:
-            await self._app(scope, counted, sending)
-        except _TooLarge:
-            if not started:
-                detail = f"the body is larger than {LARGEST_BODY // 1024} KiB"
-                await problems.answer(request_id, 413, "too_large", detail)(scope, receive, sending)
+        await self._app(scope, _Replayed(body, receive), sending)
 
 
-class _Counted:
-    """Counts a body while it comes in."""
+class _Replayed:
+    """Hands out a body that was read before, then what comes after it."""
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive, self._size = receive, 0
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
 
     async def __call__(self) -> Message:
-        message = await self._receive()
-        self._size += len(message.get("body", b""))
-        if self._size > LARGEST_BODY:
-            raise _TooLarge
-        return message
+        body, self._body = self._body, None
+        if body is None:
+            return await self._receive()
+        return {"type": "http.request", "body": body, "more_body": False}
 
 
-def _refused(scope: Scope) -> tuple[int, str, str] | None:
-    """Return status, reason and detail where a request may not come in."""
+Refused = tuple[int, str, str]
+"""Status, reason, detail."""
+
+
+async def _whole(receive: Receive) -> tuple[Refused | None, bytes]:
+    """Read a body, or say why not."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(SLOWEST_BODY_S):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return (400, "gone", "the connection ended before the body did"), b""
+                body += message.get("body", b"")
+                if len(body) > LARGEST_BODY:
+                    return (413, "too_large", f"the body is larger than {LARGEST_BODY // 1024} KiB"), b""
+                if not message.get("more_body", False):
+                    return None, bytes(body)
+    except TimeoutError:
+        return (408, "too_slow", f"the body was not whole within {SLOWEST_BODY_S:.0f} s"), b""
+
+
+def _refused(scope: Scope) -> Refused | None:
+    """Say why where a request may not come in."""
     client = scope.get("client")
     if client is None or not _is_loopback(client[0]):
         return 403, "not_loopback", "the API answers on loopback only"

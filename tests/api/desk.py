@@ -1,0 +1,100 @@
+"""An API over a real service on a temporary home, with gateways and a venue that do as they are told."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from broker.api.app import create_app
+from broker.api.context import Context, Hazard
+from broker.api.ports import Acknowledged, Connected
+from broker.model import Account
+from broker.service import Change, Service
+from broker.service.operators import Role
+from clients.egress import Egress
+from clients.venue import Credential, Environment, KeyFacts
+from portcullis.foundation import found, opened
+
+REAL_SECRET = "planted-real-secret-of-an-exchange"
+POLICY = 'allow = ["market", "trade"]\nsymbols = ["BTCUSDT"]\n[order]\nmax_notional = "1000"\n'
+SAFE = KeyFacts(True, True, False, False, True, "42")
+UPSTREAM = "http://127.0.0.1:9"
+
+
+@dataclass(slots=True)
+class FakeGateways:
+    """Gateways that acknowledge at once, but those that are silent."""
+
+    silent: tuple[str, ...] = ()
+    heard: list[Change] = field(default_factory=list)
+
+    async def acknowledged(self, changes: Sequence[Change], within_s: float) -> Acknowledged:
+        del within_s
+        self.heard.extend(changes)
+        return Acknowledged(1 + len(self.silent) if changes else 0, self.silent if changes else (), 3, 15)
+
+    def connected(self) -> tuple[Connected, ...]:
+        return (Connected("local", 4711, 1, 10, 2, 0, 135, 200, 0, 1024),)
+
+
+@dataclass(slots=True)
+class FakeVenue:
+    """A venue that answers for keys."""
+
+    facts: KeyFacts = SAFE
+    asked: list[str] = field(default_factory=list)
+    fault: Exception | None = None
+
+    def inspect(self, account: Account, egress: Egress, credential: Credential) -> KeyFacts:
+        del account, egress
+        self.asked.append(credential.key_id)
+        if self.fault is not None:
+            raise self.fault
+        return self.facts
+
+
+@dataclass(slots=True)
+class Desk:
+    """An API, what stands behind it, and a token for each role."""
+
+    app: FastAPI
+    service: Service
+    gateways: FakeGateways
+    venue: FakeVenue
+    root: Path
+    tokens: dict[Role, str]
+    hazards: list[Hazard] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def client(
+        self, role: Role | None = Role.ADMIN, *, peer: str = "127.0.0.1"
+    ) -> AsyncIterator[httpx.AsyncClient]:
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=(peer, 5000))
+        headers = {} if role is None else {"Authorization": f"Bearer {self.tokens[role]}"}
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://127.0.0.1", headers=headers
+        ) as client:
+            yield client
+
+    def trading(self, consumer: str = "bot", account: str = "main") -> dict[str, Any]:
+        """Make an account, a consumer and a grant; return what a grant is made of."""
+        self.service.accounts.create(account, venue="binance", upstream=UPSTREAM)
+        self.service.grants.create_consumer(consumer)
+        return {"consumer": consumer, "account": account, "policy": POLICY}
+
+
+@contextmanager
+def opened_desk(directory: Path) -> Iterator[Desk]:
+    root = directory / "home"
+    home = found(root, Environment.PAPER, "solo").home
+    with opened(home) as service:
+        tokens = {
+            role: service.operators.create(f"the-{role.value}", frozenset({role})).reveal() for role in Role
+        }
+        gateways, venue, hazards = FakeGateways(), FakeVenue(), list[Hazard]()
+        app = create_app(Context(service, gateways, venue, lambda: tuple(hazards)))
+        yield Desk(app, service, gateways, venue, root, tokens, hazards)

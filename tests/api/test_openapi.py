@@ -1,0 +1,71 @@
+"""The OpenAPI document is true: what is generated from it gets documented answers, never a 500."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.types import Receive, Scope, Send
+
+from broker.service.operators import Role
+from tests.api.desk import Desk, opened_desk
+
+
+class _OnLoopback:
+    """Tells the application that its peer is on loopback; the test client names others."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = [pair for pair in scope["headers"] if pair[0] != b"host"]
+            scope |= {"client": ("127.0.0.1", 5000), "headers": [*headers, (b"host", b"127.0.0.1")]}
+        await self._app(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    directory: Path = tmp_path_factory.mktemp("openapi")
+    with opened_desk(directory) as desk:
+        body = desk.trading()
+        desk.service.grants.create(**body)
+        yield desk
+
+
+@pytest.fixture(scope="module")
+def operations(whole: Desk) -> list[Any]:
+    api = schemathesis.openapi.from_asgi("/v1/openapi.json", _OnLoopback(whole.app))
+    return [result.ok() for result in api.get_all_operations()]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_generated_requests_get_answers_of_ours(
+    whole: Desk, operations: list[Any], data: st.DataObject
+) -> None:
+    """Whatever the document allows to be sent, the answer is a documented one, and a refusal a problem."""
+    operation = data.draw(st.sampled_from(operations))
+    case = data.draw(operation.as_strategy())
+    case.headers = {**(case.headers or {}), "Authorization": f"Bearer {whole.tokens[Role.ADMIN]}"}
+    response = case.call()
+    assert response.status_code < 500, (case.method, case.path, response.text)
+    assert response.status_code in {200, 201, 400, 404, 405, 409, 413}
+    if response.status_code >= 400:
+        assert response.json()["reason"]
+        assert response.json()["instance"].startswith("req_")
+
+
+async def test_every_route_is_documented_under_v1_and_says_how_it_refuses(desk: Desk) -> None:
+    async with desk.client() as client:
+        document = (await client.get("/v1/openapi.json")).json()
+    assert all(path.startswith("/v1/") for path in document["paths"])
+    ids = [one["operationId"] for path in document["paths"].values() for one in path.values()]
+    assert len(ids) == len(set(ids))
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert "application/problem+json" in operation["responses"]["401"]["content"], (path, method)
+            if path != "/v1/health":
+                assert operation["security"], (path, method)
