@@ -63,14 +63,17 @@ class Changes:
             waiting.done.set()
         for old in [number for number in self._waiting if number <= change.number - _KEPT_CHANGES]:
             del self._waiting[old]
+        states = tuple(state_of(one) for one in change.gates)
         if change.grant is not None:
+            if states:  # void the leases at once; what may go on is told together with the policy
+                for link in links:
+                    link.channel.send(frames.GateChanged(change.number, states))
             asyncio.ensure_future(self._push_policy(change, links))  # noqa: RUF006 - kept by the loop until done
             return
-        states = tuple(state_of(one) for one in change.gates)
         closed = all(one.mode is Mode.CLOSED for one in change.gates)
         scopes = {one.scope for one in change.gates}
         for link in links:
-            successors = () if closed else self._successors(link, scopes)
+            successors = () if closed or change.void else self._successors(link, scopes)
             link.channel.send(frames.GateChanged(change.number, states, successors))
         if closed and self.loop is not None:
             self.loop.call_soon(self._wipe, links)

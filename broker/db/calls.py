@@ -81,6 +81,10 @@ def _answered(connection: Connection, gateway: str, boot: str, answer: Answered)
             released=_parts_text(answer.released),
         )
     )
+    if ask.action == "amend" and answer.outcome == "done":  # the venue gave the order another client order id
+        for symbol, _, name, _ in answer.orders:
+            if name is not None:
+                _claim(connection, _owned(ask.account, symbol, name, ask.grant, answer.at_us))
     if ask.action != "place":
         return
     names = json.loads(ask.client_ids)

@@ -63,7 +63,7 @@ class Aftermath:
                     symbol,
                     job.reserved,
                     None if single is None else single.quantity,
-                    set() if single is not None else set(names),
+                    None if single is not None else self._members(job),
                     asked_us=boot_us,
                 ),
                 names,
@@ -105,7 +105,10 @@ class Aftermath:
         placed = bool(reading.intent.orders)
         if placed and not answer.refused:
             self._own(job, certain=not answer.unknown)
+        amended = reading.intent.action is Action.AMEND
         for state in answer.orders:
+            if amended and state.client_order_id is not None:
+                self._owners.record(held.account, state.symbol, state.client_order_id, held.lease.grant)
             if placed and state.order_id is not None and self._ours(job, state.client_order_id):
                 self._owners.record(held.account, state.symbol, f"#{state.order_id}", held.lease.grant)
             if state.rejected and state.order_id is None and job.reserved:
@@ -142,6 +145,18 @@ class Aftermath:
             if order.client_order_id is not None
         )  # fmt: skip
         return given + job.client_order_ids
+
+    def _members(self, job: Job) -> set[str]:
+        """Return the client order ids of a list's orders, without the list's own."""
+        reading = job.reading
+        if reading is None:
+            return set()
+        slots = job.wire.client_id_slots(reading)
+        stamped = {
+            name for slot, name in zip(slots, job.client_order_ids, strict=False) if "list" not in slot
+        }
+        given = set(self._names(job)) - set(job.client_order_ids)
+        return given | stamped
 
     def _ours(self, job: Job, client_order_id: str | None) -> bool:
         """Tell whether an order in the answer is one that this request placed, not the one it replaced."""

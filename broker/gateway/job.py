@@ -43,14 +43,17 @@ class Job:
 
 @dataclass(slots=True)
 class Reservation:
-    """Budget that an order holds until its final state is known."""
+    """Budget that an order holds until its final state is known.
+
+    `orders` names the members of a list that are not final yet; None for a single order.
+    """
 
     grant: str
     account: str
     symbol: str
     parts: Parts
     quantity: Decimal | None
-    orders: set[str]
+    orders: set[str] | None
     executed: bool = False
     asked_us: int = 0
     keys: set[tuple[str, str, str]] = field(default_factory=set)

@@ -238,6 +238,7 @@ class LinkClient:
                 for lease_id in idle:
                     self._book.drop(lease_id)
                 self._send(frames.EndLease(idle))
+                self._return_unused(now_us)
             parts = tuple(
                 part for standing in self._book.standing.values() for part in standing.purse.close(now_us)
             )
@@ -251,6 +252,14 @@ class LinkClient:
                 self._send(self.health())
             shortest = min((held.policy.lease_us for held in self._book.by_lease.values()), default=0)
             await asyncio.sleep(min(RENEW_SECONDS, shortest / 3_000_000) if shortest else 1.0)
+
+    def _return_unused(self, now_us: int) -> None:
+        """Give back the slices of grants that hold no lease any more."""
+        used = {held.lease.grant for held in self._book.by_lease.values()}
+        for grant, standing in self._book.standing.items():
+            parts = () if grant in used else standing.purse.close(now_us, everything=True)
+            if parts:
+                self._send(frames.CloseSlices(parts))
 
     # --- the spool ------------------------------------------------------------------------
 

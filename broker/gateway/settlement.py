@@ -46,7 +46,7 @@ class Settlement:
         if not state.final:
             return held.grant, ()
         done = state.executed_base
-        if len(held.orders) <= 1:
+        if held.orders is None:
             self._forget(held)
             if held.quantity is None or done is None or held.quantity <= 0:
                 return held.grant, held.parts if done == 0 else ()
@@ -54,7 +54,7 @@ class Settlement:
             return held.grant, portion(held.parts, sum((part for _, part in held.parts), Decimal(0)) * share)
         held.orders -= set(names)
         held.executed = held.executed or done is None or done > 0
-        if len(held.orders) > 0:
+        if held.orders:
             return held.grant, ()
         self._forget(held)
         return held.grant, () if held.executed else held.parts

@@ -28,11 +28,16 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What gateways have to hear of: gates as they are now, and policies."""
+    """What gateways have to hear of: gates as they are now, and policies.
+
+    `void` leases have no successors: what they were issued on (a virtual key, standing for the whole account) is
+    no longer so, and they must be opened anew.
+    """
 
     number: int
     gates: tuple[Gate, ...] = ()
     grant: str | None = None
+    void: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +59,10 @@ class Desk:
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
     _last_change: int = 0
 
-    def tell(self, gates: Sequence[Gate] = (), grant: str | None = None) -> Change:
+    def tell(self, gates: Sequence[Gate] = (), grant: str | None = None, *, void: bool = False) -> Change:
         """Say that something changed, after it was committed."""
         self._last_change += 1
-        change = Change(self._last_change, tuple(gates), grant)
+        change = Change(self._last_change, tuple(gates), grant, void)
         for listener in self.listeners:
             listener(change)
         return change

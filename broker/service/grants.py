@@ -106,7 +106,7 @@ class Grants:
                 raise missing("account", account)
             store.add_grant(connection, fresh, now_us)
             gates = self._touch_others(connection, account, fresh.id)
-        self._desk.tell(gates)
+        self._desk.tell(gates, void=True)
         return Issued(fresh, parsed, secret)
 
     def get(self, grant_id: str) -> Grant:
@@ -159,7 +159,7 @@ class Grants:
         with self._desk.database.write() as connection:
             store.replace_key(connection, known, fresh, self._desk.clock.now_us())
             raised = _touch(connection, grant_id)
-        self._desk.tell((raised,))
+        self._desk.tell((raised,), void=True)
         return Issued(fresh, policy_document.load(fresh.policy), secret)
 
     def set_policy(self, grant_id: str, text: str) -> Grant:

@@ -1,0 +1,163 @@
+"""Orders of every kind: owned, replaced, amended, listed; budget goes back by what the venue says was executed."""
+
+from decimal import Decimal
+from pathlib import Path
+
+from broker.budget import Parts
+from broker.gateway.job import Reservation
+from broker.gateway.settlement import Settlement
+from clients.paper import spot_account
+from clients.paper.server import ROUTES
+from clients.venue import OrderState
+from tests.gateway.world import POLICY, running_world
+
+LIMIT = {"type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
+PARTS: Parts = (("s", Decimal(100)),)
+
+
+def state(executed: str | None, *, final: bool, order_id: str = "1", name: str = "a") -> OrderState:
+    return OrderState("X", order_id, name, final, None, None if executed is None else Decimal(executed))
+
+
+def held(settlement: Settlement, quantity: str | None = "2", names: tuple[str, ...] = ("a",)) -> Reservation:
+    one = Reservation("g", "acc", "X", PARTS, None if quantity is None else Decimal(quantity), None)
+    if len(names) > 1:
+        one.orders = set(names)
+    settlement.hold(one, names)
+    return one
+
+
+def test_a_final_state_releases_what_was_not_executed_and_only_once() -> None:
+    settlement = Settlement()
+    held(settlement)
+    assert settlement.settle("acc", state("0.5", final=False)) == ("g", ())
+    assert settlement.settle("acc", state("0.5", final=True)) == ("g", (("s", Decimal(75)),))
+    assert settlement.settle("acc", state("0.5", final=True)) == ("", ())
+
+
+def test_an_unknown_execution_releases_nothing_but_a_certain_zero_releases_all() -> None:
+    settlement = Settlement()
+    held(settlement)
+    assert settlement.settle("acc", state(None, final=True)) == ("g", ())
+    held(settlement, quantity=None)
+    assert settlement.settle("acc", state("0", final=True)) == ("g", PARTS)
+
+
+def test_a_list_releases_once_all_are_final_and_none_was_executed() -> None:
+    for executed, released in (("0", PARTS), ("1", ())):
+        settlement = Settlement()
+        held(settlement, names=("a", "b"))
+        assert settlement.settle("acc", state("0", final=True, order_id="1", name="a")) == ("g", ())
+        assert settlement.settle("acc", state(executed, final=True, order_id="2", name="b")) == (
+            "g",
+            released,
+        )
+
+
+async def test_a_cancelled_order_gives_its_budget_back(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot(policy=POLICY.replace('"10000"', '"1000"'))
+        for _ in range(4):
+            placed = await bot.order(price="59000", **LIMIT)
+            assert placed.status == 200, placed
+            gone = await bot.call("DELETE", "/api/v3/order", symbol="BTCUSDT", orderId=placed.body["orderId"])
+            assert gone.status == 200
+        assert (await bot.order()).status == 200
+        assert (await bot.order()).reason == "day_notional"
+
+
+async def test_an_order_is_replaced_and_the_new_one_is_owned(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot, _ = world.bot("bot"), world.bot("other")
+        placed = await bot.order(price="59000", **LIMIT)
+        replaced = await bot.call(
+            "POST", "/api/v3/order/cancelReplace", symbol="BTCUSDT", side="BUY", price="58000",
+            cancelReplaceMode="STOP_ON_FAILURE", cancelOrderId=placed.body["orderId"], **LIMIT,
+        )  # fmt: skip
+        assert replaced.status == 200, replaced
+        number = replaced.body["newOrderResponse"]["orderId"]
+        amended = await bot.call(
+            "PUT", "/api/v3/order/amend/keepPriority", symbol="BTCUSDT", orderId=number, newQty="0.005"
+        )
+        assert amended.status == 200, amended
+        name = amended.body["amendedOrder"]["clientOrderId"]
+        gone = await bot.call("DELETE", "/api/v3/order", symbol="BTCUSDT", origClientOrderId=name)
+        assert gone.status == 200, gone
+
+
+async def test_a_list_is_cancelled_by_its_owner_by_any_name(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="3")
+        bot, other = world.bot("bot"), world.bot("other")
+        pair = {
+            "symbol": "BTCUSDT", "side": "SELL", "quantity": "0.01", "aboveType": "LIMIT_MAKER",
+            "abovePrice": "70000", "belowType": "STOP_LOSS", "belowStopPrice": "50000",
+        }  # fmt: skip
+        for name in ("orderListId", "listClientOrderId"):
+            placed = await bot.call("POST", "/api/v3/orderList/oco", **pair)
+            assert placed.status == 200, placed
+            query = {"symbol": "BTCUSDT", name: placed.body[name]}
+            refused = await other.call("DELETE", "/api/v3/orderList", **query)
+            assert refused.reason == "not_own_order", refused
+            gone = await bot.call("DELETE", "/api/v3/orderList", **query)
+            assert gone.status == 200, gone
+
+
+async def test_an_order_found_only_at_the_venue_belongs_to_the_accounts_owner(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        _, foreign = await world.paper.admin(
+            "POST", "orders/foreign",
+            {"account": "main@paper.test", "symbol": "BTCUSDT", "side": "BUY", "quantity": "0.01", "price": "50000"},
+        )  # fmt: skip
+        query = {"symbol": "BTCUSDT", "orderId": foreign["orderId"]}
+        other = world.bot("other")
+        assert (await bot.call("DELETE", "/api/v3/order", **query)).reason == "not_own_order"
+        assert (await other.call("DELETE", "/api/v3/openOrders", symbol="BTCUSDT")).reason == "account_wide"
+        owner = world.bot("owner", policy="account_owner = true\n" + POLICY)
+        assert (await owner.call("DELETE", "/api/v3/order", **query)).status == 200
+
+
+async def test_the_real_key_id_in_an_answer_becomes_the_bots_own(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        route = ROUTES[("GET", "/api/v3/account")]
+        telling = spot_account.Route(lambda _, seen: {"apiKey": seen.key.key_id}, "signed", 20)
+        ROUTES[("GET", "/api/v3/account")] = telling
+        try:
+            answer = await bot.call("GET", "/api/v3/account")
+        finally:
+            ROUTES[("GET", "/api/v3/account")] = route
+        assert answer.body == {"apiKey": bot.key_id}
+
+
+async def test_a_policy_change_is_in_force_at_once(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        (grant,) = world.service.grants.list().items
+        assert (await bot.order()).status == 200
+        for text, status in (('"500"', 400), ('"2000"', 200)):
+            world.service.grants.set_policy(grant.id, POLICY.replace('"1000"', text))
+            # the change was committed and is on its way; a link is in order, so an answered ask has passed it
+            await world.gateway.link.ask_slice(next(iter(world.gateway.book.by_lease.values())), Decimal(0))
+            assert (await bot.order()).status == status
+
+
+async def test_a_reissued_key_ends_the_old_one(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        assert (await bot.order()).status == 200
+        (grant,) = world.service.grants.list().items
+        fresh = world.service.grants.reissue(grant.id)
+        await world.gateway.link.ask_slice(next(iter(world.gateway.book.by_lease.values())), Decimal(0))
+        old = await bot.order()
+        assert (old.status, old.reason) == (401, "revoked")
+        assert fresh.secret is not None
+        bot.key_id, bot.secret = fresh.grant.key_id, fresh.secret.reveal()
+        assert (await bot.order()).status == 200
