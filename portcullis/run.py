@@ -39,7 +39,7 @@ from portcullis.gateway_child import Doorway, GatewayChild
 from portcullis.key_inspector import VenueInspector
 from portcullis.peers import Peers
 from portcullis.running import Running
-from portcullis.settings import Home, SettingsError, locate, open_home
+from portcullis.settings import Home, SettingsError, locate, open_home, write_private
 
 _LOOK_S = 0.25
 """Bots' connections are short; a look costs a tenth of a millisecond."""
@@ -73,8 +73,7 @@ class Broker:
     @property
     def running(self) -> Running:
         """Where everything listens."""
-        paper_port = None if self.paper is None else self.paper.port
-        return Running(os.getpid(), self.api.port, self.gateway.port, self.gateway.pid, paper_port)
+        return Running(os.getpid(), self.api.port, self.gateway.port, self.gateway.pid, self.paper_base)
 
 
 @asynccontextmanager
@@ -158,7 +157,7 @@ def _follow(service: Service, home: Home, base: str) -> None:
         if page.next is None:
             break
         after = page.next
-    path.write_text(base + "\n", encoding="ascii")
+    write_private(path, base + "\n")
 
 
 async def run(home: Home, options: Options, ready: Callable[[Broker], None], stop: asyncio.Event) -> int:
@@ -194,6 +193,7 @@ def run_process(home: Home, options: Options, ready: Callable[[Broker], None]) -
         SettingsError: It cannot be run, with the field and what to do.
     """
     harden()
+    os.umask(0o077)
 
     async def running_here() -> int:
         stop = asyncio.Event()

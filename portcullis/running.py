@@ -22,13 +22,13 @@ _BETWEEN_S = 0.025
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A broker at work. `paper` is the port of the paper exchange beside it, if there is one."""
+    """A broker at work. `paper` is the base URL of a paper home's exchange, else empty."""
 
     pid: int
     api_port: int
     gateway_port: int
     gateway_pid: int
-    paper_port: int | None = None
+    paper: str = ""
 
     @property
     def api(self) -> str:

@@ -31,12 +31,14 @@ def create_account(
         str, typer.Option("--egress", help="The way to it; `portcullis egress list`.")
     ] = "direct",
     upstream: Annotated[
-        str | None, typer.Option("--upstream", help="Paper homes only: base URL of the paper exchange.")
+        str | None,
+        typer.Option("--upstream", help="Paper homes only: another paper exchange than this home's."),
     ] = None,
 ) -> None:
     """Name an account. Its environment is this home's, for ever."""
-    body = {"name": name, "venue": venue, "egress": egress, "upstream": upstream}
-    made = connect(face).post("accounts", body)
+    api = connect(face)
+    body = {"name": name, "venue": venue, "egress": egress, "upstream": upstream or api.running.paper or None}
+    made = api.post("accounts", body)
 
     def show(out: Console) -> None:
         out.print(

@@ -105,7 +105,8 @@ class Face:
             self.out.file.write(json.dumps({"error": error}, separators=(",", ":")) + "\n")
             self.out.file.flush()
             return
-        self.err.print(Text.assemble(("✗ ", "bold red"), (stopped.what, "bold")))
+        what = "This cannot be used as it is:" if stopped.errors else stopped.what
+        self.err.print(Text.assemble(("✗ ", "bold red"), (what, "bold")))
         for name, text in stopped.errors:
             self.err.print(f"    [yellow]{escape(name)}[/]  {escape(text)}")
         if stopped.state:

@@ -135,7 +135,8 @@ def replace_policy(face: Face, grant: Grant, policy: PolicyFile) -> None:
 @command(policies, "check")
 def check(face: Face, file: Annotated[Path, typer.Argument(help="Policy file; `-` is stdin.")]) -> None:
     """Say whether a policy can be used, and what it means; changes nothing."""
-    found = connect(face).post("policies/check", {"policy": read_file(file, "the policy")})
+    body = {"policy": read_file(file, "the policy")}
+    found = connect(face).post("policies/check", body)
 
     def show(out: Console) -> None:
         out.print("[green]✓[/] the policy can be used")

@@ -126,6 +126,7 @@ def demo(face: Face, port: Port = None) -> None:
     home = demo_home(face.root)
     logs.configure(logs.QUIET)
     harden()
+    os.umask(0o077)
     try:
         code = uvloop.run(_demo(face, home, Options(api_port=0, gateway_port=port)))
     except (ChildFailed, PaperFailed) as fault:

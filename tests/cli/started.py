@@ -1,0 +1,140 @@
+"""Real Portcullis processes for tests: started, spoken to, ended."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.gateway.world import Bot
+
+READY_S = 60
+GONE_S = 30
+
+
+@dataclass(slots=True)
+class Demo:
+    """A running `portcullis demo --json`."""
+
+    process: "subprocess.Popen[str]"
+    said: dict[str, Any]
+    errors: Path
+
+    @property
+    def home(self) -> Path:
+        return Path(self.said["home"])
+
+    @property
+    def bot(self) -> Bot:
+        port = int(self.said["gateway"].rsplit(":", 1)[1])
+        return Bot(port, self.said["key_id"], self.said["secret"])
+
+    def running(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.home / "run.json").read_text())
+        return found
+
+    def children(self) -> list[int]:
+        return children_of(self.process.pid)
+
+    def paper(self, method: str, path: str, body: object = None) -> Any:
+        request = urllib.request.Request(  # noqa: S310 - loopback
+            f"{self.said['paper']}/paper/{path}",
+            None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self.said['paper_admin_token']}"},
+            method=method,
+        )
+        with urllib.request.urlopen(request) as answer:  # noqa: S310 - loopback
+            return json.loads(answer.read())
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(GONE_S)
+
+
+def start_demo(home: Path, errors: Path) -> Demo:
+    with errors.open("a") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "portcullis", "demo", "--json", "--home", str(home), "--port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], READY_S)
+    line = process.stdout.readline() if ready else ""
+    if not line:
+        process.kill()
+        process.wait()
+        raise AssertionError(f"the demo did not start: {errors.read_text()}")
+    return Demo(process, json.loads(line), errors)
+
+
+@contextmanager
+def running_demo(home: Path, errors: Path) -> Iterator[Demo]:
+    demo = start_demo(home, errors)
+    try:
+        yield demo
+    finally:
+        if demo.process.poll() is None:
+            demo.stop()
+        if demo.process.stdout is not None:
+            demo.process.stdout.close()
+
+
+def cli(home: Path, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "portcullis", "--home", str(home), *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=READY_S,
+        check=False,
+        env=os.environ | {"COLUMNS": "100"},
+    )
+
+
+def cli_json(home: Path, *arguments: str, stdin: str = "", code: int = 0) -> Any:
+    done = cli(home, *arguments, "--json", stdin=stdin)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert done.stdout.count("\n") == 1, done.stdout
+    return json.loads(done.stdout)
+
+
+def children_of(pid: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except (OSError, IndexError, ValueError):
+                continue
+            if parent == pid:
+                found.append(int(entry.name))
+    return found
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition of another process; give up after a long while."""
+    deadline = time.monotonic() + GONE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        time.sleep(0.02)
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,147 @@
+"""The home directory: private, unchanging, and plain-spoken about what is wrong with it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from broker.errors import StoreUnavailable
+from clients.venue import Environment
+from portcullis.foundation import found, opened
+from portcullis.running import Running, find, held, tell
+from portcullis.settings import Home, SettingsError, create, locate, open_home, write_private
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return create(tmp_path / "home", Environment.PAPER, "solo", api_port=0, gateway_port=0)
+
+
+def test_a_home_is_named_by_option_then_variable_then_default(tmp_path: Path) -> None:
+    environ = {"PORTCULLIS_HOME": str(tmp_path / "variable")}
+    assert locate(tmp_path / "option", environ) == tmp_path / "option"
+    assert locate(None, environ) == tmp_path / "variable"
+    assert locate(None, {}) == Path.home() / ".local" / "share" / "portcullis"
+
+
+def test_a_home_opens_as_it_was_made(home: Home) -> None:
+    assert open_home(home.root) == home
+
+
+def test_a_home_is_never_made_over_another(home: Home) -> None:
+    with pytest.raises(SettingsError, match="is a home already"):
+        create(home.root, Environment.LIVE, "solo")
+    assert open_home(home.root).environment is Environment.PAPER
+
+
+def test_a_home_is_never_made_among_other_files(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(SettingsError, match="not an empty directory"):
+        create(tmp_path, Environment.PAPER, "solo")
+
+
+def test_no_home_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"portcullis --home .* init"):
+        open_home(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"environment": "mars"}, "environment"),
+        ({"api_port": "8701"}, "api_port"),
+        ({"gateway_port": 70000}, "gateway_port"),
+        ({"mode": "crowd"}, "mode"),
+        ({"colour": "red"}, "colour"),
+        ({"version": 2}, "version"),
+    ],
+)
+def test_a_field_that_cannot_be_used_is_named_with_its_file(
+    home: Home, change: dict[str, object], field: str
+) -> None:
+    path = home.root / "home.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(SettingsError) as caught:
+        open_home(home.root)
+    assert caught.value.field == field
+    assert str(path) in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
+def test_a_file_that_is_no_settings_is_refused(home: Home, text: str) -> None:
+    (home.root / "home.json").write_text(text)
+    with pytest.raises(SettingsError):
+        open_home(home.root)
+
+
+@pytest.mark.parametrize("name", [".", "kek", "operator.token", "secrets.db", "state.db"])
+def test_a_home_that_others_may_read_is_refused_with_the_remedy(home: Home, name: str) -> None:
+    path = home.root / name
+    if name != ".":
+        path.touch(mode=0o600)
+    path.chmod(path.stat().st_mode | 0o040)
+    with pytest.raises(SettingsError, match=r"chmod [67]00"):
+        open_home(home.root)
+
+
+def test_a_private_file_is_replaced_whole_and_stays_private(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    write_private(path, "one")
+    write_private(path, "two")
+    assert path.read_text() == "two"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# --- one at a time ----------------------------------------------------------------------------
+
+
+def test_nobody_runs_on_a_fresh_home(home: Home) -> None:
+    assert find(home) is None
+
+
+def test_who_runs_is_found_and_a_second_is_refused_by_name(home: Home) -> None:
+    running = Running(4711, 1, 2, 3, "http://127.0.0.1:4")
+    with held(home):
+        tell(home, running)
+        assert find(home) == running
+        with pytest.raises(SettingsError, match="process 4711 runs on"), held(home):
+            pass
+        assert find(home) == running
+    assert find(home) is None
+
+
+def test_a_stale_file_counts_for_nothing(home: Home) -> None:
+    tell(home, Running(1, 1, 2, 3))
+    assert find(home) is None
+    with held(home):
+        assert find(home) is None
+
+
+# --- founding ---------------------------------------------------------------------------------
+
+
+def test_a_founded_home_opens_with_its_operators(tmp_path: Path) -> None:
+    made = found(tmp_path / "home", Environment.TESTNET, "team", operators=["ann", "bob"])
+    assert set(made.tokens) == {"ann", "bob"}
+    assert made.tokens["ann"] == made.home.operator_token
+    with opened(open_home(made.home.root)) as service:
+        assert {one.name for one in service.operators.list()} == {"ann", "bob"}
+        assert service.desk.home.environment is Environment.TESTNET
+
+
+def test_an_environment_changed_by_hand_is_refused(tmp_path: Path) -> None:
+    home = found(tmp_path / "home", Environment.PAPER, "solo").home
+    path = home.root / "home.json"
+    path.write_text(path.read_text().replace("paper", "live"))
+    with pytest.raises(SettingsError, match="never changes"), opened(open_home(home.root)):
+        pass
+
+
+@pytest.mark.parametrize("lost", ["kek", "state.db", "secrets.db"])
+def test_a_home_that_lost_a_part_is_not_opened_as_if_nothing_were_missing(tmp_path: Path, lost: str) -> None:
+    home = found(tmp_path / "home", Environment.PAPER, "solo").home
+    (home.root / lost).unlink()
+    with pytest.raises((SettingsError, StoreUnavailable)), opened(open_home(home.root)):
+        pass
+    assert not (home.root / lost).exists() or lost == "kek"
