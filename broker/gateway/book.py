@@ -207,7 +207,9 @@ class Book:
     # --- refusals -------------------------------------------------------------------------
 
     def refuse(self, key_id: str, reason: str, scope: str, now_us: int) -> None:
-        """Remember that the broker gives no lease on a key id."""
+        """Remember that the broker gives no lease on a key id; of a key that is no more, the old lease goes too."""
+        if reason in {"revoked", "unknown_key"} and key_id in self.by_key:
+            self.drop(self.by_key[key_id].lease.id)
         self._refused[key_id] = (reason, scope, now_us)
         self._refused.move_to_end(key_id)
         if len(self._refused) > MOST_REFUSED:
