@@ -30,6 +30,7 @@ _KNOWN_US = 3600 * 1_000_000
 _ABSENT_US = 60_000_000
 _WINDOW_US = 2_000_000
 _PLAIN = ((b"Accept", b"application/json"), (b"User-Agent", b"portcullis"), (b"Accept-Encoding", b"identity"))
+_ZERO = Decimal(0)
 _OK = 200
 _NO_SUCH = 400
 _PRICE_WEIGHT, _PAIR_WEIGHT, _HOLDINGS_WEIGHT, _ORDER_WEIGHT = 4, 20, 20, 4
@@ -71,7 +72,7 @@ class VenueView:
 
     async def fetch_time(self) -> None:
         """Measure the venue's clock."""
-        await self._once("time", self._time())
+        await self.once("time", self._time())
 
     async def _time(self) -> None:
         sent = self._system.wall_us()
@@ -80,7 +81,7 @@ class VenueView:
 
     async def fetch_pair(self, symbol: str) -> None:
         """Ask whether a pair exists, and of what."""
-        await self._once(f"pair:{symbol}", self._pair(symbol))
+        await self.once(f"pair:{symbol}", self._pair(symbol))
 
     async def _pair(self, symbol: str) -> None:
         found: SymbolInfo | None = None
@@ -95,7 +96,7 @@ class VenueView:
 
     async def fetch_prices(self, symbols: tuple[str, ...]) -> None:
         """Ask for the prices of some symbols, in one call."""
-        await self._once("price:" + ",".join(sorted(symbols)), self._price(symbols))
+        await self.once("price:" + ",".join(sorted(symbols)), self._price(symbols))
 
     async def _price(self, symbols: tuple[str, ...]) -> None:
         sent = self._system.boot_us()
@@ -126,7 +127,7 @@ class VenueView:
             if now_us - at > (_ABSENT_US if self.pairs[symbol] is None else _KNOWN_US):
                 del self.pairs[symbol], self._pairs_from[symbol]
 
-    async def _once(self, name: str, work: Coroutine[None, None, None]) -> None:
+    async def once(self, name: str, work: Coroutine[None, None, None]) -> None:
         """Share one question among all that ask it at the same time."""
         running = self._running.get(name)
         if running is None:
@@ -181,7 +182,9 @@ class AccountView:
         self._venue, self._clock = venue, clock
         self._holdings: Mapping[str, Holding] = {}
         self._asked_us: int | None = None
+        self._asking_us: int | None = None
         self._sold: deque[tuple[int, str, Decimal]] = deque()
+        self._total: dict[str, Decimal] = {}  # of what is in `_sold` and was sent since the holdings were asked for
 
     def known(self, now_us: int) -> bool:
         """Whether holdings are fresh enough to judge by."""
@@ -190,11 +193,7 @@ class AccountView:
     def free(self, asset: str) -> Decimal:
         """Return what is free, less sales sent since it was asked for."""
         held = self._holdings.get(asset)
-        free = Decimal(0) if held is None else held.free
-        since = self._asked_us or 0
-        return free - sum(
-            (amount for at, name, amount in self._sold if name == asset and at >= since), Decimal(0)
-        )
+        return (_ZERO if held is None else held.free) - self._total.get(asset, _ZERO)
 
     def locked(self, asset: str) -> Decimal:
         """Return what is bound in open orders."""
@@ -202,10 +201,11 @@ class AccountView:
         return Decimal(0) if held is None else held.locked
 
     def sells(self, asset: str, amount: Decimal, now_us: int) -> None:
-        """A sale of that much is being sent."""
+        """A sale of that much is being sent; it counts against holdings that are in use, or being asked for."""
+        if self._asking_us is None and not self.known(now_us):
+            return
         self._sold.append((now_us, asset, amount))
-        while self._sold and now_us - self._sold[0][0] > 10 * HOLDINGS_US:
-            self._sold.popleft()
+        self._total[asset] = self._total.get(asset, _ZERO) + amount
 
     def unsold(self, asset: str, amount: Decimal, sent_us: int) -> None:
         """A sale did not take place after all."""
@@ -213,12 +213,23 @@ class AccountView:
             self._sold.remove((sent_us, asset, amount))
         except ValueError:
             return
+        self._total[asset] -= amount
 
     async def fetch(self, credential: Credential) -> None:
-        """Ask for the holdings."""
-        asked = self._clock.boot_us()
-        body = await self._venue.signed(credential, market.holdings(), _HOLDINGS_WEIGHT)
+        """Ask for the holdings; several requests that need them share the question."""
+        await self._venue.once(f"holdings:{id(self)}", self._fetch(credential))
+
+    async def _fetch(self, credential: Credential) -> None:
+        asked = self._asking_us = self._clock.boot_us()
+        try:
+            body = await self._venue.signed(credential, market.holdings(), _HOLDINGS_WEIGHT)
+        finally:
+            self._asking_us = None
         self._holdings, self._asked_us = market.parse_holdings(body), asked
+        self._sold = deque(sale for sale in self._sold if sale[0] >= asked)
+        self._total = {}
+        for _, asset, amount in self._sold:
+            self._total[asset] = self._total.get(asset, _ZERO) + amount
 
     async def fetch_order(self, credential: Credential, ref: OrderRef) -> OrderState:
         """Ask for the state of one order."""
