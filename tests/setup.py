@@ -1,7 +1,8 @@
 """`python -m tests.setup`: the environments with unmodified bot libraries, outside of the repository.
 
 Rules:
-1. One environment per set of pins, named by them; it counts only once its last file says that it is whole.
+1. One environment per set of pins, named by them. It is made in a folder of its own and renamed once it is whole,
+   so that neither an interruption nor a second run beside it leaves half of one.
 2. Says what it does, what it could not get, and which tests that leaves out. With `CI` set, that is a failure.
 """
 
@@ -10,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-import venv
+import tempfile
 from pathlib import Path
 
 PINS = {
@@ -18,12 +19,24 @@ PINS = {
     # shares an import name with python-binance
     "connector": ("binance-connector==3.13.0",),
 }
+TESTS = {
+    "main": "the tests of ccxt, python-binance and binance-sdk-spot in tests/foreign",
+    "connector": "the tests of binance-connector in tests/foreign",
+}
 _WHOLE = "whole"
 
 
 def in_ci() -> bool:
     """Tell whether a missing environment is a failure."""
     return bool(os.environ.get("CI"))
+
+
+def missing(name: str) -> str:
+    """Say what is left out without an environment, and what to do."""
+    return (
+        f"no environment {name!r} ({', '.join(PINS[name])}): {TESTS[name]} are left out; "
+        "`python -m tests.setup` makes it"
+    )
 
 
 def folder(name: str) -> Path:
@@ -34,48 +47,64 @@ def folder(name: str) -> Path:
 
 
 def python(name: str) -> Path | None:
-    """Return the interpreter of an environment, if it is whole."""
+    """Return the interpreter of an environment, if it is whole and its base interpreter still there."""
     where = folder(name)
-    return where / "bin" / "python" if (where / _WHOLE).exists() else None
+    interpreter = where / "bin" / "python"
+    return interpreter if (where / _WHOLE).exists() and interpreter.exists() else None
 
 
 def make(name: str) -> bool:
     """Make an environment; tell whether it is there afterwards."""
-    if python(name) is not None:
-        return True
     where = folder(name)
-    shutil.rmtree(where, ignore_errors=True)
+    if python(name) is not None:
+        print(f"{name}: there already, {where}", flush=True)
+        return True
+    print(f"{name}: installing {', '.join(PINS[name])} (a minute or two, once)", flush=True)
     where.parent.mkdir(parents=True, exist_ok=True)
-    print(f"making the environment {name!r}: {', '.join(PINS[name])} (a minute or two, once)", flush=True)
-    venv.create(where, with_pip=True)
-    done = subprocess.run(
-        [
-            where / "bin" / "python",
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            *PINS[name],
-        ],
-        check=False,
-    )
-    if done.returncode != 0:
-        print(
-            f"could not install {', '.join(PINS[name])}: the tests in tests/foreign that need {name!r} are left out"
-        )
-        return False
-    (where / _WHOLE).touch()
-    return True
+    fresh = Path(tempfile.mkdtemp(prefix=f"{where.name}.", dir=where.parent))
+    try:
+        fault = _fill(fresh, PINS[name])
+        if fault is None:
+            _put(fresh, where)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    if fault is None:
+        print(f"{name}: made, {where}", flush=True)
+        return True
+    print(f"{name}: {fault}\n{missing(name)}", file=sys.stderr, flush=True)
+    return False
+
+
+def _fill(fresh: Path, pins: tuple[str, ...]) -> str | None:
+    """Install into a new folder; return what went wrong."""
+    pip = (fresh / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    for what, command in (
+        ("could not make a virtual environment", (sys.executable, "-m", "venv", fresh)),
+        ("could not install", (*pip, *pins)),
+    ):
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+            return f"{what}: {said[-1]}"
+    (fresh / _WHOLE).touch()
+    return None
+
+
+def _put(fresh: Path, where: Path) -> None:
+    """Rename a whole environment into place, unless another run was faster."""
+    if where.exists() and not ((where / _WHOLE).exists() and (where / "bin" / "python").exists()):
+        shutil.rmtree(where)  # half of one, or its base interpreter is gone
+    try:
+        fresh.rename(where)
+    except OSError:
+        if not (where / _WHOLE).exists():
+            raise
 
 
 def main() -> int:
     """Make every environment."""
     made = [make(name) for name in PINS]
-    if all(made):
-        print("bot libraries are ready")
-        return 0
-    return 1 if in_ci() else 0
+    return 1 if in_ci() and not all(made) else 0
 
 
 if __name__ == "__main__":
