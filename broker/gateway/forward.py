@@ -208,7 +208,11 @@ class Forwarder:
                 job.variant = None  # another lease may have another verifier
                 self._mounts.equip(job, held)
             return (), held
-        if job.held is not None and isinstance(shut := self._book.judge(job.held), Shut) and shut.reason == "cut":
+        if (
+            job.held is not None
+            and isinstance(shut := self._book.judge(job.held), Shut)
+            and shut.reason == "cut"
+        ):
             self.refuse(job, RefusalKind.UNKNOWN_KEY, "cut")  # its lease was taken away while it waited
             return (), None
         if not is_key_id(key_id):

@@ -184,7 +184,8 @@ class AccountView:
         self._asked_us: int | None = None
         self._asking_us: int | None = None
         self._sold: deque[tuple[int, str, Decimal]] = deque()
-        self._total: dict[str, Decimal] = {}  # of what is in `_sold` and was sent since the holdings were asked for
+        # of what is in `_sold` and was sent since the holdings were asked for
+        self._total: dict[str, Decimal] = {}
 
     def known(self, now_us: int) -> bool:
         """Whether holdings are fresh enough to judge by."""
