@@ -19,6 +19,7 @@ from clients.paper.ledger import PaperKey
 from clients.paper.orders import Order
 from clients.paper.reading import Call
 from clients.paper.spot_trade import fresh_client_id, order_record
+from clients.paper.switches import checked
 from clients.paper.symbols import text
 from clients.secret import Secret
 from clients.venue import KeyType
@@ -252,9 +253,12 @@ class Admin:
 
     def _set_switches(self, values: dict[str, Any]) -> object:
         for name, value in values.items():
-            if name not in self._exchange.switches:
-                raise BadInput(name, f"is no switch; known are {', '.join(self._exchange.switches)}")
-            self._exchange.switches[name] = value
+            try:
+                checked(name, value)
+            except ValueError as fault:
+                raise BadInput(name, str(fault)) from None
+        self._exchange.switches |= values
+        self._exchange.changed = True
         return dict(self._exchange.switches)
 
     def _clock(self, values: dict[str, Any]) -> object:

@@ -13,6 +13,7 @@ from decimal import ROUND_DOWN, Decimal
 
 from clients.paper.errors import rejected
 from clients.paper.ledger import ZERO, Account
+from clients.paper.limits import Limits
 from clients.paper.orders import MARKETS, STOPS, Fill, Order, OrderList
 from clients.paper.symbols import Symbol
 
@@ -23,8 +24,8 @@ _POINTS = Decimal(10_000)
 class Engine:
     """All orders of all accounts."""
 
-    def __init__(self, symbols: dict[str, Symbol], accounts: dict[str, Account]) -> None:
-        self.symbols, self.accounts = symbols, accounts
+    def __init__(self, symbols: dict[str, Symbol], accounts: dict[str, Account], limits: Limits) -> None:
+        self.symbols, self.accounts, self._limits = symbols, accounts, limits
         self.orders: dict[int, Order] = {}
         self.lists: dict[int, OrderList] = {}
         self.open_ids: dict[str, set[int]] = {}
@@ -147,6 +148,8 @@ class Engine:
             holder.locked -= quantity
             fee, asset = cost * FEE, symbol.quote
             account.balance(symbol.quote).free += cost - fee
+        if not order.executed:
+            self._limits.uncount_order(order.account, now_us)
         order.executed += quantity
         order.executed_quote += cost
         order.updated_us = now_us

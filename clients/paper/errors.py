@@ -5,11 +5,11 @@ Source: Binance spot REST docs, errors.md, state of 2026-07-21; observed statuse
 
 
 class PaperError(Exception):
-    """A refusal, to be answered as `{"code": ..., "msg": ...}`."""
+    """A refusal, to be answered as `{"code": ..., "msg": ...}`. `wait_s` goes into Retry-After."""
 
-    def __init__(self, code: int, text: str, status: int = 400) -> None:
+    def __init__(self, code: int, text: str, status: int = 400, wait_s: int | None = None) -> None:
         super().__init__(f"{status} {code}: {text}")
-        self.code, self.text, self.status = code, text, status
+        self.code, self.text, self.status, self.wait_s = code, text, status, wait_s
 
 
 def mandatory(name: str) -> PaperError:
@@ -22,6 +22,16 @@ def illegal(name: str) -> PaperError:
     return PaperError(-1100, f"Illegal characters found in parameter '{name}'.")
 
 
+def not_required(name: str) -> PaperError:
+    """A parameter was sent that this kind of call does not take."""
+    return PaperError(-1106, f"Parameter '{name}' sent when not required.")
+
+
+def filter_failure(name: str) -> PaperError:
+    """An order does not pass a filter of its pair."""
+    return PaperError(-1013, f"Filter failure: {name}")
+
+
 def rejected(text: str) -> PaperError:
     """The matching engine refused a new order."""
     return PaperError(-2010, text)
@@ -29,6 +39,7 @@ def rejected(text: str) -> PaperError:
 
 BAD_SYMBOL = (-1121, "Invalid symbol.")
 REFUSED_KEY = (-2015, "Invalid API-key, IP, or permissions for action.")
+UNKNOWN_KEY = (-2008, "Invalid Api-Key ID.")
 UNKNOWN_ORDER = (-2011, "Unknown order sent.")
 NO_SUCH_ORDER = (-2013, "Order does not exist.")
 NO_BALANCE = "Account has insufficient balance for requested action."

@@ -2,7 +2,8 @@
 
 Rules:
 1. `answer` takes one call and gives one answer; whatever a call changed is written to `executed`.
-2. The order of refusal is the venue's: path, key format, parameters, key, address, time, signature, permission.
+2. The order of refusal: path, weight, key format, key, address, parameters and time, signature, permission,
+   then what the call asks for. The venue documents none; this is the fact sheet's section 14.
 3. Nothing here sleeps or speaks to the network; faults are played by the server.
 """
 
@@ -15,10 +16,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from clients.paper.engine import Engine
-from clients.paper.errors import REFUSED_KEY, PaperError
+from clients.paper.errors import REFUSED_KEY, UNKNOWN_KEY, PaperError
 from clients.paper.ledger import Account, PaperKey
 from clients.paper.limits import Limits
 from clients.paper.reading import Call, Params, check_signature, check_time, parameters
+from clients.paper.switches import defaults
 from clients.paper.symbols import seeded
 from clients.secret import Secret
 from clients.venue import KeyType
@@ -27,6 +29,7 @@ MASTER = "master@paper.test"
 _ALPHABET = string.ascii_letters + string.digits
 _KEY_LENGTH = 64
 _MOST_KEPT = 200_000
+_LAPSE_US = 30 * 86_400_000_000
 FLAGS = (
     *("enableReading", "enableSpotAndMarginTrading", "enableWithdrawals", "enableInternalTransfer"),
     *("permitsUniversalTransfer", "enableMargin", "enableFutures", "enableVanillaOptions"),
@@ -64,14 +67,21 @@ Handler = Callable[["PaperExchange", Seen], object]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One endpoint. `security` is `public`, `key` or `signed`; `flag` the permission it needs; `write` changes."""
+    """One endpoint.
+
+    `security` is `public`, `key` or `signed`; `flag` the permission it needs, `refusal` what it says without;
+    `heavy` the weight where no pair is named; `uid` counts by account; `order` weighs nothing if it succeeds.
+    """
 
     handler: Handler
     security: str
     weight: int = 1
     flag: str = "enableReading"
     write: bool = False
-    action: str = ""
+    heavy: int = 0
+    uid: bool = False
+    order: bool = False
+    refusal: tuple[int, str, int] = (*REFUSED_KEY, 401)
 
 
 class PaperExchange:
@@ -83,12 +93,13 @@ class PaperExchange:
         self.symbols = seeded(seed)
         self.accounts: dict[str, Account] = {}
         self.keys: dict[str, PaperKey] = {}
-        self.engine = Engine(self.symbols, self.accounts)
         self.limits = Limits()
+        self.engine = Engine(self.symbols, self.accounts, self.limits)
         self.executed: list[dict[str, object]] = []
         self.requests: deque[dict[str, object]] = deque(maxlen=_MOST_KEPT)
         self.request_seq = 0
-        self.switches: dict[str, object] = {"ip_restriction_post_adds": True, "deleted_key_api_code": -2015}
+        self.switches: dict[str, object] = defaults()
+        self.listen_keys: dict[str, str] = {}
         self.changed = False
         self.open_account(MASTER, master=True)
         self.make_key(
@@ -109,7 +120,7 @@ class PaperExchange:
         self, email: str, balances: dict[str, Decimal] | None = None, *, master: bool = False
     ) -> Account:
         """Open an account under the master."""
-        account = Account(email, 10_000_000 + len(self.accounts), master)
+        account = Account(email, 10_000_000 + len(self.accounts), master, created_us=self.now_us())
         for asset, amount in (balances or {}).items():
             account.balance(asset).free = amount
         self.accounts[email] = account
@@ -142,55 +153,85 @@ class PaperExchange:
         """Answer one call."""
         path = call.path[1:] if call.path.startswith("//") else call.path
         route = routes.get((call.method, path))
-        status, code, seen = 200, None, None
+        status, code = 200, None
         headers: dict[str, str] = {}
         try:
             if route is None:
                 raise PaperError(-1000, "Path does not exist.", 404)  # noqa: TRY301 - one answer for refusals
-            self.limits.count(call.peer, path, route.weight, self.now_us(), headers)
-            seen = self._enter(call, path, route)
-            body = route.handler(self, seen)
+            body = self._carry_out(call, path, route, headers)
             if isinstance(body, Answer):
                 status, body = body.status, body.body
-            if route.write and seen.account is not None:
-                self.changed = True
-            headers.update(self.limits.order_headers(seen.account.email if seen.account else ""))
         except PaperError as fault:
             status, code = fault.status, fault.code
             body = {"code": fault.code, "msg": fault.text}
-            if status in {429, 418}:
-                headers["Retry-After"] = str(self.limits.retry_after(call.peer, self.now_us()))
+            if fault.wait_s is not None:
+                headers["Retry-After"] = str(fault.wait_s)
         self._note(call, path, status, code)
         return Answer(status, body, headers)
 
+    def _carry_out(self, call: Call, path: str, route: Route, headers: dict[str, str]) -> object:
+        now_us, weight = self.now_us(), route.weight
+        if route.heavy and b"symbol=" not in call.query and b"symbol=" not in call.body:
+            weight = route.heavy
+        self.limits.count(call.peer, path, 1 if route.uid else weight, now_us, headers)
+        seen = self._enter(call, path, route)
+        if route.uid and seen.account is not None:
+            del headers["X-SAPI-USED-IP-WEIGHT-1M"]
+            self.limits.count_account(seen.account.email, path, weight, now_us, headers)
+        body = route.handler(self, seen)
+        if route.write:
+            self.changed = True
+        if route.order and seen.account is not None:
+            self.limits.give_back(call.peer, weight, now_us, headers)
+            headers.update(self.limits.order_headers(seen.account.email, now_us))
+        return body
+
     def _enter(self, call: Call, path: str, route: Route) -> Seen:
-        params, now = parameters(call), self.now_us()
-        seen = Seen(call, params, now)
+        """Check a call at the door."""
+        seen = Seen(call, Params(), self.now_us())
         if route.security == "public":
+            seen.params = parameters(call)
             return seen
-        key_id = call.key_id
-        if key_id is None or len(key_id) != _KEY_LENGTH or not key_id.isalnum():
-            raise PaperError(-2014, "API-key format invalid.", 401)
+        key = self._key_of(call, path)
+        seen.params = parameters(call)
         if route.security == "signed":
-            signature = params.need("signature")
-            check_time(params, now)
-        key = self.keys.get(key_id)
-        if key is None or key.deleted:
-            raise self._refused_key(path)
-        if key.ips and call.peer not in key.ips:
-            raise PaperError(*REFUSED_KEY, 401)
-        if route.security == "signed":
-            check_signature(key, call, signature)
-        if not key.may(route.flag):
-            raise PaperError(*REFUSED_KEY, 401)
+            check_time(seen.params, seen.now_us)
+            signature = seen.params.need("signature")
+            if self.switches["permission_before_signature"]:
+                self._permit(key, route, seen.now_us)
+            check_signature(key, call, signature, raw_reserved=bool(self.switches["raw_reserved_accepted"]))
+        self._permit(key, route, seen.now_us)
         seen.key, seen.account = key, self.accounts[key.account]
         return seen
 
-    def _refused_key(self, path: str) -> PaperError:
-        if path.startswith("/sapi/"):
-            return PaperError(-2008, "Invalid Api-Key ID.")
-        code = self.switches["deleted_key_api_code"]
-        return PaperError(-2008, "Invalid Api-Key ID.") if code == -2008 else PaperError(*REFUSED_KEY, 401)  # noqa: PLR2004
+    def _key_of(self, call: Call, path: str) -> PaperKey:
+        sapi = path.startswith("/sapi/")
+        key_id = call.key_id
+        if key_id is None or len(key_id) != _KEY_LENGTH or not key_id.isascii() or not key_id.isalnum():
+            status = self.switches["key_format_sapi_status"] if sapi else 401
+            raise PaperError(-2014, "API-key format invalid.", int(str(status)))
+        key = self.keys.get(key_id)
+        delay = self.switches["deletion_delay_sapi_ms" if sapi else "deletion_delay_api_ms"]
+        if key is None or key.dead(self.now_us(), int(str(delay)) * 1000):
+            code = self.switches["deleted_key_sapi_code" if sapi else "deleted_key_api_code"]
+            raise self._refused(sapi=sapi) if code == REFUSED_KEY[0] else PaperError(*UNKNOWN_KEY)
+        if key.ips and call.peer not in key.ips:
+            raise self._refused(sapi=sapi)
+        return key
+
+    def _refused(self, *, sapi: bool) -> PaperError:
+        status = self.switches["refused_key_sapi_status"] if sapi else 401
+        return PaperError(*REFUSED_KEY, int(str(status)))
+
+    def _permit(self, key: PaperKey, route: Route, now_us: int) -> None:
+        lapsed = (
+            self.switches["open_trade_key"] == "lapse"
+            and not key.ips
+            and route.flag != "enableReading"
+            and now_us - key.created_us > _LAPSE_US
+        )
+        if lapsed or not key.may(route.flag):
+            raise PaperError(*route.refusal)
 
     def _note(self, call: Call, path: str, status: int, code: int | None) -> None:
         self.request_seq += 1

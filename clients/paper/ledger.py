@@ -28,6 +28,8 @@ class Account:
     balances: dict[str, Balance] = field(default_factory=dict)
     withdrawals: list[dict[str, object]] = field(default_factory=list)
     transfers: list[dict[str, object]] = field(default_factory=list)
+    deposits: list[dict[str, object]] = field(default_factory=list)
+    created_us: int = 0
 
     def balance(self, asset: str) -> Balance:
         """Return the balance of an asset, made where there is none yet."""
@@ -50,7 +52,10 @@ class Account:
 
 @dataclass(slots=True)
 class PaperKey:
-    """One API key. `flags` are the permissions of `apiRestrictions`; `ips` empty means any address."""
+    """One API key. `flags` are the permissions of `apiRestrictions`; `ips` empty means any address.
+
+    `deleted_us` is 0 where the deletion counts at once.
+    """
 
     key_id: str
     account: str
@@ -62,6 +67,11 @@ class PaperKey:
     secret: Secret | None = field(default=None, repr=False)
     public_key: str | None = None
     deleted: bool = False
+    deleted_us: int = 0
+
+    def dead(self, now_us: int, delay_us: int = 0) -> bool:
+        """Tell whether it is deleted, and so for longer than the venue takes to notice."""
+        return self.deleted and now_us >= self.deleted_us + delay_us
 
     def may(self, flag: str) -> bool:
         """Tell whether a permission is on."""

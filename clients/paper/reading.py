@@ -14,8 +14,9 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from urllib.parse import unquote_plus
 
 from cryptography.exceptions import InvalidSignature
@@ -31,6 +32,9 @@ AHEAD_US = 1_000_000
 DEFAULT_WINDOW_US = 5_000_000
 LARGEST_WINDOW_US = 60_000_000
 _MILLISECONDS, _MICROSECONDS = 13, 16
+_LONGEST_NUMBER, _PLACES = 24, 8
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
+_RESERVED = frozenset(b":/?#[]@!$'()*,;\"<>{}|^`\\")
 
 
 @dataclass(slots=True)
@@ -66,13 +70,13 @@ class Params(dict[str, str]):
         text = self.get(name)
         if text is None:
             return None
-        try:
-            number = Decimal(text)
-        except InvalidOperation:
-            raise illegal(name) from None
-        if not number.is_finite() or number < 0 or "e" in text.lower():
+        if not _NUMBER.fullmatch(text):
             raise illegal(name)
-        return number
+        if len(text) > _LONGEST_NUMBER:
+            raise PaperError(-1108, f"Parameter '{name}' overflowed.")
+        if len(text.partition(".")[2]) > _PLACES:
+            raise PaperError(-1111, f"Parameter '{name}' has too much precision.")
+        return Decimal(text)
 
     def whole(self, name: str, default: int | None = None) -> int | None:
         """Return an optional whole number."""
@@ -81,7 +85,32 @@ class Params(dict[str, str]):
             return default
         if not text.isascii() or not text.isdigit():
             raise illegal(name)
+        if len(text) > _LONGEST_NUMBER:
+            raise PaperError(-1108, f"Parameter '{name}' overflowed.")
         return int(text)
+
+    def time_us(self, name: str) -> int | None:
+        """Return an optional instant, sent in milliseconds or microseconds."""
+        number = self.whole(name)
+        if number is None:
+            return None
+        return number if len(str(number)) >= _MICROSECONDS else number * 1000
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """Return an optional truth."""
+        text = self.get(name)
+        if text is None:
+            return default
+        if text.lower() not in {"true", "false"}:
+            raise PaperError(-1130, f"Data sent for parameter '{name}' is not valid.")
+        return text.lower() == "true"
+
+    def one_of(self, name: str, values: frozenset[str]) -> str | None:
+        """Return an optional word that is one of a few."""
+        text = self.get(name)
+        if text is not None and text not in values:
+            raise PaperError(-1130, f"Data sent for parameter '{name}' is not valid.")
+        return text
 
 
 def parameters(call: Call) -> Params:
@@ -97,7 +126,7 @@ def parameters(call: Call) -> Params:
             name, _, value = pair.partition("=")
             name, value = unquote_plus(name), unquote_plus(value)
             if name in here:
-                raise PaperError(-1101, "Too many parameters; duplicate values detected.")
+                raise PaperError(-1101, "Duplicate values for a parameter detected.")
             here.add(name)
             found[name] = value
     return found
@@ -114,10 +143,12 @@ def _without_signature(part: bytes) -> bytes:
     return b"&".join(pair for pair in part.split(b"&") if not pair.startswith(b"signature="))
 
 
-def check_signature(key: PaperKey, call: Call, signature: str) -> None:
-    """Refuse a signature that this key did not make."""
+def check_signature(key: PaperKey, call: Call, signature: str, *, raw_reserved: bool = True) -> None:
+    """Refuse a signature that this key did not make; with `raw_reserved` off, unencoded text too."""
     text = signed_text(call)
     good = False
+    if not raw_reserved and any(byte in _RESERVED for byte in text):
+        raise PaperError(-1022, "Signature for this request is not valid.")
     if key.key_type is KeyType.HMAC and key.secret is not None:
         wanted = hmac.new(key.secret.reveal().encode(), text, hashlib.sha256).hexdigest()
         good = signature.isascii() and hmac.compare_digest(wanted, signature.lower())

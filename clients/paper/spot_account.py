@@ -83,12 +83,12 @@ def _trade(order: Order, fill: Fill) -> dict[str, object]:
 
 def order_rates(exchange: PaperExchange, seen: Seen) -> object:
     """Answer how many orders were counted."""
-    shown = exchange.limits.order_headers(_account(seen).email)
+    short, long = exchange.limits.counted_orders(_account(seen).email, seen.now_us)
     return [
-        {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": exchange.limits.orders_10s,
-         "count": int(shown.get("X-MBX-ORDER-COUNT-10S", "0"))},
-        {"rateLimitType": "ORDERS", "interval": "DAY", "intervalNum": 1, "limit": 200000,
-         "count": int(shown.get("X-MBX-ORDER-COUNT-1D", "0"))},
+        {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10,
+         "limit": exchange.limits.orders_10s, "count": short},
+        {"rateLimitType": "ORDERS", "interval": "DAY", "intervalNum": 1, "limit": exchange.limits.orders_day,
+         "count": long},
     ]  # fmt: skip
 
 

@@ -41,13 +41,16 @@ def dump(exchange: PaperExchange) -> str:
                 "key_id": key.key_id, "account": key.account, "key_type": key.key_type.value,
                 "flags": key.flags, "ips": key.ips, "label": key.label, "created_us": key.created_us,
                 "secret": None if key.secret is None else key.secret.reveal(), "public_key": key.public_key,
-                "deleted": key.deleted,
+                "deleted": key.deleted, "deleted_us": key.deleted_us,
             }
             for key in exchange.keys.values()
         ],
         "orders": [asdict(order) for order in engine.orders.values()],
         "lists": [asdict(one) for one in engine.lists.values()],
         "executed": exchange.executed,
+        "switches": exchange.switches,
+        "depths": {name: symbol.depth for name, symbol in exchange.symbols.items()},
+        "offset_us": exchange.offset_us,
     }  # fmt: skip
     return json.dumps(document, default=_plain, separators=(",", ":"))
 
@@ -88,6 +91,11 @@ def load(exchange: PaperExchange, text: str) -> None:
         engine.lists[row["list_id"]] = OrderList(**row)
     engine.start_numbers_after(document["last_number"])
     exchange.executed = document["executed"]
+    known = {name: value for name, value in document.get("switches", {}).items() if name in exchange.switches}
+    exchange.switches |= known
+    for name, depth in document.get("depths", {}).items():
+        exchange.symbols[name].depth = Decimal(depth)
+    exchange.offset_us = document.get("offset_us", 0)
 
 
 def _decimals(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
