@@ -35,26 +35,24 @@ def harden() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def parse_listen(text: str, allowed: list[str]) -> Listen:
-    """Read `HOST:PORT` or `unix:PATH`.
+def parse_listen(text: str, allowed: list[str], unix: Path | None = None) -> Listen:
+    """Read `HOST:PORT`, with the Unix socket beside it.
 
     Raises:
-        ValueError: It is neither, or an address beyond loopback without `--allowed-host`.
+        ValueError: It is none, or an address beyond loopback without `--allowed-host`.
     """
     names = LOOPBACK_NAMES | {name.lower() for name in allowed}
-    if text.startswith("unix:"):
-        return Listen(unix=Path(text.removeprefix("unix:")), allowed_hosts=names)
     host, _, port = text.rpartition(":")
     host = host.strip("[]")
     if not host or not port.isdigit():
-        raise ValueError("--listen is HOST:PORT or unix:PATH")
+        raise ValueError("--listen is HOST:PORT")
     if not ipaddress.ip_address(host).is_loopback and not allowed:
         raise ValueError("--listen beyond loopback needs --allowed-host NAME: the host names bots may use")
-    return Listen(host, int(port), None, names)
+    return Listen(host, int(port), unix, names)
 
 
 async def _serve(arguments: argparse.Namespace) -> int:
-    listen = parse_listen(arguments.listen, arguments.allowed_host)
+    listen = parse_listen(arguments.listen, arguments.allowed_host, arguments.socket)
     channel = await over_socket(socket.socket(fileno=arguments.link_fd))
     gateway = Gateway(channel, arguments.name, Path(arguments.spool), {WIRE.name: WIRE})
     loop = asyncio.get_running_loop()
@@ -82,6 +80,7 @@ def main() -> int:
     parser.add_argument("--link-fd", type=int, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--listen", default="127.0.0.1:0")
+    parser.add_argument("--socket", type=Path)
     parser.add_argument("--allowed-host", action="append", default=[])
     parser.add_argument("--spool", required=True)
     parser.add_argument("--linger", action="store_true")

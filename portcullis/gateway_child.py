@@ -11,6 +11,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -27,11 +28,15 @@ _STEADY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Doorway:
-    """Where bots find the gateway. Beyond loopback it needs the host names bots call it by."""
+    """Where bots find the gateway: an address, and a Unix socket if one is named.
+
+    Beyond loopback it needs the host names bots call it by.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
     allowed_hosts: tuple[str, ...] = ()
+    unix: Path | None = None
 
 
 class GatewayChild:
@@ -95,6 +100,7 @@ class GatewayChild:
         return (
             *("--link-fd", str(link.fileno()), "--name", NAME, "--listen", f"{host}:{self.port}"),
             *("--spool", str(self._home.spool), *names),
+            *(() if self._doorway.unix is None else ("--socket", str(self._doorway.unix))),
         )
 
     async def _keep(self) -> None:

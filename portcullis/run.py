@@ -54,6 +54,7 @@ class Options:
     gateway_host: str = "127.0.0.1"
     allowed_hosts: tuple[str, ...] = ()
     paper_upstream: str | None = None
+    gateway_socket: Path | None = None
 
 
 @dataclass(slots=True)
@@ -101,6 +102,7 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
             options.gateway_host,
             home.gateway_port if options.gateway_port is None else options.gateway_port,
             options.allowed_hosts,
+            options.gateway_socket,
         )
         gateway = GatewayChild(home, authority, doorway, lambda: running.tell(home, broker.running))
         peers = Peers(lambda: gateway.port)
@@ -225,6 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--gateway-host", default="127.0.0.1")
     parser.add_argument("--allowed-host", action="append", default=[])
     parser.add_argument("--paper-upstream")
+    parser.add_argument("--gateway-socket", type=Path)
     given = parser.parse_args(arguments)
     logs.configure()
     options = Options(
@@ -233,6 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.gateway_host,
         tuple(given.allowed_host),
         given.paper_upstream,
+        given.gateway_socket,
     )
     try:
         return run_process(open_home(locate(given.home)), options, _announce)

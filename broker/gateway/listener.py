@@ -32,15 +32,15 @@ MOST_CONNECTIONS = 512
 MOST_PIPELINED = 8
 REQUEST_SECONDS = 10.0
 IDLE_SECONDS = 75.0
+_UNIX = "unix"
 LARGEST_UNREAD = 64 * 1024 * 1024
 
 
 class Listener:
     """All connections of one listening address."""
 
-    def __init__(self, handler: Handler, allowed_hosts: frozenset[str], *, any_host: bool = False) -> None:
-        self.handler = handler
-        self.allowed_hosts, self.any_host = allowed_hosts, any_host
+    def __init__(self, handler: Handler, allowed_hosts: frozenset[str]) -> None:
+        self.handler, self.allowed_hosts = handler, allowed_hosts
         self.connections: set[Connection] = set()
         self.stopping = False
         self._drained = asyncio.Event()
@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
         """See asyncio."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by type
         peer = self._transport.get_extra_info("peername")
-        self._peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) and len(peer) > 1 else "unix"
+        self._peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) and len(peer) > 1 else _UNIX
         if self._listener.stopping or len(self._listener.connections) >= MOST_CONNECTIONS:
             self._transport.write(answer_bytes(503, ((b"Retry-After", b"1"),), b"", close=True))
             transport.close()
@@ -224,7 +224,7 @@ class Connection(asyncio.Protocol):
     def _check_host(self, host: bytes | None) -> None:
         if host is None:
             raise BadForm("no_host")
-        if self._listener.any_host:
+        if self._peer == _UNIX:
             return
         name = host.decode("ascii").lower()
         bare = name.rpartition(":")[0] if not name.endswith("]") and ":" in name else name

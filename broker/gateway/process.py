@@ -37,7 +37,10 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where bots reach the gateway: a TCP address, or a Unix socket; names by which they may call it."""
+    """Where bots reach the gateway: a TCP address, and a Unix socket beside it if one is named.
+
+    `allowed_hosts` are the names by which they may call it; over the Unix socket any will do.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -81,25 +84,26 @@ class Gateway:
 
         Args:
             listen: Where to listen.
-            ready: Set to the port (0 for a Unix socket) once bots can connect.
+            ready: Set to the port once bots can connect.
             stop: Ends the gateway after the requests in flight.
             linger: Stay after the link is over until every lease is.
         """
         self.mounts.open(await self.link.greet())
-        listener = Listener(self.forwarder, listen.allowed_hosts, any_host=listen.unix is not None)
+        listener = Listener(self.forwarder, listen.allowed_hosts)
         self.listener = listener
-        server = await _listen(listener, listen)
+        servers = await _listen(listener, listen)
         watchman = Watchman(self.book, self.mounts, self._settlement, self.link, listener, self.clock)
         link = asyncio.ensure_future(self.link.run())
         watch = asyncio.ensure_future(watchman.run())
         stopping = asyncio.ensure_future(stop.wait())
-        ready.set_result(0 if listen.unix is not None else server.sockets[0].getsockname()[1])
+        ready.set_result(servers[0].sockets[0].getsockname()[1])
         try:
             await asyncio.wait({link, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if linger and not stop.is_set():
                 await self._last_leases(stop)
         finally:
-            server.close()
+            for server in servers:
+                server.close()
             await listener.drain(DRAIN_SECONDS)
             self.link.close()
             for task in (link, watch, stopping):
@@ -157,15 +161,16 @@ class Gateway:
             wire.forget(key_id)
 
 
-async def _listen(listener: Listener, listen: Listen) -> asyncio.Server:
+async def _listen(listener: Listener, listen: Listen) -> list[asyncio.Server]:
     loop = asyncio.get_running_loop()
-    if listen.unix is None:
-        return await loop.create_server(listener, listen.host, listen.port, backlog=512)
-    listen.unix.unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.bind(str(listen.unix))
-    listen.unix.chmod(0o660)
-    return await loop.create_unix_server(listener, sock=sock, backlog=512)
+    servers = [await loop.create_server(listener, listen.host, listen.port, backlog=512)]
+    if listen.unix is not None:
+        listen.unix.unlink(missing_ok=True)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.bind(str(listen.unix))
+        listen.unix.chmod(0o660)  # who may connect is a matter of the directory and the group
+        servers.append(await loop.create_unix_server(listener, sock=sock, backlog=512))
+    return servers
 
 
 def _resident_bytes() -> int:

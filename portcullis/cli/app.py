@@ -15,7 +15,7 @@ app = typer.Typer(
 )
 
 
-@app.callback()
+@app.callback(no_args_is_help=True)
 def root(ctx: typer.Context, home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Take what holds for every command."""
     ctx.obj = Face(home, as_json)

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
+from broker.errors import BrokerError
 from clients.venue import Environment
 from portcullis.settings import Home, SettingsError, locate, open_home
 
@@ -187,6 +188,9 @@ def carry_out(face: Face, work: Callable[[], None]) -> None:
             if face.as_json
             else Stopped(str(fault))
         )
+        raise typer.Exit(FAILED) from None
+    except BrokerError as fault:
+        face.stop(Stopped(str(fault), "Nothing runs.", reason=fault.reason))
         raise typer.Exit(FAILED) from None
     except Stopped as stopped:
         face.stop(stopped)

@@ -13,6 +13,7 @@ import uvloop
 from rich.console import Console
 from rich.text import Text
 
+from clients.errors import VenueError
 from clients.venue import Environment
 from portcullis import logs, settings
 from portcullis.children import ChildFailed
@@ -90,11 +91,14 @@ def run(
     paper_upstream: Annotated[
         str | None, typer.Option("--paper-upstream", help="Paper homes: use this paper exchange, start none.")
     ] = None,
+    gateway_socket: Annotated[
+        Path | None, typer.Option("--gateway-socket", help="A Unix socket to listen on as well.")
+    ] = None,
 ) -> None:
     """Run everything on this home: broker, gateway, and in a paper home the paper exchange."""
     home = face.home()
     logs.configure()
-    options = Options(api_port, port, gateway_host, tuple(allowed_host or ()), paper_upstream)
+    options = Options(api_port, port, gateway_host, tuple(allowed_host or ()), paper_upstream, gateway_socket)
 
     def ready(broker: Broker) -> None:
         where = broker.running
@@ -129,7 +133,7 @@ def demo(face: Face, port: Port = None) -> None:
     os.umask(0o077)
     try:
         code = uvloop.run(_demo(face, home, Options(api_port=0, gateway_port=port)))
-    except (ChildFailed, PaperFailed) as fault:
+    except (ChildFailed, PaperFailed, VenueError) as fault:
         raise Stopped(str(fault), "Everything that was started was ended.", reason="not_ready") from None
     if code:
         raise typer.Exit(code)

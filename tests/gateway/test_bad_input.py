@@ -7,6 +7,7 @@ import pytest
 
 from broker.gateway import listener
 from broker.gateway.form import LARGEST_BODY, BadForm, check_target
+from portcullis.gateway import parse_listen
 from tests.gateway.world import Answer, World, exchange_bytes, running_world
 
 HOST = b"Host: 127.0.0.1\r\n"
@@ -185,3 +186,36 @@ def test_plain_targets_pass(target: bytes) -> None:
 def test_odd_targets_do_not(target: bytes) -> None:
     with pytest.raises(BadForm):
         check_target(target)
+
+
+async def test_a_unix_socket_serves_whatever_name_it_is_called_by(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "gateway.sock"))
+        writer.write(get(headers=b"Host: portcullis\r\n"))
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        writer.close()
+        assert (tmp_path / "gateway.sock").stat().st_mode & 0o007 == 0
+        assert (await served(world)).status == 200
+    assert not (tmp_path / "gateway.sock").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed", "fine"),
+    [
+        ("127.0.0.1:8700", [], True),
+        ("[::1]:0", [], True),
+        ("0.0.0.0:8700", ["gateway"], True),
+        ("0.0.0.0:8700", [], False),
+        ("8700", [], False),
+        ("127.0.0.1:port", [], False),
+        ("gateway:8700", [], False),
+    ],
+)
+def test_a_gateway_listens_beyond_loopback_only_under_names(
+    text: str, allowed: list[str], fine: bool
+) -> None:
+    if fine:
+        assert parse_listen(text, allowed).allowed_hosts >= set(allowed)
+    else:
+        with pytest.raises(ValueError, match=r"--listen|address"):
+            parse_listen(text, allowed)

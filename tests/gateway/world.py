@@ -210,7 +210,7 @@ async def running_world(directory: Path, paper_clock: Any = None) -> AsyncIterat
         gateway = Gateway(there, "local", directory / "spool", {WIRE.name: WIRE})
         ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         stop = asyncio.Event()
-        running = asyncio.ensure_future(gateway.serve(Listen(), ready, stop))
+        running = asyncio.ensure_future(gateway.serve(Listen(unix=directory / "gateway.sock"), ready, stop))
         await asyncio.wait({ready, running}, return_when=asyncio.FIRST_COMPLETED)
         try:
             yield World(
