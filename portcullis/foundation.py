@@ -22,6 +22,7 @@ from portcullis.clock import SystemClock
 from portcullis.settings import Home, Mode, SettingsError, write_private
 
 OWNER = "owner"
+"""Name of the one operator of a solo home."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from rich.text import Text
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, badge, command
 from portcullis.cli.inputs import secret_text
-from portcullis.cli.tables import facts, table, when, yes
+from portcullis.cli.tables import facts, short, table, when, yes
 
 accounts = typer.Typer(
     help="Accounts at an exchange: one sub-account or main account each.", no_args_is_help=True
@@ -87,10 +87,10 @@ def show_account(face: Face, name: Annotated[str, typer.Argument(help="The accou
                 ("upstream", found["upstream"]), ("egress", found["egress"]), ("since", when(found["created_at"])),
             )
         )  # fmt: skip
-        listed = table("key", "stage", "key id", "bound to addresses", "may withdraw")
+        listed = table("key", "stage", "key id", "bound to IPs", "may withdraw")
         for row in keys:
             listed.add_row(
-                row["ref"], row["stage"], row["venue_key_id"], yes(row["ip_restricted"]),
+                row["ref"], row["stage"], short(row["venue_key_id"]), yes(row["ip_restricted"]),
                 yes(row["can_withdraw"], good=False),
             )  # fmt: skip
         out.print(listed if keys else "it has no key: nothing can be traded")

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from clients.http import silence
+from portcullis.cli import remedies
 from portcullis.cli.face import Face, Stopped
 from portcullis.running import Running, find
 from portcullis.settings import Home
@@ -25,6 +26,7 @@ PAGE = 200
 _BAD = 400
 _UNAUTHENTICATED = 401
 _FORBIDDEN = 403
+_INTERNAL = 500
 
 
 class Api:
@@ -118,12 +120,13 @@ class Api:
             for entry in problem.get("errors", [])
             if isinstance(entry, dict)
         )
-        step = str(problem.get("next") or "")
+        step = remedies.step(self._face, reason)
         if answer.status_code == _UNAUTHENTICATED:
             step = f"The token in {self.home.operator_token} is not one of this broker; restore the file."
         elif answer.status_code == _FORBIDDEN and not step:
             step = "Ask somebody whose token has that scope."
-        state = str(problem.get("state") or "Nothing was changed.")
+        sure = answer.status_code < _INTERNAL or reason != "internal"
+        state = "Nothing was changed." if sure else "Whether it was done is not known."
         return Stopped(detail, state, step, reason=reason, errors=errors)
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from portcullis.cli.client import Api, connect
 from portcullis.cli.face import Face, Stopped, command
-from portcullis.cli.tables import facts, table, when
+from portcullis.cli.tables import facts, short, table, when
 from portcullis.recipes import RECIPES, Place
 
 app = typer.Typer(help="Bots and tools that trade through the gateway.", no_args_is_help=True)
@@ -82,7 +82,7 @@ def show_one(face: Face, name: Annotated[str, typer.Argument(help="The consumer.
         listed = table("grant", "account", "key id", "state")
         for row in grants:
             state = "[red]revoked[/]" if row["revoked_at"] else "[green]standing[/]"
-            listed.add_row(row["id"], row["account"], row["key_id"], state)
+            listed.add_row(row["id"], row["account"], short(row["key_id"]), state)
         out.print(listed if grants else "it has no grant: it may do nothing")
 
     face.answer(found | {"grants": grants}, show)

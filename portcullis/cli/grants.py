@@ -3,6 +3,7 @@
 A virtual key's secret is printed once, by `create` and `reissue`; nothing here can show it again.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from rich.syntax import Syntax
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.inputs import read_file
-from portcullis.cli.tables import facts, table, when
+from portcullis.cli.tables import facts, short, table, when
 
 app = typer.Typer(help="Standing permissions: consumer x account x policy.", no_args_is_help=True)
 policies = typer.Typer(help="Check and compare policies before they count.", no_args_is_help=True)
@@ -84,7 +85,7 @@ def list_(
         for row in rows:
             state = "[red]revoked[/]" if row["revoked_at"] else "[green]standing[/]"
             listed.add_row(
-                row["id"], f"[bold]{row['consumer']}[/]", row["account"], row["key_id"][:12] + "…", state
+                row["id"], f"[bold]{row['consumer']}[/]", row["account"], short(row["key_id"]), state
             )
         out.print(listed)
 
@@ -209,5 +210,7 @@ def _show_once(face: Face, out: Console, made: dict[str, Any], what: str) -> Non
 
 
 def _pretty(text: str) -> Syntax:
-    lexer = "json" if text.lstrip().startswith("{") else "toml"
+    lexer = "toml"
+    if text.lstrip().startswith("{"):
+        lexer, text = "json", json.dumps(json.loads(text), indent=2)
     return Syntax(text, lexer, background_color="default", word_wrap=True)

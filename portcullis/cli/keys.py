@@ -11,7 +11,7 @@ from clients.venue import KeyType, Slot
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.inputs import secret_text
-from portcullis.cli.tables import facts, table, when, yes
+from portcullis.cli.tables import facts, short, table, when, yes
 
 app = typer.Typer(help="Real exchange keys: imported once, never shown again.", no_args_is_help=True)
 
@@ -73,10 +73,10 @@ def list_(
         if not rows:
             out.print(f"no keys yet; {face.command('key import --account ACCOUNT')}")
             return
-        listed = table("key", "stage", "type", "key id", "bound to addresses", "may withdraw")
+        listed = table("key", "stage", "type", "key id", "bound to IPs", "may withdraw")
         for row in rows:
             listed.add_row(
-                f"[bold]{row['ref']}[/]", row["stage"], row["key_type"], row["venue_key_id"],
+                f"[bold]{row['ref']}[/]", row["stage"], row["key_type"], short(row["venue_key_id"]),
                 yes(row["ip_restricted"]), yes(row["can_withdraw"], good=False),
             )  # fmt: skip
         out.print(listed)

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 _FOLDED = 14
+_SHORT = 16
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -68,6 +69,11 @@ def amount(text: str | None) -> str:
         return ""
     number = Decimal(text)
     return f"{number.quantize(Decimal('0.01')) if number >= 1 else number.normalize():,f}"
+
+
+def short(key_id: str) -> str:
+    """Say a key id by its first and last characters; whole ones are for `show` and JSON."""
+    return key_id if len(key_id) <= _SHORT else f"{key_id[:8]}…{key_id[-4:]}"
 
 
 def yes(value: bool | None, *, good: bool = True) -> str:

@@ -1,6 +1,7 @@
 """What writes do, what they answer, and that each is done once."""
 
 import asyncio
+import logging
 from decimal import Decimal
 from typing import Any
 
@@ -364,3 +365,21 @@ async def test_a_paper_account_needs_an_upstream_on_loopback(desk: Desk) -> None
         assert (
             await client.post("/v1/accounts", json={"name": "a", "upstream": UPSTREAM})
         ).status_code == 201
+
+
+async def test_no_secret_reaches_a_log_at_debug_or_the_database(
+    desk: Desk, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    body = desk.trading()
+    async with desk.client() as client:
+        made = (await client.post("/v1/grants", json=body, headers={"Idempotency-Key": "k1"})).json()
+        await client.post("/v1/keys", json=KEY, headers={"Idempotency-Key": "k2"})
+        await client.post("/v1/keys", json=KEY | {"key_type": "planted-in-a-bad-field", "x": REAL_SECRET})
+        egress = {"name": "out", "way": "socks5h", "proxy_password": "planted-proxy-password"}
+        await client.post("/v1/egress", json=egress)
+    logged = caplog.text + "".join(capsys.readouterr())
+    stored = b"".join(path.read_bytes() for path in desk.root.glob("*.db*"))
+    for planted in (REAL_SECRET, made["secret"], "planted-proxy-password", *desk.tokens.values()):
+        assert planted not in logged
+        assert planted.encode() not in stored

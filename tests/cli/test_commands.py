@@ -1,6 +1,8 @@
 """Commands without a broker: what they say, how they end, and that secrets are never arguments."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -144,3 +146,11 @@ def test_no_option_takes_a_secret_and_every_command_takes_home_and_json() -> Non
 
     walk(get_command(app), "portcullis")
     assert isinstance(app, typer.Typer)
+
+
+def test_the_command_line_loads_nothing_that_a_cut_does_not_need() -> None:
+    """A cut at 3 a.m. does not wait for a database library to be imported."""
+    code = "import sys, portcullis.cli.app; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for heavy in ("fastapi", "sqlalchemy", "alembic", "uvicorn", "cryptography", "uvloop"):
+        assert heavy not in loaded.split()

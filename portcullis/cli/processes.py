@@ -1,0 +1,119 @@
+"""What `portcullis init`, `run` and `demo` do. Apart from the commands, because it loads half the world.
+
+A cut at 3 a.m. must not wait for a database library to be imported: only these three commands come here.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.text import Text
+
+from clients.errors import VenueError
+from clients.venue import Environment
+from portcullis import logs, settings
+from portcullis.children import ChildFailed
+from portcullis.cli import demo_screen
+from portcullis.cli.face import FAILED, Face, Stopped, badge
+from portcullis.demo import demo_home, running_demo
+from portcullis.foundation import found
+from portcullis.gateway import harden
+from portcullis.paper_process import PaperFailed
+from portcullis.run import Broker, Options, run_process, stop_on_signals
+from portcullis.settings import Mode
+
+_DEMO_HOME = Path("~/.local/share/portcullis-demo")
+
+
+def init(
+    face: Face, world: Environment, kind: Mode, names: Sequence[str], *, api_port: int, gateway_port: int
+) -> None:
+    """Make a home and say what comes next."""
+    made = found(face.root, world, kind, operators=names, api_port=api_port, gateway_port=gateway_port)
+    document = {
+        "home": str(made.home.root), "environment": world.value, "mode": kind,
+        "operators": {name: str(path) for name, path in made.tokens.items()},
+    }  # fmt: skip
+
+    def show(out: Console) -> None:
+        out.print(Text.assemble(("✓ ", "green"), f"home {made.home.root} ", badge(world.value)))
+        for name, path in made.tokens.items():
+            out.print(f"  [dim]token of {name}[/]  {path}", soft_wrap=True)
+        out.print(
+            f"  [yellow]![/] {made.home.kek.name}, secrets.db and state.db belong together: back them up together, "
+            f"and never with {made.home.kek.name} in the same place as the others."
+        )
+        out.print(f"  [dim]next[/] {face.command('run')}", soft_wrap=True)
+
+    face.answer(document, show)
+
+
+def run(face: Face, options: Options) -> None:
+    """Run a home until it is ended."""
+    home = face.home()
+    logs.configure()
+
+    def ready(broker: Broker) -> None:
+        where = broker.running
+        document = {"pid": where.pid, "api": where.api, "gateway": where.gateway, "home": str(home.root)}
+
+        def show(out: Console) -> None:
+            out.print(
+                Text.assemble(
+                    badge(home.environment.value), "  ", ("Portcullis runs", "bold"),
+                    f"   gateway {where.gateway}   API {where.api}",
+                )
+            )  # fmt: skip
+            out.print(f"[dim]see how it fares: {face.command('status')}   Ctrl-C ends it[/]", soft_wrap=True)
+
+        face.answer(document, show)
+
+    code = run_process(home, options, ready)
+    if code:
+        raise typer.Exit(code)
+
+
+def demo(face: Face, port: int | None) -> None:
+    """Run the demo until it is ended."""
+    if face.given_home is None and settings.VARIABLE not in os.environ:
+        face.given_home = _DEMO_HOME.expanduser()
+    home = demo_home(face.root)
+    logs.configure(logs.QUIET)
+    harden()
+    os.umask(0o077)
+    try:
+        code = uvloop.run(_demo(face, home, Options(api_port=0, gateway_port=port)))
+    except (ChildFailed, PaperFailed, VenueError) as fault:
+        raise Stopped(str(fault), "Everything that was started was ended.", reason="not_ready") from None
+    if code:
+        raise typer.Exit(code)
+
+
+async def _demo(face: Face, home: settings.Home, options: Options) -> int:
+    stop = asyncio.Event()
+    stop_on_signals(stop)
+    async with running_demo(home, options) as ready:
+        if face.as_json:
+            sys.stdout.write(json.dumps(ready.document(), separators=(",", ":")) + "\n")
+            sys.stdout.flush()
+            showing: asyncio.Task[Any] = asyncio.create_task(stop.wait())
+        else:
+            demo_screen.opening(face, ready)
+            showing = asyncio.create_task(demo_screen.follow(face.out, ready, stop))
+        ends: list[asyncio.Future[Any]] = [showing, ready.broker.fallen]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        stop.set()
+        await showing
+        if ready.broker.fallen.done():
+            face.err.print(f"[bold red]✗[/] {ready.broker.fallen.result()}")
+            return FAILED
+        if not face.as_json:
+            face.out.print("\n[dim]ending: requests in flight first …[/]")
+    return 0

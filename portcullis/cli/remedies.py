@@ -1,0 +1,27 @@
+"""What to do next, by the reason of a refusal: for the person on call."""
+
+from portcullis.cli.face import Face
+
+_COMMANDS = {
+    "no_account": "account list", "no_consumer": "consumer list", "no_grant": "grant list", "no_egress": "egress list",
+    "no_key": "key list", "no_cut": "cuts", "no_gateway": "status", "no_key-version": "key list", "thawed": "cuts",
+    "taken": "status",
+}  # fmt: skip
+_STEPS = {
+    "venue_unknown_key": "The exchange does not know this key, or the secret is not this key's. Check both and "
+    "import again; if it should exist, look whether somebody deleted it.",
+    "venue_bad_signature": "The secret is not this key's, or the key type is another one. Check and import again.",
+    "venue_key_refused": "The exchange refuses the key from here: check its IP list against the account's egress.",
+    "venue_not_connected": "The exchange cannot be reached by the account's egress. Check the network, then again.",
+    "venue_timed_out": "The exchange did not answer. Look at its status page, then try again.",
+    "can_withdraw": "Untick withdrawals for this key at the exchange, and import it again.",
+    "any_address": "Bind the key at the exchange to the addresses of the account's egress, and import it again.",
+    "database": "Check that the disk is not full; the broker's log says more.",
+}
+
+
+def step(face: Face, reason: str) -> str:
+    """Return what to do next; nothing where the refusal itself says it."""
+    if reason in _COMMANDS:
+        return f"See what there is: {face.command(_COMMANDS[reason])}"
+    return _STEPS.get(reason, "")
