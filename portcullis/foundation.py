@@ -11,6 +11,7 @@ from pathlib import Path
 
 from broker.db.database import Database
 from broker.errors import BrokerError
+from broker.model import NAME
 from broker.service import Service
 from broker.service.operators import Role
 from broker.service.service import found_home, open_service
@@ -49,6 +50,11 @@ def found(
     Raises:
         SettingsError: The directory cannot be used, or an operator's name cannot be one.
     """
+    for name in operators:
+        if not NAME.fullmatch(name):
+            raise SettingsError(
+                "--operator", f"{name[:40]!r} cannot be a name; use a-z, 0-9, dot, dash, underscore"
+            )
     home = settings.create(root, environment, mode, api_port=api_port, gateway_port=gateway_port)
     key.to_file(home.kek, key.fresh())
     database = Database(home.state)
@@ -103,7 +109,7 @@ def opened(home: Home) -> Iterator[Service]:
 
 def _refuse_half(home: Home) -> None:
     """Refuse a home that lost one of its stores; a home that was just founded has none yet."""
-    if home.state.exists() == home.secrets.exists() or not home.operator_token.exists():
+    if not home.operator_token.exists():
         return
     gone = home.secrets if home.state.exists() else home.state
     raise SettingsError("--home", f"{gone} is gone; restore it from a backup, together with the other files")

@@ -19,7 +19,7 @@ from broker.authority import LeaseAuthority
 from broker.link.channel import over_socket
 from portcullis import children
 from portcullis.children import Child, ChildFailed
-from portcullis.settings import Home
+from portcullis.settings import Home, SettingsError
 
 NAME = "local"
 LONGEST_PAUSE_S = 30.0
@@ -62,8 +62,10 @@ class GatewayChild:
         """Start it, and keep it running.
 
         Raises:
+            SettingsError: The port is taken.
             ChildFailed: It did not get ready.
         """
+        _refuse_taken(self._doorway)
         self.child = await self._start()
         self.port = self.child.port
         self._keeping = asyncio.create_task(self._keep(), name="keep the gateway")
@@ -126,6 +128,21 @@ class GatewayChild:
                     self._log.error("the gateway did not start", why=str(fault))
             self._log.warning("the gateway is back", pid=self.child.pid)
             self._moved()
+
+
+def _refuse_taken(doorway: Doorway) -> None:
+    """Say in plain words that a port is taken, before a child says it in its own."""
+    family = socket.AF_INET6 if ":" in doorway.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((doorway.host, doorway.port))
+        except OSError as fault:
+            raise SettingsError(
+                "--port",
+                f"{doorway.host} port {doorway.port} cannot be had for the gateway ({fault.strerror}); "
+                "end what listens there, or use --port 0 for any free one",
+            ) from None
 
 
 def _is_ours(name: str) -> bool:

@@ -114,6 +114,14 @@ def test_a_second_run_on_the_same_home_is_refused_in_plain_words(demo: Demo) -> 
     assert f"process {demo.process.pid} runs on" in refused.stderr
 
 
+def test_a_port_that_is_taken_is_said_in_plain_words(demo: Demo, tmp_path: Path) -> None:
+    taken = demo.said["gateway"].rsplit(":", 1)[1]
+    refused = cli(tmp_path / "home", "demo", "--port", taken)
+    assert refused.returncode == 1
+    assert f"port {taken} cannot be had" in " ".join(refused.stderr.split())
+    assert "Traceback" not in refused.stderr
+
+
 def test_no_secret_is_in_a_process_list_or_a_log(demo: Demo) -> None:
     asyncio.run(demo.bot.order(quantity="0.001"))
     state = json.loads((demo.home / "paper" / "state.json").read_text())

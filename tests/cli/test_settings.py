@@ -145,3 +145,9 @@ def test_a_home_that_lost_a_part_is_not_opened_as_if_nothing_were_missing(tmp_pa
     with pytest.raises((SettingsError, StoreUnavailable)), opened(open_home(home.root)):
         pass
     assert not (home.root / lost).exists() or lost == "kek"
+
+
+def test_an_operator_who_cannot_be_named_leaves_no_home_behind(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="--operator"):
+        found(tmp_path / "home", Environment.PAPER, "solo", operators=["Not A Name"])
+    assert not (tmp_path / "home").exists()
