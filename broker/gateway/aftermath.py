@@ -1,7 +1,8 @@
 """What follows once a request has left: the answer rewritten and passed on, owners, budget, holdings, log.
 
 Rules:
-1. An answer that did not come whole is an empty 504, and its outcome is unknown: nothing is released.
+1. An answer that did not come whole, or a 2xx to a write that cannot be read, is an empty 504, and its outcome
+   is unknown: nothing is released.
 2. The real key's id never reaches a bot: it is replaced by the bot's own.
 3. Only named headers pass.
 4. Whose order it is is recorded once the venue took it; ids that we stamped, before.
@@ -179,6 +180,10 @@ class Aftermath:
 
     def _pass_on(self, job: Job, result: Reply, *, unknown: bool) -> None:
         status, body = result.status, result.body
+        if unknown and status < _REDIRECT:  # passed on, it would be an order without an id
+            refusal = job.wire.refusal(RefusalKind.UNKNOWN_OUTCOME, "unreadable")
+            job.reply(refusal.status, ((_REASON, b"unknown_outcome"),), b"")
+            return
         if _REDIRECT <= status < _BAD:
             refusal = job.wire.refusal(
                 RefusalKind.UNKNOWN_OUTCOME if unknown else RefusalKind.UNAVAILABLE, "redirect"
