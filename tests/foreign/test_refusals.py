@@ -1,0 +1,212 @@
+"""What ccxt raises for each no of the gateway. What is final must not look as if trying again could help.
+
+`OperationFailed` is the base of everything ccxt and the frameworks on it try again.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.gate import Mode
+from broker.service import Change
+from tests.foreign import places
+from tests.foreign.conftest import Meanwhile, Step
+from tests.foreign.places import CCXT
+from tests.gateway.world import POLICY, World, running_world
+
+pytestmark = pytest.mark.foreign
+
+MODES = pytest.mark.parametrize("mode", ["sync", "async"])
+RETRYABLE = "OperationFailed"
+BOUGHT = ["market", "buy", "closed", 0.01, 0.01]
+ORDERS = {"match": {"method": "POST", "path": "/api/v3/order"}}
+
+
+async def run(
+    config: dict[str, Any], steps: Sequence[str], *meanwhile: Meanwhile, mode: str = "sync", **more: Any
+) -> list[Step]:
+    """Take steps after the markets are loaded."""
+    first, *rest = await CCXT.run(["load", *steps], *meanwhile, mode=mode, **config, **more)
+    assert first.raised is None, first
+    return rest
+
+
+def results(steps: list[Step]) -> list[Any]:
+    return [step.result for step in steps]
+
+
+def final(steps: list[Step]) -> bool:
+    """Tell whether each was refused for good."""
+    return all(step.raised is not None and RETRYABLE not in step.kinds for step in steps)
+
+
+def upstream(world: World) -> int:
+    """Return how many requests the exchange has seen."""
+    return world.paper.exchange.request_seq
+
+
+@MODES
+async def test_a_cut_is_an_authentication_error_for_a_bot_at_work(tmp_path: Path, mode: str) -> None:
+    """`-2015` would be taken for a ban once a private call has succeeded: so one has."""
+    async with running_world(tmp_path) as world:
+        config = places.at_gateway(world)
+
+        async def cut() -> None:
+            await world.cut("consumer:bot")
+
+        refused = ["market", "limit", "balance", "cancel", "cancel_all", "trades", "load"]
+        steps = ["limit", "balance", "wait", *refused, "ticker"]
+        limit, balance, *after, ticker = await run(config, steps, cut, mode=mode)
+        assert limit.result == ["limit", "buy", "open", 0.01, 0]
+        assert balance.raised is None
+        assert results(after) == ["AuthenticationError"] * len(refused)
+        assert final(after)
+        assert ticker.result == "BTC/USDT"  # ccxt asks for public data without a key
+        assert [entry["action"] for entry in world.executed()] == ["place"]
+
+
+@MODES
+async def test_a_revoked_grant_is_an_authentication_error(tmp_path: Path, mode: str) -> None:
+    async with running_world(tmp_path) as world:
+        config = places.at_gateway(world)
+        (grant,) = world.service.grants.list().items
+        changes: list[Change] = []
+        world.service.grants._desk.listeners.append(changes.append)
+
+        async def revoke() -> None:
+            world.service.grants.revoke(grant.id, "test")
+            assert (await world.authority.changes.acknowledged(changes[-1], 5))[1] == ()
+
+        bought, *after = await run(config, ["market", "wait", "market", "balance"], revoke, mode=mode)
+        assert bought.result == BOUGHT
+        assert results(after) == ["AuthenticationError"] * 2
+        assert final(after)
+        assert len(world.executed()) == 1
+
+
+async def test_a_halt_refuses_what_opens_and_passes_the_rest(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        config = places.at_gateway(world)
+
+        async def halt() -> None:
+            await world.cut("consumer:bot", mode=Mode.HALT)
+
+        steps = await run(config, ["limit", "wait", "market", "open", "cancel", "balance"], halt)
+        assert results(steps)[1:] == ["AuthenticationError", [["buy", 0.01, 59000]], "canceled", [10000, 1]]
+        assert final(steps[1:2])
+        assert [entry["action"] for entry in world.executed()] == ["place", "cancel"]
+
+
+@MODES
+async def test_what_the_policy_does_not_allow_is_final(tmp_path: Path, mode: str) -> None:
+    async with running_world(tmp_path) as world:
+        config = places.at_gateway(world)
+        expected = {
+            "withdraw": "PermissionDenied",
+            "transfer": "PermissionDenied",
+            "too_large": "InvalidOrder",
+            "too_dear": "InvalidOrder",
+            "other_symbol": "BadSymbol",
+            "cancel_unknown": "OrderNotFound",
+            "fetch_unknown": "OrderNotFound",
+            "wrong_secret": "AuthenticationError",
+            "unknown_key": "AuthenticationError",
+        }
+        steps = await run(config, list(expected), mode=mode)
+        assert {step.name: step.result for step in steps} == expected
+        assert final(steps)
+        assert world.executed() == []
+
+
+async def test_a_bots_log_says_why(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        (large,) = await run(places.at_gateway(world), ["too_large"])
+        assert '"code":-2010' in large.said["text"]
+
+
+async def test_the_exchanges_own_no_reaches_the_bot_as_it_is(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        config = places.at_gateway(world)
+        world.paper.exchange.accounts["main@paper.test"].balance("USDT").free -= 9900
+        (poor,) = await run(config, ["market"])
+        assert poor.result == "InsufficientFunds"
+
+
+@MODES
+async def test_a_stale_time_is_an_invalid_nonce(tmp_path: Path, mode: str) -> None:
+    async with running_world(tmp_path) as world:
+        config = places.at_gateway(world)
+        steps = await run(config, ["two_minutes_late", "two_minutes_early", "market"], mode=mode)
+        assert results(steps) == ["InvalidNonce", "InvalidNonce", BOUGHT]
+        assert len(world.executed()) == 1
+
+
+@MODES
+async def test_the_order_rate_of_the_policy(tmp_path: Path, mode: str) -> None:
+    async with running_world(tmp_path) as world:
+        policy = POLICY.replace("[order]", "[order]\nrate = { orders = 1, seconds = 600 }")
+        config = places.at_gateway(world, policy=policy)
+        steps = await run(config, ["market", "market", "balance"], mode=mode)
+        assert results(steps)[:2] == [BOUGHT, "RateLimitExceeded"]
+        assert steps[2].raised is None
+        assert len(world.executed()) == 1
+
+
+@MODES
+async def test_the_exchanges_429_backs_off_and_is_not_asked_again(tmp_path: Path, mode: str) -> None:
+    async with running_world(tmp_path) as world:
+        config = places.at_gateway(world)
+        asked = []
+
+        async def full() -> None:
+            world.paper.exchange.limits.api_weight = 0
+
+        async def count() -> None:
+            asked.append(upstream(world))
+
+        steps = await run(
+            config, ["balance", "wait", "balance", "wait", "balance", "wait"], full, count, count, mode=mode
+        )
+        assert results(steps)[1:] == ["DDoSProtection"] * 2
+        assert asked[0] == asked[1]
+
+
+async def test_reads_stop_at_the_gateways_own_meter(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        config = places.at_gateway(world)
+
+        async def full() -> None:
+            for view in world.gateway.mounts.views.values():
+                view.meter.refused(429, 60, world.gateway.clock.wall_us())
+
+        steps = await run(config, ["balance", "market", "wait", "balance", "market"], full)
+        assert results(steps)[1:] == [BOUGHT, "DDoSProtection", BOUGHT]
+
+
+@MODES
+@pytest.mark.parametrize(
+    ("fault", "natural"),
+    [
+        ({"do": "lose-reply"}, "RequestTimeout"),
+        ({"do": "truncate"}, "RequestTimeout"),
+        ({"do": "garbage"}, "RequestTimeout"),
+        ({"do": "error-after", "status": 503, "code": -1000}, "OperationFailed"),
+        ({"do": "error-after", "status": 500, "code": -1007}, "RequestTimeout"),
+    ],
+    ids=lambda value: value["do"] if isinstance(value, dict) else "",
+)
+async def test_an_unknown_outcome_does_not_say_that_the_order_failed(
+    tmp_path: Path, mode: str, fault: dict[str, Any], natural: str
+) -> None:
+    """And the order can be found afterwards."""
+    async with running_world(tmp_path) as world:
+        config = places.at_gateway(world)
+        await world.paper.admin("POST", "faults", fault | ORDERS)
+        lost, found = await run(config, ["limit", "open"], mode=mode)
+        assert lost.result == natural
+        assert RETRYABLE in lost.kinds
+        assert "ExchangeError" not in lost.kinds
+        assert found.result == [["buy", 0.01, 59000]]
+        assert len(world.executed()) == 1
