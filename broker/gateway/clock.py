@@ -60,5 +60,5 @@ class VenueClock:
 
 def fresh(stamp_us: int, window_us: int, wall_us: int, offset_us: int) -> bool:
     """Tell whether a bot's timestamp lies in its window, by our clock or by the venue's."""
-    clocks = (wall_us, wall_us + offset_us)
-    return any(stamp_us < now + AHEAD_US and now - stamp_us <= window_us for now in clocks)
+    age_us = wall_us - stamp_us
+    return -AHEAD_US < age_us <= window_us or -AHEAD_US < age_us + offset_us <= window_us

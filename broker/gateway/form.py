@@ -6,6 +6,7 @@ Rules:
 2. Limits in bytes and number; what is over one is `BadForm`, with a short stable reason.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,7 @@ LARGEST_BODY = 64 * 1024
 MOST_HEADERS = 64
 
 METHODS = frozenset({b"GET", b"POST", b"PUT", b"DELETE"})
+_PRINTABLE = re.compile(rb"[\x21-\x7e]*")
 DECIMAL = frozenset(b"0123456789")
 _REASONS = {
     200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found",
@@ -68,7 +70,7 @@ def check_target(target: bytes) -> tuple[str, bytes]:
     """
     if not target.startswith(b"/"):
         raise BadForm("target_form")
-    if not target.isascii() or any(byte <= 0x20 or byte == 0x7F for byte in target):  # noqa: PLR2004 - ASCII
+    if _PRINTABLE.fullmatch(target) is None:
         raise BadForm("target_bytes")
     path, _, query = target.partition(b"?")
     if b"#" in target or b"\\" in path:

@@ -29,7 +29,10 @@ class ReplayGuard:
     def seen(self, grant: str, method: str, path: str, text: str) -> int | None:
         """Return the entry to `remember`, or None where the same was let through before."""
         entry = hash((grant, method, path, text))
-        return None if any(entry in bucket for bucket in self._buckets.values()) else entry
+        for bucket in self._buckets.values():
+            if entry in bucket:
+                return None
+        return entry
 
     def remember(self, entry: int, stamp_us: int, window_us: int, now_us: int) -> None:
         """Keep an entry for as long as its request could come again."""

@@ -14,6 +14,7 @@ import re
 import secrets
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 PART_LINES = 20_000
@@ -66,7 +67,7 @@ class Spool:
         """Return lines that follow one number, in order. Lines that memory let go come from disk."""
         if self._waiting and after + 1 >= self._waiting[0][0]:
             skip = after + 1 - self._waiting[0][0]
-            return [self._waiting[index] for index in range(skip, min(len(self._waiting), skip + most))]
+            return list(islice(self._waiting, skip, skip + most))
         return self._from_disk(after, most)
 
     def kept(self, seq: int) -> None:
