@@ -25,9 +25,14 @@ class Leases:
 
     def open(self, link: Link, frame: frames.OpenLease) -> frames.LeaseGranted | frames.LeaseRefused:
         """Judge one ask for a lease, and send the key's material before it where it is new to the gateway."""
+        grant: Grant | None = None
 
         def no(reason: str, scope: str = "") -> frames.LeaseRefused:
-            return frames.LeaseRefused(frame.ask, frame.key_id, reason, scope)
+            if grant is None:
+                return frames.LeaseRefused(frame.ask, frame.key_id, reason, scope)
+            return frames.LeaseRefused(
+                frame.ask, frame.key_id, reason, scope, grant.id, grant.consumer, grant.account
+            )
 
         with self._desk.database.read() as connection:
             grant = grant_store.by_key_id(connection, frame.key_id)

@@ -82,7 +82,7 @@ class Book:
         self.by_lease: dict[str, Held] = {}
         self.material: dict[str, Credential] = {}
         self.standing: dict[str, Standing] = {}
-        self._refused: OrderedDict[str, tuple[str, str, int]] = OrderedDict()
+        self._refused: OrderedDict[str, tuple[frames.LeaseRefused, int]] = OrderedDict()
 
     # --- gates ----------------------------------------------------------------------------
 
@@ -206,11 +206,12 @@ class Book:
 
     # --- refusals -------------------------------------------------------------------------
 
-    def refuse(self, key_id: str, reason: str, scope: str, now_us: int) -> None:
+    def refuse(self, frame: frames.LeaseRefused, now_us: int) -> None:
         """Remember that the broker gives no lease on a key id; of a key that is no more, the old lease goes too."""
-        if reason in {"revoked", "unknown_key"} and key_id in self.by_key:
+        key_id = frame.key_id
+        if frame.reason in {"revoked", "unknown_key"} and key_id in self.by_key:
             self.drop(self.by_key[key_id].lease.id)
-        self._refused[key_id] = (reason, scope, now_us)
+        self._refused[key_id] = (frame, now_us)
         self._refused.move_to_end(key_id)
         if len(self._refused) > MOST_REFUSED:
             self._refused.popitem(last=False)
@@ -220,8 +221,15 @@ class Book:
         entry = self._refused.get(key_id)
         if entry is None:
             return None
-        reason, scope, at_us = entry
-        if reason == "cut":
-            known = self.gates.get(scope)
-            return reason if known is not None and known.mode is Mode.CLOSED else None
-        return reason if now_us - at_us < REFUSED_US else None
+        frame, at_us = entry
+        if frame.reason == "cut":
+            known = self.gates.get(frame.scope)
+            return frame.reason if known is not None and known.mode is Mode.CLOSED else None
+        return frame.reason if now_us - at_us < REFUSED_US else None
+
+    def whose(self, key_id: str | None) -> tuple[str, str, str] | None:
+        """Return grant, consumer and account of a key that was refused a lease, for the call log."""
+        entry = None if key_id is None else self._refused.get(key_id)
+        if entry is None or not entry[0].grant:
+            return None
+        return entry[0].grant, entry[0].consumer, entry[0].account

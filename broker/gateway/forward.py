@@ -360,5 +360,7 @@ class Forwarder:
         if kind is RefusalKind.NO_SUCH_ORDER and job.reading is not None:
             detail = "read" if job.reading.intent.action is _READ else ""
         refusal = job.wire.refusal(kind, detail or reason, retry_after_s=retry_after_s)
+        if job.held is None:
+            job.whose = self._book.whose(job.request.key_id)
         self._ledger.refused(job, reason, refusal.status)
         job.reply(refusal.status, (*refusal.headers, (_REASON, reason.encode("ascii"))), refusal.body)

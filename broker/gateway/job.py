@@ -14,7 +14,10 @@ from clients.venue import Reading, Request, Variant, Wire
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request, filled in step by step. `asked` names the facts that were already waited for."""
+    """A request, filled in step by step. `asked` names the facts that were already waited for.
+
+    `whose` is grant, consumer and account of a key that was refused a lease: for the call log only.
+    """
 
     inbound: Inbound
     reply: Reply
@@ -22,6 +25,7 @@ class Job:
     wire: Wire
     request: Request
     reading: Reading | None = None
+    whose: tuple[str, str, str] | None = None
     held: Held | None = None
     view: VenueView | None = None
     account: AccountView | None = None

@@ -58,7 +58,7 @@ class Ledger:
         """Write a refusal down."""
         self.requests += 1
         self.refusals += 1
-        if job.held is None and self._stranger():
+        if job.held is None and job.whose is None and self._stranger():
             return
         try:
             self._write(self._ask(job, job.held, "deny", reason, status, None))
@@ -123,9 +123,7 @@ class Ledger:
         return Ask(
             job.seq,
             self._clock.wall_us(),
-            "" if held is None else held.lease.grant,
-            "" if held is None else held.consumer,
-            "" if held is None else held.account,
+            *_whose(job, held),
             "" if held is None else held.key_text,
             job.request.method,
             "unknown" if intent is None else intent.endpoint,
@@ -154,6 +152,12 @@ class Ledger:
             self._second, self._strangers = second, 0
         self._strangers += 1
         return self._strangers > STRANGERS_A_SECOND
+
+
+def _whose(job: Job, held: Held | None) -> tuple[str, str, str]:
+    if held is not None:
+        return held.lease.grant, held.consumer, held.account
+    return job.whose or ("", "", "")
 
 
 def _names(job: Job, intent: Intent | None) -> tuple[str, ...]:

@@ -244,6 +244,9 @@ class LeaseRefused:
     key_id: str
     reason: str
     scope: str = ""
+    grant: str = ""
+    consumer: str = ""
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)

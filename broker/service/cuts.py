@@ -93,7 +93,7 @@ class Cuts:
         with self._desk.database.write() as connection:
             row = store.get(connection, cut_id)
             if row is None:
-                raise NotFound("no_cut", f"there is no cut {cut_id!r}; `portcullis cut --list` shows them")
+                raise NotFound("no_cut", f"there is no cut {cut_id!r}; `portcullis cuts` shows them")
             if row.thawed_us is not None:
                 raise Conflict(
                     "thawed", f"{cut_id} was thawed before, by {row.thawed_by}; nothing was changed"
@@ -118,7 +118,7 @@ class Cuts:
         with self._desk.database.read() as connection:
             row = store.get(connection, cut_id)
             if row is None:
-                raise NotFound("no_cut", f"there is no cut {cut_id!r}; `portcullis cut --list` shows them")
+                raise NotFound("no_cut", f"there is no cut {cut_id!r}; `portcullis cuts` shows them")
             return _cut(row, store.scopes(connection, cut_id))
 
     def list(self, *, open_only: bool = False, after: str = "", limit: int = 100) -> Page[Cut]:

@@ -1,5 +1,6 @@
 """What every use case works with: database, secret store, clock, the home's facts; and pages of answers."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -58,11 +59,14 @@ class Desk:
     home: Home
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
     _last_change: int = 0
+    _counting: threading.Lock = field(default_factory=threading.Lock)
 
     def tell(self, gates: Sequence[Gate] = (), grant: str | None = None, *, void: bool = False) -> Change:
         """Say that something changed, after it was committed."""
-        self._last_change += 1
-        change = Change(self._last_change, tuple(gates), grant, void)
+        with self._counting:
+            self._last_change += 1
+            number = self._last_change
+        change = Change(number, tuple(gates), grant, void)
         for listener in self.listeners:
             listener(change)
         return change
@@ -81,8 +85,16 @@ def check_name(field_name: str, name: str) -> None:
 
 def missing(kind: str, name: str) -> NotFound:
     """Return the error for a name that is not known."""
+    listed = {
+        "grant": "grant list",
+        "account": "account list",
+        "consumer": "consumer list",
+        "egress": "egress list",
+    }
     shown = name if len(name) <= 80 else name[:77] + "..."  # noqa: PLR2004 - what a screen line holds
-    return NotFound(f"no_{kind}", f"there is no {kind} {shown!r}; `portcullis {kind} list` shows them")
+    return NotFound(
+        f"no_{kind}", f"there is no {kind} {shown!r}; `portcullis {listed.get(kind, 'status')}` shows them"
+    )
 
 
 def page(rows: Sequence[T], limit: int, cursor: Callable[[T], str]) -> Page[T]:

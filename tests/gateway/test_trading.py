@@ -54,6 +54,9 @@ async def test_a_cut_refuses_everything_at_once_and_a_thaw_opens_again(tmp_path:
                        await bot.public("/api/v3/ping")):  # fmt: skip
             assert (answer.status, answer.code, answer.reason) == (401, -2014, "cut")
         assert len(world.executed()) == 1
+        asked = [line for _, line in world.gateway.spool.batch(0, 100) if '"r":"cut"' in line]
+        assert asked, "refusals after a cut are the bot's own"
+        assert all('"c":"bot"' in line for line in asked)
         await world.thaw(cut_id)
         assert (await bot.order()).status == 200
 
