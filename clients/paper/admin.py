@@ -18,7 +18,7 @@ from clients.paper.exchange import MASTER, Answer, PaperExchange
 from clients.paper.ledger import PaperKey
 from clients.paper.orders import Order
 from clients.paper.reading import Call
-from clients.paper.spot_trade import fresh_client_id, order_record
+from clients.paper.spot_form import fresh_client_id, order_record
 from clients.paper.switches import checked
 from clients.paper.symbols import text
 from clients.secret import Secret

@@ -51,6 +51,16 @@ class Order:
     locked: Decimal = ZERO
     updated_us: int = 0
     stp: str = "EXPIRE_MAKER"
+    iceberg: Decimal = ZERO
+    strategy_id: int | None = None
+    strategy_type: int | None = None
+    peg: str | None = None
+    peg_level: int | None = None
+    working_us: int = 0
+    trailing_us: int = 0
+    expiry: str | None = None
+    sor: bool = False
+    amendments: list[dict[str, object]] = field(default_factory=list)
     fills: list[Fill] = field(default_factory=list)
 
     @property
@@ -72,9 +82,10 @@ class Order:
         }
 
     def _numbers(self) -> dict[str, object]:
-        shown: dict[str, object] = {
-            "price": text(self.price),
-            "origQty": text(self.quantity),
+        shown: dict[str, object] = {"price": text(self.price)}
+        if self.quantity or self.status != "PENDING_NEW":
+            shown["origQty"] = text(self.quantity)
+        return shown | {
             "executedQty": text(self.executed),
             "origQuoteOrderQty": text(self.quote_quantity),
             "cummulativeQuoteQty": text(self.executed_quote),
@@ -83,19 +94,41 @@ class Order:
             "type": self.kind,
             "side": self.side,
         }
+
+    def _conditional(self) -> dict[str, object]:
+        """Return the fields that only some orders have."""
+        shown: dict[str, object] = {}
         if self.stop_price:
             shown["stopPrice"] = text(self.stop_price)
         if self.trailing:
             shown["trailingDelta"] = self.trailing
+            shown["trailingTime"] = self.trailing_us // 1000 if self.trailing_us else -1
+        if self.iceberg:
+            shown["icebergQty"] = text(self.iceberg)
+        if self.strategy_id is not None:
+            shown["strategyId"] = self.strategy_id
+        if self.strategy_type is not None:
+            shown["strategyType"] = self.strategy_type
+        if self.peg is not None:
+            shown |= {"pegPriceType": self.peg, "peggedPrice": text(self.price)}
+            if self.peg_level is not None:
+                shown |= {"pegOffsetType": "PRICE_LEVEL", "pegOffsetValue": self.peg_level}
+        if self.sor:
+            shown |= {"usedSor": True, "workingFloor": "SOR"}
+        if self.expiry is not None:
+            shown["expiryReason"] = self.expiry
         return shown
+
+    def _working(self) -> int:
+        return self.working_us // 1000 if self.working_us else -1
 
     def placed(self, answer: str) -> dict[str, object]:
         """Show it as the answer to its placing: ACK, RESULT or FULL."""
         shown = self._core() | {"transactTime": self.created_us // 1000}
         if answer == "ACK":
             return shown
-        shown |= self._numbers()
-        shown |= {"workingTime": self.created_us // 1000, "selfTradePreventionMode": self.stp}
+        shown |= self._numbers() | self._conditional()
+        shown |= {"workingTime": self._working(), "selfTradePreventionMode": self.stp}
         if answer == "FULL":
             shown["fills"] = [
                 {
@@ -115,11 +148,12 @@ class Order:
             **self._core(),
             **self._numbers(),
             "stopPrice": text(self.stop_price),
-            "icebergQty": "0.00000000",
+            "icebergQty": text(self.iceberg),
+            **self._conditional(),
             "time": self.created_us // 1000,
             "updateTime": (self.updated_us or self.created_us) // 1000,
-            "isWorking": self.status != "PENDING_NEW" and (self.kind not in STOPS or self.triggered),
-            "workingTime": self.created_us // 1000,
+            "isWorking": self.working_us > 0,
+            "workingTime": self._working(),
             "selfTradePreventionMode": self.stp,
         }
 
@@ -131,13 +165,34 @@ class Order:
             "clientOrderId": cancel_id,
             "transactTime": self.updated_us // 1000,
             **self._numbers(),
+            **self._conditional(),
             "selfTradePreventionMode": self.stp,
         }
+
+    def amended(self, before: str) -> dict[str, object]:
+        """Show it as the answer to an amend; `before` is its client order id until now."""
+        shown = self._core() | {"origClientOrderId": before, "price": text(self.price)}
+        shown |= {
+            "qty": text(self.quantity),
+            "executedQty": text(self.executed),
+            "preventedQty": "0.00000000",
+            "quoteOrderQty": text(self.quote_quantity),
+            "cumulativeQuoteQty": text(self.executed_quote),
+            "status": self.status,
+            "timeInForce": self.time_in_force,
+            "type": self.kind,
+            "side": self.side,
+        }
+        shown |= {"workingTime": self._working()} if self.working_us else {}
+        return shown | self._conditional() | {"selfTradePreventionMode": self.stp}
 
 
 @dataclass(slots=True)
 class OrderList:
-    """Orders bound to each other. `working` is None for an OCO; `pending` are placed once it is filled."""
+    """Orders bound to each other. `working` is None for an OCO; `pending` are placed once it is filled.
+
+    `paying` (OPO): what the working order receives is held for the pending ones.
+    """
 
     list_id: int
     account: str
@@ -149,6 +204,8 @@ class OrderList:
     pending: list[int]
     created_us: int
     done: bool = False
+    paying: bool = False
+    held: Decimal = ZERO
 
     def shown(self, orders: dict[int, Order]) -> dict[str, object]:
         """Show it as a query answers it."""

@@ -18,7 +18,7 @@ from clients.venue import KeyType
 
 VERSION = 1
 _ORDER_NUMBERS = ("quantity", "quote_quantity", "price", "stop_price", "best", "executed", "executed_quote",
-                  "locked")  # fmt: skip
+                  "locked", "iceberg")  # fmt: skip
 _FILL_NUMBERS = ("price", "quantity", "commission")
 
 
@@ -88,7 +88,7 @@ def load(exchange: PaperExchange, text: str) -> None:
         if order.open:
             engine.open_ids.setdefault(order.symbol, set()).add(order.order_id)
     for row in document["lists"]:
-        engine.lists[row["list_id"]] = OrderList(**row)
+        engine.lists[row["list_id"]] = OrderList(**_decimals(row, ("held",)))
     engine.start_numbers_after(document["last_number"])
     exchange.executed = document["executed"]
     known = {name: value for name, value in document.get("switches", {}).items() if name in exchange.switches}
@@ -99,7 +99,7 @@ def load(exchange: PaperExchange, text: str) -> None:
 
 
 def _decimals(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return row | {name: Decimal(row[name]) for name in names}
+    return row | {name: Decimal(row[name]) for name in names if name in row}
 
 
 def save(exchange: PaperExchange, path: Path) -> None:
