@@ -1,9 +1,8 @@
 """Drives ccxt as a bot does, sync or async."""
 
 import asyncio
+import importlib
 
-import ccxt
-import ccxt.async_support
 from drive_steps import CONFIG, PRIVATE_KEY, SECRET, got, rows, take
 
 S = CONFIG["base"]
@@ -128,7 +127,7 @@ class Driver:
 
 
 async def main() -> None:
-    driver = Driver(ccxt.async_support if CONFIG["mode"] == "async" else ccxt)
+    driver = Driver(importlib.import_module("ccxt.async_support" if CONFIG["mode"] == "async" else "ccxt"))
     try:
         await take(driver)
     finally:

@@ -114,16 +114,11 @@ async def test_what_the_policy_does_not_allow_is_final(tmp_path: Path, mode: str
             "wrong_secret": "AuthenticationError",
             "unknown_key": "AuthenticationError",
         }
-        steps = await run(config, list(expected), mode=mode)
-        assert {step.name: step.result for step in steps} == expected
-        assert final(steps)
+        steps = {step.name: step for step in await run(config, list(expected), mode=mode)}
+        assert {name: step.result for name, step in steps.items()} == expected
+        assert final(list(steps.values()))
+        assert '"code":-2010' in steps["too_large"].said["text"]
         assert world.executed() == []
-
-
-async def test_a_bots_log_says_why(tmp_path: Path) -> None:
-    async with running_world(tmp_path) as world:
-        (large,) = await run(places.at_gateway(world), ["too_large"])
-        assert '"code":-2010' in large.said["text"]
 
 
 async def test_the_exchanges_own_no_reaches_the_bot_as_it_is(tmp_path: Path) -> None:
@@ -134,21 +129,19 @@ async def test_the_exchanges_own_no_reaches_the_bot_as_it_is(tmp_path: Path) -> 
         assert poor.result == "InsufficientFunds"
 
 
-@MODES
-async def test_a_stale_time_is_an_invalid_nonce(tmp_path: Path, mode: str) -> None:
+async def test_a_stale_time_is_an_invalid_nonce(tmp_path: Path) -> None:
     async with running_world(tmp_path) as world:
         config = places.at_gateway(world)
-        steps = await run(config, ["two_minutes_late", "two_minutes_early", "market"], mode=mode)
+        steps = await run(config, ["two_minutes_late", "two_minutes_early", "market"])
         assert results(steps) == ["InvalidNonce", "InvalidNonce", BOUGHT]
         assert len(world.executed()) == 1
 
 
-@MODES
-async def test_the_order_rate_of_the_policy(tmp_path: Path, mode: str) -> None:
+async def test_the_order_rate_of_the_policy(tmp_path: Path) -> None:
     async with running_world(tmp_path) as world:
         policy = POLICY.replace("[order]", "[order]\nrate = { orders = 1, seconds = 600 }")
         config = places.at_gateway(world, policy=policy)
-        steps = await run(config, ["market", "market", "balance"], mode=mode)
+        steps = await run(config, ["market", "market", "balance"])
         assert results(steps)[:2] == [BOUGHT, "RateLimitExceeded"]
         assert steps[2].raised is None
         assert len(world.executed()) == 1
@@ -185,28 +178,42 @@ async def test_reads_stop_at_the_gateways_own_meter(tmp_path: Path) -> None:
         assert results(steps)[1:] == [BOUGHT, "DDoSProtection", BOUGHT]
 
 
+UNKNOWN = [
+    ({"do": "lose-reply"}, "RequestTimeout"),
+    ({"do": "truncate"}, "RequestTimeout"),
+    ({"do": "garbage"}, "RequestTimeout"),
+    ({"do": "error-after", "status": 503, "code": -1000}, "OperationFailed"),
+    ({"do": "error-after", "status": 500, "code": -1007}, "RequestTimeout"),
+]
+
+
 @MODES
-@pytest.mark.parametrize(
-    ("fault", "natural"),
-    [
-        ({"do": "lose-reply"}, "RequestTimeout"),
-        ({"do": "truncate"}, "RequestTimeout"),
-        ({"do": "garbage"}, "RequestTimeout"),
-        ({"do": "error-after", "status": 503, "code": -1000}, "OperationFailed"),
-        ({"do": "error-after", "status": 500, "code": -1007}, "RequestTimeout"),
-    ],
-    ids=lambda value: value["do"] if isinstance(value, dict) else "",
-)
-async def test_an_unknown_outcome_does_not_say_that_the_order_failed(
-    tmp_path: Path, mode: str, fault: dict[str, Any], natural: str
-) -> None:
+async def test_an_unknown_outcome_does_not_say_that_the_order_failed(tmp_path: Path, mode: str) -> None:
     """And the order can be found afterwards."""
     async with running_world(tmp_path) as world:
         config = places.at_gateway(world)
-        await world.paper.admin("POST", "faults", fault | ORDERS)
-        lost, found = await run(config, ["limit", "open"], mode=mode)
-        assert lost.result == natural
-        assert RETRYABLE in lost.kinds
-        assert "ExchangeError" not in lost.kinds
-        assert found.result == [["buy", 0.01, 59000]]
-        assert len(world.executed()) == 1
+        faults = iter(UNKNOWN)
+
+        async def play() -> None:
+            fault, _ = next(faults)
+            await world.paper.admin("POST", "faults", fault | ORDERS)
+
+        took = await run(config, ["wait", "limit", "open"] * len(UNKNOWN), *[play] * len(UNKNOWN), mode=mode)
+        lost, found = took[::2], took[1::2]
+        assert results(lost) == [natural for _, natural in UNKNOWN]
+        assert all(RETRYABLE in step.kinds and "ExchangeError" not in step.kinds for step in lost)
+        assert [len(step.saw) for step in found] == [1, 2, 3, 4, 5]
+        assert [entry["action"] for entry in world.executed()] == ["place"] * len(UNKNOWN)
+
+
+async def test_a_ban_stops_reads_and_new_orders_but_no_cancel(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        config = places.at_gateway(world)
+
+        async def ban() -> None:
+            fault = {"do": "error", "status": 418, "code": -1003, "match": {"path": "/api/v3/account"}}
+            await world.paper.admin("POST", "faults", fault)
+
+        steps = await run(config, ["limit", "wait", "balance", "balance", "market", "cancel"], ban)
+        assert results(steps)[1:] == ["DDoSProtection"] * 3 + ["canceled"]
+        assert [entry["action"] for entry in world.executed()] == ["place", "cancel"]
