@@ -222,10 +222,15 @@ class Engine:
     def reduce(self, order: Order, quantity: Decimal, now_us: int) -> None:
         """Make an open order smaller and free what it no longer needs."""
         symbol, account = self.symbols[order.symbol], self.accounts[order.account]
-        freed = (order.locked * (order.quantity - quantity) / order.left).quantize(_PLACES, ROUND_DOWN)
-        account.unlock(symbol.base if order.side == "SELL" else symbol.quote, freed)
-        order.locked -= freed
+        holder, share = self._lists.holder(order), (order.quantity - quantity) / order.left
+        partners = self._lists.partners(order)
         order.quantity, order.updated_us = quantity, now_us
+        if partners:
+            freed = max(ZERO, holder.locked - max(self.need(one)[0] for one in (order, *partners)))
+        else:
+            freed = (holder.locked * share).quantize(_PLACES, ROUND_DOWN)
+        account.unlock(symbol.base if order.side == "SELL" else symbol.quote, freed)
+        holder.locked -= freed
 
     def rename(self, order: Order, client_order_id: str) -> None:
         """Give an order another client order id."""

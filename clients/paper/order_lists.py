@@ -66,6 +66,13 @@ class Lists:
             return order
         return next((other for other in self._others(found, order) if other.locked > 0), order)
 
+    def partners(self, order: Order) -> list[Order]:
+        """Return the open orders that may still be paid with what pays for this one."""
+        found = self._book.lists.get(order.list_id)
+        if found is None or order.order_id == found.working:
+            return []
+        return [other for other in self._others(found, order) if other.open]
+
     def _others(self, found: OrderList, order: Order) -> list[Order]:
         """Return the other orders of the pair an order belongs to."""
         numbers = [number for number in found.orders if number not in {order.order_id, found.working}]

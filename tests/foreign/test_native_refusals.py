@@ -62,7 +62,7 @@ async def test_each_refusal_in_the_librarys_own_classes(
 ) -> None:
     async with running_world(tmp_path) as world:
         config = places.at_gateway(world)
-        asked = []
+        asked: list[Any] = []
 
         async def lose() -> None:
             fault = {"do": "lose-reply", "match": {"method": "POST", "path": "/api/v3/order"}}
@@ -70,7 +70,7 @@ async def test_each_refusal_in_the_librarys_own_classes(
 
         async def cut() -> None:
             await world.cut("consumer:bot")
-            asked.append(world.paper.exchange.request_seq)
+            asked.append(world.asked())
 
         refused = [name for name in expected if name not in {"cut", "lost"}]
         steps = await driver.run(
@@ -81,5 +81,5 @@ async def test_each_refusal_in_the_librarys_own_classes(
         assert outcome(lost) == expected["lost"]
         assert trades.result == []
         assert outcome(order) == outcome(read) == expected["cut"]
-        assert asked == [world.paper.exchange.request_seq]
+        assert asked == [world.asked()]
         assert places.placed(world) == [("place", "BUY", "LIMIT", "0.01", None, "59000", None)]

@@ -14,7 +14,7 @@ from broker.service import Change
 from tests.foreign import places
 from tests.foreign.conftest import Meanwhile, Step
 from tests.foreign.places import CCXT
-from tests.gateway.world import POLICY, World, running_world
+from tests.gateway.world import POLICY, running_world
 
 pytestmark = pytest.mark.foreign
 
@@ -40,11 +40,6 @@ def results(steps: list[Step]) -> list[Any]:
 def final(steps: list[Step]) -> bool:
     """Tell whether each was refused for good."""
     return all(step.raised is not None and RETRYABLE not in step.kinds for step in steps)
-
-
-def upstream(world: World) -> int:
-    """Return how many requests the exchange has seen."""
-    return world.paper.exchange.request_seq
 
 
 @MODES
@@ -151,13 +146,13 @@ async def test_the_order_rate_of_the_policy(tmp_path: Path) -> None:
 async def test_the_exchanges_429_backs_off_and_is_not_asked_again(tmp_path: Path, mode: str) -> None:
     async with running_world(tmp_path) as world:
         config = places.at_gateway(world)
-        asked = []
+        asked: list[Any] = []
 
         async def full() -> None:
             world.paper.exchange.limits.api_weight = 0
 
         async def count() -> None:
-            asked.append(upstream(world))
+            asked.append(world.asked())
 
         steps = await run(
             config, ["balance", "wait", "balance", "wait", "balance", "wait"], full, count, count, mode=mode

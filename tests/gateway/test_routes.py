@@ -48,7 +48,7 @@ async def test_every_route_is_refused_after_a_cut(tmp_path: Path, target: str) -
         bot = world.bot()
         assert (await bot.order()).status == 200
         await world.cut(target)
-        before = world.paper.exchange.request_seq
+        before = world.asked()
         passed = []
         rows = every_endpoint()
         assert len(rows) > 150
@@ -57,7 +57,7 @@ async def test_every_route_is_refused_after_a_cut(tmp_path: Path, target: str) -
             if not 400 <= status < 500 or reason is None:
                 passed.append((row.method, row.path, status, reason))
         assert passed == []
-        assert world.paper.exchange.request_seq == before
+        assert world.asked() == before
         assert len(world.executed()) == 1
 
 

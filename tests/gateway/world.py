@@ -34,6 +34,7 @@ from clients.venue import Credential, Environment, KeyFacts, KeyType, Slot
 from clients.venues.binance import WIRE
 from tests.paper.harness import Paper, running_paper
 
+UPKEEP = {"/api/v3/time", "/api/v3/ticker/price"}
 POLICY = """
 allow = ["market", "account", "trade", "wallet-read", "margin-read"]
 symbols = ["BTCUSDT", "ETHUSDT"]
@@ -172,6 +173,14 @@ class World:
         """Thaw, and wait until the gateway has it in force."""
         _, change = self.service.cuts.thaw(cut_id, reason="test", actor="test")
         assert (await self.authority.changes.acknowledged(change, 5))[1] == ()
+
+    def asked(self) -> list[dict[str, Any]]:
+        """Return what the exchange was asked, without the clock and prices a gateway keeps warm by itself."""
+        return [
+            row
+            for row in self.paper.exchange.requests
+            if row["key_id"] is not None or row["path"] not in UPKEEP
+        ]
 
     def executed(self) -> list[dict[str, Any]]:
         return list(self.paper.exchange.executed)
