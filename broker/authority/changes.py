@@ -7,6 +7,7 @@ Rules:
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -19,6 +20,8 @@ from broker.model import Grant
 from broker.service import Change, Desk
 
 _KEPT_CHANGES = 200
+_WIPE_SECONDS = 2.0
+_ANSWER_SECONDS = 0.05
 
 
 class Changes:
@@ -75,31 +78,35 @@ class Changes:
         for link in links:
             successors = () if closed or change.void else self._successors(link, scopes)
             link.channel.send(frames.GateChanged(change.number, states, successors))
-        if closed and self.loop is not None:
-            self.loop.call_soon(self._wipe, links)
+        if closed:
+            asyncio.ensure_future(self._wipe(links, waiting))  # noqa: RUF006 - kept by the loop until done
 
     def _successors(self, link: Link, scopes: set[str]) -> tuple[frames.Successor, ...]:
         """Renew the epochs of leases that may still serve something."""
         found = []
-        for held in link.leases.values():
+        for held in list(link.leases.values()):
             if scopes.isdisjoint(held.chain) or gate.mode_of(self.gates, held.chain) is Mode.CLOSED:
                 continue
             held.epochs = gate.epochs_of(self.gates, held.chain)
             found.append(frames.Successor(held.id, held.epochs))
         return tuple(found)
 
-    def _wipe(self, links: list[Link]) -> None:
-        """Take keys away from gateways where every lease on them is closed."""
+    async def _wipe(self, links: list[Link], waiting: Waiting) -> None:
+        """Take keys away from gateways where every lease on them is closed.
+
+        After the cut is in force and answered: this walks leases, and whoever cut must not wait for that.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_WIPE_SECONDS):
+                await waiting.done.wait()
+        await asyncio.sleep(_ANSWER_SECONDS)
+        shut = {scope for scope, one in self.gates.items() if one.mode is Mode.CLOSED}
         for link in links:
-            alive = {
-                str(held.key)
-                for held in link.leases.values()
-                if gate.mode_of(self.gates, held.chain) is not Mode.CLOSED
-            }
+            alive = {str(held.key) for held in list(link.leases.values()) if shut.isdisjoint(held.chain)}
             gone = tuple(sorted(link.keys - alive))
             if gone:
                 link.keys.difference_update(gone)
-                for lease_id in [name for name, held in link.leases.items() if str(held.key) in gone]:
+                for lease_id in [name for name, held in list(link.leases.items()) if str(held.key) in gone]:
                     del link.leases[lease_id]
                 link.channel.send(frames.Wipe(gone))
 
@@ -118,7 +125,7 @@ class Changes:
         for link in links:
             # a revoked grant has no successor: its leases are void for good
             successors = self._successors(link, scopes) if scopes and grant.revoked_at is None else ()
-            for held in link.leases.values():
+            for held in list(link.leases.values()):
                 if held.grant == grant.id:
                     held.length_us = policy.lease_us
             link.channel.send(

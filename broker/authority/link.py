@@ -28,7 +28,10 @@ class Open:
 
 @dataclass(slots=True, eq=False)
 class Link:
-    """One gateway that is connected."""
+    """One gateway that is connected.
+
+    The control thread adds leases while the loop reads them: whoever walks `leases` walks a copy.
+    """
 
     channel: Channel
     gateway: str
@@ -56,7 +59,7 @@ def state_of(one: Gate) -> frames.GateState:
 
 def has_grant(link: Link, grant: str | None) -> bool:
     """Tell whether a gateway holds a lease on a grant."""
-    return grant is not None and any(held.grant == grant for held in link.leases.values())
+    return grant is not None and any(held.grant == grant for held in list(link.leases.values()))
 
 
 def speaks_for_account(connection: Connection, grant: Grant) -> bool:

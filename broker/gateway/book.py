@@ -228,7 +228,10 @@ class Book:
         return frame.reason if now_us - at_us < REFUSED_US else None
 
     def whose(self, key_id: str | None) -> tuple[str, str, str] | None:
-        """Return grant, consumer and account of a key that was refused a lease, for the call log."""
+        """Return grant, consumer and account of a key that is leased or was refused a lease, for the call log."""
+        held = None if key_id is None else self.by_key.get(key_id)
+        if held is not None:
+            return held.lease.grant, held.consumer, held.account
         entry = None if key_id is None else self._refused.get(key_id)
         if entry is None or not entry[0].grant:
             return None
