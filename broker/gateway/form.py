@@ -62,6 +62,14 @@ class BadForm(Exception):
         self.reason = reason
 
 
+def is_plain(names: bytes, values: list[bytes]) -> bool:
+    """Tell whether headers are ASCII, without line breaks in values or underscores in names."""
+    text = b"".join(values)
+    return (
+        names.isascii() and b"_" not in names and text.isascii() and b"\n" not in text and b"\r" not in text
+    )
+
+
 def check_target(target: bytes) -> tuple[str, bytes]:
     """Split a request target into raw path and raw query.
 

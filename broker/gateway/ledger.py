@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from broker.budget import Parts
-from broker.calllog import Answered, Ask
+from broker.calllog import Answered, Ask, write_line
 from broker.gateway.book import Held
 from broker.gateway.clock import SystemClock
 from broker.gateway.job import Job
@@ -141,8 +141,8 @@ class Ledger:
             verdict is not None and verdict.leaving,
         )
 
-    def _write(self, line: Ask | Answered) -> None:
-        self._spool.write(line.line())
+    def _write(self, entry: Ask | Answered) -> None:
+        self._spool.write(write_line(entry))
         self._written()
 
     def _stranger(self) -> bool:

@@ -26,6 +26,7 @@ from broker.gateway.form import (
     Inbound,
     answer_bytes,
     check_target,
+    is_plain,
 )
 
 MOST_CONNECTIONS = 512
@@ -96,8 +97,9 @@ class Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self._target = b""
+        self._names: list[bytes] = []
+        self._values: list[bytes] = []
         self._headers: dict[bytes, bytes] = {}
-        self._count = 0
         self._head_size = 0
         self._body: list[bytes] = []
         self._body_size = 0
@@ -162,22 +164,24 @@ class Connection(asyncio.Protocol):
             raise BadForm("head_too_large")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """See httptools."""
-        self._count += 1
-        if self._count > MOST_HEADERS:
+        """See httptools. Judged once all are there; until then only their number is bounded, here, and size."""
+        names = self._names
+        names.append(name)
+        self._values.append(value)
+        if len(names) > MOST_HEADERS:
             raise BadForm("too_many_headers")
-        folded = name.lower()
-        if folded in self._headers:
-            raise BadForm("repeated_header")
-        if not name.isascii() or b"_" in name or not value.isascii() or b"\n" in value or b"\r" in value:
-            raise BadForm("header_bytes")
-        self._headers[folded] = value
 
     def on_headers_complete(self) -> None:
         """See httptools."""
-        headers = self._headers
-        if sum(map(len, headers)) + sum(map(len, headers.values())) > LARGEST_HEAD:
+        values = self._values
+        names = b"\n".join(self._names).lower()
+        if len(names) + sum(map(len, values)) > LARGEST_HEAD:
             raise BadForm("head_too_large")
+        if not is_plain(names, values):
+            raise BadForm("header_bytes")
+        self._headers = headers = dict(zip(names.split(b"\n"), values, strict=False))
+        if len(headers) != len(values):
+            raise BadForm("repeated_header")
         if self._parser.get_method() not in METHODS:
             raise BadForm("method")
         if b"transfer-encoding" in headers or b"content-encoding" in headers:

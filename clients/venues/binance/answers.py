@@ -11,10 +11,11 @@ Rules:
 Source: Binance spot REST docs, rest-api.md "Trading endpoints", state of 2026-07-21.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
+
+import msgspec
 
 from clients.venue import Action, Answer, Intent, OrderState, Reading
 from clients.venues.binance.codes import UNKNOWN_CODES, outcome_unknown
@@ -76,8 +77,8 @@ def _halves_of(document: Any) -> Mapping[str, Any] | None:
 
 def _parse(body: bytes) -> Any:
     try:
-        return json.loads(body)
-    except ValueError:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
