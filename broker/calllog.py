@@ -80,7 +80,7 @@ class Answered(
 
 
 _write = msgspec.json.Encoder(decimal_format="string").encode
-_read = msgspec.json.Decoder(Ask | Answered).decode
+_reader: msgspec.json.Decoder[Ask | Answered] = msgspec.json.Decoder(Ask | Answered)
 
 
 def write_line(entry: Ask | Answered) -> str:
@@ -91,6 +91,6 @@ def write_line(entry: Ask | Answered) -> str:
 def parse(text: str) -> Ask | Answered | None:
     """Read a line; None where it is torn or of a newer kind: it is passed over, never guessed at."""
     try:
-        return _read(text)
+        return _reader.decode(text)
     except msgspec.DecodeError:
         return None

@@ -15,9 +15,10 @@ Notional: quantity x max(price, trigger, reference price), in the grant's refere
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from broker.policy_document import Policy, PolicyMode
 from clients.venue import Action, Intent, Order, RefusalKind, Side, SymbolInfo
@@ -33,8 +34,7 @@ _ORDER = RefusalKind.ORDER
 _ENDPOINT = RefusalKind.ENDPOINT
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(Struct, frozen=True, gc=False):
     """A public price, in quote asset per base unit, and how old it is."""
 
     price: Decimal
@@ -45,8 +45,7 @@ _NOTHING: Mapping[str, Quote] = MappingProxyType({})
 _NO_PAIRS: Mapping[str, SymbolInfo | None] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True, gc=False):
     """What is known about the world at the moment of judging.
 
     Attributes:
@@ -64,16 +63,15 @@ class Facts:
     halted: bool = False
     account_owner: bool = False
     owner: str | None = None
-    pairs: Mapping[str, SymbolInfo | None] = field(default_factory=lambda: _NO_PAIRS)
-    quotes: Mapping[str, Quote] = field(default_factory=lambda: _NOTHING)
+    pairs: Mapping[str, SymbolInfo | None] = _NO_PAIRS
+    quotes: Mapping[str, Quote] = _NOTHING
     free: Decimal | None = None
     locked: Decimal = ZERO
     budget: Decimal = ZERO
     rate_free: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Allow:
+class Allow(Struct, frozen=True, gc=False):
     """Yes. `reserve` is what to take from the budget; `observed` what would have been refused.
 
     `leaving` marks cancels and exits; `counts` whether it uses up the order rate. `sells` is how much of the
@@ -88,8 +86,7 @@ class Allow:
     observed: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Deny:
+class Deny(Struct, frozen=True, gc=False):
     """No. `reason` is short and stable; `detail` is for the bot's owner, in figures.
 
     `missing` names facts that could turn it: `pair:SYMBOL`, `price:SYMBOL`, `holdings`, `budget`, `owner`.

@@ -16,6 +16,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
+from msgspec import Struct
+
 from clients.secret import Secret
 
 
@@ -123,8 +125,7 @@ class Side(StrEnum):
     SELL = "SELL"
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True, gc=False):
     """One order a request would place. Quantities in base asset, `quote_quantity` in quote asset.
 
     `price` is the limit, `trigger` the stop or activation price; both in quote asset per base unit.
@@ -142,8 +143,7 @@ class Order:
     reduce_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRef:
+class OrderRef(Struct, frozen=True, gc=False):
     """An existing order (or order list) that a request names.
 
     `all_open` means every open order of `symbol` (None: of the account).
@@ -156,8 +156,7 @@ class OrderRef:
     all_open: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(Struct, frozen=True, gc=False):
     """What one request would do at the venue.
 
     `orders` is a tuple of groups; the orders of one group are alternatives (one cancels the other), so a
@@ -191,8 +190,7 @@ class Malformed:
     endpoint: str = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True, gc=False):
     """A request as it arrived, mount stripped. `path` is the raw path, `query` excludes the question mark."""
 
     method: str
@@ -210,8 +208,7 @@ class Variant(StrEnum):
     DECODED_PLUS = "decoded+"
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True, gc=False):
     """All that one pass over a request found.
 
     `form` is the venue module's own parse, opaque to others. Times are the bot's: microseconds since the
@@ -227,8 +224,7 @@ class Reading:
     window_us: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(Struct, frozen=True, gc=False):
     """What the gateway writes into a request before signing it."""
 
     timestamp_us: int
@@ -236,8 +232,7 @@ class Stamp:
     client_order_ids: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(Struct, frozen=True, gc=False):
     """A request ready for the venue: origin-form target with query, body, headers (name, value)."""
 
     method: str
@@ -272,8 +267,7 @@ class Refusal:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class OrderState:
+class OrderState(Struct, frozen=True, gc=False):
     """What an answer of the venue says about one order.
 
     `final` orders can no longer execute. `executed_quote` is what they did execute, in quote asset.
@@ -288,8 +282,7 @@ class OrderState:
     rejected: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True, gc=False):
     """What an upstream answer means: a definite no, orders it tells of, and pauses the venue asks for.
 
     `refused` is a definite "nothing was done"; `unknown` means it may have executed. Neither: done.

@@ -1,12 +1,13 @@
 """The policy's verdicts: a table of intents and facts, and laws that hold for all of them."""
 
-from dataclasses import replace
+import dataclasses
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from broker.policy import FRESH_US, Allow, Deny, Facts, Quote, evaluate, settle
 from broker.policy_document import Policy, load
@@ -161,7 +162,8 @@ def test_an_unknown_conversion_is_asked_for_and_then_refused() -> None:
 
 
 def replace_symbols(*names: str) -> Policy:
-    return replace(POLICY, symbols=replace(POLICY.symbols, listed=frozenset(names)))
+    symbols = dataclasses.replace(POLICY.symbols, listed=frozenset(names))
+    return dataclasses.replace(POLICY, symbols=symbols)
 
 
 def test_observe_passes_all_but_what_is_never_granted_or_uncertain() -> None:
