@@ -221,5 +221,5 @@ def test_nothing_passes_that_is_neither_within_the_limits_nor_an_exit(
 def test_no_exit_is_ever_refused(quantity: Decimal, price: Decimal | None, halted: bool) -> None:
     facts = replace(FACTS, free=quantity, budget=Decimal(0), rate_free=False, halted=halted)
     sale = place(order(str(quantity), None if price is None else str(price), SELL))
-    for policy in (POLICY, replace_symbols("ETHBTC"), replace(POLICY, market_orders=False)):
+    for policy in (POLICY, replace_symbols("ETHBTC"), dataclasses.replace(POLICY, market_orders=False)):
         assert isinstance(evaluate(policy, sale, facts), Allow)
