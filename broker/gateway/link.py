@@ -24,7 +24,9 @@ from broker.link.frames import Down, Frame, Up
 
 ASK_SECONDS = 1.0
 RENEW_SECONDS = 4.0
-BATCH_LINES = 500
+BATCH_LINES = 100
+"""Lines a frame: writing one must not keep requests waiting."""
+
 MOST_UNKEPT = 20_000
 """Lines sent that the broker has not kept yet: beyond that the rest goes slowly, lest the link be cut as unread."""
 

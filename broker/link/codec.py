@@ -5,12 +5,13 @@ Rules:
 2. Unknown frames and fields, missing fields, other types are refused by the field's name, never its value.
 """
 
-import json
 import types
 from dataclasses import MISSING, fields, is_dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
 
 from broker.link import frames
 from broker.link.frames import Frame
@@ -25,7 +26,7 @@ class BadFrame(ValueError):
 
 def encode(frame: Frame) -> bytes:
     """Write a frame as one line of JSON without line break."""
-    return json.dumps([type(frame).__name__, _plain(frame)], separators=(",", ":")).encode()
+    return msgspec.json.encode([type(frame).__name__, _plain(frame)])
 
 
 def decode(data: bytes) -> Frame:
@@ -35,8 +36,8 @@ def decode(data: bytes) -> Frame:
         BadFrame: It is none.
     """
     try:
-        name, values = json.loads(data)
-    except (ValueError, TypeError):
+        name, values = msgspec.json.decode(data)
+    except (ValueError, TypeError, msgspec.DecodeError):
         raise BadFrame("is not a frame") from None
     kind = _FRAMES.get(name) if isinstance(name, str) else None
     if kind is None:
@@ -46,6 +47,8 @@ def decode(data: bytes) -> Frame:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str):  # most of all: lines of the call log
+        return value
     if isinstance(value, Secret):
         return value.reveal()
     if isinstance(value, Decimal):
