@@ -74,21 +74,26 @@ class Changes:
             asyncio.ensure_future(self._push_policy(change, links))  # noqa: RUF006 - kept by the loop until done
             return
         closed = all(one.mode is Mode.CLOSED for one in change.gates)
-        scopes = {one.scope for one in change.gates}
         for link in links:
-            successors = () if closed or change.void else self._successors(link, scopes)
+            successors = () if closed or change.void else self._successors(link, change.gates)
             link.channel.send(frames.GateChanged(change.number, states, successors))
         if closed:
             asyncio.ensure_future(self._wipe(links, waiting))  # noqa: RUF006 - kept by the loop until done
 
-    def _successors(self, link: Link, scopes: set[str]) -> tuple[frames.Successor, ...]:
-        """Renew the epochs of leases that may still serve something."""
+    def _successors(self, link: Link, raised: tuple[Gate, ...]) -> tuple[frames.Successor, ...]:
+        """Let leases go on under the epochs that one change raised, where it found them live.
+
+        By the change's own epochs, not by those of now: another change may be on its way that ends a lease.
+        """
+        risen = {one.scope: one.epoch for one in raised}
         found = []
         for held in list(link.leases.values()):
-            if scopes.isdisjoint(held.chain) or gate.mode_of(self.gates, held.chain) is Mode.CLOSED:
+            if risen.keys().isdisjoint(held.chain) or gate.mode_of(self.gates, held.chain) is Mode.CLOSED:
                 continue
-            held.epochs = gate.epochs_of(self.gates, held.chain)
-            found.append(frames.Successor(held.id, held.epochs))
+            pairs = list(zip(held.chain, held.epochs, strict=True))
+            if all(risen.get(scope, epoch + 1) == epoch + 1 for scope, epoch in pairs):
+                held.epochs = tuple(risen.get(scope, epoch) for scope, epoch in pairs)
+                found.append(frames.Successor(held.id, held.epochs))
         return tuple(found)
 
     async def _wipe(self, links: list[Link], waiting: Waiting) -> None:
@@ -121,10 +126,9 @@ class Changes:
             return
         grant, owner = found
         policy = policy_document.load(grant.policy)
-        scopes = {one.scope for one in change.gates}
         for link in links:
             # a revoked grant has no successor: its leases are void for good
-            successors = self._successors(link, scopes) if scopes and grant.revoked_at is None else ()
+            successors = self._successors(link, change.gates) if grant.revoked_at is None else ()
             for held in list(link.leases.values()):
                 if held.grant == grant.id:
                     held.length_us = policy.lease_us

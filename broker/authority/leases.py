@@ -34,6 +34,8 @@ class Leases:
                 frame.ask, frame.key_id, reason, scope, grant.id, grant.consumer, grant.account
             )
 
+        # before the record is read: what changes after that raises an epoch, and voids this lease
+        gates = dict(self._changes.gates)
         with self._desk.database.read() as connection:
             grant = grant_store.by_key_id(connection, frame.key_id)
             if grant is None:
@@ -46,8 +48,8 @@ class Leases:
         if account is None or key is None:
             return no("no_key")
         scopes = chain(account.venue, key.ref, link.gateway, grant.consumer, grant.id)
-        epochs = gate.epochs_of(self._changes.gates, scopes)
-        shut = gate.judge(self._changes.gates, scopes, epochs)
+        epochs = gate.epochs_of(gates, scopes)
+        shut = gate.judge(gates, scopes, epochs)
         if isinstance(shut, Shut):
             return no("cut", shut.scope)
         policy = policy_document.load(grant.policy)
