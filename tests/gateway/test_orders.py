@@ -143,9 +143,9 @@ async def test_a_policy_change_is_in_force_at_once(tmp_path: Path) -> None:
         assert (await bot.order()).status == 200
         for text, status in (('"500"', 400), ('"2000"', 200)):
             world.service.grants.set_policy(grant.id, POLICY.replace('"1000"', text))
-            # the change was committed and is on its way; a link is in order, so an answered ask has passed it
-            await world.gateway.link.ask_slice(next(iter(world.gateway.book.by_lease.values())), Decimal(0))
-            assert (await bot.order()).status == status
+            await world.settled()
+            answer = await bot.order()
+            assert answer.status == status, answer
 
 
 async def test_a_reissued_key_ends_the_old_one(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ async def test_a_reissued_key_ends_the_old_one(tmp_path: Path) -> None:
         assert (await bot.order()).status == 200
         (grant,) = world.service.grants.list().items
         fresh = world.service.grants.reissue(grant.id)
-        await world.gateway.link.ask_slice(next(iter(world.gateway.book.by_lease.values())), Decimal(0))
+        await world.settled()
         old = await bot.order()
         assert (old.status, old.reason) == (401, "revoked")
         assert fresh.secret is not None

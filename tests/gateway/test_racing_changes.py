@@ -1,6 +1,5 @@
 """Changes that race: a grant that is revoked while another change is on its way, or while a lease is opened."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -8,14 +7,7 @@ import pytest
 from broker.authority import leases
 from broker.db.accounts import current_key
 from broker.gate import Mode
-from tests.gateway.world import World, running_world
-
-
-async def settled(world: World) -> None:
-    """Wait until the gateway has every change in force that was told so far."""
-    await asyncio.sleep(0)
-    for waiting in list(world.authority.changes._waiting.values()):
-        await asyncio.wait_for(waiting.done.wait(), 5)
+from tests.gateway.world import running_world
 
 
 async def test_a_revocation_beside_a_halt_is_not_undone_by_the_halts_successors(tmp_path: Path) -> None:
@@ -27,7 +19,7 @@ async def test_a_revocation_beside_a_halt_is_not_undone_by_the_halts_successors(
         # both are committed before the first is pushed
         world.service.cuts.close(targets=("consumer:bot",), mode=Mode.HALT, reason="test", actor="test")
         world.service.grants.revoke(grant.id, "test")
-        await settled(world)
+        await world.settled()
         assert (await bot.call("GET", "/api/v3/account")).code == -2014
 
 
@@ -40,7 +32,7 @@ async def test_a_thaw_does_not_bring_back_a_revoked_grant(tmp_path: Path) -> Non
         cut_id = await world.cut(f"grant:{grant.id}", mode=Mode.HALT)
         world.service.grants.revoke(grant.id, "test")
         world.service.cuts.thaw(cut_id, reason="test", actor="test")
-        await settled(world)
+        await world.settled()
         assert (await bot.order()).code == -2014
         assert len(world.executed()) == 1
 

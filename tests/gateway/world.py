@@ -174,6 +174,12 @@ class World:
         _, change = self.service.cuts.thaw(cut_id, reason="test", actor="test")
         assert (await self.authority.changes.acknowledged(change, 5))[1] == ()
 
+    async def settled(self) -> None:
+        """Wait until the gateway has every change in force that was committed so far."""
+        await asyncio.sleep(0)  # a push is queued by whoever commits
+        for waiting in list(self.authority.changes._waiting.values()):
+            await asyncio.wait_for(waiting.done.wait(), 5)
+
     def asked(self) -> list[dict[str, Any]]:
         """Return what the exchange was asked, without the clock and prices a gateway keeps warm by itself."""
         return [
