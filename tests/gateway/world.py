@@ -92,10 +92,16 @@ class Bot:
     port: int
     key_id: str
     secret: str
+    last_ms: int = 0
+
+    def _instant(self) -> int:
+        """Return now in milliseconds, never the same twice: the same order twice in one would be a replay."""
+        self.last_ms = max(self.last_ms + 1, time.time_ns() // 1_000_000)
+        return self.last_ms
 
     def signed(self, method: str, path: str, *, body: bool = False, **params: object) -> bytes:
         pairs = {name: str(value) for name, value in params.items()}
-        pairs.setdefault("timestamp", str(time.time_ns() // 1_000_000))
+        pairs.setdefault("timestamp", str(self._instant()))
         text = urlencode(pairs)
         text += "&signature=" + hmac.new(self.secret.encode(), text.encode(), hashlib.sha256).hexdigest()
         return self.plain(method, path, text, body=body)
