@@ -10,8 +10,9 @@ RUN := $(UV) run --frozen --all-extras
 run: sync            ## the main job: paper exchange, broker and gateway under one command
 	@$(RUN) portcullis demo
 
-test: sync           ## everything, real bot libraries included
+test: sync           ## everything, real bot libraries and servers included
 	@$(RUN) python -m tests.setup
+	@$(RUN) python -m tests.services.binaries
 	@$(RUN) pytest
 
 check: sync          ## format, lint, types, import contracts

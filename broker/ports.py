@@ -49,3 +49,15 @@ class SecretStore(Protocol):
     def destroy(self, path: str) -> None:
         """Destroy the values for good and keep the metadata. Only after proven death. Twice is once."""
         ...
+
+    def may_serve_on(self) -> bool:
+        """Tell whether running leases may go on: False where the store has been away for too long."""
+        ...
+
+    def maintain(self) -> None:
+        """Keep the way to the store open; called every few seconds."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...

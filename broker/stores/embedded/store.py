@@ -108,6 +108,17 @@ class EmbeddedStore:
             # what was overwritten must not stay in the write-ahead log
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def may_serve_on(self) -> bool:
+        """See `ports.SecretStore`: a file is never away."""
+        return True
+
+    def maintain(self) -> None:
+        """See `ports.SecretStore`: a file needs no upkeep."""
+
+    def close(self) -> None:
+        """See `ports.SecretStore`."""
+        self._connection.close()
+
     # --- keys -----------------------------------------------------------------------------
 
     def rewrap(self, old: Secret, new: Secret) -> None:
@@ -123,10 +134,6 @@ class EmbeddedStore:
             connection.execute("UPDATE data_key SET sealed = ? WHERE id = 1", (sealed,))
         with self._lock:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
 
     def _data_key(self, outer: AESGCM) -> bytes:
         with self._transaction() as connection:

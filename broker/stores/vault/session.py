@@ -1,0 +1,206 @@
+"""One login to a Vault of several nodes, kept alive.
+
+Rules:
+1. Nodes are asked in turn, the one that answered last first. A redirect is not followed, a proxy of the
+   environment not used: the token goes only to addresses that were named.
+2. A refusal with a dead token means one new login, and the request once more. Nothing else is repeated.
+3. `maintain`, every few seconds, renews at half of the token's life and notes when Vault answered last.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import hvac
+import requests
+
+from broker.errors import BrokerError, NotFound, StoreConflict, StoreUnavailable
+from broker.stores.vault.config import VaultConfig
+from broker.stores.vault.faults import ELSEWHERE, Redirected, never_initialised, refuse_redirect, translated
+from broker.stores.vault.login import Login, Token
+
+T = TypeVar("T")
+_FOREIGN = (
+    requests.exceptions.RequestException,
+    hvac.exceptions.VaultError,
+    Redirected,
+    ValueError,
+    KeyError,
+    TypeError,
+)
+
+
+def boot_s() -> float:
+    """Seconds on the clock that also runs while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """One address, and the connections to it."""
+
+    address: str
+    http: requests.Session
+    config: VaultConfig
+
+    def client(self, token: str) -> hvac.Client:
+        """Return a client that shares our connections; none of its settings come from the environment."""
+        return hvac.Client(
+            url=self.address,
+            token=token,
+            verify=self.http.verify,
+            cert=self.http.cert or (),  # type: ignore[arg-type] # None would mean the environment's
+            timeout=self.config.timeout_s,  # type: ignore[arg-type] # requests takes parts of a second
+            allow_redirects=False,
+            session=self.http,
+            namespace=self.config.namespace,
+        )
+
+
+class Session:
+    """Asks Vault. Safe for use by several threads."""
+
+    def __init__(self, config: VaultConfig, now_s: Callable[[], float] = boot_s) -> None:
+        """Prepare; nothing is asked before the first `ask`."""
+        self.config = config
+        self._now_s = now_s
+        self._nodes = [_Node(address, _http(config), config) for address in config.addresses]
+        self._first = 0
+        self._login = Login(config.auth)
+        self._token: Token | None = None
+        self._lock = threading.Lock()
+        self._answered_s = now_s()
+
+    def __repr__(self) -> str:
+        return f"Session({', '.join(self.config.addresses)})"
+
+    def ask(self, what: str, work: Callable[[hvac.Client], T]) -> T:
+        """Ask the first node that answers, logged in.
+
+        Args:
+            what: What for, as in `read keys/main/trade/1`; it is in every error.
+            work: Asks by the client it is given.
+
+        Raises:
+            StoreUnavailable: By reason, see `faults`. What was to be written may have been, where that is said.
+            NotFound: Vault knows nothing there.
+            StoreConflict: A check-and-set lost.
+        """
+        token = self._logged_in()
+        try:
+            return self._on_a_node(what, work, token)
+        except StoreUnavailable as fault:
+            if fault.reason != "vault_forbidden" or self._alive(token):
+                raise
+        return self._on_a_node(what, work, self._logged_in(instead_of=token))
+
+    def absent_s(self) -> float:
+        """Return for how many seconds Vault has not answered."""
+        return max(0.0, self._now_s() - self._answered_s)
+
+    def maintain(self) -> None:
+        """Keep the login alive, and look whether Vault answers.
+
+        Raises:
+            StoreUnavailable: It does not, or does not let us in.
+        """
+        token = self._logged_in()
+        if not token.is_due(self._now_s()):
+            self.ask("look at our own token", lambda client: client.auth.token.lookup_self())
+            return
+        try:
+            auth = self._on_a_node("renew our token", lambda client: client.auth.token.renew_self(), token)[
+                "auth"
+            ]
+        except StoreUnavailable as fault:
+            if fault.reason not in {"vault_forbidden", "vault_refused"}:
+                raise
+            self._logged_in(instead_of=token)
+            return
+        life_s = float(auth["lease_duration"])
+        if life_s < token.life_s / 2:
+            # its longest life ends: a new login in time, not renewals that give less and less
+            self._logged_in(instead_of=token)
+            return
+        with self._lock:
+            if self._token is token:
+                self._token = replace(token, life_s=life_s, got_s=self._now_s())
+
+    def close(self) -> None:
+        """Close the connections. The token is left to its end: another process may use the same."""
+        for node in self._nodes:
+            node.http.close()
+
+    # --- nodes ----------------------------------------------------------------------------
+
+    def _on_a_node(self, what: str, work: Callable[[hvac.Client], T], token: Token | None) -> T:
+        faults: list[StoreUnavailable] = []
+        for turn in range(len(self._nodes)):
+            index = (self._first + turn) % len(self._nodes)
+            try:
+                found = self._on(self._nodes[index], what, work, token)
+            except StoreUnavailable as fault:
+                if fault.reason not in ELSEWHERE:
+                    raise
+                faults.append(fault)
+                continue
+            self._first = index
+            return found
+        raise faults[0]
+
+    def _on(self, node: _Node, what: str, work: Callable[[hvac.Client], T], token: Token | None) -> T:
+        client = node.client("" if token is None else token.value.reveal())
+        try:
+            found = work(client)
+        except BrokerError:
+            raise
+        except _FOREIGN as fault:
+            error = translated(fault, what, node.address)
+            if error.reason == "vault_sealed" and _was_never_initialised(client):
+                error = never_initialised(node.address)
+            if isinstance(error, NotFound | StoreConflict) or error.reason not in ELSEWHERE:
+                self._answered_s = self._now_s()
+            raise error from None
+        self._answered_s = self._now_s()
+        return found
+
+    # --- login ----------------------------------------------------------------------------
+
+    def _logged_in(self, instead_of: Token | None = None) -> Token:
+        """Return a token; a new one where there is none, or still the one that died."""
+        with self._lock:
+            if self._token is None or self._token is instead_of:
+                self._token = self._on_a_node(
+                    "log in", lambda client: self._login(client, self._now_s()), None
+                )
+            return self._token
+
+    def _alive(self, token: Token) -> bool:
+        """Tell whether Vault still knows the token: then a refusal is about rights."""
+        try:
+            self._on_a_node("look at our own token", lambda client: client.auth.token.lookup_self(), token)
+        except StoreUnavailable as fault:
+            if fault.reason == "vault_forbidden":
+                return False
+            raise
+        return True
+
+
+def _was_never_initialised(client: hvac.Client) -> bool:
+    """Tell a Vault that was never initialised from a sealed one: it calls itself sealed, too."""
+    try:
+        return client.adapter.get("/v1/sys/init")["initialized"] is False
+    except _FOREIGN:
+        return False
+
+
+def _http(config: VaultConfig) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False  # no proxy, no .netrc, no CA bundle but those that were named
+    session.verify = True if config.ca_file is None else str(config.ca_file)
+    if config.client_cert is not None:
+        session.cert = (str(config.client_cert[0]), str(config.client_cert[1]))
+    session.hooks["response"] = [refuse_redirect]
+    return session

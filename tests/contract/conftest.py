@@ -1,0 +1,39 @@
+"""One real Vault for all tests here; each test has a mount of its own."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.services import binaries
+from tests.services.vault.server import VaultServer, dev_vault
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultServer]:
+    if binaries.find("vault") is None:
+        if binaries.in_ci():
+            pytest.fail(binaries.missing("vault"))
+        pytest.skip(binaries.missing("vault"))
+    with dev_vault(tmp_path_factory.mktemp("vault")) as server:
+        yield server
+
+
+@pytest.fixture
+def mount(vault: VaultServer) -> str:
+    """A fresh KV v2 mount."""
+    name = f"portcullis-{next(_NUMBERS)}"
+    vault.client().sys.enable_secrets_engine("kv", path=name, options={"version": "2"})
+    return name
+
+
+@pytest.fixture
+def root_token(vault: VaultServer, tmp_path: Path) -> Path:
+    """A file with a token that may do everything."""
+    path = tmp_path / "vault.token"
+    path.write_text(vault.root)
+    path.chmod(0o600)
+    return path
