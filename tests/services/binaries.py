@@ -36,20 +36,23 @@ class Binary:
     tags: str = ""
 
 
+_KUBERNETES = "the tests of Kubernetes logins on a real Kubernetes API"
+_PLUGIN = "vault-plugin-auth-kubernetes"
 BINARIES = {
     one.name: one
     for one in (
         Binary(
-            "vault",
-            "1.21.0",
-            "vault",
-            "VAULT_BIN",
-            "five to eight minutes",
-            "all tests on a real Vault",
+            "vault", "1.21.0", "vault", "VAULT_BIN", "five to eight minutes", "all tests on a real Vault",
             tags="minimal",
         ),
+        Binary(
+            _PLUGIN, "0.23.1", "vault_kubernetes", "VAULT_KUBERNETES_BIN", "a minute", _KUBERNETES,
+            package=f"github.com/hashicorp/{_PLUGIN}/cmd/{_PLUGIN}",
+        ),
+        Binary("etcd", "3.6.16", "etcd", "ETCD_BIN", "a minute", _KUBERNETES),
+        Binary("kube-apiserver", "1.36.3", "kubernetes_api", "KUBE_APISERVER_BIN", "three to five minutes", _KUBERNETES),
     )
-}
+}  # fmt: skip
 
 
 def in_ci() -> bool:
@@ -76,7 +79,7 @@ def missing(name: str) -> str:
     wanted = BINARIES[name]
     return (
         f"no {name} {wanted.version}: {wanted.tests} are left out; `python -m tests.services.binaries` builds it "
-        f"(with Go 1.25 or newer), or name one: {wanted.variable}=/path/to/{name}"
+        f"(with Go 1.26 or newer), or name one: {wanted.variable}=/path/to/{name}"
     )
 
 

@@ -114,10 +114,15 @@ class VaultStore:
         A KV version 1 engine answers our paths with "nothing there", which would be taken for the truth.
         """
         if not self._is_kv2:
-            self._look_at_mount()
+            self.look_at_mount()
         return self._session.ask(what, work)
 
-    def _look_at_mount(self) -> None:
+    def look_at_mount(self) -> None:
+        """Make sure that a KV version 2 engine is where we were told.
+
+        Raises:
+            StoreUnavailable: It is not, or Vault is away.
+        """
         where = f"/v1/sys/internal/ui/mounts/{self._mount}"
         try:
             found = self._session.ask("look at the mount", lambda client: client.adapter.get(where))["data"]
