@@ -14,10 +14,7 @@ _NUMBERS = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VaultServer]:
-    if binaries.find("vault") is None:
-        if binaries.in_ci():
-            pytest.fail(binaries.missing("vault"))
-        pytest.skip(binaries.missing("vault"))
+    binaries.need("vault")
     with dev_vault(tmp_path_factory.mktemp("vault")) as server:
         yield server
 

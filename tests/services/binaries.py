@@ -18,6 +18,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 SAY_EVERY_S = 30.0
 
@@ -81,6 +83,13 @@ def missing(name: str) -> str:
         f"no {name} {wanted.version}: {wanted.tests} are left out; `python -m tests.services.binaries` builds it "
         f"(with Go 1.26 or newer), or name one: {wanted.variable}=/path/to/{name}"
     )
+
+
+def need(*names: str) -> None:
+    """Skip the test where a binary is missing; in CI, fail it."""
+    for name in names:
+        if find(name) is None:
+            (pytest.fail if in_ci() else pytest.skip)(missing(name))
 
 
 def build(name: str) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import hvac
+from hvac.exceptions import InvalidPath, InvalidRequest
 
 from broker.errors import Conflict
 from broker.stores.vault.layout import VaultRole, policy, policy_name
@@ -127,7 +128,7 @@ def apply(client: hvac.Client, steps: Sequence[Step]) -> tuple[str, ...]:
 def _there(client: hvac.Client, path: str) -> Mapping[str, Any] | None:
     try:
         found: Mapping[str, Any] = client.adapter.get(f"/v1/{path}")["data"]
-    except (hvac.exceptions.InvalidPath, hvac.exceptions.InvalidRequest):
+    except (InvalidPath, InvalidRequest):
         return None
     return found
 
