@@ -6,6 +6,7 @@ Rules:
 2. A change is pushed as one frame per gateway, whatever the number of grants; a `closed` gate needs no walk over
    leases, because gateways judge each request by the gates. Successors follow where something may still be served.
 3. Database work is done in two threads: one for control, one for the call log, so that no cut waits behind a log.
+   The secret store, which may be slow, is asked in threads of its own; too many asks at once are refused.
 4. A gateway is told its keys once per version; they are wiped where every lease on them is closed.
 """
 
@@ -16,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from broker.authority.changes import Changes
-from broker.authority.leases import Leases
+from broker.authority.leases import Leases, Opening
 from broker.authority.link import Link, state_of
 from broker.db import accounts as account_store
 from broker.db import meta
-from broker.errors import BrokerError
+from broker.errors import BrokerError, StoreUnavailable
 from broker.gate import Gate
 from broker.link import frames
 from broker.link.channel import Channel
@@ -29,6 +30,9 @@ from clients.venue import Environment
 
 T = TypeVar("T")
 HEARTBEAT_SECONDS = 1.0
+_STORE_THREADS = 4
+_MOST_READING = 64
+_JUDGED_ANEW = 3
 _LOG = logging.getLogger("portcullis.authority")
 
 
@@ -40,6 +44,8 @@ class LeaseAuthority:
         self._paper_upstream = paper_upstream
         self._control = ThreadPoolExecutor(1, "control")
         self._log = ThreadPoolExecutor(1, "call-log")
+        self._secrets = ThreadPoolExecutor(_STORE_THREADS, "secrets")
+        self._reading = 0
         self.changes = Changes(service.desk, self.in_control)
         self.leases = Leases(service, self.changes)
 
@@ -78,6 +84,7 @@ class LeaseAuthority:
         """Let the threads end."""
         self._control.shutdown(wait=True)
         self._log.shutdown(wait=True)
+        self._secrets.shutdown(wait=False, cancel_futures=True)
 
     # --- one gateway ----------------------------------------------------------------------
 
@@ -133,7 +140,7 @@ class LeaseAuthority:
     async def _take(self, link: Link, frame: frames.Frame) -> None:
         match frame:
             case frames.OpenLease():
-                await self._open(link, frame)
+                asyncio.ensure_future(self._open(link, frame))  # noqa: RUF006 - kept by the loop until done
             case frames.Renew():
                 link.channel.send(self.leases.renew(link, frame))
             case frames.EndLease():
@@ -159,12 +166,33 @@ class LeaseAuthority:
                 link.channel.close()
 
     async def _open(self, link: Link, frame: frames.OpenLease) -> None:
+        answer: frames.LeaseGranted | frames.LeaseRefused | None = None
         try:
-            answer = await self.in_control(lambda: self.leases.open(link, frame))
+            for _ in range(_JUDGED_ANEW):
+                judged = await self.in_control(lambda: self.leases.judge(link, frame))
+                if isinstance(judged, frames.LeaseRefused):
+                    answer = judged
+                    break
+                answer = await self._grant(link, frame, judged)
+                if answer is not None:
+                    break
         except BrokerError as fault:
             _LOG.error("no lease could be granted: %s", fault)
-            answer = frames.LeaseRefused(frame.ask, frame.key_id, "unavailable")
-        link.channel.send(answer)
+        link.channel.send(answer or frames.LeaseRefused(frame.ask, frame.key_id, "unavailable"))
+
+    async def _grant(
+        self, link: Link, frame: frames.OpenLease, opening: Opening
+    ) -> frames.LeaseGranted | frames.LeaseRefused | None:
+        if self._reading >= _MOST_READING:
+            raise StoreUnavailable("store_slow", "too many leases wait for the secret store already")
+        self._reading += 1
+        try:
+            secrets = await asyncio.get_running_loop().run_in_executor(
+                self._secrets, self.leases.secrets, link, opening
+            )
+        finally:
+            self._reading -= 1
+        return await self.in_control(lambda: self.leases.grant(link, frame, opening, secrets))
 
     # --- budgets, owners, the log ---------------------------------------------------------
 

@@ -1,19 +1,47 @@
 """Leases granted and renewed, by the gates as they were read last.
 
-`began_us` is when the transaction that read the gates began: what was read long ago grants little, then nothing.
+Rules:
+1. `began_us` is when the transaction that read the gates began: what was read long ago grants little, then nothing.
+2. A lease is opened in three steps, because a secret store can be slow: judged, secrets read in a thread of their
+   own, and granted only where nothing has changed since it was judged. No cut and no heartbeat waits for a store.
+3. While the store is away, running leases go on for as long as it allows (`may_serve_on`). So do leases that come
+   again at a gateway which holds the key already: their verifier, written once and never changed, is remembered.
 """
+
+from dataclasses import dataclass
 
 from broker import gate, lease, policy_document
 from broker.authority.changes import Changes
 from broker.authority.link import Link, Open, speaks_for_account, usual_slice
 from broker.db import accounts as account_store
 from broker.db import grants as grant_store
-from broker.errors import NotFound
+from broker.errors import NotFound, StoreUnavailable
 from broker.gate import Shut
 from broker.link import frames
-from broker.model import Grant, KeyVersion, chain, new_id
+from broker.model import Account, Grant, KeyVersion, chain, new_id
 from broker.service import Service
+from clients.secret import Secret
 from clients.venue import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A lease that was judged and may be granted, as long as nothing changes."""
+
+    grant: Grant
+    account: Account
+    key: KeyVersion
+    owner: bool
+    scopes: tuple[str, ...]
+    epochs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What a lease needs of the secret store. No material where the gateway holds it."""
+
+    verifier: frames.VerifierPart
+    material: frames.Material | None
 
 
 class Leases:
@@ -21,53 +49,72 @@ class Leases:
 
     def __init__(self, service: Service, changes: Changes) -> None:
         self._service, self._desk, self._changes = service, service.desk, changes
+        self._verifiers: dict[str, Secret] = {}
         self.began_us = -(2**62)
 
-    def open(self, link: Link, frame: frames.OpenLease) -> frames.LeaseGranted | frames.LeaseRefused:
-        """Judge one ask for a lease, and send the key's material before it where it is new to the gateway."""
-        grant: Grant | None = None
+    # --- open -----------------------------------------------------------------------------
 
-        def no(reason: str, scope: str = "") -> frames.LeaseRefused:
-            if grant is None:
-                return frames.LeaseRefused(frame.ask, frame.key_id, reason, scope)
-            return frames.LeaseRefused(
-                frame.ask, frame.key_id, reason, scope, grant.id, grant.consumer, grant.account
-            )
-
-        # before the record is read: what changes after that raises an epoch, and voids this lease
+    def judge(self, link: Link, frame: frames.OpenLease) -> Opening | frames.LeaseRefused:
+        """Judge one ask for a lease."""
+        # before the record is read: what changes after that raises an epoch, and `grant` sees it
         gates = dict(self._changes.gates)
         with self._desk.database.read() as connection:
             grant = grant_store.by_key_id(connection, frame.key_id)
             if grant is None:
-                return no("revoked" if grant_store.is_old_key(connection, frame.key_id) else "unknown_key")
+                old = grant_store.is_old_key(connection, frame.key_id)
+                return _no(frame, None, "revoked" if old else "unknown_key")
             if grant.revoked_at is not None:
-                return no("revoked")
+                return _no(frame, grant, "revoked")
             account = account_store.account(connection, grant.account)
             key = account_store.current_key(connection, grant.account, Slot.TRADE)
             owner = speaks_for_account(connection, grant)
         if account is None or key is None:
-            return no("no_key")
+            return _no(frame, grant, "no_key")
         scopes = chain(account.venue, key.ref, link.gateway, grant.consumer, grant.id)
         epochs = gate.epochs_of(gates, scopes)
         shut = gate.judge(gates, scopes, epochs)
         if isinstance(shut, Shut):
-            return no("cut", shut.scope)
+            return _no(frame, grant, "cut", shut.scope)
+        return Opening(grant, account, key, owner, scopes, epochs)
+
+    def secrets(self, link: Link, opening: Opening) -> Secrets:
+        """Read what a lease needs. May wait for the secret store.
+
+        Raises:
+            StoreUnavailable: It cannot answer, and we do not remember.
+            NotFound: The secret is gone.
+        """
+        held = str(opening.key.ref) in link.keys
+        return Secrets(
+            self._verifier(opening.grant, held=held), None if held else self._material(opening.key)
+        )
+
+    def grant(
+        self, link: Link, frame: frames.OpenLease, opening: Opening, secrets: Secrets
+    ) -> frames.LeaseGranted | frames.LeaseRefused | None:
+        """Grant what was judged; None where something has changed since, and it must be judged anew."""
+        grant, key, account = opening.grant, opening.key, opening.account
+        shut = gate.judge(self._changes.gates, opening.scopes, opening.epochs)
+        if isinstance(shut, Shut):
+            return _no(frame, grant, "cut", shut.scope) if shut.reason == "cut" else None
+        if secrets.material is None and str(key.ref) not in link.keys:
+            return None  # wiped while we read
         policy = policy_document.load(grant.policy)
-        began_us, now_us = self.began_us, self._desk.clock.boot_us()
-        ttl_us = lease.granted_us(policy.lease_us, min(began_us, now_us), now_us)
-        if ttl_us <= 0:
-            return no("unavailable")
-        verifier = self._verifier(grant)
+        now_us = self._desk.clock.boot_us()
+        ttl_us = lease.granted_us(policy.lease_us, min(self.began_us, now_us), now_us)
+        if ttl_us <= 0 or not self._desk.secrets.may_serve_on():
+            return _no(frame, grant, "unavailable")
         egress = self._service.accounts.egress(account.egress)
         loan = self._service.calls.lend(grant.id, link.gateway, link.boot) if policy.day_max else None
-        if str(key.ref) not in link.keys:
-            self._send_soon(link, self._material(key))
+        if secrets.material is not None and str(key.ref) not in link.keys:
+            self._send_soon(link, secrets.material)
             link.keys.add(str(key.ref))
-        held = Open(new_id("lse"), grant.id, key.ref, scopes, epochs, policy.lease_us)
+        held = Open(new_id("lse"), grant.id, key.ref, opening.scopes, opening.epochs, policy.lease_us)
         link.leases[held.id] = held
         return frames.LeaseGranted(
             frame.ask, held.id, frame.key_id, grant.id, grant.consumer, grant.account, account.venue,
-            str(key.ref), scopes, epochs, ttl_us, grant.policy, grant.policy_version, owner, verifier,
+            str(key.ref), held.chain, held.epochs, ttl_us, grant.policy, grant.policy_version, opening.owner,
+            secrets.verifier,
             frames.EgressPart(
                 egress.name, egress.addresses, egress.way.value, egress.source, egress.proxy_host,
                 egress.proxy_port, egress.proxy_user, egress.proxy_password,
@@ -87,17 +134,27 @@ class Leases:
             str(key.ref), key.venue_key_id, key.key_type.value, values["secret"], values.get("passphrase")
         )
 
-    def _verifier(self, grant: Grant) -> frames.VerifierPart:
+    def _verifier(self, grant: Grant, *, held: bool) -> frames.VerifierPart:
         if grant.public_key is not None:
             return frames.VerifierPart(grant.key_type.value, None, grant.public_key)
-        if grant.secret_path is None:
+        path = grant.secret_path
+        if path is None:
             raise NotFound("no_secret", f"grant {grant.id} has neither a secret nor a public key: reissue it")
-        return frames.VerifierPart(grant.key_type.value, self._desk.secrets.read(grant.secret_path)["secret"])
+        try:
+            secret = self._verifiers[path] = self._desk.secrets.read(path)["secret"]
+        except StoreUnavailable:
+            if not held or path not in self._verifiers:
+                raise
+            secret = self._verifiers[path]
+        return frames.VerifierPart(grant.key_type.value, secret)
+
+    # --- renew ----------------------------------------------------------------------------
 
     def renew(self, link: Link, frame: frames.Renew) -> frames.Renewed:
         """Answer which leases go on, and for how long."""
         now_us = self._desk.clock.boot_us()
         began_us = min(self.began_us, now_us)
+        may_go_on = self._desk.secrets.may_serve_on()
         ttls, voided = [], []
         for lease_id in frame.leases:
             held = link.leases.get(lease_id)
@@ -107,6 +164,15 @@ class Leases:
                 voided.append((lease_id, shut.reason if isinstance(shut, Shut) else "unknown_lease"))
                 continue
             ttl_us = lease.granted_us(held.length_us, began_us, now_us)
-            if ttl_us > 0:
+            if ttl_us > 0 and may_go_on:
                 ttls.append((lease_id, ttl_us))
         return frames.Renewed(frame.ask, tuple(ttls), tuple(voided))
+
+
+def _no(frame: frames.OpenLease, grant: Grant | None, reason: str, scope: str = "") -> frames.LeaseRefused:
+    """Refuse a lease, naming whose it would have been."""
+    if grant is None:
+        return frames.LeaseRefused(frame.ask, frame.key_id, reason, scope)
+    return frames.LeaseRefused(
+        frame.ask, frame.key_id, reason, scope, grant.id, grant.consumer, grant.account
+    )
