@@ -62,6 +62,7 @@ class World:
         found_home(self._database, Environment.PAPER, "solo")
         self._store = EmbeddedStore(directory / "secrets.db", keys.fresh())
         self._service: Service = open_service(self._database, self._store, _Clock())
+        self._service.mirror.merge()
         self._authority = LeaseAuthority(self._service, upstream)
         self._directory, self._upstream, self._count = directory, upstream, grants
         self._key_ids: list[str] = []

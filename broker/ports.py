@@ -1,6 +1,6 @@
 """What the broker needs of the world, as protocols. `broker.stores` and `portcullis` implement them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -20,6 +20,28 @@ class Clock(Protocol):
 
     def boot_us(self) -> int:
         """Microseconds on a clock that never goes back and also runs while the machine sleeps."""
+        ...
+
+
+class GateMirror(Protocol):
+    """The second place where closed gates are written down: small documents by name, none of them secret.
+
+    Every method may raise `StoreUnavailable`.
+    """
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all documents, sorted."""
+        ...
+
+    def read(self, name: str) -> str | None:
+        """Return one document; None where there is none."""
+        ...
+
+    def change(self, name: str, judge: Callable[[str | None], str | None]) -> None:
+        """Read, judge and write as one: `judge` gets what is there and returns what shall be; None leaves it.
+
+        It may be asked more than once, where another writer was faster.
+        """
         ...
 
 
@@ -48,6 +70,11 @@ class SecretStore(Protocol):
 
     def destroy(self, path: str) -> None:
         """Destroy the values for good and keep the metadata. Only after proven death. Twice is once."""
+        ...
+
+    @property
+    def mirror(self) -> GateMirror:
+        """The mirror of the gates."""
         ...
 
     def may_serve_on(self) -> bool:

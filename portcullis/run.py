@@ -40,6 +40,7 @@ from portcullis.key_inspector import VenueInspector
 from portcullis.peers import Peers
 from portcullis.running import Running
 from portcullis.settings import Home, SettingsError, locate, open_home, write_private
+from portcullis.upkeep import Upkeep
 
 _LOOK_S = 0.25
 """Bots' connections are short; a look costs a tenth of a millisecond."""
@@ -94,6 +95,9 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
             stack.push_async_callback(paper.end)
             base = f"http://127.0.0.1:{paper.port}"
             _follow(service, home, base)
+        upkeep = Upkeep(service)
+        await asyncio.to_thread(upkeep.once)
+        _background(stack, upkeep.run(), "upkeep")
         authority = LeaseAuthority(service, base)
         stack.callback(authority.close)
         await authority.beat()
@@ -107,7 +111,12 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
         gateway = GatewayChild(home, authority, doorway, lambda: running.tell(home, broker.running))
         peers = Peers(lambda: gateway.port)
         inspector = VenueInspector()
-        context = Context(service, ConnectedGateways(authority, gateway), inspector, peers.hazards)
+        context = Context(
+            service,
+            ConnectedGateways(authority, gateway),
+            inspector,
+            lambda: (*upkeep.hazards(), *peers.hazards()),
+        )
         api = ApiServer(create_app(context), home.api_port if options.api_port is None else options.api_port)
         stack.push_async_callback(api.end)
         stack.push_async_callback(gateway.end)

@@ -4,6 +4,7 @@ A cut's answer says three things, honestly: its id, where it is durable, and whi
 after how long. It is durable before gateways are asked; a silent gateway changes nothing about that.
 """
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter
@@ -13,12 +14,15 @@ from broker.api.access import Admin, Responder, Viewer
 from broker.api.context import Context, Given, run, run_and_tell
 from broker.api.once import OnceRoute
 from broker.api.paging import Asked
+from broker.errors import BrokerError
 from broker.gate import Mode
-from broker.service.cuts import Cut
+from broker.service.cuts import Cut, noted
 
 router = APIRouter(route_class=OnceRoute, tags=["cuts"])
 
 DURABLE = ["database"]
+MIRROR = "secret store"
+_MIRRORED_WITHIN_S = 1.0
 _MOST_SHOWN = 200
 
 
@@ -33,7 +37,11 @@ async def make_cut(body: schemas.NewCut, given: Given, operator: Responder) -> s
         reason=body.reason,
         actor=operator.name,
     )
-    return schemas.MadeCut(**shown(cut), durable=DURABLE, gateways=heard, notes=_notes(cut))
+    mirrored = await _mirrored(given, cut)
+    durable = [*DURABLE, MIRROR] if mirrored else DURABLE
+    return schemas.MadeCut(
+        **shown(cut), durable=durable, gateways=heard, notes=_notes(cut, mirrored=mirrored)
+    )
 
 
 @router.get("/cuts")
@@ -65,6 +73,16 @@ async def thaw(body: schemas.NewThaw, given: Given, operator: Admin) -> schemas.
     return schemas.Thawed(cut=cut.id, targets=list(cut.scopes), gateways=heard, still_closed=still)
 
 
+async def _mirrored(context: Context, cut: Cut) -> bool:
+    """Write the cut down in the secret store, too; not for long, because it is in force without."""
+    try:
+        async with asyncio.timeout(_MIRRORED_WITHIN_S):
+            await asyncio.wrap_future(context.service.mirror.note_soon(noted(cut)))
+    except (TimeoutError, BrokerError):
+        return False
+    return True
+
+
 async def _overlapping(context: Context, cut: Cut) -> list[Cut]:
     """Return open cuts that hold a scope of this one, or everything."""
     found = await run(context.service.cuts.list, open_only=True, limit=_MOST_SHOWN)
@@ -72,8 +90,13 @@ async def _overlapping(context: Context, cut: Cut) -> list[Cut]:
     return [one for one in found.items if names & set(one.scopes)]
 
 
-def _notes(cut: Cut) -> list[str]:
+def _notes(cut: Cut, *, mirrored: bool) -> list[str]:
     notes = []
+    if not mirrored:
+        notes.append(
+            "The secret store does not answer: the cut is in force and in the database, its mirror is written as "
+            "soon as the store is back (RB-03)."
+        )
     if cut.mode is Mode.CLOSED:
         notes.append(
             "This stops what passes our gateways. Orders that rest at the exchange go on resting, and a real key "

@@ -102,7 +102,7 @@ class Leases:
         policy = policy_document.load(grant.policy)
         now_us = self._desk.clock.boot_us()
         ttl_us = lease.granted_us(policy.lease_us, min(self.began_us, now_us), now_us)
-        if ttl_us <= 0 or not self._desk.secrets.may_serve_on():
+        if ttl_us <= 0 or not self._desk.secrets.may_serve_on() or not self._service.mirror.serves:
             return _no(frame, grant, "unavailable")
         egress = self._service.accounts.egress(account.egress)
         loan = self._service.calls.lend(grant.id, link.gateway, link.boot) if policy.day_max else None
@@ -154,7 +154,7 @@ class Leases:
         """Answer which leases go on, and for how long."""
         now_us = self._desk.clock.boot_us()
         began_us = min(self.began_us, now_us)
-        may_go_on = self._desk.secrets.may_serve_on()
+        may_go_on = self._desk.secrets.may_serve_on() and not self._service.mirror.superseded
         ttls, voided = [], []
         for lease_id in frame.leases:
             held = link.leases.get(lease_id)

@@ -23,6 +23,13 @@ def thaw(connection: Connection, cut: str, at_us: int, by: str, why: str) -> Non
     )
 
 
+def unthaw(connection: Connection, cut: str) -> None:
+    """Mark a cut as open again: the secret store never heard of its thaw."""
+    connection.execute(
+        t.CUTS.update().where(t.CUTS.c.id == cut).values(thawed_us=None, thawed_by=None, thawed_why=None)
+    )
+
+
 def get(connection: Connection, cut: str) -> Row[Any] | None:
     """Return one cut."""
     return connection.execute(select(t.CUTS).where(t.CUTS.c.id == cut)).first()

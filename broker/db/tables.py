@@ -145,6 +145,14 @@ CUT_SCOPES = Table(
     Column("scope", String(160), primary_key=True),
 )
 
+SECRET_INTENTS = Table(
+    "secret_intents",
+    METADATA,
+    Column("path", Text, primary_key=True),
+    Column("created_us", BigInteger, nullable=False),
+)
+"""Secrets that are about to be written, and whose owner is not yet on record."""
+
 GATEWAYS = Table(
     "gateways",
     METADATA,

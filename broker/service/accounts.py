@@ -1,14 +1,18 @@
 """Egresses and accounts."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from broker.db import Connection
 from broker.db import accounts as store
-from broker.errors import Malformed, Problem
-from broker.model import Account
+from broker.errors import Conflict, Malformed, Problem
+from broker.model import Account, new_id
 from broker.service.desk import VENUES, Desk, Page, check_name, missing, page
+from broker.service.secrets import Secrets
 from clients.egress import Egress, Way
 from clients.secret import Secret
 from clients.venue import Environment
@@ -30,8 +34,8 @@ class EgressView:
 class Accounts:
     """Use cases on egresses and accounts."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, secrets: Secrets) -> None:
+        self._desk, self._secrets = desk, secrets
 
     # --- egress ---------------------------------------------------------------------------
 
@@ -53,17 +57,25 @@ class Accounts:
             Egress(name, addresses, Way(way), source, proxy_host, proxy_port, proxy_user, proxy_password)
         except ValueError as fault:
             raise Malformed("bad_egress", (Problem("egress", str(fault)),)) from None
-        path = None
-        if proxy_password is not None:
-            path = f"egress/{name}"
-            self._desk.secrets.write(path, {"password": proxy_password}, {"egress": name})
-        with self._desk.database.write() as connection:
+        path = None if proxy_password is None else f"egress/{name}/{new_id('sec')}"
+        with self._recording(name, path, proxy_password) as connection:
             store.add_egress(
                 connection, name=name, way=way, addresses=json.dumps(list(addresses)), source=source,
                 proxy_host=proxy_host, proxy_port=proxy_port, proxy_user=proxy_user, password_path=path,
                 created_us=self._desk.clock.now_us(),
             )  # fmt: skip
         return EgressView(name, way, addresses, source, f"{proxy_host}:{proxy_port}" if proxy_host else None)
+
+    @contextmanager
+    def _recording(self, name: str, path: str | None, password: Secret | None) -> Iterator[Connection]:
+        if path is None or password is None:
+            with self._desk.database.write() as connection:
+                yield connection
+            return
+        if any(known.name == name for known in self.egresses()):
+            raise Conflict("taken", f"there is an egress {name!r} already")
+        with self._secrets.written(path, {"password": password}, {"egress": name}) as connection:
+            yield connection
 
     def egresses(self) -> tuple[EgressView, ...]:
         """List every egress."""

@@ -3,10 +3,11 @@
 Rules:
 1. A cut is one transaction for all it names, committed before it is answered.
 2. A thaw removes the closers of its own cut and no others; what another cut holds stays closed.
-3. Nothing here looks at grants: a cut costs the same whether it stops one bot or ten thousand.
+3. A thaw is in the secret store's mirror before it is in the database: while the store is away, nothing opens.
+4. Nothing here looks at grants: a cut costs the same whether it stops one bot or ten thousand.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +16,10 @@ from broker.db import Connection, rows
 from broker.db import cuts as store
 from broker.errors import Conflict, Malformed, NotFound, Problem
 from broker.gate import Gate, Mode
+from broker.gate_document import NotedCut
 from broker.model import EVERYTHING, ScopeKind, moment, new_id, scope
 from broker.service.desk import VENUES, Change, Desk, Page, page
+from broker.service.mirror import Mirror
 
 _LONGEST_REASON = 500
 _CURSOR_END = 2**62
@@ -40,8 +43,8 @@ class Cut:
 class Cuts:
     """Use cases on gates."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, mirror: Mirror) -> None:
+        self._desk, self._mirror = desk, mirror
 
     def close(self, *, targets: tuple[str, ...], mode: Mode, reason: str, actor: str) -> tuple[Cut, Change]:
         """Close the gates of some scopes.
@@ -86,18 +89,17 @@ class Cuts:
             NotFound: No such cut.
             Conflict: It was thawed before.
             Malformed: No reason.
+            StoreUnavailable: The secret store's mirror cannot be told; everything stays closed.
         """
         if not reason.strip() or len(reason) > _LONGEST_REASON:
             raise Malformed("bad_thaw", (Problem("reason", "say why it is safe to open again"),))
         now_us = self._desk.clock.now_us()
+        cut = self.get(cut_id)
+        _refuse_thawed(cut)
+        self._mirror.note(replace(noted(cut), thawed_us=now_us))
         with self._desk.database.write() as connection:
             row = store.get(connection, cut_id)
-            if row is None:
-                raise NotFound("no_cut", f"there is no cut {cut_id!r}; `portcullis cuts` shows them")
-            if row.thawed_us is not None:
-                raise Conflict(
-                    "thawed", f"{cut_id} was thawed before, by {row.thawed_by}; nothing was changed"
-                )
+            _refuse_thawed(_cut(row, cut.scopes))
             names = store.scopes(connection, cut_id)
             opened = []
             for known in rows.gates(connection, names).values():
@@ -147,6 +149,17 @@ class Cuts:
         elif not store.exists(connection, kind, ref):
             raise NotFound(f"no_{kind}", f"there is no {kind} {ref[:60]!r}; NOTHING was cut")
         return scope(ScopeKind(kind), ref)
+
+
+def noted(cut: Cut) -> NotedCut:
+    """Return a cut as the mirror holds it."""
+    opened_us = round(cut.opened_at.timestamp() * 1_000_000)
+    return NotedCut(cut.id, cut.mode, cut.scopes, cut.reason, cut.actor, opened_us)
+
+
+def _refuse_thawed(cut: Cut) -> None:
+    if cut.thawed_at is not None:
+        raise Conflict("thawed", f"{cut.id} was thawed before, by {cut.thawed_by}; nothing was changed")
 
 
 def _cut(row: Any, names: tuple[str, ...]) -> Cut:

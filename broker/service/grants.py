@@ -6,6 +6,8 @@ Rules:
 3. A revoked grant stays on record and never comes back.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -21,6 +23,7 @@ from broker.gate import Gate
 from broker.model import Consumer, Grant, ScopeKind, moment, new_id, scope
 from broker.policy_document import Policy
 from broker.service.desk import Desk, Page, check_name, missing, page
+from broker.service.secrets import Secrets
 from broker.virtual_key import new_key_id, new_secret
 from clients.secret import Secret
 from clients.venue import KeyType
@@ -40,8 +43,8 @@ class Issued:
 class Grants:
     """Use cases on consumers and grants."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, secrets: Secrets) -> None:
+        self._desk, self._secrets = desk, secrets
 
     # --- consumers ------------------------------------------------------------------------
 
@@ -98,12 +101,13 @@ class Grants:
         fresh = Grant(
             new_id("grt"), consumer, account, new_key_id(), KeyType.HMAC, parsed.text, 1, moment(now_us)
         )
-        fresh, secret = self._with_key(fresh, public_key)
-        with self._desk.database.write() as connection:
+        with self._desk.database.read() as connection:
             if store.consumer(connection, consumer) is None:
                 raise missing("consumer", consumer)
             if account_store.account(connection, account) is None:
                 raise missing("account", account)
+        fresh, secret = _with_key(fresh, public_key)
+        with self._recording(fresh, secret) as connection:
             store.add_grant(connection, fresh, now_us)
             gates = self._touch_others(connection, account, fresh.id)
         self._desk.tell(gates, void=True)
@@ -155,8 +159,8 @@ class Grants:
         known = self.get(grant_id)
         if known.revoked_at is not None:
             raise Conflict("revoked", f"grant {grant_id} was revoked; create a new one")
-        fresh, secret = self._with_key(replace(known, key_id=new_key_id()), public_key)
-        with self._desk.database.write() as connection:
+        fresh, secret = _with_key(replace(known, key_id=new_key_id()), public_key)
+        with self._recording(fresh, secret) as connection:
             store.replace_key(connection, known, fresh, self._desk.clock.now_us())
             raised = _touch(connection, grant_id)
         self._desk.tell((raised,), void=True)
@@ -188,19 +192,30 @@ class Grants:
             raise missing("grant", grant_id)
         return found
 
-    def _with_key(self, grant: Grant, public_key: str | None) -> tuple[Grant, Secret | None]:
-        """Give a grant its verifier: a fresh secret in the store, or the bot's public key."""
-        if public_key is not None:
-            return replace(grant, public_key=public_key, key_type=_kind(public_key), secret_path=None), None
-        secret, path = Secret(new_secret()), f"virtual/{grant.id}/{grant.key_id}"
-        self._desk.secrets.write(path, {"secret": secret}, {"grant": grant.id, "consumer": grant.consumer})
-        return replace(grant, public_key=None, key_type=KeyType.HMAC, secret_path=path), secret
+    @contextmanager
+    def _recording(self, grant: Grant, secret: Secret | None) -> Iterator[Connection]:
+        """Yield the transaction that records a grant's key, once its secret is in the store."""
+        if grant.secret_path is None or secret is None:
+            with self._desk.database.write() as connection:
+                yield connection
+            return
+        labels = {"grant": grant.id, "consumer": grant.consumer}
+        with self._secrets.written(grant.secret_path, {"secret": secret}, labels) as connection:
+            yield connection
 
     def _touch_others(self, connection: Connection, account: str, fresh: str) -> tuple[Gate, ...]:
         """Void the leases of a grant that is no longer its account's only one: it spoke for the account."""
         living = store.living_on(connection, account, 3)
         others = [grant_id for grant_id in living if grant_id != fresh]
         return (_touch(connection, others[0]),) if len(others) == 1 else ()
+
+
+def _with_key(grant: Grant, public_key: str | None) -> tuple[Grant, Secret | None]:
+    """Give a grant its verifier: a fresh secret and its path, or the bot's public key."""
+    if public_key is not None:
+        return replace(grant, public_key=public_key, key_type=_kind(public_key), secret_path=None), None
+    path = f"virtual/{grant.id}/{grant.key_id}"
+    return replace(grant, public_key=None, key_type=KeyType.HMAC, secret_path=path), Secret(new_secret())
 
 
 def _touch(connection: Connection, grant_id: str) -> Gate:

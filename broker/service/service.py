@@ -12,7 +12,9 @@ from broker.service.cuts import Cuts
 from broker.service.desk import Desk, Home
 from broker.service.grants import Grants
 from broker.service.keys import Keys
+from broker.service.mirror import Mirror
 from broker.service.operators import Operators
+from broker.service.secrets import Secrets
 from clients.venue import Environment
 
 
@@ -21,10 +23,12 @@ class Service:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        self.accounts = Accounts(desk)
+        self.secrets = Secrets(desk)
+        self.accounts = Accounts(desk, self.secrets)
         self.keys = Keys(desk)
-        self.grants = Grants(desk)
-        self.cuts = Cuts(desk)
+        self.grants = Grants(desk, self.secrets)
+        self.mirror = Mirror(desk)
+        self.cuts = Cuts(desk, self.mirror)
         self.calls = Calls(desk)
         self.operators = Operators(desk)
 

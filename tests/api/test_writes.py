@@ -145,7 +145,7 @@ async def test_a_cut_says_where_it_is_durable_and_honestly_who_did_not_answer(de
     async with desk.client(Role.RESPONDER) as client:
         made = (await client.post("/v1/cuts", json={"targets": ["consumer:bot"], "reason": "leaked"})).json()
         listed = (await client.get("/v1/cuts", params={"open": True})).json()["items"]
-    assert made["durable"] == ["database"]
+    assert made["durable"] == ["database", "secret store"]
     assert made["gateways"] == {
         "asked": 2, "acknowledged": 1, "missing": ["far-away"], "after_ms": 3, "worst_case_s": 15,
     }  # fmt: skip

@@ -1,5 +1,7 @@
 """What every secret store must do. A store's own test gives `open_store`, and imports these tests."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from broker.errors import NotFound, StoreConflict
@@ -55,3 +57,46 @@ def test_a_store_shows_no_secret_of_itself(store: SecretStore) -> None:
     store.write("keys/main/trade/1", VALUES, LABELS)
     assert "planted" not in repr(store)
     assert "planted" not in repr(store.read("keys/main/trade/1"))
+
+
+# --- the mirror of the gates ------------------------------------------------------------------
+
+
+def test_a_gate_is_written_over_and_read_back(store: SecretStore) -> None:
+    mirror = store.mirror
+    assert mirror.names() == ()
+    assert mirror.read("cut_1") is None
+    mirror.change("cut_1", lambda _: "one")
+    mirror.change("cut_1", lambda known: f"{known} two")
+    mirror.change("cut_0", lambda _: "zero")
+    assert mirror.read("cut_1") == "one two"
+    assert mirror.names() == ("cut_0", "cut_1")
+
+
+def test_a_gate_that_is_left_alone_stays(store: SecretStore) -> None:
+    seen: list[str | None] = []
+
+    def leave(known: str | None) -> None:
+        seen.append(known)
+
+    store.mirror.change("cut_1", lambda _: "one")
+    store.mirror.change("cut_1", leave)
+    assert seen == ["one"]
+    assert store.mirror.read("cut_1") == "one"
+
+
+def test_gates_are_no_secrets_and_secrets_no_gates(store: SecretStore) -> None:
+    store.write("keys/a/trade/1", {"secret": Secret("x")}, {})
+    store.mirror.change("cut_1", lambda _: "one")
+    assert store.mirror.names() == ("cut_1",)
+    assert store.paths("keys/") == ("keys/a/trade/1",)
+
+
+def test_two_writers_of_one_gate_lose_nothing(store: SecretStore) -> None:
+    def add(number: int) -> None:
+        store.mirror.change("cut_1", lambda known: f"{known or ''}{number};")
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(add, range(3)))
+    document = store.mirror.read("cut_1") or ""
+    assert sorted(document.split(";")) == ["", "0", "1", "2"]

@@ -23,12 +23,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from broker.errors import NotFound, StoreConflict, StoreUnavailable
 from broker.stores.embedded.key import LENGTH, key_bytes
+from broker.stores.embedded.mirror import EmbeddedMirror
 from clients.secret import Secret
 
 _NONCE = 12
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS data_key (id INTEGER PRIMARY KEY CHECK (id = 1), sealed BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS secrets (path TEXT PRIMARY KEY, metadata TEXT NOT NULL, sealed BLOB);
+CREATE TABLE IF NOT EXISTS gates (name TEXT PRIMARY KEY, document TEXT NOT NULL);
 """
 _DATA_KEY = b"portcullis data key 1"
 
@@ -52,6 +54,7 @@ class EmbeddedStore:
         except (OSError, sqlite3.Error) as fault:
             raise StoreUnavailable("store_file", f"the secret store {path} cannot be used: {fault}") from None
         self._seal = AESGCM(self._data_key(AESGCM(key_bytes(key, "the store's key"))))
+        self._mirror = EmbeddedMirror(self._transaction)
 
     def __repr__(self) -> str:
         return "EmbeddedStore(sealed)"
@@ -107,6 +110,11 @@ class EmbeddedStore:
         with self._lock:
             # what was overwritten must not stay in the write-ahead log
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @property
+    def mirror(self) -> EmbeddedMirror:
+        """See `ports.SecretStore`."""
+        return self._mirror
 
     def may_serve_on(self) -> bool:
         """See `ports.SecretStore`: a file is never away."""

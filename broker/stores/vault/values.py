@@ -16,6 +16,7 @@ from typing import Any
 import hvac
 
 from broker.errors import NotFound, StoreConflict, StoreUnavailable
+from broker.stores.vault.mirror import VaultMirror
 from broker.stores.vault.session import Session
 from clients.secret import Secret
 
@@ -27,6 +28,7 @@ class VaultStore:
         self._session = session
         self._mount, self._prefix = session.config.mount, session.config.prefix
         self._is_kv2 = False
+        self._mirror = VaultMirror(self._ask, self._mount, self._at("gates"))
 
     def __repr__(self) -> str:
         return f"VaultStore({self._session!r})"
@@ -90,6 +92,11 @@ class VaultStore:
                 self._at(path), versions=[1], mount_point=self._mount
             ),
         )
+
+    @property
+    def mirror(self) -> VaultMirror:
+        """See `ports.SecretStore`."""
+        return self._mirror
 
     def may_serve_on(self) -> bool:
         """See `ports.SecretStore`."""

@@ -1,0 +1,73 @@
+"""A cut as the mirror in the secret store holds it: enough to close the same gates without the database. Pure.
+
+Rules:
+1. Strictly read: what cannot be understood is no cut that could be passed over, and the reader closes everything.
+2. A cut that was thawed never goes back to open: ids are used once.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from broker.gate import Mode
+from broker.model import EVERYTHING, ScopeKind
+
+VERSION = 1
+_KINDS = frozenset(kind.value for kind in ScopeKind)
+_FIELDS = {"version", "cut", "mode", "scopes", "reason", "actor", "opened_us", "thawed_us"}
+
+
+@dataclass(frozen=True, slots=True)
+class NotedCut:
+    """One cut. `thawed_us` is None while it holds."""
+
+    id: str
+    mode: Mode
+    scopes: tuple[str, ...]
+    reason: str
+    actor: str
+    opened_us: int
+    thawed_us: int | None = None
+
+
+def dump(cut: NotedCut) -> str:
+    """Return the document of a cut."""
+    fields = {
+        "version": VERSION, "cut": cut.id, "mode": cut.mode.value, "scopes": list(cut.scopes),
+        "reason": cut.reason, "actor": cut.actor, "opened_us": cut.opened_us, "thawed_us": cut.thawed_us,
+    }  # fmt: skip
+    return json.dumps(fields, sort_keys=True)
+
+
+def load(name: str, document: str) -> NotedCut:
+    """Read the document of a cut.
+
+    Args:
+        name: What it is filed under; the cut's id.
+        document: What `dump` wrote.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    found: Any = json.loads(document)
+    if not isinstance(found, dict) or set(found) != _FIELDS or found["version"] != VERSION:
+        raise ValueError("no gate document of this version")
+    if found["cut"] != name or not name:
+        raise ValueError("filed under another name")
+    mode = Mode(found["mode"])
+    scopes = found["scopes"]
+    if mode is Mode.OPEN or not isinstance(scopes, list) or not scopes:
+        raise ValueError("closes nothing")
+    for text in (*scopes, found["reason"], found["actor"]):
+        if not isinstance(text, str) or not text:
+            raise ValueError("text expected")
+    for scope in scopes:
+        kind, _, ref = scope.partition(":")
+        if scope != EVERYTHING and (kind not in _KINDS or kind == EVERYTHING or not ref):
+            raise ValueError("no scope")
+    for instant in (found["opened_us"], *([] if found["thawed_us"] is None else [found["thawed_us"]])):
+        if type(instant) is not int or instant < 0:
+            raise ValueError("no instant")
+    return NotedCut(
+        name, mode, tuple(scopes), found["reason"], found["actor"], found["opened_us"], found["thawed_us"]
+    )

@@ -1,0 +1,71 @@
+"""Secrets and the records they belong to, written in an order that a crash cannot spoil.
+
+Order: the path is recorded as an intent -> the secret store is written and read back -> one transaction records
+the owner and ends the intent. A crash before the last step leaves a secret that nobody was ever given: `tidy`
+destroys it. So there is no secret without a record, and no record without its secret.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from broker.db import Connection
+from broker.db import intents as store
+from broker.errors import Conflict, NotFound, StoreUnavailable
+from broker.service.desk import Desk
+from clients.secret import Secret
+
+SETTLED_US = 300_000_000
+"""An intent that is older than this is nobody's work in progress any more."""
+
+
+class Secrets:
+    """Writes secrets beside their records."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    @contextmanager
+    def written(
+        self, path: str, values: Mapping[str, Secret], metadata: Mapping[str, str]
+    ) -> Iterator[Connection]:
+        """Write a secret, and record its owner in the transaction this yields.
+
+        Raises:
+            StoreUnavailable: A store cannot answer; what was written is destroyed later.
+            Conflict: It took so long that it was given up.
+        """
+        with self._desk.database.write() as connection:
+            store.add(connection, path, self._desk.clock.now_us())
+        self._desk.secrets.write(path, values, metadata)
+        if dict(self._desk.secrets.read(path)) != dict(values):
+            raise StoreUnavailable("read_back", "the secret store did not give back what was written")
+        with self._desk.database.write() as connection:
+            if not store.end(connection, path):
+                raise Conflict("given_up", "this took too long and was given up; do it again")
+            yield connection
+
+    def tidy(self) -> tuple[str, ...]:
+        """Destroy secrets whose owner was never recorded; return their paths.
+
+        Raises:
+            StoreUnavailable: A store cannot answer; the rest is done the next time.
+        """
+        before_us = self._desk.clock.now_us() - SETTLED_US
+        with self._desk.database.read() as connection:
+            paths = store.older_than(connection, before_us)
+        done = []
+        for path in paths:
+            with self._desk.database.write() as connection:
+                if not store.give_up(connection, path):
+                    continue  # recorded after all, or done by another broker
+            self._destroy(path)
+            with self._desk.database.write() as connection:
+                store.forget(connection, path)
+            done.append(path)
+        return tuple(done)
+
+    def _destroy(self, path: str) -> None:
+        try:
+            self._desk.secrets.destroy(path)
+        except NotFound:
+            return  # it was never written

@@ -1,0 +1,66 @@
+"""What a broker does for its secret store every few seconds, and what operators hear of it.
+
+Rules:
+1. The way to the store is kept open, and the mirror of the gates merged; a failure of either is tried again.
+2. That the store went away is logged once, that it is back once; `status` says it in red all the while.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+
+from broker.api.context import Hazard
+from broker.errors import BrokerError
+from broker.service import Service
+
+EVERY_S = 5.0
+_LOG = logging.getLogger("portcullis.upkeep")
+
+
+class Upkeep:
+    """Looks after the secret store."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._away_since: datetime | None = None
+        self._why = ""
+
+    def once(self) -> None:
+        """Look after it once, and note how it fares."""
+        try:
+            self._service.desk.secrets.maintain()
+            self._service.mirror.merge()
+            self._service.secrets.tidy()
+        except BrokerError as fault:
+            if self._away_since is None:
+                self._away_since = self._service.desk.clock.now()
+                _LOG.error("the secret store is away (%s): %s", fault.reason, fault)
+            self._why = str(fault)
+            return
+        if self._away_since is not None:
+            _LOG.warning("the secret store is back; it was away since %s", self._away_since.isoformat())
+            self._away_since = None
+
+    async def run(self) -> None:
+        """Look after it until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            await asyncio.to_thread(self.once)
+
+    def hazards(self) -> Iterable[Hazard]:
+        """Return what is unsafe about it."""
+        if self._service.mirror.superseded:
+            yield Hazard(
+                f"NOTHING IS SERVED: {self._service.mirror.superseded}", "RB-03, and do not start it again"
+            )
+        if self._away_since is None:
+            return
+        goes_on = (
+            "running bots go on, new ones and thaws wait"
+            if self._service.desk.secrets.may_serve_on()
+            else "for too long: NO BOT IS SERVED"
+        )
+        yield Hazard(
+            f"the secret store is away since {self._away_since:%H:%M:%S} UTC; {goes_on}. {self._why}", "RB-03"
+        )
