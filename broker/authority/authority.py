@@ -22,7 +22,6 @@ from broker.authority.link import Link, state_of
 from broker.db import accounts as account_store
 from broker.db import meta
 from broker.errors import BrokerError, StoreUnavailable
-from broker.gate import Gate
 from broker.link import frames
 from broker.link.channel import Channel
 from broker.service import Service
@@ -60,14 +59,9 @@ class LeaseAuthority:
 
     async def beat(self) -> None:
         """Write the heartbeat and read the gates, in one transaction."""
-        clock = self._desk.clock
-        began_us = clock.boot_us()
-
-        def work() -> dict[str, Gate]:
-            with self._desk.database.write() as connection:
-                return meta.beat(connection, clock.now_us())
-
-        self.changes.merge((await self.in_control(work)).values())
+        began_us = self._desk.clock.boot_us()
+        gates = await self.in_control(self._service.continuity.beat)
+        self.changes.merge(gates.values())
         self.leases.began_us = began_us
 
     async def run(self) -> None:

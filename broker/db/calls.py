@@ -6,13 +6,13 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, func, select
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import Row
 
 from broker.budget import ZERO, Parts, Slice
 from broker.calllog import Answered, Ask
 from broker.db import rows
 from broker.db import tables as t
+from broker.db.upsert import upsert
 
 
 def _parts_text(parts: Parts) -> str:
@@ -49,9 +49,9 @@ def add_lines(connection: Connection, gateway: str, boot: str, lines: Iterable[A
                 for name in line.client_order_ids
             ]
     if asks:
-        connection.execute(upsert(t.CALLS).on_conflict_do_nothing(), asks)
+        connection.execute(upsert(connection, t.CALLS).on_conflict_do_nothing(), asks)
     if orders:
-        connection.execute(upsert(t.ORDERS).on_conflict_do_nothing(), orders)
+        connection.execute(upsert(connection, t.ORDERS).on_conflict_do_nothing(), orders)
     for answer in answers:
         _answered(connection, gateway, boot, answer)
 
@@ -107,7 +107,7 @@ def _answered(connection: Connection, gateway: str, boot: str, answer: Answered)
 
 
 def _claim(connection: Connection, row: dict[str, object]) -> None:
-    put = upsert(t.ORDERS).values(**row)
+    put = upsert(connection, t.ORDERS).values(**row)
     connection.execute(
         put.on_conflict_do_update(
             index_elements=["account", "symbol", "name"],

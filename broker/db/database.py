@@ -1,4 +1,4 @@
-"""The database: opened, migrated, read and written. The one place that knows SQLite from PostgreSQL.
+"""The database: opened, migrated, read and written. With `engines` and `postgres`, all that knows which one it is.
 
 Rules:
 1. SQLite runs in WAL mode with `synchronous=FULL`: what was committed outlives power loss. A writer takes the
@@ -10,7 +10,6 @@ Rules:
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
@@ -19,26 +18,20 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from broker.db import engines, replication
+from broker.db.engines import Kind, Postgres
 from broker.errors import Conflict, StoreUnavailable
-
-BUSY_SECONDS = 5
 
 
 class Database:
     """One database, by its engine."""
 
-    def __init__(self, path: Path | None) -> None:
-        """Open a file, or a database in memory where there is none."""
-        where = "sqlite://" if path is None else f"sqlite:///{path}"
-        if path is None:
-            self._engine = sa.create_engine(
-                where, poolclass=sa.StaticPool, connect_args={"check_same_thread": False}
-            )
-        else:
-            path.touch(mode=0o600, exist_ok=True)
-            self._engine = sa.create_engine(where, connect_args={"timeout": BUSY_SECONDS})
-        sa.event.listen(self._engine, "connect", _prepare)
-        sa.event.listen(self._engine, "begin", _begin)
+    def __init__(self, where: "Path | Postgres | None") -> None:
+        """Open a file, reach a PostgreSQL, or make a database in memory where nothing is named."""
+        self._where = where
+        self._engine = engines.postgres(where) if isinstance(where, Postgres) else engines.sqlite(where)
+
+    # --- schema ---------------------------------------------------------------------------
 
     def upgrade(self) -> None:
         """Bring the schema up to this program's.
@@ -48,12 +41,7 @@ class Database:
         """
         config = _config()
         with self.write() as connection:
-            here = MigrationContext.configure(connection).get_current_revision()
-            known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-            if here is not None and here not in known:
-                raise StoreUnavailable(
-                    "schema_newer", f"the database is of a newer Portcullis (schema {here}): start that one"
-                )
+            _refuse_newer(connection, config)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -64,6 +52,31 @@ class Database:
             config.attributes["connection"] = connection
             command.downgrade(config, revision)
 
+    def look(self) -> None:
+        """Make sure that we may work with it as it is.
+
+        Raises:
+            StoreUnavailable: The schema is not this program's, or the server may lose what it has confirmed.
+        """
+        config = _config()
+        with self.read() as connection:
+            if isinstance(self._where, Postgres):
+                replication.look(connection, single_node=self._where.single_node)
+            here = _refuse_newer(connection, config)
+            head = ScriptDirectory.from_config(config).get_current_head()
+            if here != head:
+                raise StoreUnavailable(
+                    "schema_older",
+                    f"the database's schema is {here or 'not there yet'}, this program needs {head}: back it up, "
+                    "end every other broker, then run `portcullis db upgrade`",
+                )
+
+    def timeline(self, connection: sa.Connection) -> str:
+        """Return PostgreSQL's timeline, which a failover or a restore changes; empty for SQLite."""
+        return replication.timeline(connection) if isinstance(self._where, Postgres) else ""
+
+    # --- transactions ---------------------------------------------------------------------
+
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Read in one transaction.
@@ -71,28 +84,33 @@ class Database:
         Raises:
             StoreUnavailable: The database cannot answer.
         """
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except SQLAlchemyError as fault:
-            raise _translated(fault) from None
+        with self._transaction("read") as connection:
+            yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(self, kind: Kind = "control") -> Iterator[sa.Connection]:
         """Write in one transaction: committed at the end, or nothing was changed.
 
         Raises:
             StoreUnavailable: The database cannot answer.
             Conflict: A key is taken, or names what does not exist.
         """
+        with self._transaction(kind) as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, kind: Kind) -> Iterator[sa.Connection]:
         try:
             with self._engine.connect() as connection:
-                connection.info["writes"] = True
-                try:
-                    with connection.begin():
-                        yield connection
-                finally:
-                    connection.info.pop("writes", None)
+                connection.info["kind"] = kind
+                connection.info.pop("unconfirmed", None)
+                with connection.begin():
+                    yield connection
+                if connection.info.pop("unconfirmed", False):
+                    raise StoreUnavailable(
+                        "not_replicated",
+                        "the database wrote it, but no standby confirmed it: it may be forgotten after a failover",
+                    )
         except SQLAlchemyError as fault:
             raise _translated(fault) from None
 
@@ -108,21 +126,18 @@ def _config() -> Config:
     return config
 
 
+def _refuse_newer(connection: sa.Connection, config: Config) -> str | None:
+    """Return the schema's revision; refuse one we do not know."""
+    here = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if here is not None and here not in known:
+        raise StoreUnavailable(
+            "schema_newer", f"the database is of a newer Portcullis (schema {here}): start that one"
+        )
+    return here
+
+
 def _translated(fault: SQLAlchemyError) -> StoreUnavailable | Conflict:
     if isinstance(fault, IntegrityError):
         return Conflict("taken", "the name or key is taken, or what it names does not exist")
     return StoreUnavailable("database", f"the database cannot answer ({type(fault).__name__})")
-
-
-def _prepare(connection: Any, record: Any) -> None:
-    """Set up a new SQLite connection; transactions are begun by `_begin`, not by the driver."""
-    del record
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.info.get("writes") else "BEGIN")

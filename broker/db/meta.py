@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from broker.db import rows
 from broker.db import tables as t
+from broker.db.upsert import upsert
 from broker.gate import Gate
 
 
@@ -21,16 +21,26 @@ def write(connection: Connection, facts: Mapping[str, str]) -> None:
         connection.execute(t.META.insert().values(name=name, value=value))
 
 
+def put(connection: Connection, name: str, value: str) -> None:
+    """Insert a fact, or write it over."""
+    row = upsert(connection, t.META).values(name=name, value=value)
+    connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
+
+
+def get(connection: Connection, name: str) -> str | None:
+    """Return one fact."""
+    return connection.execute(select(t.META.c.value).where(t.META.c.name == name)).scalar()
+
+
 def beat(connection: Connection, now_us: int) -> dict[str, Gate]:
     """Write the heartbeat and read the gates, in the caller's one transaction."""
-    put = upsert(t.META).values(name="heartbeat", value=str(now_us))
-    connection.execute(put.on_conflict_do_update(index_elements=["name"], set_={"value": str(now_us)}))
+    put(connection, "heartbeat", str(now_us))
     return rows.gates(connection)
 
 
 def greet(connection: Connection, gateway: str, boot: str, now_us: int) -> None:
     """Remember a gateway that came."""
-    put = upsert(t.GATEWAYS).values(name=gateway, boot=boot, seen_us=now_us)
+    row = upsert(connection, t.GATEWAYS).values(name=gateway, boot=boot, seen_us=now_us)
     connection.execute(
-        put.on_conflict_do_update(index_elements=["name"], set_={"boot": boot, "seen_us": now_us})
+        row.on_conflict_do_update(index_elements=["name"], set_={"boot": boot, "seen_us": now_us})
     )

@@ -52,7 +52,7 @@ class Calls:
     def ingest(self, gateway: str, boot: str, lines: Iterable[str]) -> None:
         """Take spool lines in; the same lines again change nothing."""
         found: list[Ask | Answered] = [line for line in map(parse, lines) if line is not None]
-        with self._desk.database.write() as connection:
+        with self._desk.database.write("log") as connection:
             store.add_lines(connection, gateway, boot, found)
 
     def list(self, *, after: str = "", limit: int = 100, **filters: str) -> Page[Call]:

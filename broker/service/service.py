@@ -8,6 +8,7 @@ from broker.errors import Conflict, StoreUnavailable
 from broker.ports import Clock, SecretStore
 from broker.service.accounts import Accounts
 from broker.service.calls import Calls
+from broker.service.continuity import Continuity
 from broker.service.cuts import Cuts
 from broker.service.desk import Desk, Home
 from broker.service.grants import Grants
@@ -27,6 +28,7 @@ class Service:
         self.accounts = Accounts(desk, self.secrets)
         self.keys = Keys(desk)
         self.grants = Grants(desk, self.secrets)
+        self.continuity = Continuity(desk)
         self.mirror = Mirror(desk)
         self.cuts = Cuts(desk, self.mirror)
         self.calls = Calls(desk)

@@ -13,7 +13,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from broker.db import rows
-from broker.db.database import Database
 from broker.db.tables import METADATA
 from broker.errors import Conflict, Malformed, NotFound, StoreUnavailable
 from broker.gate import Mode
@@ -26,6 +25,9 @@ from broker.stores.embedded.store import EmbeddedStore
 from clients.secret import Secret
 from clients.venue import Credential, Environment, KeyFacts, KeyType, Slot
 from tests.gateway.world import POLICY, WallClock, key_pair
+from tests.places import contents, database_at
+
+pytestmark = pytest.mark.usefixtures("kind")
 
 UPSTREAM = "http://127.0.0.1:1"
 GOOD = KeyFacts(
@@ -35,7 +37,7 @@ GOOD = KeyFacts(
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    database = Database(tmp_path / "state.db")
+    database = database_at(tmp_path)
     database.upgrade()
     found_home(database, Environment.PAPER, "solo")
     store = EmbeddedStore(tmp_path / "secrets.db", keys.fresh())
@@ -195,7 +197,7 @@ def test_tokens_are_hashed_scoped_and_can_be_ended(service: Service, tmp_path: P
     assert (found.may(Role.VIEWER), found.may(Role.RESPONDER), found.may(Role.ADMIN)) == (True, True, False)
     for wrong in ("", "pcls_op_", token.reveal() + "x", token.reveal()[:-1], "ü"):
         assert service.operators.by_token(Secret(wrong)) is None
-    assert token.reveal().encode() not in (tmp_path / "state.db").read_bytes()
+    assert token.reveal().encode() not in contents(tmp_path)
     assert service.operators.end("ann")
     assert service.operators.by_token(token) is None
 
@@ -212,14 +214,14 @@ def test_no_secret_is_ever_in_the_database(service: Service, grant: str, tmp_pat
     service.keys.import_key("main", slot=Slot.TRADE, credential=credential(), facts=GOOD)
     issued = service.grants.reissue(grant)
     assert issued.secret is not None
-    for path in tmp_path.iterdir():
-        data = path.read_bytes()
-        assert b"planted-real-secret" not in data
-        assert issued.secret.reveal().encode() not in data
+    found = contents(tmp_path)
+    assert issued.grant.key_id.encode() in found
+    assert b"planted-real-secret" not in found
+    assert issued.secret.reveal().encode() not in found
 
 
 def test_the_tables_are_what_the_migrations_make(tmp_path: Path) -> None:
-    database = Database(tmp_path / "state.db")
+    database = database_at(tmp_path)
     database.upgrade()
     with database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
@@ -235,15 +237,15 @@ def test_the_tables_are_what_the_migrations_make(tmp_path: Path) -> None:
 KILLED = """
 import json, sys
 from pathlib import Path
-from broker.db.database import Database
 from broker.gate import Mode
 from broker.service.service import open_service
 from broker.stores.embedded.store import EmbeddedStore
 from clients.secret import Secret
+from tests.places import database_at
 from tests.gateway.world import WallClock
 directory = Path(sys.argv[1])
 store = EmbeddedStore(directory / "secrets.db", Secret(sys.argv[2]))
-service = open_service(Database(directory / "state.db"), store, WallClock())
+service = open_service(database_at(directory), store, WallClock())
 cut, _ = service.cuts.close(targets=("everything",), mode=Mode.CLOSED, reason="leak", actor="me")
 print(json.dumps(cut.id), flush=True)
 sys.stdin.read()
@@ -253,7 +255,7 @@ sys.stdin.read()
 @pytest.mark.process
 def test_a_cut_that_was_answered_survives_kill_9(tmp_path: Path) -> None:
     kek = keys.fresh()
-    database = Database(tmp_path / "state.db")
+    database = database_at(tmp_path)
     database.upgrade()
     found_home(database, Environment.PAPER, "solo")
     EmbeddedStore(tmp_path / "secrets.db", kek).close()

@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from broker.authority import LeaseAuthority
-from broker.db.database import Database
 from broker.gate import Mode
 from broker.gateway.process import Gateway, Listen
 from broker.link.channel import memory_pair
@@ -33,6 +32,7 @@ from clients.secret import Secret
 from clients.venue import Credential, Environment, KeyFacts, KeyType, Slot
 from clients.venues.binance import WIRE
 from tests.paper.harness import Paper, running_paper
+from tests.places import database_at
 
 UPKEEP = {"/api/v3/time", "/api/v3/ticker/price"}
 POLICY = """
@@ -218,7 +218,7 @@ def key_pair(key_type: KeyType) -> tuple[str, str]:
 async def running_world(directory: Path, paper_clock: Any = None) -> AsyncIterator[World]:
     more = {} if paper_clock is None else {"clock": paper_clock}
     async with running_paper(**more) as paper:
-        database = Database(directory / "state.db")
+        database = database_at(directory)
         database.upgrade()
         found_home(database, Environment.PAPER, "solo")
         store = EmbeddedStore(directory / "secrets.db", keys.fresh())

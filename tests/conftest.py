@@ -1,4 +1,4 @@
-"""One real Vault for all tests here; each test has a mount of its own."""
+"""One real Vault and one real PostgreSQL for all tests; each test has a mount and a database of its own."""
 
 import itertools
 from collections.abc import Iterator
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import places
 from tests.services import binaries
+from tests.services.postgres.server import PostgresServer, postgres
 from tests.services.vault.server import VaultServer, dev_vault
 
 _NUMBERS = itertools.count(1)
@@ -34,3 +36,25 @@ def root_token(vault: VaultServer, tmp_path: Path) -> Path:
     path.write_text(vault.root)
     path.chmod(0o600)
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def on_postgres(postgres_server: PostgresServer, tmp_path: Path) -> str:
+    """Let the test's folder name a fresh PostgreSQL database."""
+    name = f"test-{next(_NUMBERS)}"
+    (tmp_path / places.NAMED).write_text(postgres_server.database(name))
+    return name
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Run a test on both databases; its folder says which."""
+    if request.param == "postgres":
+        request.getfixturevalue("on_postgres")
+    return str(request.param)

@@ -1,0 +1,53 @@
+"""The heartbeat: one transaction that writes, reads the gates, and sees whether the database is still the same.
+
+Rules:
+1. It writes, so that a primary that was demoted, or cut off from its standby, cannot let a lease go on.
+2. A new PostgreSQL timeline (failover, restore) may have forgotten a cut: everything is closed in that same
+   transaction, until an operator has looked: `portcullis reconcile`, then the thaw of that cut.
+"""
+
+from broker import gate
+from broker.db import cuts as cut_store
+from broker.db import meta, rows
+from broker.gate import Gate, Mode
+from broker.model import EVERYTHING, new_id
+from broker.service.desk import Desk
+
+_TIMELINE = "timeline"
+ACTOR = "portcullis"
+
+
+class Continuity:
+    """Keeps watch over the database's own history."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def beat(self) -> dict[str, Gate]:
+        """Write the heartbeat and return every gate, read in the same transaction.
+
+        Raises:
+            StoreUnavailable: The database cannot answer, or takes no writes.
+        """
+        now_us = self._desk.clock.now_us()
+        closed: Gate | None = None
+        with self._desk.database.write() as connection:
+            gates = meta.beat(connection, now_us)
+            here = self._desk.database.timeline(connection)
+            before = meta.get(connection, _TIMELINE)
+            if here != (before or ""):
+                meta.put(connection, _TIMELINE, here)
+                if before:
+                    cut_id = new_id("cut")
+                    record = {
+                        "id": cut_id, "mode": Mode.CLOSED.value, "actor": ACTOR, "opened_us": now_us,
+                        "reason": f"the database went from timeline {before} to {here} (failover or restore): what "
+                        "was closed last may be forgotten; run `portcullis reconcile`, then thaw this",
+                    }  # fmt: skip
+                    cut_store.add(connection, record, (EVERYTHING,))
+                    closed = gate.close(gates.get(EVERYTHING, Gate(EVERYTHING)), cut_id, Mode.CLOSED)
+                    rows.save_gate(connection, closed)
+                    gates[EVERYTHING] = closed
+        if closed is not None:
+            self._desk.tell((closed,))
+        return gates

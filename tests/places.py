@@ -1,0 +1,41 @@
+"""Where a test's database is: SQLite in its folder, or the PostgreSQL that a file there names.
+
+By a file, so that processes a test starts on the same folder find the same database.
+"""
+
+import json
+from pathlib import Path
+
+from broker.db.database import Database
+from broker.db.engines import Postgres
+from broker.db.tables import METADATA
+from clients.secret import Secret
+from tests.services.postgres.server import PASSWORD
+
+NAMED = "postgres.json"
+
+
+def database_at(directory: Path) -> Database:
+    """Open the database of a folder, not yet migrated when it is new."""
+    named = directory / NAMED
+    if not named.exists():
+        return Database(directory / "state.db")
+    return Database(postgres_at(directory))
+
+
+def postgres_at(directory: Path) -> Postgres:
+    found = json.loads((directory / NAMED).read_text())
+    return Postgres(
+        tuple(f"127.0.0.1:{port}" for port in found["ports"]), found["name"], "portcullis", Secret(PASSWORD),
+        ssl_mode="disable", single_node=found["single_node"],
+    )  # fmt: skip
+
+
+def contents(directory: Path) -> bytes:
+    """Return everything that lies in a folder and in its database, to look for what must not be there."""
+    database = database_at(directory)
+    with database.read() as connection:
+        rows = [repr(list(connection.execute(table.select()))) for table in METADATA.sorted_tables]
+    database.close()
+    files = [path.read_bytes() for path in directory.rglob("*") if path.is_file()]
+    return b"\n".join([*(row.encode() for row in rows), *files])
