@@ -4,7 +4,7 @@ CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/portcullis
 UV := $(shell command -v uv 2>/dev/null || echo $(CACHE)/uv/bin/uv)
 RUN := $(UV) run --frozen --all-extras
 
-.PHONY: run test check format sync bench uv
+.PHONY: run test test-long check format sync bench uv
 .DEFAULT_GOAL := run
 
 run: sync            ## the main job: paper exchange, broker and gateway under one command
@@ -14,6 +14,11 @@ test: sync           ## everything, real bot libraries and servers included
 	@$(RUN) python -m tests.setup
 	@$(RUN) python -m tests.services.binaries
 	@$(RUN) pytest
+
+test-long: sync      ## the same, and what takes hours: thousands of crashes, minutes of outage
+	@$(RUN) python -m tests.setup
+	@$(RUN) python -m tests.services.binaries
+	@PORTCULLIS_LONG=1 $(RUN) pytest
 
 check: sync          ## format, lint, types, import contracts
 	@$(RUN) ruff format --check .

@@ -9,18 +9,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.db.database import Database
 from broker.errors import BrokerError
 from broker.model import NAME
 from broker.service import Service
 from broker.service.operators import Role
 from broker.service.service import found_home, open_service
 from broker.stores.embedded import key
-from broker.stores.embedded.store import EmbeddedStore
 from clients.venue import Environment
-from portcullis import settings
+from portcullis import settings, stores
 from portcullis.clock import SystemClock
+from portcullis.database_settings import DatabaseDocument
 from portcullis.settings import Home, Mode, SettingsError, write_private
+from portcullis.vault_settings import VaultDocument
 
 OWNER = "owner"
 """Name of the one operator of a solo home."""
@@ -42,27 +42,38 @@ def found(
     operators: Sequence[str] = (OWNER,),
     api_port: int = settings.API_PORT,
     gateway_port: int = settings.GATEWAY_PORT,
+    vault: VaultDocument | None = None,
+    database: DatabaseDocument | None = None,
 ) -> Founded:
     """Make a home with its stores and its first operators, all of them admins.
 
     The first operator's token is the one the CLI of this home speaks with.
 
     Raises:
-        SettingsError: The directory cannot be used, or an operator's name cannot be one.
+        SettingsError: The directory or a store cannot be used, or an operator's name cannot be one.
     """
     for name in operators:
         if not NAME.fullmatch(name):
             raise SettingsError(
                 "--operator", f"{name[:40]!r} cannot be a name; use a-z, 0-9, dot, dash, underscore"
             )
-    home = settings.create(root, environment, mode, api_port=api_port, gateway_port=gateway_port)
-    key.to_file(home.kek, key.fresh())
-    database = Database(home.state)
+    if vault is not None:
+        _refuse_used(vault)
+    if database is not None:
+        _refuse_taken(database)
+    home = settings.create(
+        root, environment, mode, api_port=api_port, gateway_port=gateway_port, vault=vault, database=database
+    )
+    if vault is None:
+        key.to_file(home.kek, key.fresh())
+    state = stores.database_of(home)
     try:
-        database.upgrade()
-        found_home(database, environment, mode)
+        state.upgrade()
+        found_home(state, environment, mode)
+    except BrokerError as fault:
+        raise SettingsError("database", str(fault)) from None
     finally:
-        database.close()
+        state.close()
     tokens: dict[str, Path] = {}
     with opened(home) as service:
         for name in operators:
@@ -78,19 +89,23 @@ def found(
 
 @contextmanager
 def opened(home: Home) -> Iterator[Service]:
-    """Open a home's stores, bring the schema up to date, and put the service together.
+    """Open a home's stores, bring an SQLite schema up to date, and put the service together.
+
+    A Vault need not answer for this: what runs goes on without, and the rest says so.
 
     Raises:
         SettingsError: A store cannot be used; nothing was changed.
     """
-    if not home.state.exists() or not home.secrets.exists():
-        _refuse_half(home)
-    database = Database(home.state)
+    _refuse_half(home)
+    database = stores.database_of(home)
     store = None
+    service = None
     try:
         try:
-            database.upgrade()
-            store = EmbeddedStore(home.secrets, key.from_file(home.kek))
+            if home.database is None:
+                database.upgrade()
+            database.look()
+            store = stores.secrets_of(home)
             service = open_service(database, store, SystemClock())
         except BrokerError as fault:
             raise SettingsError("--home", f"{home.root} cannot be opened: {fault}") from None
@@ -102,14 +117,54 @@ def opened(home: Home) -> Iterator[Service]:
             )
         yield service
     finally:
+        if service is not None:
+            service.mirror.close()
         if store is not None:
             store.close()
         database.close()
 
 
 def _refuse_half(home: Home) -> None:
-    """Refuse a home that lost one of its stores; a home that was just founded has none yet."""
+    """Refuse a home that lost one of its files; a home that was just founded has none yet."""
     if not home.operator_token.exists():
         return
-    gone = home.secrets if home.state.exists() else home.state
-    raise SettingsError("--home", f"{gone} is gone; restore it from a backup, together with the other files")
+    wanted = [
+        path
+        for path, elsewhere in ((home.state, home.database), (home.secrets, home.vault))
+        if elsewhere is None
+    ]
+    for path in wanted:
+        if not path.exists():
+            raise SettingsError(
+                "--home", f"{path} is gone; restore it from a backup, together with the other files"
+            )
+
+
+def _refuse_used(vault: VaultDocument) -> None:
+    """Refuse a Vault that does not answer, or a prefix in it that holds somebody's keys already."""
+    store = stores.vault_store(vault)
+    try:
+        used = store.mirror.names() or stores.all_paths(store)
+    except BrokerError as fault:
+        raise SettingsError("vault", f"{fault} (`portcullis vault check` looks closer)") from None
+    finally:
+        store.close()
+    if used:
+        raise SettingsError(
+            "vault.prefix",
+            f"mount {vault.mount} holds what belongs to another Portcullis already; choose another prefix",
+        )
+
+
+def _refuse_taken(document: DatabaseDocument) -> None:
+    """Refuse a PostgreSQL that may forget what it confirmed, or holds somebody's state already."""
+    database = stores.postgres_of(document)
+    try:
+        database.look()
+    except BrokerError as fault:
+        if fault.reason != "schema_older" or "not there yet" not in str(fault):
+            raise SettingsError("database", str(fault)) from None
+    else:
+        raise SettingsError("database", "it holds the state of another Portcullis already; make an empty one")
+    finally:
+        database.close()

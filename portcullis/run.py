@@ -68,6 +68,7 @@ class Broker:
     authority: LeaseAuthority
     gateway: GatewayChild
     api: ApiServer
+    upkeep: Upkeep
     paper: Child | None
     paper_base: str
     fallen: "asyncio.Future[str]" = field(repr=False)
@@ -123,7 +124,7 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
         await gateway.start()
         await api.start()
         fallen: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        broker = Broker(home, service, inspector, authority, gateway, api, paper, base, fallen)
+        broker = Broker(home, service, inspector, authority, gateway, api, upkeep, paper, base, fallen)
         if paper is not None:
             _background(stack, _mourn(paper, fallen), "watch the paper exchange")
         _background(stack, _look(peers), "watch who connects")

@@ -7,24 +7,27 @@ Rules:
 4. Unknown fields are refused. Every error is one sentence: the field, and what to do.
 """
 
-import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clients.venue import Environment
+from portcullis.database_settings import DatabaseDocument
+from portcullis.vault_settings import VaultDocument
 
 VERSION = 1
+NAME = "home.json"
 GATEWAY_PORT = 8700
 API_PORT = 8701
 VARIABLE = "PORTCULLIS_HOME"
 Mode = Literal["solo", "team"]
+T = TypeVar("T", bound=BaseModel)
 Port = Annotated[int, Field(ge=0, le=65535)]
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -48,17 +51,24 @@ class _Document(BaseModel):
     api_port: Port = API_PORT
     gateway_port: Port = GATEWAY_PORT
     created_at: str
+    vault: VaultDocument | None = None
+    database: DatabaseDocument | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """One home. Port 0: any free one, chosen at each start."""
+    """One home. Port 0: any free one, chosen at each start.
+
+    Without `vault` its secrets lie in it, sealed; without `database` its state does, in SQLite.
+    """
 
     root: Path
     environment: Environment
     mode: Mode
     api_port: int = API_PORT
     gateway_port: int = GATEWAY_PORT
+    vault: VaultDocument | None = None
+    database: DatabaseDocument | None = None
 
     @property
     def kek(self) -> Path:
@@ -118,13 +128,15 @@ def create(
     *,
     api_port: int = API_PORT,
     gateway_port: int = GATEWAY_PORT,
+    vault: VaultDocument | None = None,
+    database: DatabaseDocument | None = None,
 ) -> Home:
     """Make a home.
 
     Raises:
         SettingsError: There is one already, or the directory cannot be used.
     """
-    if (root / "home.json").exists():
+    if (root / NAME).exists():
         raise SettingsError(
             "--home", f"{root} is a home already; choose another directory, or use it as it is"
         )
@@ -132,22 +144,21 @@ def create(
         raise SettingsError("--home", f"{root} is not an empty directory; choose another one")
     try:
         private_directory(root)
-        home = Home(root, environment, mode, api_port, gateway_port)
+        home = Home(root, environment, mode, api_port, gateway_port, vault, database)
         private_directory(home.spool)
-        document = _Document(
-            version=1,
-            environment=environment.value,
-            mode=mode,
-            api_port=api_port,
-            gateway_port=gateway_port,
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        write_private(root / "home.json", document.model_dump_json(indent=2) + "\n")
+        _save(home, datetime.now(UTC).isoformat(timespec="seconds"))
     except OSError as fault:
         raise SettingsError(
             "--home", f"{root} cannot be written ({fault.strerror}); choose another"
         ) from None
     return home
+
+
+def change_vault(home: Home, vault: VaultDocument | None) -> Home:
+    """Let a home keep its secrets elsewhere, from the next start on."""
+    changed = replace(home, vault=vault)
+    _save(changed, _read(home.root).created_at)
+    return changed
 
 
 def open_home(root: Path) -> Home:
@@ -156,7 +167,29 @@ def open_home(root: Path) -> Home:
     Raises:
         SettingsError: There is none, others may read it, or `home.json` cannot be used.
     """
-    path = root / "home.json"
+    document = _read(root)
+    return Home(
+        root, Environment(document.environment), document.mode, document.api_port, document.gateway_port,
+        document.vault, document.database,
+    )  # fmt: skip
+
+
+def _save(home: Home, created_at: str) -> None:
+    document = _Document(
+        version=1,
+        environment=home.environment.value,
+        mode=home.mode,
+        api_port=home.api_port,
+        gateway_port=home.gateway_port,
+        created_at=created_at,
+        vault=home.vault,
+        database=home.database,
+    )
+    write_private(home.root / NAME, document.model_dump_json(indent=2, exclude_none=True) + "\n")
+
+
+def _read(root: Path) -> _Document:
+    path = root / NAME
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -167,21 +200,36 @@ def open_home(root: Path) -> Home:
     except (OSError, UnicodeDecodeError):
         raise SettingsError("--home", f"{path} cannot be read; check its owner and its rights") from None
     _refuse_readable_by_others(root)
+    return read_document(_Document, path, text, NAME)
+
+
+def read_file(kind: type[T], path: Path, option: str) -> T:
+    """Read a document of settings that an option names.
+
+    Raises:
+        SettingsError: It cannot be read, or a field cannot be used.
+    """
     try:
-        document = _Document.model_validate(json.loads(text))
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(option, f"{path} cannot be read") from None
+    return read_document(kind, path, text, option)
+
+
+def read_document(kind: type[T], path: Path, text: str, name: str) -> T:
+    """Read a document of settings, strictly.
+
+    Raises:
+        SettingsError: With the field, and the file to mend.
+    """
+    try:
+        return kind.model_validate_json(text)
     except ValidationError as fault:
         first = fault.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "home.json"
+        where = ".".join(str(part) for part in first["loc"]) or name
+        if first["type"] == "json_invalid":
+            raise SettingsError(name, f"is not JSON; mend {path}") from None
         raise SettingsError(where, f"{first['msg'].lower()}; mend it in {path}") from None
-    except ValueError:
-        raise SettingsError("home.json", f"is not JSON; mend {path}") from None
-    return Home(
-        root,
-        Environment(document.environment),
-        document.mode,
-        document.api_port,
-        document.gateway_port,
-    )
 
 
 def private_directory(path: Path) -> None:

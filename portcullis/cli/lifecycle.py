@@ -39,6 +39,12 @@ def init(
     ] = None,
     api_port: Annotated[int, typer.Option("--api-port", min=0, max=65535)] = settings.API_PORT,
     gateway_port: Annotated[int, typer.Option("--gateway-port", min=0, max=65535)] = settings.GATEWAY_PORT,
+    vault: Annotated[
+        Path | None, typer.Option("--vault", help="JSON that describes a Vault: keys go there.")
+    ] = None,
+    database: Annotated[
+        Path | None, typer.Option("--database", help="JSON that describes a PostgreSQL: state goes there.")
+    ] = None,
 ) -> None:
     """Make a home: its stores, its keys, its first operators. Asks what was not said."""
     kind = _mode(mode)
@@ -46,7 +52,9 @@ def init(
     names = operator or ([OWNER] if kind == "solo" else _team())
     if kind == "team" and len(set(names)) < 2:  # noqa: PLR2004 - four eyes
         raise Stopped("--operator: a team has two first operators or more.", reason="malformed")
-    _work().init(face, world, kind, names, api_port=api_port, gateway_port=gateway_port)
+    work = _work()
+    places = work.Places(vault, database)
+    work.init(face, world, kind, names, places, api_port=api_port, gateway_port=gateway_port)
 
 
 def run(

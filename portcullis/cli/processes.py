@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,37 @@ from portcullis import logs, settings
 from portcullis.children import ChildFailed
 from portcullis.cli import demo_screen
 from portcullis.cli.face import FAILED, Face, Stopped, badge
+from portcullis.database_settings import DatabaseDocument
 from portcullis.demo import demo_home, running_demo
 from portcullis.foundation import found
 from portcullis.gateway import harden
 from portcullis.paper_process import PaperFailed
 from portcullis.run import Broker, Options, run_process, stop_on_signals
 from portcullis.settings import Mode
+from portcullis.vault_settings import VaultDocument
 
 _DEMO_HOME = Path("~/.local/share/portcullis-demo")
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Files that say where keys and state go, where they do not stay in the home."""
+
+    vault: Path | None
+    database: Path | None
+
+
 def init(
-    face: Face, world: Environment, kind: Mode, names: Sequence[str], *, api_port: int, gateway_port: int
-) -> None:
+    face: Face, world: Environment, kind: Mode, names: Sequence[str], places: Places,
+    *, api_port: int, gateway_port: int,
+) -> None:  # fmt: skip
     """Make a home and say what comes next."""
-    made = found(face.root, world, kind, operators=names, api_port=api_port, gateway_port=gateway_port)
+    vault, database = places.vault, places.database
+    made = found(
+        face.root, world, kind, operators=names, api_port=api_port, gateway_port=gateway_port,
+        vault=None if vault is None else settings.read_file(VaultDocument, vault, "--vault"),
+        database=None if database is None else settings.read_file(DatabaseDocument, database, "--database"),
+    )  # fmt: skip
     document = {
         "home": str(made.home.root), "environment": world.value, "mode": kind,
         "operators": {name: str(path) for name, path in made.tokens.items()},
@@ -46,10 +63,15 @@ def init(
         out.print(Text.assemble(("✓ ", "green"), f"home {made.home.root} ", badge(world.value)))
         for name, path in made.tokens.items():
             out.print(f"  [dim]token of {name}[/]  {path}", soft_wrap=True)
-        out.print(
-            f"  [yellow]![/] {made.home.kek.name}, secrets.db and state.db belong together: back them up together, "
-            f"and never with {made.home.kek.name} in the same place as the others."
-        )
+        if made.home.vault is not None:
+            out.print(f"  [dim]keys[/]  Vault at {', '.join(made.home.vault.addresses)}", soft_wrap=True)
+        if made.home.database is not None:
+            out.print(f"  [dim]state[/] PostgreSQL at {', '.join(made.home.database.hosts)}", soft_wrap=True)
+        if made.home.vault is None:
+            out.print(
+                f"  [yellow]![/] {made.home.kek.name}, secrets.db and state.db belong together: back them up together, "
+                f"and never with {made.home.kek.name} in the same place as the others."
+            )
         out.print(f"  [dim]next[/] {face.command('run')}", soft_wrap=True)
 
     face.answer(document, show)

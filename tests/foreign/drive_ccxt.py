@@ -2,6 +2,8 @@
 
 import asyncio
 import importlib
+import json
+import sys
 
 from drive_steps import CONFIG, PRIVATE_KEY, SECRET, got, rows, take
 
@@ -53,6 +55,21 @@ class Driver:
 
     async def cancel(self):
         return (await got(self.ex.cancel_order(self.order["id"], PAIR)))["status"]
+
+    async def trade_on(self):
+        """Place and cancel until the test writes a line; return the rounds, and what failed."""
+        print(json.dumps({"step": "wait"}), flush=True)
+        over = asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        rounds, failed = 0, []
+        while not over.done():
+            try:
+                order = await got(self.ex.create_order(PAIR, "limit", "buy", 0.001, 50000))
+                await got(self.ex.cancel_order(order["id"], PAIR))
+            except Exception as fault:
+                failed.append(repr(fault))
+            rounds += 1
+            await asyncio.sleep(0.25)  # the exchange takes 50 orders in 10 seconds
+        return [rounds, len(failed), failed[:3]]
 
     async def market(self):
         return await self._new("market", "buy", 0.01)

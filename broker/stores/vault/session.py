@@ -9,7 +9,8 @@ Rules:
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from broker.errors import BrokerError, NotFound, StoreConflict, StoreUnavailable
 from broker.stores.vault.config import VaultConfig
 from broker.stores.vault.faults import ELSEWHERE, Redirected, never_initialised, refuse_redirect, translated
 from broker.stores.vault.login import Login, Token
+from clients.secret import Secret
 
 T = TypeVar("T")
 _FOREIGN = (
@@ -204,3 +206,13 @@ def _http(config: VaultConfig) -> requests.Session:
         session.cert = (str(config.client_cert[0]), str(config.client_cert[1]))
     session.hooks["response"] = [refuse_redirect]
     return session
+
+
+@contextmanager
+def administrator(config: VaultConfig, token: Secret) -> Iterator[hvac.Client]:
+    """Give a client with somebody's own token, for `vault setup`; at the first address."""
+    http = _http(config)
+    try:
+        yield _Node(config.addresses[0], http, config).client(token.reveal())
+    finally:
+        http.close()
