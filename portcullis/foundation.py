@@ -84,6 +84,7 @@ def found(
                 raise SettingsError("--operator", str(fault)) from None
             write_private(path, token.reveal() + "\n")
             tokens[name] = path
+        service.mirror.merge()  # from now on the secret store is ours
     return Founded(home, tokens)
 
 

@@ -86,9 +86,11 @@ def setup(
 def _next(document: VaultDocument) -> str:
     match document.auth:
         case AppRoleDocument():
+            wrap = "-wrap-ttl=120s " if document.auth.wrapped else ""
+            what = "the wrapping token" if document.auth.wrapped else "the secret id"
             return (
-                f"vault write -wrap-ttl=120s -f auth/{document.auth.mount}/role/{document.auth.role}/secret-id, put "
-                f"the wrapping token into {document.auth.secret_id_file}, then `portcullis vault check`"
+                f"vault write {wrap}-f auth/{document.auth.mount}/role/{document.auth.role}/secret-id, put {what} "
+                f"into {document.auth.secret_id_file} (0600), then `portcullis vault check`"
             )
         case KubernetesDocument():
             return "bind the service account, then `portcullis vault check` in the pod"
