@@ -17,6 +17,7 @@ from broker.service.service import found_home, open_service
 from broker.stores.embedded import key
 from clients.venue import Environment
 from portcullis import settings, stores
+from portcullis.auditing import signer_of
 from portcullis.clock import SystemClock
 from portcullis.database_settings import DatabaseDocument
 from portcullis.settings import Home, Mode, SettingsError, write_private
@@ -84,6 +85,8 @@ def found(
                 raise SettingsError("--operator", str(fault)) from None
             write_private(path, token.reveal() + "\n")
             tokens[name] = path
+        service.audit.founded()
+        service.audit.checkpoint(at_once=True)
         service.mirror.merge()  # from now on the secret store is ours
     return Founded(home, tokens)
 
@@ -108,6 +111,7 @@ def opened(home: Home) -> Iterator[Service]:
             database.look()
             store = stores.secrets_of(home)
             service = open_service(database, store, SystemClock())
+            service.audit.sign_with(signer_of(home))
         except BrokerError as fault:
             raise SettingsError("--home", f"{home.root} cannot be opened: {fault}") from None
         if service.desk.home.environment is not home.environment:

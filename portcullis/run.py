@@ -98,6 +98,7 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
             _follow(service, home, base)
         upkeep = Upkeep(service)
         await asyncio.to_thread(upkeep.once)
+        stack.push_async_callback(asyncio.to_thread, upkeep.end)
         _background(stack, upkeep.run(), "upkeep")
         authority = LeaseAuthority(service, base)
         stack.callback(authority.close)

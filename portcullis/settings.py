@@ -18,6 +18,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clients.venue import Environment
+from portcullis.audit_settings import AuditDocument
 from portcullis.database_settings import DatabaseDocument
 from portcullis.vault_settings import VaultDocument
 
@@ -29,6 +30,7 @@ VARIABLE = "PORTCULLIS_HOME"
 Mode = Literal["solo", "team"]
 T = TypeVar("T", bound=BaseModel)
 Port = Annotated[int, Field(ge=0, le=65535)]
+PRIVATE = ("kek", "operator.token", "secrets.db", "state.db", "audit.key")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -53,6 +55,7 @@ class _Document(BaseModel):
     created_at: str
     vault: VaultDocument | None = None
     database: DatabaseDocument | None = None
+    audit: AuditDocument | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Home:
     gateway_port: int = GATEWAY_PORT
     vault: VaultDocument | None = None
     database: DatabaseDocument | None = None
+    audit: AuditDocument | None = None
 
     @property
     def kek(self) -> Path:
@@ -170,7 +174,7 @@ def open_home(root: Path) -> Home:
     document = _read(root)
     return Home(
         root, Environment(document.environment), document.mode, document.api_port, document.gateway_port,
-        document.vault, document.database,
+        document.vault, document.database, document.audit,
     )  # fmt: skip
 
 
@@ -184,6 +188,7 @@ def _save(home: Home, created_at: str) -> None:
         created_at=created_at,
         vault=home.vault,
         database=home.database,
+        audit=home.audit,
     )
     write_private(home.root / NAME, document.model_dump_json(indent=2, exclude_none=True) + "\n")
 
@@ -251,7 +256,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def _refuse_readable_by_others(root: Path) -> None:
-    for path in (root, root / "kek", root / "operator.token", root / "secrets.db", root / "state.db"):
+    for path in (root, *(root / name for name in PRIVATE)):
         try:
             mode = path.stat().st_mode
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a broker does for its secret store every few seconds, and what operators hear of it.
+"""What a broker does for its secret store and audit trail every few seconds, and what operators hear of it.
 
 Rules:
 1. The way to the store is kept open, and the mirror of the gates merged; a failure of either is tried again.
@@ -28,6 +28,7 @@ class Upkeep:
 
     def once(self) -> None:
         """Look after it once, and note how it fares."""
+        self._sign()
         try:
             self._service.desk.secrets.maintain()
             self._service.mirror.merge()
@@ -42,6 +43,16 @@ class Upkeep:
             _LOG.warning("the secret store is back; it was away since %s", self._away_since.isoformat())
             self._away_since = None
 
+    def _sign(self, *, at_once: bool = False) -> None:
+        try:
+            self._service.audit.checkpoint(at_once=at_once)
+        except BrokerError as fault:
+            _LOG.error("no checkpoint of the audit trail could be signed: %s", fault)
+
+    def end(self) -> None:
+        """Sign how far the audit trail has come before we end."""
+        self._sign(at_once=True)
+
     async def run(self) -> None:
         """Look after it until cancelled."""
         while True:
@@ -53,6 +64,10 @@ class Upkeep:
         if self._service.mirror.superseded:
             yield Hazard(
                 f"NOTHING IS SERVED: {self._service.mirror.superseded}", "RB-03, and do not start it again"
+            )
+        for name, why in self._service.audit.unanchored().items():
+            yield Hazard(
+                f"the audit trail is not anchored at {name}: {why}", "mend it: docs/guides/operator.md"
             )
         if self._away_since is None:
             return

@@ -16,6 +16,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from broker.errors import NotGranted, Unauthenticated
 from broker.service import Service
+from broker.service.audit import acting
 from broker.service.operators import Operator, Role
 from clients.secret import Secret
 
@@ -39,6 +40,7 @@ async def authenticate(service: Service, request: Request) -> Operator:
     if operator is None:
         raise Unauthenticated("unauthenticated", "this token is not known here, or was ended")
     request.scope["portcullis.operator"] = operator
+    acting.set(operator.name)
     return operator
 
 

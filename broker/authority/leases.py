@@ -11,6 +11,7 @@ Rules:
 from dataclasses import dataclass
 
 from broker import gate, lease, policy_document
+from broker.audit.chain import Detail
 from broker.authority.changes import Changes
 from broker.authority.link import Link, Open, speaks_for_account, usual_slice
 from broker.db import accounts as account_store
@@ -107,6 +108,9 @@ class Leases:
         egress = self._service.accounts.egress(account.egress)
         loan = self._service.calls.lend(grant.id, link.gateway, link.boot) if policy.day_max else None
         if secrets.material is not None and str(key.ref) not in link.keys:
+            with self._desk.database.write() as connection:
+                details: dict[str, Detail] = {"gateway": link.gateway}
+                self._service.audit.record(connection, "key.send", f"key-version:{key.ref}", details)
             self._send_soon(link, secrets.material)
             link.keys.add(str(key.ref))
         held = Open(new_id("lse"), grant.id, key.ref, opening.scopes, opening.epochs, policy.lease_us)

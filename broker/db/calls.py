@@ -1,13 +1,14 @@
 """Queries on the call log, order owners and the budget ledger."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, func, select
-from sqlalchemy.engine import Row
+from sqlalchemy.engine import Row, RowMapping
 
+from broker.audit import calls as audit_calls
 from broker.budget import ZERO, Parts, Slice
 from broker.calllog import Answered, Ask
 from broker.db import rows
@@ -68,7 +69,7 @@ def _answered(connection: Connection, gateway: str, boot: str, answer: Answered)
     """
     here = (t.CALLS.c.gateway == gateway, t.CALLS.c.boot == boot, t.CALLS.c.seq == answer.of)
     ask = connection.execute(select(t.CALLS).where(*here)).first()
-    if ask is None:
+    if ask is None or ask.outcome is not None:  # the first answer stands: the log is only ever added to
         return
     connection.execute(
         t.CALLS.update()
@@ -215,3 +216,25 @@ def close_boot(connection: Connection, gateway: str, boot: str, now_us: int) -> 
             if slice_id in left:
                 left[slice_id] += amount
     give_back(connection, gateway, tuple(left.items()), now_us)
+
+
+# --- what the audit trail knows of the log ----------------------------------------------------
+
+
+def kept_digest(
+    connection: Connection, gateway: str, boot: str, asks: list[list[int]], answers: list[list[int]]
+) -> str:
+    """Return the digest of calls as they are stored, by ranges of their numbers."""
+    return audit_calls.combined(
+        _between(connection, gateway, boot, asks), _between(connection, gateway, boot, answers)
+    )
+
+
+def _between(
+    connection: Connection, gateway: str, boot: str, ranges: list[list[int]]
+) -> Iterator[RowMapping]:
+    for first, last in ranges:
+        query = select(t.CALLS).where(
+            t.CALLS.c.gateway == gateway, t.CALLS.c.boot == boot, t.CALLS.c.seq.between(first, last)
+        )
+        yield from connection.execute(query.order_by(t.CALLS.c.seq)).mappings()

@@ -240,3 +240,27 @@ IDEMPOTENCY = Table(
     Column("body", Text, nullable=False),
     Column("created_us", BigInteger, nullable=False),
 )
+
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("writer", String(64), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("at_us", BigInteger, nullable=False, index=True),
+    Column("actor", String(64), nullable=False),
+    Column("action", String(40), nullable=False),
+    Column("subject", String(200), nullable=False),
+    Column("details", Text, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+)
+"""The audit trail, one chain per writer. Only ever appended to."""
+
+AUDIT_CHECKPOINTS = Table(
+    "audit_checkpoints",
+    METADATA,
+    Column("signer", String(64), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("line", Text, nullable=False),
+)
+"""Signed statements of how far every chain had come, as anchors keep them."""

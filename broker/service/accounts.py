@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from broker.audit.chain import Detail
 from broker.db import Connection
 from broker.db import accounts as store
 from broker.errors import Conflict, Malformed, Problem
 from broker.model import Account, new_id
+from broker.service.audit import Audit
 from broker.service.desk import VENUES, Desk, Page, check_name, missing, page
 from broker.service.secrets import Secrets
 from clients.egress import Egress, Way
@@ -34,8 +36,8 @@ class EgressView:
 class Accounts:
     """Use cases on egresses and accounts."""
 
-    def __init__(self, desk: Desk, secrets: Secrets) -> None:
-        self._desk, self._secrets = desk, secrets
+    def __init__(self, desk: Desk, audit: Audit, secrets: Secrets) -> None:
+        self._desk, self._audit, self._secrets = desk, audit, secrets
 
     # --- egress ---------------------------------------------------------------------------
 
@@ -64,6 +66,8 @@ class Accounts:
                 proxy_host=proxy_host, proxy_port=proxy_port, proxy_user=proxy_user, password_path=path,
                 created_us=self._desk.clock.now_us(),
             )  # fmt: skip
+            details: dict[str, Detail] = {"way": way, "addresses": list(addresses), "proxy": proxy_host}
+            self._audit.record(connection, "egress.create", f"egress:{name}", details)
         return EgressView(name, way, addresses, source, f"{proxy_host}:{proxy_port}" if proxy_host else None)
 
     @contextmanager
@@ -140,6 +144,9 @@ class Accounts:
                 connection, name=name, venue=venue, environment=home.environment.value, egress=egress,
                 upstream=upstream, venue_uid=None, created_us=now_us,
             )  # fmt: skip
+            self._audit.record(
+                connection, "account.create", f"account:{name}", {"venue": venue, "egress": egress}
+            )
         return self.get(name)
 
     def get(self, name: str) -> Account:
@@ -166,6 +173,7 @@ class Accounts:
             raise Malformed("bad_account", (Problem("upstream", "is for paper homes, on loopback"),))
         with self._desk.database.write() as connection:
             store.set_upstream(connection, name, upstream)
+            self._audit.record(connection, "account.upstream", f"account:{name}", {"upstream": upstream})
 
 
 def _loopback(url: str) -> bool:

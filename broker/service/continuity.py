@@ -11,6 +11,7 @@ from broker.db import cuts as cut_store
 from broker.db import meta, rows
 from broker.gate import Gate, Mode
 from broker.model import EVERYTHING, new_id
+from broker.service.audit import Audit
 from broker.service.desk import Desk
 
 _TIMELINE = "timeline"
@@ -20,8 +21,8 @@ ACTOR = "portcullis"
 class Continuity:
     """Keeps watch over the database's own history."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, audit: Audit) -> None:
+        self._desk, self._audit = desk, audit
 
     def beat(self) -> dict[str, Gate]:
         """Write the heartbeat and return every gate, read in the same transaction.
@@ -48,6 +49,7 @@ class Continuity:
                     closed = gate.close(gates.get(EVERYTHING, Gate(EVERYTHING)), cut_id, Mode.CLOSED)
                     rows.save_gate(connection, closed)
                     gates[EVERYTHING] = closed
+                    self._audit.record(connection, "cut.timeline", cut_id, {"was": before, "is": here})
         if closed is not None:
             self._desk.tell((closed,))
         return gates

@@ -12,12 +12,14 @@ from datetime import datetime
 from typing import Any
 
 from broker import gate
+from broker.audit.chain import Detail
 from broker.db import Connection, rows
 from broker.db import cuts as store
 from broker.errors import Conflict, Malformed, NotFound, Problem
 from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
 from broker.model import EVERYTHING, ScopeKind, moment, new_id, scope
+from broker.service.audit import Audit
 from broker.service.desk import VENUES, Change, Desk, Page, page
 from broker.service.mirror import Mirror
 
@@ -43,8 +45,8 @@ class Cut:
 class Cuts:
     """Use cases on gates."""
 
-    def __init__(self, desk: Desk, mirror: Mirror) -> None:
-        self._desk, self._mirror = desk, mirror
+    def __init__(self, desk: Desk, audit: Audit, mirror: Mirror) -> None:
+        self._desk, self._audit, self._mirror = desk, audit, mirror
 
     def close(self, *, targets: tuple[str, ...], mode: Mode, reason: str, actor: str) -> tuple[Cut, Change]:
         """Close the gates of some scopes.
@@ -79,6 +81,8 @@ class Cuts:
             for name in names:
                 closed.append(gate.close(known.get(name, Gate(name)), cut_id, mode))
                 rows.save_gate(connection, closed[-1])
+            details: dict[str, Detail] = {"mode": mode.value, "scopes": list(names), "reason": reason}
+            self._audit.record(connection, "cut.close", cut_id, details)
         change = self._desk.tell(closed)
         return Cut(cut_id, mode, names, reason, actor, moment(now_us)), change
 
@@ -108,6 +112,7 @@ class Cuts:
                     rows.save_gate(connection, thawed)
                     opened.append(thawed)
             store.thaw(connection, cut_id, now_us, actor, reason)
+            self._audit.record(connection, "cut.thaw", cut_id, {"reason": reason, "scopes": list(names)})
         change = self._desk.tell(opened)
         return self.get(cut_id), change
 

@@ -6,6 +6,7 @@ Rules:
 3. A revoked grant stays on record and never comes back.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from broker import gate, policy_document
+from broker.audit.chain import Detail
 from broker.db import Connection, rows
 from broker.db import accounts as account_store
 from broker.db import grants as store
@@ -22,6 +24,7 @@ from broker.errors import Conflict, Malformed, Problem
 from broker.gate import Gate
 from broker.model import Consumer, Grant, ScopeKind, moment, new_id, scope
 from broker.policy_document import Policy
+from broker.service.audit import Audit
 from broker.service.desk import Desk, Page, check_name, missing, page
 from broker.service.secrets import Secrets
 from broker.virtual_key import new_key_id, new_secret
@@ -43,8 +46,8 @@ class Issued:
 class Grants:
     """Use cases on consumers and grants."""
 
-    def __init__(self, desk: Desk, secrets: Secrets) -> None:
-        self._desk, self._secrets = desk, secrets
+    def __init__(self, desk: Desk, audit: Audit, secrets: Secrets) -> None:
+        self._desk, self._audit, self._secrets = desk, audit, secrets
 
     # --- consumers ------------------------------------------------------------------------
 
@@ -61,6 +64,7 @@ class Grants:
             if store.consumer(connection, name) is not None:
                 raise Conflict("taken", f"there is a consumer {name!r} already")
             store.add_consumer(connection, name, note, now_us)
+            self._audit.record(connection, "consumer.create", f"consumer:{name}")
         return Consumer(name, moment(now_us), note)
 
     def consumer(self, name: str) -> Consumer:
@@ -109,6 +113,10 @@ class Grants:
         fresh, secret = _with_key(fresh, public_key)
         with self._recording(fresh, secret) as connection:
             store.add_grant(connection, fresh, now_us)
+            details: dict[str, Detail] = {
+                "consumer": consumer, "account": account, "key_id": fresh.key_id, "policy": _digest(parsed.text),
+            }  # fmt: skip
+            self._audit.record(connection, "grant.create", f"grant:{fresh.id}", details)
             gates = self._touch_others(connection, account, fresh.id)
         self._desk.tell(gates, void=True)
         return Issued(fresh, parsed, secret)
@@ -145,6 +153,7 @@ class Grants:
             if known.revoked_at is not None:
                 return known
             store.revoke(connection, grant_id, now_us, reason)
+            self._audit.record(connection, "grant.revoke", f"grant:{grant_id}", {"reason": reason})
             raised = _touch(connection, grant_id)
         self._desk.tell((raised,), grant_id)
         return replace(known, revoked_at=moment(now_us))
@@ -162,6 +171,8 @@ class Grants:
         fresh, secret = _with_key(replace(known, key_id=new_key_id()), public_key)
         with self._recording(fresh, secret) as connection:
             store.replace_key(connection, known, fresh, self._desk.clock.now_us())
+            details: dict[str, Detail] = {"key_id": fresh.key_id, "was": known.key_id}
+            self._audit.record(connection, "grant.reissue", f"grant:{grant_id}", details)
             raised = _touch(connection, grant_id)
         self._desk.tell((raised,), void=True)
         return Issued(fresh, policy_document.load(fresh.policy), secret)
@@ -179,8 +190,12 @@ class Grants:
             known = self._known(connection, grant_id)
             version = known.policy_version + 1
             store.set_policy(connection, grant_id, version, parsed.text, now_us)
-            old = policy_document.load(known.policy)
-            raised = () if only_widens(old, parsed) else (_touch(connection, grant_id),)
+            widens = only_widens(policy_document.load(known.policy), parsed)
+            raised = () if widens else (_touch(connection, grant_id),)
+            details: dict[str, Detail] = {
+                "version": version, "policy": _digest(parsed.text), "only_widens": widens,
+            }  # fmt: skip
+            self._audit.record(connection, "grant.policy", f"grant:{grant_id}", details)
         self._desk.tell(raised, grant_id)
         return replace(known, policy=parsed.text, policy_version=version)
 
@@ -224,6 +239,11 @@ def _touch(connection: Connection, grant_id: str) -> Gate:
     raised = gate.touch(known)
     rows.save_gate(connection, raised)
     return raised
+
+
+def _digest(text: str) -> str:
+    """Return what names a policy in the audit trail; the text itself is kept with the grant."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _kind(pem: str) -> KeyType:

@@ -6,9 +6,11 @@ crash between two of them leaves a pending record, which the next import of the 
 
 from dataclasses import replace
 
+from broker.audit.chain import Detail
 from broker.db import accounts as store
 from broker.errors import Conflict, StoreUnavailable
 from broker.model import KeyRef, KeyVersion, Stage, moment
+from broker.service.audit import Audit
 from broker.service.desk import Desk, missing
 from clients.venue import Credential, KeyFacts, Slot
 
@@ -16,8 +18,8 @@ from clients.venue import Credential, KeyFacts, Slot
 class Keys:
     """Use cases on real keys."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, audit: Audit) -> None:
+        self._desk, self._audit = desk, audit
 
     def import_key(
         self, account: str, *, slot: Slot, credential: Credential, facts: KeyFacts,
@@ -60,6 +62,7 @@ class Keys:
                 store.set_stage(connection, old.ref, Stage.PREVIOUS)
             store.set_stage(connection, pending.ref, Stage.CURRENT)
             store.set_uid(connection, account, facts.account_uid)
+            self._audit.record(connection, "key.current", f"key-version:{pending.ref}")
         return replace(pending, stage=Stage.CURRENT)
 
     def list(self, account: str | None = None) -> tuple[KeyVersion, ...]:
@@ -93,6 +96,11 @@ class Keys:
                 facts.ip_restricted, facts.can_withdraw,
             )  # fmt: skip
             store.add_key(connection, key, now_us)
+            details: dict[str, Detail] = {
+                "venue_key_id": key.venue_key_id, "ip_restricted": key.ip_restricted,
+                "can_withdraw": key.can_withdraw,
+            }  # fmt: skip
+            self._audit.record(connection, "key.import", f"key-version:{ref}", details)
             return key
 
 

@@ -20,6 +20,7 @@ from broker.errors import StoreUnavailable
 from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
 from broker.model import EVERYTHING
+from broker.service.audit import Audit
 from broker.service.desk import Desk
 
 INSTANCE = "instance"
@@ -32,8 +33,8 @@ _LOG = logging.getLogger("portcullis.mirror")
 class Mirror:
     """Keeps database and mirror together."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, audit: Audit) -> None:
+        self._desk, self._audit = desk, audit
         self._agreed: set[str] = set()
         self._was_read = False
         self._writer = ThreadPoolExecutor(1, "mirror")
@@ -138,6 +139,7 @@ class Mirror:
             else:
                 store.unthaw(connection, noted.id)
             closed = _close(connection, noted)
+            self._audit.record(connection, "cut.adopt", noted.id, {"scopes": list(noted.scopes)})
         _LOG.warning("closed here, because the secret store's mirror says so: %s %s", noted.id, noted.scopes)
         self._desk.tell(closed)
 

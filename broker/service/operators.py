@@ -18,6 +18,7 @@ from typing import Any
 from broker.db import operators as store
 from broker.errors import Conflict, Malformed, Problem
 from broker.model import moment
+from broker.service.audit import Audit
 from broker.service.desk import Desk, check_name
 from clients.secret import Secret
 
@@ -60,8 +61,8 @@ class Operator:
 class Operators:
     """Use cases on operators."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, audit: Audit) -> None:
+        self._desk, self._audit = desk, audit
 
     def create(self, name: str, roles: frozenset[Role]) -> Secret:
         """Make an operator and return the token, this once.
@@ -80,6 +81,12 @@ class Operators:
                 connection, name=name, prefix=prefix, digest=_digest(token),
                 scopes=",".join(sorted(role.value for role in roles)), created_us=self._desk.clock.now_us(),
             )  # fmt: skip
+            self._audit.record(
+                connection,
+                "operator.create",
+                f"operator:{name}",
+                {"roles": sorted(role.value for role in roles)},
+            )
         return Secret(token)
 
     def by_token(self, token: Secret) -> Operator | None:
@@ -101,7 +108,10 @@ class Operators:
     def end(self, name: str) -> bool:
         """End an operator's token; tell whether there was one."""
         with self._desk.database.write() as connection:
-            return store.end(connection, name, self._desk.clock.now_us()) > 0
+            ended = store.end(connection, name, self._desk.clock.now_us()) > 0
+            if ended:
+                self._audit.record(connection, "operator.end", f"operator:{name}")
+            return ended
 
     # --- idempotency ----------------------------------------------------------------------
 

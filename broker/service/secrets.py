@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from broker.db import Connection
 from broker.db import intents as store
 from broker.errors import Conflict, NotFound, StoreUnavailable
+from broker.service.audit import Audit
 from broker.service.desk import Desk
 from clients.secret import Secret
 
@@ -21,8 +22,8 @@ SETTLED_US = 300_000_000
 class Secrets:
     """Writes secrets beside their records."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, audit: Audit) -> None:
+        self._desk, self._audit = desk, audit
 
     @contextmanager
     def written(
@@ -61,6 +62,7 @@ class Secrets:
             self._destroy(path)
             with self._desk.database.write() as connection:
                 store.forget(connection, path)
+                self._audit.record(connection, "secret.destroy", path, {"why": "nobody was ever given it"})
             done.append(path)
         return tuple(done)
 

@@ -7,6 +7,7 @@ from broker.db.database import Database
 from broker.errors import Conflict, StoreUnavailable
 from broker.ports import Clock, SecretStore
 from broker.service.accounts import Accounts
+from broker.service.audit import Audit
 from broker.service.calls import Calls
 from broker.service.continuity import Continuity
 from broker.service.cuts import Cuts
@@ -24,15 +25,16 @@ class Service:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        self.secrets = Secrets(desk)
-        self.accounts = Accounts(desk, self.secrets)
-        self.keys = Keys(desk)
-        self.grants = Grants(desk, self.secrets)
-        self.continuity = Continuity(desk)
-        self.mirror = Mirror(desk)
-        self.cuts = Cuts(desk, self.mirror)
-        self.calls = Calls(desk)
-        self.operators = Operators(desk)
+        self.audit = Audit(desk)
+        self.secrets = Secrets(desk, self.audit)
+        self.accounts = Accounts(desk, self.audit, self.secrets)
+        self.keys = Keys(desk, self.audit)
+        self.grants = Grants(desk, self.audit, self.secrets)
+        self.continuity = Continuity(desk, self.audit)
+        self.mirror = Mirror(desk, self.audit)
+        self.cuts = Cuts(desk, self.audit, self.mirror)
+        self.calls = Calls(desk, self.audit)
+        self.operators = Operators(desk, self.audit)
 
 
 def found_home(database: Database, environment: Environment, mode: str) -> Home:

@@ -2,7 +2,7 @@
 
 import typer
 
-from portcullis.cli import accounts, consumers, cuts, grants, keys, lifecycle, oversight, storage
+from portcullis.cli import accounts, audit, consumers, cuts, grants, keys, lifecycle, oversight, storage
 from portcullis.cli.face import Face, HomeOption, JsonOption
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.add_typer(consumers.app, name="consumer")
 app.add_typer(grants.app, name="grant")
 app.add_typer(grants.policies, name="policy")
 app.add_typer(oversight.operators, name="operator")
+app.add_typer(audit.app, name="audit")
 app.add_typer(storage.vaults, name="vault")
 app.add_typer(storage.moves, name="store")
 app.add_typer(storage.databases, name="db")

@@ -30,12 +30,15 @@ def setup(
     apply: Annotated[
         bool, typer.Option("--apply", help="Do it, with the token of an administrator.")
     ] = False,
+    transit: Annotated[
+        bool, typer.Option("--transit", help="Also let Vault countersign the audit trail.")
+    ] = False,
     token_file: Annotated[
         Path | None, typer.Option("--token-file", help="That token; else it is asked for.")
     ] = None,
 ) -> None:
     """Print what has to be set up in Vault (mount, policies, roles), or do it. Twice is once."""
-    _work().setup(face, vault, auth, namespace, token_file, apply=apply)
+    _work().setup(face, vault, auth, namespace, token_file, apply=apply, transit=transit)
 
 
 @command(vaults, "check")

@@ -41,12 +41,24 @@ def _vault(face: Face, path: Path | None) -> VaultDocument:
 
 
 def setup(
-    face: Face, path: Path | None, auth: str, namespace: str, token_file: Path | None, *, apply: bool
+    face: Face,
+    path: Path | None,
+    auth: str,
+    namespace: str,
+    token_file: Path | None,
+    *,
+    apply: bool,
+    transit: bool,
 ) -> None:
     """Print the plan, or carry it out."""
     document = _vault(face, path)
     plan = Plan(
-        document.mount, document.prefix, _way(auth), _auth_mount(document, auth), KubernetesBinding(namespace)
+        document.mount,
+        document.prefix,
+        _way(auth),
+        _auth_mount(document, auth),
+        KubernetesBinding(namespace),
+        transit,
     )
     steps = plan.steps()
     if not apply:

@@ -88,11 +88,17 @@ def path_of(mount: str, prefix: str, rule: Rule) -> str:
     return "/".join(part for part in (mount, rule.part, prefix, rule.tree) if part) + "/"
 
 
-def policy(role: VaultRole, mount: str, prefix: str = "") -> str:
-    """Return a role's policy in HCL."""
+TRANSIT_KEY = "portcullis-audit"
+TRANSIT = tuple((f"transit/{what}/{TRANSIT_KEY}", ("update",)) for what in ("sign", "verify"))
+"""What the broker may do where Vault countersigns the audit trail."""
+
+
+def policy(role: VaultRole, mount: str, prefix: str = "", *, transit: bool = False) -> str:
+    """Return a role's policy in HCL; with `transit` the broker may have the audit trail countersigned."""
     stanzas = [
         *((f"{path_of(mount, prefix, rule)}*", rule.capabilities) for rule in RULES[role]),
         *OWN,
+        *(TRANSIT if transit and role is VaultRole.BROKER else ()),
     ]
     return "\n".join(
         f'path "{path}" {{\n  capabilities = [{", ".join(chr(34) + one + chr(34) for one in capabilities)}]\n}}\n'

@@ -15,7 +15,7 @@ import hvac
 from hvac.exceptions import InvalidPath, InvalidRequest
 
 from broker.errors import Conflict
-from broker.stores.vault.layout import VaultRole, policy, policy_name
+from broker.stores.vault.layout import TRANSIT_KEY, VaultRole, policy, policy_name
 
 Way = Literal["approle", "kubernetes"]
 PERIOD = "1h"
@@ -39,6 +39,12 @@ class Step:
         return f"vault write {self.path} - <<'JSON'\n{json.dumps(self.body)}\nJSON"
 
 
+_TRANSIT = (
+    Step("the engine that countersigns", "sys/mounts/transit", {"type": "transit"}, "sys/mounts/transit"),
+    Step("the key that countersigns the audit trail", f"transit/keys/{TRANSIT_KEY}", {"type": "ed25519"}),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class KubernetesBinding:
     """Which service accounts may be our roles: name `portcullis-<role>` in one namespace."""
@@ -56,6 +62,8 @@ class Plan:
     way: Way = "approle"
     auth_mount: str = ""
     binding: KubernetesBinding = field(default_factory=KubernetesBinding)
+    transit: bool = False
+    """Whether Vault countersigns the audit trail."""
 
     def steps(self) -> tuple[Step, ...]:
         """Return the calls, in order."""
@@ -70,10 +78,11 @@ class Plan:
                 "every write says what it expects to find", f"{self.mount}/config",
                 {"cas_required": True, "max_versions": 1},
             ),
+            *(_TRANSIT if self.transit else ()),
             *(
                 Step(
                     f"what the {role} may do", f"sys/policies/acl/{policy_name(role, self.mount, self.prefix)}",
-                    {"policy": policy(role, self.mount, self.prefix)},
+                    {"policy": policy(role, self.mount, self.prefix, transit=self.transit)},
                 )
                 for role in VaultRole
             ),

@@ -1,0 +1,138 @@
+"""Where checkpoints are kept outside: a file, syslog, a webhook; signed besides by Vault's transit engine.
+
+Rules:
+1. Each checkpoint is one line of JSON, and every line can be read back by `audit verify --anchor`.
+2. An anchor fails loudly and within seconds. It is asked again with the next checkpoint, which covers everything.
+"""
+
+import hashlib
+import hmac
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from broker.audit.ports import AnchorFailed
+from clients.secret import Secret
+
+_TIMEOUT_S = 5.0
+_AUTHPRIV_NOTICE = 10 * 8 + 5
+_MARK = "portcullis-audit: "
+SIGNATURE, TIMESTAMP = "X-Portcullis-Signature", "X-Portcullis-Timestamp"
+
+
+class FileAnchor:
+    """A file that is only added to; on another machine's disk, or made append-only by the system."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.name = f"file:{path}"
+
+    def keep(self, line: str) -> None:
+        """See `ports.Anchor`."""
+        try:
+            fd = os.open(
+                self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
+            try:
+                os.write(fd, line.encode() + b"\n")
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as fault:
+            raise AnchorFailed(f"{self._path} cannot be added to ({fault.strerror})") from None
+
+
+class SyslogAnchor:
+    """The system's log, which goes elsewhere from there: a socket's path, or HOST:PORT by UDP."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self.name = f"syslog:{address}"
+
+    def keep(self, line: str) -> None:
+        """See `ports.Anchor`."""
+        host, colon, port = self._address.rpartition(":")
+        by_udp = bool(colon) and port.isdigit()
+        data = f"<{_AUTHPRIV_NOTICE}>{_MARK}{line}".encode()
+        try:
+            with socket.socket(socket.AF_INET if by_udp else socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+                out.settimeout(_TIMEOUT_S)
+                out.connect((host, int(port)) if by_udp else self._address)
+                out.send(data)
+        except OSError as fault:
+            raise AnchorFailed(f"syslog at {self._address} does not take it ({fault.strerror})") from None
+
+
+class WebhookAnchor:
+    """An HTTPS address that keeps what is posted: signed with HMAC-SHA256 over `TIMESTAMP.BODY`."""
+
+    def __init__(self, url: str, secret: Secret, now_s: Callable[[], float] = time.time) -> None:
+        self._url, self._secret, self._now_s = url, secret, now_s
+        self.name = f"webhook:{httpx.URL(url).host}"
+
+    def keep(self, line: str) -> None:
+        """See `ports.Anchor`."""
+        stamp = str(int(self._now_s()))
+        key = self._secret.reveal().encode()
+        signature = hmac.new(key, f"{stamp}.{line}".encode(), hashlib.sha256).hexdigest()
+        headers = {
+            "Content-Type": "application/json", TIMESTAMP: stamp, SIGNATURE: f"sha256={signature}",
+            "User-Agent": "portcullis",
+        }  # fmt: skip
+        try:
+            with httpx.Client(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
+                answer = client.post(self._url, content=line.encode(), headers=headers)
+        except httpx.HTTPError as fault:
+            raise AnchorFailed(f"{self.name} cannot be reached ({type(fault).__name__})") from None
+        if not answer.is_success:
+            raise AnchorFailed(f"{self.name} answered {answer.status_code}")
+
+
+class TransitAnchor:
+    """A file of checkpoints that Vault has countersigned: Vault's own audit log knows each of them.
+
+    `sign` gives Vault's signature of some bytes, as in `vault:v1:...`.
+    """
+
+    def __init__(self, path: Path, sign: Callable[[bytes], str]) -> None:
+        self._file, self._sign = FileAnchor(path), sign
+        self.name = f"transit:{path}"
+
+    def keep(self, line: str) -> None:
+        """See `ports.Anchor`."""
+        try:
+            signature = self._sign(line.encode())
+        except Exception as fault:
+            logging.getLogger("portcullis.audit").debug("transit", exc_info=True)
+            raise AnchorFailed(f"Vault did not sign it: {fault}") from None
+        self._file.keep(json.dumps({"line": line, "signature": signature}, separators=(",", ":")))
+
+
+def lines_of(text: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """Read what an anchor kept: plain lines, lines out of a syslog, or countersigned ones.
+
+    Returns:
+        The checkpoints' lines; and those among them that Vault has signed, with its signatures.
+    """
+    lines, signed = [], []
+    for raw in text.splitlines():
+        bare = raw.strip()
+        if not bare:
+            continue
+        mark = bare.find(_MARK)
+        bare = bare if mark < 0 else bare[mark + len(_MARK) :]
+        try:
+            found = json.loads(bare)
+        except ValueError:
+            found = None
+        if isinstance(found, dict) and set(found) == {"line", "signature"}:
+            bare = str(found["line"])
+            signed.append((bare, str(found["signature"])))
+        lines.append(bare)
+    return lines, signed
