@@ -70,7 +70,7 @@ def found(
     state = stores.database_of(home)
     try:
         state.upgrade()
-        found_home(state, environment, mode)
+        found_home(state, environment, mode, SystemClock().now_us())
     except BrokerError as fault:
         raise SettingsError("database", str(fault)) from None
     finally:

@@ -44,15 +44,25 @@ async def authenticate(service: Service, request: Request) -> Operator:
     return operator
 
 
+def authenticated(request: Request) -> Operator:
+    """Return who asks, once `authenticate` has looked.
+
+    Raises:
+        Unauthenticated: Nobody.
+    """
+    operator = request.scope.get("portcullis.operator")
+    if not isinstance(operator, Operator):
+        raise Unauthenticated("unauthenticated", "send an operator token: Authorization: Bearer TOKEN")
+    return operator
+
+
 def needs(role: Role) -> Callable[..., Operator]:
     """Return a dependency that lets only operators with a role pass."""
 
     def judge(
         request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
     ) -> Operator:
-        operator = request.scope.get("portcullis.operator")
-        if not isinstance(operator, Operator):
-            raise Unauthenticated("unauthenticated", "send an operator token: Authorization: Bearer TOKEN")
+        operator = authenticated(request)
         if not operator.may(role):
             raise NotGranted(
                 "scope_missing", f"this needs the scope {role.value}; {operator.name} does not have it"

@@ -1,12 +1,13 @@
 """Routes of accounts, egresses and real keys."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from broker import model
 from broker.api import schemas
 from broker.api.access import Admin, Clerk, Viewer
-from broker.api.context import Given, run
+from broker.api.context import Context, Given, run
 from broker.api.once import OnceRoute
+from broker.api.opening import opens
 from broker.api.paging import Asked, cut_out
 from broker.errors import NotFound, NotGranted
 from broker.service.accounts import EgressView
@@ -38,7 +39,7 @@ async def show_account(name: str, given: Given, _: Viewer) -> schemas.Account:
     return _account(await run(given.service.accounts.get, name))
 
 
-@router.post("/egress", status_code=201, tags=["egress"])
+@router.post("/egress", status_code=201, tags=["egress"], dependencies=[opens("egress.create")])
 async def create_egress(body: schemas.NewEgress, given: Given, _: Admin) -> schemas.Egress:
     """Name a way to the venues."""
     password = body.proxy_password
@@ -64,7 +65,15 @@ async def list_egress(given: Given, asked: Asked, _: Viewer) -> schemas.Listed[s
     return schemas.Listed(items=[_egress(one) for one in found.items], next=found.next)
 
 
-@router.post("/keys", status_code=201, tags=["keys"])
+async def _is_unsafe(_: Context, request: Request) -> bool:
+    """Tell whether a key is to be taken although it may do too much."""
+    body = schemas.NewKey.model_validate_json(await request.body())
+    return body.allow_withdraw or body.allow_any_address
+
+
+@router.post(
+    "/keys", status_code=201, tags=["keys"], dependencies=[opens("key.unsafe", Role.OPERATOR, _is_unsafe)]
+)
 async def import_key(body: schemas.NewKey, given: Given, operator: Clerk) -> schemas.Key:
     """Ask the venue what a key may do, by the account's own egress, and store it if that is safe."""
     if (body.allow_withdraw or body.allow_any_address) and not operator.may(Role.ADMIN):

@@ -13,6 +13,7 @@ from broker.api import schemas
 from broker.api.access import Admin, Responder, Viewer
 from broker.api.context import Context, Given, run, run_and_tell
 from broker.api.once import OnceRoute
+from broker.api.opening import opens
 from broker.api.paging import Asked
 from broker.errors import BrokerError
 from broker.gate import Mode
@@ -63,7 +64,7 @@ async def show_cut(cut: str, given: Given, _: Viewer) -> schemas.Cut:
     return schemas.Cut(**shown(await run(given.service.cuts.get, cut)))
 
 
-@router.post("/thaws")
+@router.post("/thaws", dependencies=[opens("cut.thaw")])
 async def thaw(body: schemas.NewThaw, given: Given, operator: Admin) -> schemas.Thawed:
     """Undo one cut; what other cuts hold stays closed, and is named."""
     (cut, _), heard = await run_and_tell(

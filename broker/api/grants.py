@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from broker import model, policy_document
 from broker.api import policy_words, schemas
 from broker.api.access import Admin, Clerk, Responder, Viewer
-from broker.api.context import Given, run, run_and_tell
+from broker.api.context import Context, Given, run, run_and_tell
 from broker.api.once import OnceRoute
+from broker.api.opening import opens
 from broker.api.paging import Asked
 from broker.errors import Malformed, Problem
 from broker.service.grants import Issued, only_widens
@@ -35,7 +36,7 @@ async def show_consumer(name: str, given: Given, _: Viewer) -> schemas.Consumer:
     return _consumer(await run(given.service.grants.consumer, name))
 
 
-@router.post("/grants", status_code=201, tags=["grants"])
+@router.post("/grants", status_code=201, tags=["grants"], dependencies=[opens("grant.create")])
 async def create_grant(body: schemas.NewGrant, given: Given, _: Admin) -> schemas.Issued:
     """Let a consumer trade on an account within a policy. The secret is in this answer and no other."""
     made, heard = await run_and_tell(
@@ -73,7 +74,7 @@ async def revoke(grant: str, body: schemas.Why, given: Given, _: Responder) -> s
     return schemas.ChangedGrant(**_grant(done), gateways=heard)
 
 
-@router.post("/grants/{grant}/reissue", tags=["grants"])
+@router.post("/grants/{grant}/reissue", tags=["grants"], dependencies=[opens("grant.reissue")])
 async def reissue(grant: str, given: Given, _: Admin, body: schemas.Reissue | None = None) -> schemas.Issued:
     """Give a grant a fresh virtual key; the old one is refused from now on."""
     public_key = None if body is None else body.public_key
@@ -81,7 +82,16 @@ async def reissue(grant: str, given: Given, _: Admin, body: schemas.Reissue | No
     return _issued(made, heard)
 
 
-@router.put("/grants/{grant}/policy", tags=["grants"])
+async def _permits_more(context: Context, request: Request) -> bool:
+    """Tell whether a policy permits anything that the one in force does not. In doubt it does."""
+    body = schemas.NewPolicy.model_validate_json(await request.body())
+    known = await run(context.service.grants.get, request.path_params["grant"])
+    return not only_widens(policy_document.load(body.policy), policy_document.load(known.policy))
+
+
+@router.put(
+    "/grants/{grant}/policy", tags=["grants"], dependencies=[opens("grant.policy", when=_permits_more)]
+)
 async def set_policy(grant: str, body: schemas.NewPolicy, given: Given, _: Admin) -> schemas.ChangedGrant:
     """Put another policy in force."""
     done, heard = await run_and_tell(given, given.service.grants.set_policy, grant, body.policy)

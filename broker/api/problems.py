@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from broker.errors import BrokerError, Malformed
+from broker.service.openings import Announced
 from clients.errors import Outcome, VenueError
 
 MEDIA_TYPE = "application/problem+json"
@@ -41,11 +42,13 @@ def answer(
     detail: str,
     errors: Errors = (),
     headers: Mapping[str, str] | None = None,
+    *,
+    more: Mapping[str, str | None] | None = None,
 ) -> JSONResponse:
     """Return one problem."""
     document = {
         "type": f"urn:portcullis:problem:{reason}", "title": HTTPStatus(status).phrase, "status": status,
-        "reason": reason, "detail": detail, "errors": list(errors), "instance": request_id,
+        "reason": reason, "detail": detail, "errors": list(errors), "instance": request_id, **(more or {}),
     }  # fmt: skip
     return JSONResponse(document, status, dict(headers or {}), MEDIA_TYPE)
 
@@ -71,6 +74,11 @@ def of_broker(request: Request, fault: BrokerError) -> JSONResponse:
         if isinstance(fault, Malformed)
         else []
     )
+    if isinstance(fault, Announced):
+        return answer(
+            request_id(request), fault.status, fault.reason, str(fault),
+            more={"act": fault.act, "ready_at": None if fault.ready_at is None else fault.ready_at.isoformat()},
+        )  # fmt: skip
     headers = {"WWW-Authenticate": "Bearer"} if fault.status == HTTPStatus.UNAUTHORIZED else {}
     return answer(request_id(request), fault.status, fault.reason, str(fault), errors, headers)
 

@@ -23,6 +23,41 @@ def listing(connection: Connection) -> list[Row[Any]]:
     return list(connection.execute(select(t.OPERATORS).order_by(t.OPERATORS.c.name)))
 
 
+def by_name(connection: Connection, name: str) -> Row[Any] | None:
+    """Return one operator."""
+    return connection.execute(select(t.OPERATORS).where(t.OPERATORS.c.name == name)).first()
+
+
+def change(connection: Connection, name: str, **values: object) -> None:
+    """Change what an operator logs in with, or how often that failed."""
+    connection.execute(t.OPERATORS.update().where(t.OPERATORS.c.name == name).values(**values))
+
+
+def use_code(connection: Connection, name: str, counter: int) -> bool:
+    """Use up a one-time code; False where it, or a later one, was used before."""
+    query = t.OPERATORS.update().where(t.OPERATORS.c.name == name, t.OPERATORS.c.totp_last < counter)
+    return connection.execute(query.values(totp_last=counter)).rowcount > 0
+
+
+def add_session(connection: Connection, **values: object) -> None:
+    """Insert a session; those that are over are forgotten."""
+    connection.execute(t.SESSIONS.delete().where(t.SESSIONS.c.expires_us < values["created_us"]))
+    connection.execute(t.SESSIONS.insert().values(**values))
+
+
+def session(connection: Connection, prefix: str) -> Row[Any] | None:
+    """Return a session with its operator."""
+    query = select(t.SESSIONS.c.digest.label("session_digest"), t.SESSIONS.c.expires_us, t.OPERATORS).join(
+        t.OPERATORS, t.OPERATORS.c.name == t.SESSIONS.c.operator
+    )
+    return connection.execute(query.where(t.SESSIONS.c.prefix == prefix)).first()
+
+
+def end_sessions(connection: Connection, name: str) -> None:
+    """End an operator's sessions."""
+    connection.execute(t.SESSIONS.delete().where(t.SESSIONS.c.operator == name))
+
+
 def end(connection: Connection, name: str, at_us: int) -> int:
     """End an operator's token; return how many there were."""
     query = t.OPERATORS.update().where(t.OPERATORS.c.name == name, t.OPERATORS.c.ended_us.is_(None))

@@ -228,7 +228,40 @@ OPERATORS = Table(
     Column("scopes", Text, nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Column("ended_us", BigInteger),
+    Column("password", Text),
+    Column("totp_path", Text),
+    Column("totp_since_us", BigInteger),
+    Column("totp_last", BigInteger, nullable=False, server_default="0"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("locked_until_us", BigInteger, nullable=False, server_default="0"),
 )
+"""`password` is an argon2 hash; the seed of the one-time codes lies in the secret store, at `totp_path`."""
+
+SESSIONS = Table(
+    "sessions",
+    METADATA,
+    Column("prefix", String(16), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("operator", String(64), ForeignKey("operators.name"), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+)
+
+ACTS = Table(
+    "acts",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("action", String(40), nullable=False),
+    Column("subject", String(200), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("operator", String(64), nullable=False),
+    Column("created_us", BigInteger, nullable=False, index=True),
+    Column("ready_us", BigInteger),
+    Column("confirmed_by", String(64)),
+    Column("ended_us", BigInteger),
+    Column("ended_how", String(16)),
+)
+"""What opens something, announced before it is done. `digest` is of the very request; `ended_how` used, cancelled."""
 
 IDEMPOTENCY = Table(
     "idempotency",

@@ -19,6 +19,8 @@ from broker.db import operators as store
 from broker.errors import Conflict, Malformed, Problem
 from broker.model import moment
 from broker.service.audit import Audit
+from broker.service.credentials import MARK as SESSION_MARK
+from broker.service.credentials import Credentials
 from broker.service.desk import Desk, check_name
 from clients.secret import Secret
 
@@ -61,8 +63,8 @@ class Operator:
 class Operators:
     """Use cases on operators."""
 
-    def __init__(self, desk: Desk, audit: Audit) -> None:
-        self._desk, self._audit = desk, audit
+    def __init__(self, desk: Desk, audit: Audit, credentials: Credentials) -> None:
+        self._desk, self._audit, self._credentials = desk, audit, credentials
 
     def create(self, name: str, roles: frozenset[Role]) -> Secret:
         """Make an operator and return the token, this once.
@@ -90,8 +92,11 @@ class Operators:
         return Secret(token)
 
     def by_token(self, token: Secret) -> Operator | None:
-        """Return whose token this is; None where it is nobody's, or was ended."""
+        """Return whose token this is, a program's or a session's; None where it is nobody's, or over."""
         text = token.reveal()
+        if text.startswith(SESSION_MARK):
+            row = self._credentials.by_session(token)
+            return None if row is None else _operator(row)
         prefix = text[len(_MARK) : len(_MARK) + _NAME_LENGTH]
         with self._desk.database.read() as connection:
             row = store.by_prefix(connection, prefix)
@@ -110,6 +115,7 @@ class Operators:
         with self._desk.database.write() as connection:
             ended = store.end(connection, name, self._desk.clock.now_us()) > 0
             if ended:
+                store.end_sessions(connection, name)
                 self._audit.record(connection, "operator.end", f"operator:{name}")
             return ended
 

@@ -10,11 +10,13 @@ from broker.service.accounts import Accounts
 from broker.service.audit import Audit
 from broker.service.calls import Calls
 from broker.service.continuity import Continuity
+from broker.service.credentials import Credentials
 from broker.service.cuts import Cuts
 from broker.service.desk import Desk, Home
 from broker.service.grants import Grants
 from broker.service.keys import Keys
 from broker.service.mirror import Mirror
+from broker.service.openings import FOUNDED, Openings
 from broker.service.operators import Operators
 from broker.service.secrets import Secrets
 from clients.venue import Environment
@@ -34,10 +36,12 @@ class Service:
         self.mirror = Mirror(desk, self.audit)
         self.cuts = Cuts(desk, self.audit, self.mirror)
         self.calls = Calls(desk, self.audit)
-        self.operators = Operators(desk, self.audit)
+        self.credentials = Credentials(desk, self.audit, self.secrets)
+        self.operators = Operators(desk, self.audit, self.credentials)
+        self.openings = Openings(desk, self.audit, self.credentials)
 
 
-def found_home(database: Database, environment: Environment, mode: str) -> Home:
+def found_home(database: Database, environment: Environment, mode: str, now_us: int = 0) -> Home:
     """Write down, once, what a home is for ever.
 
     Raises:
@@ -49,7 +53,13 @@ def found_home(database: Database, environment: Environment, mode: str) -> Home:
             raise Conflict("founded", "this home was set up before; it keeps its environment for ever")
         meta.write(
             connection,
-            {"instance": home.instance, "environment": environment.value, "mode": mode, "generation": "1"},
+            {
+                "instance": home.instance,
+                "environment": environment.value,
+                "mode": mode,
+                "generation": "1",
+                FOUNDED: str(now_us),
+            },
         )
     return home
 

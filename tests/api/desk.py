@@ -18,6 +18,7 @@ from broker.service.operators import Role
 from clients.egress import Egress
 from clients.venue import Credential, Environment, KeyFacts
 from portcullis.foundation import found, opened
+from portcullis.settings import Mode
 
 REAL_SECRET = "planted-real-secret-of-an-exchange"
 POLICY = 'allow = ["market", "trade"]\nsymbols = ["BTCUSDT"]\n[order]\nmax_notional = "1000"\n'
@@ -66,7 +67,7 @@ class Desk:
     gateways: FakeGateways
     venue: FakeVenue
     root: Path
-    tokens: dict[Role, str]
+    tokens: dict[Role, str] = field(repr=False)
     hazards: list[Hazard] = field(default_factory=list)
 
     @asynccontextmanager
@@ -88,9 +89,11 @@ class Desk:
 
 
 @contextmanager
-def opened_desk(directory: Path) -> Iterator[Desk]:
+def opened_desk(
+    directory: Path, environment: Environment = Environment.PAPER, mode: Mode = "solo"
+) -> Iterator[Desk]:
     root = directory / "home"
-    home = found(root, Environment.PAPER, "solo").home
+    home = found(root, environment, mode, operators=["owner", "second"]).home
     with opened(home) as service:
         tokens = {
             role: service.operators.create(f"the-{role.value}", frozenset({role})).reveal() for role in Role

@@ -1,0 +1,53 @@
+"""The second step of whatever opens something, as a route declares it: `dependencies=[opens("grant.create")]`.
+
+Rules:
+1. The role is looked at first: who may not do it at all announces nothing.
+2. `Portcullis-Code` carries a one-time code, `Portcullis-Act` the act that was announced for this very request.
+3. A test goes through all routes: each that changes something declares `opens`, or stands in its list of those
+   that only close or prepare.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import Depends, Request
+
+from broker.api.access import authenticated
+from broker.api.context import Context, context_of, run
+from broker.errors import NotGranted
+from broker.service.openings import Wanted
+from broker.service.operators import Role
+
+CODE, ACT = "Portcullis-Code", "Portcullis-Act"
+_LONGEST_SUBJECT = 200
+When = Callable[[Context, Request], Awaitable[bool]]
+
+
+class Opens:
+    """What a route opens, and when it does."""
+
+    def __init__(self, action: str, role: Role, when: When | None) -> None:
+        self.action, self.role, self._when = action, role, when
+
+    async def __call__(self, request: Request) -> None:
+        """Let a request pass to its route, or announce it."""
+        operator, context = authenticated(request), context_of(request)
+        if not operator.may(self.role):
+            raise NotGranted(
+                "scope_missing", f"this needs the scope {self.role.value}; {operator.name} does not have it"
+            )
+        if self._when is not None and not await self._when(context, request):
+            return
+        path = request.url.path
+        asked = b"\n".join((request.method.encode(), path.encode(), await request.body()))
+        wanted = Wanted(
+            self.action, path.removeprefix("/v1/")[:_LONGEST_SUBJECT], hashlib.sha256(asked).hexdigest(),
+            operator.name, request.headers.get(CODE, ""), request.headers.get(ACT, ""),
+        )  # fmt: skip
+        await run(context.service.openings.judge, wanted)
+
+
+def opens(action: str, role: Role = Role.ADMIN, when: When | None = None) -> Any:
+    """Declare that a route opens something; `when` says whether this request does."""
+    return Depends(Opens(action, role, when))

@@ -1,0 +1,215 @@
+"""The one judge of whatever opens something: a thaw, a grant, a wider policy, a new operator, a move of the store.
+
+Rules:
+1. Closing never comes here.
+2. A team needs a second person; alone, a one-time code and ten minutes in which it is announced and can be called
+   off. The second person is older than a day, except those who were there when the home was founded.
+3. What is announced is one exact request. It is done by sending the same again, once, within a day.
+4. No second step in a paper home, nor in the first hour of a home that holds no key yet.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from broker.db import Connection, meta
+from broker.db import accounts as account_store
+from broker.db import acts as store
+from broker.db import operators as operator_store
+from broker.errors import BrokerError, Conflict, NotFound, NotGranted
+from broker.model import moment, new_id
+from broker.service.audit import Audit
+from broker.service.credentials import Credentials
+from broker.service.desk import Desk
+from clients.venue import Environment
+
+DELAY_US = 600_000_000
+FIRST_HOUR_US = 3_600_000_000
+DAY_US = 24 * FIRST_HOUR_US
+FOUNDED = "founded_us"
+
+
+class Announced(BrokerError):
+    """It is announced and not done yet: what is awaited, and from when it may be sent again. No error: 202."""
+
+    status = 202
+
+    def __init__(self, act: str, ready_at: datetime | None, message: str) -> None:
+        super().__init__("announced", message)
+        self.act, self.ready_at = act, ready_at
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One request that opens something. `digest` names exactly this request; `code` and `act` as they were sent."""
+
+    action: str
+    subject: str
+    digest: str
+    operator: str
+    code: str = ""
+    act: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """An announced act. `ready_at` is None while a second person is awaited."""
+
+    id: str
+    action: str
+    subject: str
+    operator: str
+    created_at: datetime
+    ready_at: datetime | None
+    confirmed_by: str | None
+
+
+class Openings:
+    """Use cases on acts that open."""
+
+    def __init__(self, desk: Desk, audit: Audit, credentials: Credentials) -> None:
+        self._desk, self._audit, self._credentials = desk, audit, credentials
+
+    def judge(self, wanted: Wanted) -> None:
+        """Let a request pass, or announce it.
+
+        Raises:
+            Announced: It is on record, and has to be sent again when it is ready.
+            NotGranted: A code is needed, or the operator has none.
+            Unauthenticated: The code is not right.
+            Conflict: The act it names is not ready, over, or another request.
+        """
+        if not self._is_needed():
+            return
+        if wanted.act:
+            self._use(wanted)
+            return
+        if not wanted.code:
+            raise NotGranted(
+                "code_needed", f"{wanted.action} opens something: send a one-time code with it (--code)"
+            )
+        self._credentials.use_code(wanted.operator, wanted.code)
+        act_id, now_us = new_id("act"), self._desk.clock.now_us()
+        alone = self._desk.home.mode == "solo"
+        ready_us = now_us + DELAY_US if alone else None
+        with self._desk.database.write() as connection:
+            store.add(
+                connection, id=act_id, action=wanted.action, subject=wanted.subject, digest=wanted.digest,
+                operator=wanted.operator, created_us=now_us, ready_us=ready_us,
+            )  # fmt: skip
+            self._audit.record(
+                connection, "act.announce", act_id, {"what": wanted.action, "to": wanted.subject}
+            )
+        awaited = (
+            f"ready at {moment(now_us + DELAY_US):%H:%M:%S} UTC; until then anybody can call it off"
+            if alone
+            else f"another admin confirms it: portcullis act confirm {act_id}"
+        )
+        raise Announced(
+            act_id,
+            None if ready_us is None else moment(ready_us),
+            f"announced, not done: {wanted.action} {wanted.subject}. {awaited}",
+        )
+
+    def confirm(self, act_id: str, operator: str, code: str) -> Act:
+        """Confirm another person's act.
+
+        Raises:
+            NotFound: No such act.
+            Conflict: It is one's own, over, confirmed before, or this home has one operator.
+            NotGranted: The second person is here for less than a day.
+            Unauthenticated: The code is not right.
+        """
+        now_us = self._desk.clock.now_us()
+        if self._desk.home.mode == "solo":
+            raise Conflict(
+                "solo", "this home waits instead of asking a second person; see `portcullis act list`"
+            )
+        with self._desk.database.read() as connection:
+            row = _row(connection, act_id)
+            person = operator_store.by_name(connection, operator)
+            founded_us = _founded_us(connection)
+        if row.operator == operator:
+            raise Conflict("same_person", "who announced it cannot confirm it: ask somebody else")
+        was_there = person is not None and person.created_us <= founded_us + FIRST_HOUR_US
+        if person is None or (not was_there and now_us - person.created_us < DAY_US):
+            raise NotGranted("too_new", f"{operator} may confirm from a day after being made an operator")
+        self._refuse_over(row, now_us)
+        self._credentials.use_code(operator, code)
+        with self._desk.database.write() as connection:
+            if not store.confirm(connection, act_id, operator, now_us):
+                raise Conflict("over", f"{act_id} is over, or was confirmed before")
+            self._audit.record(connection, "act.confirm", act_id, {"by": operator})
+            return _act(_row(connection, act_id))
+
+    def cancel(self, act_id: str) -> Act:
+        """Call an act off; anybody who may close may do that.
+
+        Raises:
+            NotFound: No such act.
+            Conflict: It is over.
+        """
+        now_us = self._desk.clock.now_us()
+        with self._desk.database.write() as connection:
+            row = _row(connection, act_id)
+            if not store.end(connection, act_id, "cancelled", now_us):
+                raise Conflict("over", f"{act_id} was {row.ended_how} before")
+            self._audit.record(connection, "act.cancel", act_id)
+        return _act(row)
+
+    def list(self) -> tuple[Act, ...]:
+        """List acts that are announced and not over, newest first."""
+        with self._desk.database.read() as connection:
+            return tuple(map(_act, store.open_since(connection, self._desk.clock.now_us() - DAY_US)))
+
+    # --- parts ----------------------------------------------------------------------------
+
+    def _is_needed(self) -> bool:
+        if self._desk.home.environment is Environment.PAPER:
+            return False
+        with self._desk.database.read() as connection:
+            young = self._desk.clock.now_us() - _founded_us(connection) < FIRST_HOUR_US
+            return not young or bool(account_store.keys(connection))
+
+    def _use(self, wanted: Wanted) -> None:
+        """Use an act up, for the one request it was announced for."""
+        now_us = self._desk.clock.now_us()
+        with self._desk.database.write() as connection:
+            row = _row(connection, wanted.act)
+            self._refuse_over(row, now_us)
+            if row.operator != wanted.operator or row.digest != wanted.digest or row.action != wanted.action:
+                raise Conflict(
+                    "other_request", f"{wanted.act} was announced for another request; nothing was changed"
+                )
+            if row.ready_us is None:
+                raise Conflict(
+                    "not_confirmed", f"nobody confirmed it yet: portcullis act confirm {wanted.act}"
+                )
+            if now_us < row.ready_us:
+                raise Conflict("not_ready", f"it is ready at {moment(row.ready_us):%H:%M:%S} UTC")
+            store.end(connection, wanted.act, "used", now_us)
+            self._audit.record(connection, "act.use", wanted.act, {"what": wanted.action})
+
+    def _refuse_over(self, row: Any, now_us: int) -> None:
+        if row.ended_us is not None:
+            raise Conflict("over", f"{row.id} was {row.ended_how} before")
+        if now_us - row.created_us > DAY_US:
+            raise Conflict("over", f"{row.id} is older than a day; announce it anew")
+
+
+def _row(connection: Connection, act_id: str) -> Any:
+    row = store.get(connection, act_id)
+    if row is None:
+        raise NotFound("no_act", f"there is no act {act_id[:40]!r}; `portcullis act list` shows them")
+    return row
+
+
+def _founded_us(connection: Connection) -> int:
+    return int(meta.get(connection, FOUNDED) or 0)
+
+
+def _act(row: Any) -> Act:
+    return Act(
+        row.id, row.action, row.subject, row.operator, moment(row.created_us),
+        None if row.ready_us is None else moment(row.ready_us), row.confirmed_by,
+    )  # fmt: skip

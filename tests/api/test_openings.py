@@ -1,0 +1,383 @@
+"""Whatever opens something waits for a second person, or ten announced minutes; nothing slips past."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyotp
+import pytest
+from fastapi.routing import APIRoute
+
+from broker.api.opening import Opens
+from broker.db import tables as t
+from broker.errors import Malformed
+from broker.gate import Mode
+from broker.service.openings import DAY_US, DELAY_US
+from broker.service.operators import Role
+from clients.secret import Secret
+from clients.venue import Credential, Environment, KeyType, Slot
+from tests.api.desk import POLICY, SAFE, Desk, opened_desk
+from tests.gateway.world import WallClock
+
+PASSWORD = "planted-correct-horse-battery"
+
+OPENING = {
+    ("POST", "/v1/grants"): "grant.create",
+    ("POST", "/v1/grants/{grant}/reissue"): "grant.reissue",
+    ("PUT", "/v1/grants/{grant}/policy"): "grant.policy",
+    ("POST", "/v1/egress"): "egress.create",
+    ("POST", "/v1/keys"): "key.unsafe",
+    ("POST", "/v1/thaws"): "cut.thaw",
+    ("POST", "/v1/operators"): "operator.create",
+    ("POST", "/v1/operators/{name}/enrolment"): "operator.enrol",
+}
+"""What can let somebody do more than before."""
+
+NOT_OPENING = {
+    ("POST", "/v1/accounts"): "an account without key and grant lets nobody do anything",
+    ("POST", "/v1/consumers"): "a consumer without a grant may do nothing",
+    ("POST", "/v1/cuts"): "closes",
+    ("POST", "/v1/grants/{grant}/revoke"): "closes",
+    ("POST", "/v1/policies/check"): "changes nothing",
+    ("POST", "/v1/policies/diff"): "changes nothing",
+    ("POST", "/v1/operators/{name}/end"): "closes",
+    ("POST", "/v1/operators/{name}/activation"): "ends the enrolment that was let pass",
+    ("POST", "/v1/sessions"): "needs password and code",
+    ("POST", "/v1/sessions/end"): "closes",
+    ("POST", "/v1/acts/{act}/confirmation"): "is the second step",
+    ("POST", "/v1/acts/{act}/cancel"): "closes",
+}
+"""What cannot, and why."""
+
+
+class Clock(WallClock):
+    """A clock that is moved on by hand."""
+
+    def __init__(self) -> None:
+        self.ahead_us = 0
+
+    def now_us(self) -> int:
+        return super().now_us() + self.ahead_us
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(microseconds=self.ahead_us)
+
+
+class Person:
+    """Somebody with an authenticator app."""
+
+    def __init__(self, desk: Desk, clock: Clock, name: str) -> None:
+        self._desk, self._clock, self.name = desk, clock, name
+        uri = desk.service.credentials.enrol(name, Secret(PASSWORD)).reveal()
+        self._totp = pyotp.parse_uri(uri)
+        desk.service.credentials.activate(name, self.code())
+
+    def code(self) -> str:
+        """Return a code that was not used yet: the clock goes on."""
+        self._clock.ahead_us += 60_000_000
+        assert isinstance(self._totp, pyotp.TOTP)
+        return self._totp.at(self._clock.now_us() // 1_000_000)
+
+    def client(self) -> httpx.AsyncClient:
+        session = self._desk.service.credentials.login(self.name, Secret(PASSWORD), self.code())
+        transport = httpx.ASGITransport(
+            self._desk.app, raise_app_exceptions=False, client=("127.0.0.1", 5000)
+        )
+        headers = {"Authorization": f"Bearer {session.token.reveal()}"}
+        return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def live(directory: Path, clock: Clock, mode: Any) -> Iterator[Desk]:
+    """A live home past its first hour, with a key in it, a consumer and a grant."""
+    with opened_desk(directory, Environment.LIVE, mode) as desk:
+        service = desk.service
+        service.desk.clock = clock
+        service.accounts.create("main", venue="binance")
+        credential = Credential("REAL", Secret("planted-real-secret"), KeyType.HMAC)
+        service.keys.import_key("main", slot=Slot.TRADE, credential=credential, facts=SAFE)
+        service.grants.create_consumer("bot")
+        service.grants.create(consumer="bot", account="main", policy=POLICY)
+        yield desk
+
+
+@pytest.fixture
+def team(tmp_path: Path, clock: Clock) -> Iterator[Desk]:
+    yield from live(tmp_path, clock, "team")
+
+
+@pytest.fixture
+def solo(tmp_path: Path, clock: Clock) -> Iterator[Desk]:
+    yield from live(tmp_path, clock, "solo")
+
+
+def leaves(routes: Iterable[Any]) -> Iterator[APIRoute]:
+    """Yield the routes themselves; FastAPI keeps included routers whole."""
+    for route in routes:
+        if isinstance(route, APIRoute):
+            yield route
+        elif hasattr(route, "original_router"):
+            yield from leaves(route.original_router.routes)
+
+
+def test_every_route_that_changes_something_says_whether_it_opens(desk: Desk) -> None:
+    found: dict[tuple[str, str], str | None] = {}
+    for route in leaves(desk.app.routes):
+        declared = [one.dependency for one in route.dependencies if isinstance(one.dependency, Opens)]
+        for method in route.methods - {"GET", "HEAD"}:
+            path = route.path if route.path.startswith("/v1") else f"/v1{route.path}"
+            found[method, path] = declared[0].action if declared else None
+    documented = {
+        (method.upper(), path) for path, methods in desk.app.openapi()["paths"].items() for method in methods
+    }
+    assert set(found) == {(method, path) for method, path in documented if method != "GET"}, "none was missed"
+    assert {key: action for key, action in found.items() if action is not None} == OPENING
+    assert {key for key, action in found.items() if action is None} == set(NOT_OPENING)
+
+
+def rows(desk: Desk) -> list[Any]:
+    """Return everything that could have been changed."""
+    with desk.service.desk.database.read() as connection:
+        tables = (t.GRANTS, t.EGRESS, t.KEY_VERSIONS, t.CUTS, t.OPERATORS, t.POLICIES)
+        counted = {"failures", "totp_last", "locked_until_us"}
+        return [
+            [{name: value for name, value in row.items() if name not in counted} for row in
+             connection.execute(table.select()).mappings()]
+            for table in tables
+        ]  # fmt: skip
+
+
+def requests(desk: Desk) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return one request for every route that opens something, which would be carried out at once on paper."""
+    (grant,) = desk.service.grants.list().items
+    wider = POLICY.replace("1000", "5000")
+    key = {
+        "account": "main",
+        "slot": "read",
+        "key_id": "K",
+        "secret": "planted",
+        "key_type": "hmac",
+        "allow_withdraw": True,
+    }
+    cut, _ = desk.service.cuts.close(targets=("consumer:bot",), mode=Mode.CLOSED, reason="x", actor="x")
+    return [
+        ("POST", "grants", {"consumer": "bot", "account": "main", "policy": POLICY}),
+        ("POST", f"grants/{grant.id}/reissue", {}),
+        ("PUT", f"grants/{grant.id}/policy", {"policy": wider}),
+        ("POST", "egress", {"name": "out"}),
+        ("POST", "keys", key),
+        ("POST", "thaws", {"cut": cut.id, "reason": "safe"}),
+        ("POST", "operators", {"name": "new", "roles": ["admin"]}),
+        ("POST", "operators/second/enrolment", {"password": "planted-other-password"}),
+    ]
+
+
+async def test_no_opening_route_does_anything_for_one_person_alone(team: Desk, clock: Clock) -> None:
+    ann = Person(team, clock, "owner")
+    wanted = requests(team)
+    assert len(wanted) == len(OPENING)
+    before = rows(team)
+    async with ann.client() as client:
+        for method, path, body in wanted:
+            bare = await client.request(method, f"/v1/{path}", json=body)
+            assert (bare.status_code, bare.json()["reason"]) == (403, "code_needed"), path
+            wrong = await client.request(
+                method, f"/v1/{path}", json=body, headers={"Portcullis-Code": "000000"}
+            )
+            assert wrong.json()["reason"] == "bad_code", path
+            with team.service.desk.database.write() as connection:
+                connection.execute(t.OPERATORS.update().values(failures=0, locked_until_us=0))
+            announced = await client.request(
+                method, f"/v1/{path}", json=body, headers={"Portcullis-Code": ann.code()}
+            )
+            assert (announced.status_code, announced.json()["reason"]) == (202, "announced"), announced.text
+            act = announced.json()["act"]
+            early = await client.request(method, f"/v1/{path}", json=body, headers={"Portcullis-Act": act})
+            assert (early.status_code, early.json()["reason"]) == (409, "not_confirmed")
+            own = await client.post(f"/v1/acts/{act}/confirmation", json={"code": ann.code()})
+            assert own.json()["reason"] == "same_person"
+    assert rows(team) == before
+    assert team.gateways.heard == []
+
+
+async def test_two_people_open_exactly_what_was_announced_once(team: Desk, clock: Clock) -> None:
+    ann, bob = Person(team, clock, "owner"), Person(team, clock, "second")
+    body = {"consumer": "bot", "account": "main", "policy": POLICY}
+    async with ann.client() as hers, bob.client() as his:
+        announced = await hers.post("/v1/grants", json=body, headers={"Portcullis-Code": ann.code()})
+        act = announced.json()["act"]
+        (listed,) = (await his.get("/v1/acts")).json()["items"]
+        assert (listed["operator"], listed["action"], listed["ready_at"]) == ("owner", "grant.create", None)
+        assert (await his.post(f"/v1/acts/{act}/confirmation", json={"code": bob.code()})).status_code == 200
+        with_act = {"Portcullis-Act": act}
+        other = await hers.post("/v1/grants", json=body | {"policy": POLICY + "\n"}, headers=with_act)
+        assert other.json()["reason"] == "other_request"
+        assert (await his.post("/v1/grants", json=body, headers=with_act)).json()["reason"] == "other_request"
+        done = await hers.post("/v1/grants", json=body, headers=with_act)
+        assert (done.status_code, bool(done.json()["secret"])) == (201, True)
+        again = await hers.post("/v1/grants", json=body, headers=with_act)
+        assert again.json()["reason"] == "over"
+    actions = [(one.entry.actor, one.entry.action) for one in team.service.audit.list(limit=50).items]
+    assert ("owner", "act.announce") in actions
+    assert ("second", "act.confirm") in actions
+    assert ("owner", "act.use") in actions
+
+
+async def test_alone_one_waits_ten_announced_minutes(solo: Desk, clock: Clock) -> None:
+    ann = Person(solo, clock, "owner")
+    async with ann.client() as client:
+        announced = await client.post(
+            "/v1/egress", json={"name": "out"}, headers={"Portcullis-Code": ann.code()}
+        )
+        act = announced.json()["act"]
+        assert "until then anybody can call it off" in announced.json()["detail"]
+        with_act = {"Portcullis-Act": act}
+        early = await client.post("/v1/egress", json={"name": "out"}, headers=with_act)
+        assert early.json()["reason"] == "not_ready"
+        clock.ahead_us += DELAY_US
+        assert (await client.post("/v1/egress", json={"name": "out"}, headers=with_act)).status_code == 201
+
+
+async def test_what_is_called_off_or_too_old_is_over(solo: Desk, clock: Clock) -> None:
+    ann = Person(solo, clock, "owner")
+    async with ann.client() as client:
+        for name, spoil in (("called-off", True), ("too-old", False)):
+            body = {"name": name}
+            announced = await client.post("/v1/egress", json=body, headers={"Portcullis-Code": ann.code()})
+            act = announced.json()["act"]
+            if spoil:
+                assert (await client.post(f"/v1/acts/{act}/cancel")).status_code == 200
+            else:
+                clock.ahead_us += DAY_US + 1
+            async with ann.client() as later:
+                late = await later.post("/v1/egress", json=body, headers={"Portcullis-Act": act})
+                assert late.json()["reason"] == "over"
+
+
+async def test_a_policy_that_only_narrows_needs_nobody(team: Desk, clock: Clock) -> None:
+    ann = Person(team, clock, "owner")
+    (grant,) = team.service.grants.list().items
+    async with ann.client() as client:
+        narrower = await client.put(
+            f"/v1/grants/{grant.id}/policy", json={"policy": POLICY.replace("1000", "10")}
+        )
+        assert narrower.status_code == 200
+        back = await client.put(f"/v1/grants/{grant.id}/policy", json={"policy": POLICY})
+        assert back.json()["reason"] == "code_needed"
+
+
+async def test_closing_needs_one_responder_and_no_code(team: Desk) -> None:
+    (grant,) = team.service.grants.list().items
+    async with team.client(Role.RESPONDER) as client:
+        cut = await client.post(
+            "/v1/cuts", json={"targets": ["everything"], "mode": "closed", "reason": "leak"}
+        )
+        assert cut.status_code == 201
+        revoked = await client.post(f"/v1/grants/{grant.id}/revoke", json={"reason": "leak"})
+        assert revoked.status_code == 200
+
+
+async def test_who_came_yesterday_may_confirm_and_who_came_today_may_not(team: Desk, clock: Clock) -> None:
+    ann = Person(team, clock, "owner")
+    clock.ahead_us += DAY_US
+    team.service.operators.create("new", frozenset({Role.ADMIN}))
+    new = Person(team, clock, "new")
+    async with ann.client() as hers, new.client() as theirs:
+        announced = await hers.post(
+            "/v1/egress", json={"name": "out"}, headers={"Portcullis-Code": ann.code()}
+        )
+        path = f"/v1/acts/{announced.json()['act']}/confirmation"
+        assert (await theirs.post(path, json={"code": new.code()})).json()["reason"] == "too_new"
+    clock.ahead_us += DAY_US
+    async with ann.client() as hers, new.client() as theirs:
+        announced = await hers.post(
+            "/v1/egress", json={"name": "out"}, headers={"Portcullis-Code": ann.code()}
+        )
+        path = f"/v1/acts/{announced.json()['act']}/confirmation"
+        assert (await theirs.post(path, json={"code": new.code()})).status_code == 200
+
+
+async def test_the_first_hour_of_an_empty_home_needs_no_second_step(tmp_path: Path, clock: Clock) -> None:
+    with opened_desk(tmp_path, Environment.LIVE, "team") as desk:
+        desk.service.desk.clock = clock
+        async with desk.client(Role.ADMIN) as client:
+            assert (await client.post("/v1/egress", json={"name": "one"})).status_code == 201
+            clock.ahead_us += 3_600_000_001
+            assert (await client.post("/v1/egress", json={"name": "two"})).json()["reason"] == "code_needed"
+
+
+async def test_a_token_of_nobody_enrolled_opens_nothing(team: Desk) -> None:
+    async with team.client(Role.ADMIN) as client:
+        answer = await client.post("/v1/egress", json={"name": "x"}, headers={"Portcullis-Code": "123456"})
+    assert answer.json()["reason"] == "not_enrolled"
+
+
+# --- logging in -----------------------------------------------------------------------------------
+
+
+async def test_a_session_is_an_hour_long_and_ends_with_the_operator(team: Desk, clock: Clock) -> None:
+    ann, bob = Person(team, clock, "owner"), Person(team, clock, "second")
+    async with ann.client() as hers, bob.client() as his:
+        assert (await hers.get("/v1/status")).status_code == 200
+        assert (await hers.post("/v1/operators/second/end")).status_code == 200
+        assert (await his.get("/v1/status")).status_code == 401
+        clock.ahead_us += 3_600_000_000
+        assert (await hers.get("/v1/status")).status_code == 401
+
+
+@pytest.mark.parametrize("wrong", ["name", "password", "code", "used code"])
+async def test_a_wrong_login_says_not_what_was_wrong(team: Desk, clock: Clock, wrong: str) -> None:
+    ann = Person(team, clock, "owner")
+    code = ann.code()
+    body = {"name": "owner", "password": PASSWORD, "code": code}
+    if wrong == "used code":
+        team.service.credentials.login("owner", Secret(PASSWORD), code)
+    else:
+        body[wrong] = {"name": "nobody", "password": "planted-wrong-password", "code": "000000"}[wrong]
+    async with team.client(None) as client:
+        answer = await client.post("/v1/sessions", json=body)
+    assert answer.status_code == 401
+    assert "planted" not in answer.text
+    assert answer.json()["reason"] in {"bad_login", "bad_code"}
+
+
+async def test_who_guesses_is_locked_out_for_longer_each_time(team: Desk, clock: Clock) -> None:
+    ann = Person(team, clock, "owner")
+    waits = []
+    async with team.client(None) as client:
+        for _ in range(8):
+            body = {"name": "owner", "password": "planted-wrong-password", "code": "000000"}
+            answer = await client.post("/v1/sessions", json=body)
+            if answer.json()["reason"] == "locked":
+                waits.append(int(answer.json()["detail"].split("wait ")[1].split(" ")[0]))
+                clock.ahead_us += waits[-1] * 1_000_000
+        right = {"name": "owner", "password": PASSWORD, "code": ann.code()}
+        if (answer := await client.post("/v1/sessions", json=right)).json().get("reason") == "locked":
+            clock.ahead_us += 900_000_000
+            answer = await client.post("/v1/sessions", json=right | {"code": ann.code()})
+    assert waits == sorted(waits)
+    assert waits[0] >= 29
+    assert answer.status_code == 201
+
+
+def test_neither_password_nor_seed_is_in_the_database(team: Desk, clock: Clock) -> None:
+    Person(team, clock, "owner")
+    path = next(path for path in team.service.desk.secrets.paths("operators/"))
+    seed = team.service.desk.secrets.read(path)["seed"].reveal()
+    with team.service.desk.database.read() as connection:
+        found = repr(list(connection.execute(t.OPERATORS.select())))
+    assert PASSWORD not in found
+    assert seed not in found
+    assert "$argon2id$" in found
+
+
+@pytest.mark.parametrize("password", ["short", "x" * 201, "owner-is-my-own-name"])
+async def test_a_password_that_is_easily_guessed_is_refused(team: Desk, password: str) -> None:
+    with pytest.raises(Malformed):
+        team.service.credentials.enrol("owner", Secret(password))
