@@ -100,7 +100,7 @@ def show_account(face: Face, name: Annotated[str, typer.Argument(help="The accou
     face.answer(found | {"keys": keys, "grants": grants}, show)
 
 
-@command(egresses, "create")
+@command(egresses, "create", opens=True)
 def create_egress(
     face: Face,
     name: Name,

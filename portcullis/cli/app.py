@@ -2,7 +2,18 @@
 
 import typer
 
-from portcullis.cli import accounts, audit, consumers, cuts, grants, keys, lifecycle, oversight, storage
+from portcullis.cli import (
+    accounts,
+    audit,
+    consumers,
+    cuts,
+    grants,
+    keys,
+    lifecycle,
+    oversight,
+    people,
+    storage,
+)
 from portcullis.cli.face import Face, HomeOption, JsonOption
 
 app = typer.Typer(
@@ -23,6 +34,7 @@ def root(ctx: typer.Context, home: HomeOption = None, as_json: JsonOption = Fals
 
 lifecycle.register(app)
 oversight.register(app)
+people.register(app)
 cuts.register(app)
 app.add_typer(accounts.accounts, name="account")
 app.add_typer(accounts.egresses, name="egress")
@@ -30,7 +42,8 @@ app.add_typer(keys.app, name="key")
 app.add_typer(consumers.app, name="consumer")
 app.add_typer(grants.app, name="grant")
 app.add_typer(grants.policies, name="policy")
-app.add_typer(oversight.operators, name="operator")
+app.add_typer(people.operators, name="operator")
+app.add_typer(people.acts, name="act")
 app.add_typer(audit.app, name="audit")
 app.add_typer(storage.vaults, name="vault")
 app.add_typer(storage.moves, name="store")

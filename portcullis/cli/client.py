@@ -8,13 +8,15 @@ Rules:
 """
 
 import secrets
+import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 
 from clients.http import silence
-from portcullis.cli import remedies
+from portcullis.cli import remedies, session
 from portcullis.cli.face import Face, Stopped
 from portcullis.running import Running, find
 from portcullis.settings import Home
@@ -23,10 +25,21 @@ TIMEOUT = httpx.Timeout(connect=3.0, read=20.0, write=5.0, pool=5.0)
 """Seconds. Read: a cut waits for gateways up to 2 s, a key import for the venue up to 10 s."""
 
 PAGE = 200
+_CODE, _ACT = "Portcullis-Code", "Portcullis-Act"
+_LOOK_S = 2.0
+_ACCEPTED = 202
 _BAD = 400
 _UNAUTHENTICATED = 401
 _FORBIDDEN = 403
 _INTERNAL = 500
+
+
+class Announcement(Exception):
+    """A write that is announced and not done: the act's id, and what is awaited."""
+
+    def __init__(self, act: str, what: str) -> None:
+        super().__init__(what)
+        self.act, self.what = act, what
 
 
 class Api:
@@ -37,14 +50,7 @@ class Api:
     ) -> None:
         silence()
         self._face, self.home, self.running = face, home, running
-        try:
-            token = home.operator_token.read_text(encoding="ascii").strip()
-        except OSError:
-            raise Stopped(
-                f"The operator token of this home is not readable ({home.operator_token}).",
-                step="Run as the user that owns the home, or pass another one with --home.",
-                reason="no_token",
-            ) from None
+        token = session.token_of(home).reveal()
         self._client = httpx.Client(
             base_url=running.api,
             headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
@@ -81,11 +87,45 @@ class Api:
         return self._write("PUT", path, body)
 
     def _write(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
-        headers = {"Idempotency-Key": secrets.token_hex(16)}
+        document = dict(body or {})
+        act = self._face.act
         try:
-            return self._send(method, path, json=dict(body or {}), headers=headers)
+            return self._once(method, path, document, {_ACT: act} if act else {})
+        except Stopped as stopped:
+            if stopped.reason != "code_needed":
+                raise
+            code = session.one_time_code(stopped.what)
+        except Announcement as announced:
+            return self._when_ready(method, path, document, announced)
+        try:
+            return self._once(method, path, document, {_CODE: code})
+        except Announcement as announced:
+            return self._when_ready(method, path, document, announced)
+
+    def _once(self, method: str, path: str, document: Any, more: Mapping[str, str]) -> Any:
+        """Write, and once more where no answer came; under one key, so that it is done once."""
+        headers = {"Idempotency-Key": secrets.token_hex(16), **more}
+        try:
+            return self._send(method, path, json=document, headers=headers)
         except httpx.TransportError:
-            return self._ask(method, path, json=dict(body or {}), headers=headers)
+            return self._ask(method, path, json=document, headers=headers)
+
+    def _when_ready(self, method: str, path: str, document: Any, announced: Announcement) -> Any:
+        """Do what was announced once it may be done, where the person wants to wait."""
+        if not self._face.wait:
+            raise Stopped(
+                announced.what, "It is announced, and NOT done.",
+                f"When it is ready, the same command again with --act {announced.act}; see "
+                f"{self._face.command('act list')}, or add --wait.", reason="announced",
+            )  # fmt: skip
+        self._face.err.print(f"[yellow]…[/] {announced.what}", soft_wrap=True)
+        while True:
+            found = {row["id"]: row for row in self.pages("acts")}.get(announced.act)
+            if found is None:
+                raise Stopped(f"{announced.act} was called off.", reason="cancelled")
+            if found["ready_at"] and datetime.fromisoformat(found["ready_at"]) <= datetime.now(UTC):
+                return self._once(method, path, document, {_ACT: announced.act})
+            time.sleep(_LOOK_S)
 
     def _ask(self, method: str, path: str, **more: Any) -> Any:
         try:
@@ -102,6 +142,9 @@ class Api:
 
     def _send(self, method: str, path: str, **more: Any) -> Any:
         answer = self._client.request(method, f"/v1/{path}", **more)
+        if answer.status_code == _ACCEPTED:
+            problem = answer.json()
+            raise Announcement(str(problem["act"]), str(problem["detail"]))
         if answer.status_code < _BAD:
             return answer.json()
         raise self._stopped(answer)
@@ -122,7 +165,7 @@ class Api:
         )
         step = remedies.step(self._face, reason)
         if answer.status_code == _UNAUTHENTICATED:
-            step = f"The token in {self.home.operator_token} is not one of this broker; restore the file."
+            step = step or f"Log in, or restore the home's own token ({self.home.operator_token})."
         elif answer.status_code == _FORBIDDEN and not step:
             step = "Ask somebody whose token has that scope."
         sure = answer.status_code < _INTERNAL or reason != "internal"

@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
     """Put the commands onto the root."""
     command(app, "cut")(cut)
     command(app, "halt")(halt)
-    command(app, "thaw")(thaw)
+    command(app, "thaw", opens=True)(thaw)
     command(app, "cuts")(list_)
 
 

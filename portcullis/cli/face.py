@@ -36,6 +36,14 @@ HomeOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on stdout.")]
 
 
+ActOption = Annotated[
+    str, typer.Option("--act", help="What was announced for this very command.", show_default=False)
+]
+WaitOption = Annotated[
+    bool, typer.Option("--wait", help="Where it is announced: wait until it may be done, then do it.")
+]
+
+
 class Stopped(Exception):
     """A command that could not be carried out.
 
@@ -67,6 +75,8 @@ class Face:
 
     given_home: Path | None = None
     as_json: bool = False
+    act: str = ""
+    wait: bool = False
     out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=False))
     err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
 
@@ -138,9 +148,11 @@ def badge(environment: str) -> Text:
 
 
 def command(
-    app: typer.Typer, name: str, **options: Any
+    app: typer.Typer, name: str, *, opens: bool = False, **options: Any
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command whose first parameter is the `Face`; it also takes `--home` and `--json`.
+
+    One that `opens` something may have to be announced first; it takes `--act` and `--wait` besides.
 
     The function's other parameters are options and arguments as typer reads them.
     """
@@ -153,6 +165,12 @@ def command(
             ),
             inspect.Parameter("home", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=HomeOption),
         ]
+        if opens:
+            keyword = inspect.Parameter.KEYWORD_ONLY
+            shared += [
+                inspect.Parameter("act", keyword, default="", annotation=ActOption),
+                inspect.Parameter("wait", keyword, default=False, annotation=WaitOption),
+            ]
         parameters = [entry.replace(kind=entry.KEYWORD_ONLY) for entry in list(own.parameters.values())[1:]]
         context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 
@@ -161,6 +179,8 @@ def command(
             face: Face = given.pop("ctx").obj
             face.as_json = bool(given.pop("as_json")) or face.as_json
             face.given_home = given.pop("home") or face.given_home
+            if opens:
+                face.act, face.wait = given.pop("act"), bool(given.pop("wait"))
             carry_out(face, lambda: function(face, **given))
 
         del wrapped.__wrapped__  # typer reads the signature below, not the function's own

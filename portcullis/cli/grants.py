@@ -24,7 +24,7 @@ Grant = Annotated[str, typer.Argument(metavar="GRANT", help="As listed: grt_..."
 PolicyFile = Annotated[Path, typer.Option("--policy", help="Policy as TOML or JSON; `-` is stdin.")]
 
 
-@command(app, "create")
+@command(app, "create", opens=True)
 def create(
     face: Face,
     consumer: Annotated[str, typer.Option("--consumer", help="The bot.")],
@@ -108,7 +108,7 @@ def revoke(
     face.answer(done, show)
 
 
-@command(app, "reissue")
+@command(app, "reissue", opens=True)
 def reissue(face: Face, grant: Grant) -> None:
     """Give a grant a fresh virtual key; the old one stops working at once. Prints the new one once."""
     made = connect(face).post(f"grants/{quote(grant, safe='')}/reissue")
@@ -120,7 +120,7 @@ def reissue(face: Face, grant: Grant) -> None:
     face.answer(made, show)
 
 
-@command(app, "policy")
+@command(app, "policy", opens=True)
 def replace_policy(face: Face, grant: Grant, policy: PolicyFile) -> None:
     """Replace a grant's policy; in force at once on every gateway."""
     body = {"policy": read_file(policy, "the policy")}

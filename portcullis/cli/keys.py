@@ -16,7 +16,7 @@ from portcullis.cli.tables import facts, short, table, when, yes
 app = typer.Typer(help="Real exchange keys: imported once, never shown again.", no_args_is_help=True)
 
 
-@command(app, "import")
+@command(app, "import", opens=True)
 def import_key(
     face: Face,
     account: Annotated[str, typer.Option("--account", help="Whose key it is.")],

@@ -1,6 +1,5 @@
-"""`portcullis status`, `calls` and `operator`: how everything fares, what was asked, who may."""
+"""`portcullis status` and `calls`: how everything fares, and what was asked."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,11 +7,8 @@ from rich.console import Console
 from rich.text import Text
 
 from portcullis.cli.client import connect
-from portcullis.cli.face import Face, Stopped, badge, command
+from portcullis.cli.face import Face, badge, command
 from portcullis.cli.tables import amount, micros, table, when
-from portcullis.settings import write_private
-
-operators = typer.Typer(help="People and programs with a token.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -91,44 +87,6 @@ def calls(
         out.print(f"[dim]{notice}[/]")
 
     face.answer({"items": rows, "notice": notice}, show)
-
-
-@command(operators, "create")
-def create_operator(
-    face: Face,
-    name: Annotated[str, typer.Option("--name", help="Who it is.")],
-    token_file: Annotated[Path, typer.Option("--token-file", help="Where to write the token; made 0600.")],
-    scope: Annotated[
-        list[str] | None,
-        typer.Option("--scope", help="viewer, responder, operator or admin; may be repeated."),
-    ] = None,
-) -> None:
-    """Make an operator; the token goes into a file, this once."""
-    if token_file.exists():
-        raise Stopped(f"--token-file: {token_file} exists.", step="Name a new file.", reason="malformed")
-    made = connect(face).post("operators", {"name": name, "roles": scope or ["viewer"]})
-    write_private(token_file.absolute(), made.pop("token") + "\n")
-    document = made | {"token_file": str(token_file)}
-
-    def show(out: Console) -> None:
-        out.print(f"[green]✓[/] operator [bold]{name}[/] ({', '.join(made['roles'])}); token in {token_file}")
-
-    face.answer(document, show)
-
-
-@command(operators, "list")
-def list_operators(face: Face) -> None:
-    """List operators; tokens are not known here."""
-    rows = list(connect(face).pages("operators"))
-
-    def show(out: Console) -> None:
-        listed = table("operator", "scopes", "since", "")
-        for row in rows:
-            ended = "[red]ended[/]" if row["ended_at"] else ""
-            listed.add_row(f"[bold]{row['name']}[/]", ", ".join(row["roles"]), when(row["created_at"]), ended)
-        out.print(listed)
-
-    face.answer({"items": rows}, show)
 
 
 def _gateways(out: Console, rows: list[dict[str, Any]]) -> None:

@@ -47,7 +47,7 @@ def check(face: Face, vault: VaultFile = None) -> None:
     _work().check(face, vault)
 
 
-@command(moves, "move")
+@command(moves, "move", opens=True)
 def move(
     face: Face,
     to: Annotated[str, typer.Option("--to", help="vault or embedded.")],

@@ -19,6 +19,8 @@ from broker.stores.vault.setup import apply as carry_out
 from portcullis import running, settings, stores
 from portcullis.cli.face import FAILED, Face, Stopped
 from portcullis.cli.inputs import secret_text
+from portcullis.cli.offline import permitted
+from portcullis.foundation import opened
 from portcullis.settings import Home, SettingsError
 from portcullis.store_move import Moved, copy
 from portcullis.vault_settings import AppRoleDocument, KubernetesDocument, VaultDocument
@@ -160,6 +162,15 @@ def move(face: Face, to: str, path: Path | None) -> None:
             raise SettingsError("--vault", "name the file that describes the Vault")
         document = settings.read_file(VaultDocument, path, "--vault")
     with running.held(home):
+        with opened(home) as service:
+            where = (
+                "embedded"
+                if document is None
+                else f"{document.addresses[0]}/{document.mount}/{document.prefix}"
+            )
+            permitted(face, home, service, "store.move", where)
+            with service.desk.database.write() as connection:
+                service.audit.record(connection, "store.move", where)
         moved = _move(face, home, document)
     left = (
         f"{home.secrets} and {home.kek} still hold every key: keep them until a backup holds the new store, then "

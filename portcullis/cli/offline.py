@@ -1,0 +1,42 @@
+"""The second step of what is done with nothing running: the same judge, asked without an API."""
+
+import hashlib
+
+from broker.errors import NotGranted
+from broker.service import Service
+from broker.service.audit import acting
+from broker.service.openings import Announced, Wanted
+from broker.service.operators import Role
+from portcullis.cli import session
+from portcullis.cli.face import Face, Stopped
+from portcullis.settings import Home
+
+
+def permitted(face: Face, home: Home, service: Service, action: str, subject: str) -> None:
+    """Let somebody do something that opens, or announce it.
+
+    Raises:
+        Stopped: It is announced; or a code is needed and cannot be asked for.
+        NotGranted: Who asks may not.
+    """
+    operator = service.operators.by_token(session.token_of(home))
+    if operator is None or not operator.may(Role.ADMIN):
+        raise NotGranted(
+            "scope_missing", f"{action} needs an admin of this home: log in, or use its own token"
+        )
+    acting.set(operator.name)
+    digest = hashlib.sha256(f"{action}\n{subject}".encode()).hexdigest()
+    wanted = Wanted(action, subject, digest, operator.name, act=face.act)
+    try:
+        try:
+            service.openings.judge(wanted)
+        except NotGranted as fault:
+            if fault.reason != "code_needed":
+                raise
+            code = session.one_time_code(str(fault))
+            service.openings.judge(Wanted(action, subject, digest, operator.name, code))
+    except Announced as announced:
+        raise Stopped(
+            str(announced), "It is announced, and NOT done.",
+            f"When it is ready, the same command again with --act {announced.act}.", reason="announced",
+        ) from None  # fmt: skip

@@ -1,0 +1,81 @@
+"""Who the command line speaks as: somebody who logged in within the hour, else the home's own token.
+
+The session lies in a file of the person who typed the command, not in the home: on a server the home belongs to
+the system user, and several people log in to it.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+
+from clients.secret import Secret
+from portcullis.cli.face import Stopped
+from portcullis.settings import Home, private_directory, write_private
+
+CODE_VARIABLE = "PORTCULLIS_CODE"
+
+
+def path_of(home: Home, environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the file of this person's session on a home."""
+    state = Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    digest = hashlib.sha256(str(home.root.resolve()).encode()).hexdigest()[:16]
+    return state / "portcullis" / f"session-{digest}.json"
+
+
+def keep(home: Home, operator: str, token: Secret, expires_at: str) -> Path:
+    """Keep a session for the commands that follow."""
+    path = path_of(home)
+    private_directory(path.parent)
+    document = {"operator": operator, "token": token.reveal(), "expires_at": expires_at}
+    write_private(path, json.dumps(document) + "\n")
+    return path
+
+
+def forget(home: Home) -> None:
+    """Remove the session's file."""
+    path_of(home).unlink(missing_ok=True)
+
+
+def token_of(home: Home) -> Secret:
+    """Return the token to speak with.
+
+    Raises:
+        Stopped: There is neither a session nor the home's token.
+    """
+    try:
+        found = json.loads(path_of(home).read_text(encoding="utf-8"))
+        if datetime.fromisoformat(found["expires_at"]) > datetime.now(UTC):
+            return Secret(str(found["token"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no session, or one of another age: the home's own token, where we may read it
+    try:
+        return Secret(home.operator_token.read_text(encoding="ascii").strip())
+    except OSError:
+        raise Stopped(
+            f"You are not logged in, and the operator token of this home is not readable ({home.operator_token}).",
+            step="Log in: portcullis login --name YOU; or run as the user that owns the home.",
+            reason="no_token",
+        ) from None
+
+
+def one_time_code(why: str) -> str:
+    """Ask for a one-time code; a script sets the variable.
+
+    Raises:
+        Stopped: There is none.
+    """
+    given = os.environ.get(CODE_VARIABLE, "").strip()
+    if given:
+        return given
+    if not sys.stdin.isatty():
+        raise Stopped(
+            why, step=f"Run it at a terminal, or set {CODE_VARIABLE} to a code of your authenticator app.",
+            reason="code_needed",
+        )  # fmt: skip
+    return str(typer.prompt("one-time code", err=True)).strip()
