@@ -33,8 +33,8 @@ class Database:
 
     # --- schema ---------------------------------------------------------------------------
 
-    def upgrade(self) -> None:
-        """Bring the schema up to this program's.
+    def upgrade(self, to: str = "head") -> None:
+        """Bring the schema up to this program's, or to an earlier revision of it.
 
         Raises:
             StoreUnavailable: It is newer than the program, or cannot be read.
@@ -43,7 +43,7 @@ class Database:
         with self.write() as connection:
             _refuse_newer(connection, config)
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, to)
 
     def downgrade(self, revision: str = "base") -> None:
         """Take the schema down; for tests of the migrations."""

@@ -5,6 +5,7 @@ import typer
 from portcullis.cli import (
     accounts,
     audit,
+    backups,
     consumers,
     cuts,
     grants,
@@ -35,6 +36,7 @@ def root(ctx: typer.Context, home: HomeOption = None, as_json: JsonOption = Fals
 lifecycle.register(app)
 oversight.register(app)
 people.register(app)
+backups.register(app)
 cuts.register(app)
 app.add_typer(accounts.accounts, name="account")
 app.add_typer(accounts.egresses, name="egress")
@@ -45,6 +47,7 @@ app.add_typer(grants.policies, name="policy")
 app.add_typer(people.operators, name="operator")
 app.add_typer(people.acts, name="act")
 app.add_typer(audit.app, name="audit")
+app.add_typer(backups.app, name="backup")
 app.add_typer(storage.vaults, name="vault")
 app.add_typer(storage.moves, name="store")
 app.add_typer(storage.databases, name="db")

@@ -1,0 +1,205 @@
+"""Making and restoring backups of a home, whichever stores it uses.
+
+Restoring, in this order: read to the end -> a new home -> schema of the backup, rows, schema of today -> one higher
+generation and a closer on everything -> secrets -> the mirror of the gates, claimed -> files. Whatever breaks off in
+the middle is closed, and can be removed and done again.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from broker.backup import code, seal
+from broker.backup.content import Content, Counts, Header, lines, read
+from broker.db import backup as rows
+from broker.db import meta
+from broker.gate import Mode as GateMode
+from broker.ports import SecretStore
+from broker.service import Service
+from broker.service.service import open_service
+from broker.stores.embedded import key
+from clients.secret import Secret
+from clients.venue import Environment
+from portcullis import settings, stores
+from portcullis.auditing import signer_of
+from portcullis.clock import SystemClock
+from portcullis.database_settings import DatabaseDocument
+from portcullis.settings import Home, Mode, SettingsError, write_private
+from portcullis.vault_settings import VaultDocument
+
+RECOVERY = "recovery_key"
+LAST = "backup_us"
+_FILES = ("operator.token", "audit.key")
+_GRAVE = {"destroyed": Secret("this secret was destroyed before the backup")}
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A backup that was written."""
+
+    path: Path
+    size: int
+    counts: Counts
+
+
+def recovery_key(service: Service) -> str:
+    """Return the public key that backups are sealed to; empty where none was made yet."""
+    with service.desk.database.read() as connection:
+        return meta.get(connection, RECOVERY) or ""
+
+
+def new_code(service: Service) -> Secret:
+    """Make a recovery code, and keep its public half. Backups of before open with the old one only."""
+    made = code.fresh()
+    with service.desk.database.write() as connection:
+        meta.put(connection, RECOVERY, code.public_text(code.private_key(made)))
+        service.audit.record(connection, "backup.code", f"instance:{service.desk.home.instance}")
+    return made
+
+
+def make(home: Home, service: Service, path: Path) -> Made:
+    """Write a sealed backup to a new file, whole or not at all.
+
+    Raises:
+        SettingsError: There is no recovery code yet, or the file cannot be written.
+        StoreUnavailable: A store cannot answer.
+    """
+    recipient = recovery_key(service)
+    if not recipient:
+        raise SettingsError("backup", "there is no recovery code yet; run `portcullis backup code`")
+    facts, desk = service.desk.home, service.desk
+    with desk.database.read() as connection:
+        revision = rows.revision(connection)
+    header = Header(
+        facts.instance, facts.generation, facts.environment.value, facts.mode, revision,
+        desk.clock.now().isoformat(timespec="seconds"),
+    )  # fmt: skip
+    files = {
+        name: Secret((home.root / name).read_text(encoding="utf-8"))
+        for name in _FILES
+        if (home.root / name).exists()
+    }
+    counts = Counts()
+    fresh = path.with_name(path.name + ".new")
+    try:
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as out:
+            content = lines(header, desk.database, desk.secrets, _paths(desk.secrets), files, counts)
+            size = seal.seal(content, code.public_key(recipient), out)
+            out.flush()
+            os.fsync(out.fileno())
+        fresh.replace(path)
+    except OSError as fault:
+        raise SettingsError("--to", f"{path} cannot be written ({fault.strerror})") from None
+    finally:
+        fresh.unlink(missing_ok=True)
+    with desk.database.write() as connection:
+        meta.put(connection, LAST, str(desk.clock.now_us()))
+        service.audit.record(
+            connection, "backup.make", path.name, {"rows": counts.row, "secrets": counts.secret}
+        )
+    return Made(path, size, counts)
+
+
+def _paths(store: SecretStore) -> Iterator[str]:
+    """List when it is asked for: after the database was read."""
+    yield from stores.all_paths(store)
+
+
+def read_file(path: Path, key_: X25519PrivateKey) -> Content:
+    """Read a backup to its end.
+
+    Raises:
+        BadBackup: It does not open, is damaged or not whole.
+        SettingsError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as source:
+            return read(seal.opened(source, key_))
+    except OSError as fault:
+        raise SettingsError("FILE", f"{path} cannot be read ({fault.strerror})") from None
+
+
+def restore(
+    content: Content,
+    root: Path,
+    *,
+    vault: VaultDocument | None,
+    database: DatabaseDocument | None,
+    ports: tuple[int, int],
+    tell: Callable[[str], None],
+) -> tuple[Home, str]:
+    """Make a home out of a backup: closed, and of a higher generation.
+
+    Returns:
+        The home, and the id of the cut that keeps it closed.
+
+    Raises:
+        SettingsError: The directory cannot be used.
+        StoreConflict: The secret store holds something else.
+        StoreUnavailable: A store cannot answer.
+    """
+    header = content.header
+    mode: Mode = "team" if header.mode == "team" else "solo"
+    home = settings.create(
+        root, Environment(header.environment), mode, api_port=ports[0], gateway_port=ports[1], vault=vault,
+        database=database,
+    )  # fmt: skip
+    if vault is None:
+        key.to_file(home.kek, key.fresh())
+    for name in _FILES:
+        if name in content.files:
+            write_private(root / name, content.files[name].reveal())
+    state = stores.database_of(home)
+    secrets = None
+    try:
+        tell("database")
+        state.upgrade(header.revision)
+        with state.write() as connection:
+            rows.load(connection, content.rows)
+            meta.put(connection, "generation", str(header.generation + 1))
+        state.upgrade()
+        secrets = stores.secrets_of(home)
+        service = open_service(state, secrets, SystemClock())
+        service.audit.sign_with(signer_of(home))
+        cut, _ = service.cuts.close(
+            targets=("everything",), mode=GateMode.CLOSED, actor="portcullis",
+            reason=f"restored from a backup of {header.at}: run `portcullis reconcile`, then thaw this",
+        )  # fmt: skip
+        tell("secrets")
+        for path, labels, values in content.secrets:
+            _put(secrets, path, labels, values)
+        for name, document in content.gates.items():
+            _gate(secrets, name, document)
+        service.mirror.merge()
+        if service.mirror.superseded:
+            raise SettingsError("vault", service.mirror.superseded)
+        with state.write() as connection:
+            service.audit.record(
+                connection, "home.restore", f"instance:{header.instance}",
+                {"backup": header.at, "generation": header.generation + 1},
+            )  # fmt: skip
+        service.audit.checkpoint(at_once=True)
+        service.mirror.close()
+    finally:
+        if secrets is not None:
+            secrets.close()
+        state.close()
+    return home, cut.id
+
+
+def _put(store: SecretStore, path: str, labels: dict[str, str], values: dict[str, Secret] | None) -> None:
+    """Write a secret, or the grave of one. What a Vault kept through it all is compared."""
+    if values is not None:
+        store.write(path, values, labels)
+    elif path not in store.paths(path):
+        store.write(path, _GRAVE, labels)
+        store.destroy(path)
+
+
+def _gate(store: SecretStore, name: str, document: str) -> None:
+    """Bring a gate's document back where there is none: what is there is newer."""
+    store.mirror.change(name, lambda known: document if known is None else None)

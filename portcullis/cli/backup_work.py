@@ -1,0 +1,140 @@
+"""What `portcullis backup` and `restore` do. Apart from the commands, because it loads half the world."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from broker.backup import code
+from broker.backup.code import BadCode
+from broker.backup.content import Content
+from broker.backup.seal import BadBackup
+from broker.errors import BrokerError
+from portcullis import backup, settings
+from portcullis.cli.face import Face, Stopped, badge
+from portcullis.cli.inputs import secret_text
+from portcullis.database_settings import DatabaseDocument
+from portcullis.foundation import opened
+from portcullis.settings import write_private
+from portcullis.vault_settings import VaultDocument
+
+_MB = 2**20
+
+
+def new_code(face: Face, to: Path | None, *, again: bool) -> None:
+    """Make the recovery code."""
+    if to is not None and to.exists():
+        raise Stopped(f"--to: {to} exists.", step="Name a new file.", reason="malformed")
+    home = face.home()
+    with opened(home) as service:
+        if backup.recovery_key(service) and not again:
+            raise Stopped(
+                "This home has a recovery code already.",
+                step="If it is lost, make another one with --again, and a backup right after it.",
+                reason="there_already",
+            )
+        made = backup.new_code(service)
+    if to is not None:
+        write_private(to.absolute(), made.reveal() + "\n")
+    document = {"code": None if to is not None else made.reveal(), "file": None if to is None else str(to)}
+
+    def show(out: Console) -> None:
+        if to is None:
+            out.print("The recovery code opens every backup. Write it down now; it is shown this once:\n")
+            out.print(f"    {made.reveal()}\n", style="bold", markup=False)
+            out.print("Keep it on paper, away from this machine and from the backups.")
+        else:
+            out.print(f"[green]✓[/] recovery code in {to}: print it, then destroy the file")
+        out.print(f"  [dim]next[/] {face.command('backup create --to FILE')}", soft_wrap=True)
+
+    face.answer(document, show)
+
+
+def create(face: Face, to: Path) -> None:
+    """Write a backup."""
+    home = face.home()
+    with opened(home) as service:
+        try:
+            made = backup.make(home, service, to.absolute())
+        except BrokerError as fault:
+            raise Stopped(str(fault), "No backup was written.", reason=fault.reason) from None
+    document = {"file": str(made.path), "bytes": made.size, **asdict(made.counts)}
+
+    def show(out: Console) -> None:
+        out.print(
+            f"[green]✓[/] {made.path} ({made.size / _MB:.1f} MB): {made.counts.secret} secrets, {made.counts.row} rows",
+            soft_wrap=True,
+        )
+        out.print(
+            f"  [dim]next[/] take it off this machine; {face.command(f'backup check {to}')}", soft_wrap=True
+        )
+
+    face.answer(document, show)
+
+
+def check(face: Face, file: Path, code_file: Path | None) -> None:
+    """Read a backup to its end."""
+    content = _read(file, code_file)
+    header = content.header
+    document = {**{name: getattr(header, name) for name in type(header).__slots__}, **asdict(content.counts)}
+
+    def show(out: Console) -> None:
+        out.print(Text.assemble(("✓ ", "green"), f"whole, of {header.at} ", badge(header.environment)))
+        out.print(
+            f"  {content.counts.secret} secrets, {content.counts.row} rows, {content.counts.gate} gate documents; "
+            f"instance {header.instance}, generation {header.generation}"
+        )
+
+    face.answer(document, show)
+
+
+def restore(
+    face: Face, file: Path, code_file: Path | None, vault: Path | None, database: Path | None, ports: tuple[int, int]
+) -> None:  # fmt: skip
+    """Make a home out of a backup."""
+    content = _read(file, code_file)
+    where = None if vault is None else settings.read_file(VaultDocument, vault, "--vault")
+    state = None if database is None else settings.read_file(DatabaseDocument, database, "--database")
+    try:
+        home, cut = backup.restore(
+            content, face.root, vault=where, database=state, ports=ports,
+            tell=lambda part: face.err.print(f"[dim]restoring {part} …[/]"),
+        )  # fmt: skip
+    except BrokerError as fault:
+        raise Stopped(
+            str(fault), f"{face.root} is half restored, and closed.",
+            "Mend it, remove that directory, and restore again.", reason=fault.reason,
+        ) from None  # fmt: skip
+    generation = content.header.generation + 1
+    document = {
+        "home": str(home.root), "environment": home.environment.value, "generation": generation, "cut": cut,
+        **asdict(content.counts),
+    }  # fmt: skip
+
+    def show(out: Console) -> None:
+        out.print(Text.assemble(("✓ ", "green"), f"home {home.root} ", badge(home.environment.value)))
+        out.print(f"  {content.counts.secret} secrets, {content.counts.row} rows; generation {generation}")
+        out.print(
+            f"[bold red]■ EVERYTHING IS CLOSED[/] by {cut}: what happened since {content.header.at} is not known"
+        )
+        if where is None:
+            out.print(
+                "[bold red]■ The old host still holds these keys, and cannot be told.[/] Make sure that it is off, or "
+                "rotate every key at the exchange, before you thaw.",
+                soft_wrap=True,
+            )
+        out.print(f"  [dim]next[/] {face.command('run')}, then {face.command('reconcile')}", soft_wrap=True)
+
+    face.answer(document, show)
+
+
+def _read(file: Path, code_file: Path | None) -> Content:
+    try:
+        return backup.read_file(file, code.private_key(secret_text("recovery code", code_file)))
+    except BadCode as fault:
+        raise Stopped(str(fault), step="Look at it again: nine words of four.", reason="bad_code") from None
+    except BadBackup as fault:
+        raise Stopped(
+            str(fault), step="Take another copy, or an earlier backup.", reason="bad_backup"
+        ) from None
