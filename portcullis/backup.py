@@ -19,6 +19,7 @@ from broker.db import meta
 from broker.gate import Mode as GateMode
 from broker.ports import SecretStore
 from broker.service import Service
+from broker.service.reconcile import RESTORED
 from broker.service.service import open_service
 from broker.stores.embedded import key
 from clients.secret import Secret
@@ -161,6 +162,8 @@ def restore(
         with state.write() as connection:
             rows.load(connection, content.rows)
             meta.put(connection, "generation", str(header.generation + 1))
+            if vault is None:
+                meta.put(connection, RESTORED, str(SystemClock().now_us()))
         state.upgrade()
         secrets = stores.secrets_of(home)
         service = open_service(state, secrets, SystemClock())

@@ -28,10 +28,10 @@ from broker.errors import Malformed, Problem
 from broker.service.desk import Desk, Page, page
 
 CONTROL, CALLS = "control", "calls"
-HERSELF = "portcullis"
+ITSELF = "portcullis"
 """The actor where no operator asked: the program by itself."""
 
-acting: ContextVar[str] = ContextVar("acting", default=HERSELF)
+acting: ContextVar[str] = ContextVar("acting", default=ITSELF)
 """Who asks; set once a request."""
 
 _EVERY_US = 60_000_000

@@ -11,11 +11,10 @@ from broker.db import cuts as cut_store
 from broker.db import meta, rows
 from broker.gate import Gate, Mode
 from broker.model import EVERYTHING, new_id
-from broker.service.audit import Audit
+from broker.service.audit import ITSELF, Audit
 from broker.service.desk import Desk
 
 _TIMELINE = "timeline"
-ACTOR = "portcullis"
 
 
 class Continuity:
@@ -41,7 +40,7 @@ class Continuity:
                 if before:
                     cut_id = new_id("cut")
                     record = {
-                        "id": cut_id, "mode": Mode.CLOSED.value, "actor": ACTOR, "opened_us": now_us,
+                        "id": cut_id, "mode": Mode.CLOSED.value, "actor": ITSELF, "opened_us": now_us,
                         "reason": f"the database went from timeline {before} to {here} (failover or restore): what "
                         "was closed last may be forgotten; run `portcullis reconcile`, then thaw this",
                     }  # fmt: skip

@@ -22,6 +22,7 @@ from broker.model import EVERYTHING, ScopeKind, moment, new_id, scope
 from broker.service.audit import Audit
 from broker.service.desk import VENUES, Change, Desk, Page, page
 from broker.service.mirror import Mirror
+from broker.service.reconcile import refuse_unreconciled
 
 _LONGEST_REASON = 500
 _CURSOR_END = 2**62
@@ -100,6 +101,7 @@ class Cuts:
         now_us = self._desk.clock.now_us()
         cut = self.get(cut_id)
         _refuse_thawed(cut)
+        refuse_unreconciled(self._desk, cut_id)
         self._mirror.note(replace(noted(cut), thawed_us=now_us))
         with self._desk.database.write() as connection:
             row = store.get(connection, cut_id)

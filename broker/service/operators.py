@@ -18,7 +18,7 @@ from typing import Any
 from broker.db import operators as store
 from broker.errors import Conflict, Malformed, Problem
 from broker.model import moment
-from broker.service.audit import Audit
+from broker.service.audit import ITSELF, Audit
 from broker.service.credentials import MARK as SESSION_MARK
 from broker.service.credentials import Credentials
 from broker.service.desk import Desk, check_name
@@ -74,6 +74,8 @@ class Operators:
             Conflict: The name is taken.
         """
         check_name("name", name)
+        if name == ITSELF:
+            raise Malformed("bad_operator", (Problem("name", "is the program's own; choose another"),))
         if not roles:
             raise Malformed("bad_operator", (Problem("roles", f"name at least one of {', '.join(Role)}"),))
         prefix = secrets.token_hex(_NAME_LENGTH // 2)

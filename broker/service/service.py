@@ -18,6 +18,7 @@ from broker.service.keys import Keys
 from broker.service.mirror import Mirror
 from broker.service.openings import FOUNDED, Openings
 from broker.service.operators import Operators
+from broker.service.reconcile import Reconciliation
 from broker.service.secrets import Secrets
 from clients.venue import Environment
 
@@ -38,6 +39,7 @@ class Service:
         self.calls = Calls(desk, self.audit)
         self.credentials = Credentials(desk, self.audit, self.secrets)
         self.operators = Operators(desk, self.audit, self.credentials)
+        self.reconciliation = Reconciliation(desk, self.audit, self.accounts, self.keys)
         self.openings = Openings(desk, self.audit, self.credentials)
 
 

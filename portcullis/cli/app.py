@@ -13,6 +13,7 @@ from portcullis.cli import (
     lifecycle,
     oversight,
     people,
+    reconcile,
     storage,
 )
 from portcullis.cli.face import Face, HomeOption, JsonOption
@@ -36,6 +37,7 @@ def root(ctx: typer.Context, home: HomeOption = None, as_json: JsonOption = Fals
 lifecycle.register(app)
 oversight.register(app)
 people.register(app)
+reconcile.register(app)
 backups.register(app)
 cuts.register(app)
 app.add_typer(accounts.accounts, name="account")

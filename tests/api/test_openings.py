@@ -48,6 +48,7 @@ NOT_OPENING = {
     ("POST", "/v1/sessions/end"): "closes",
     ("POST", "/v1/acts/{act}/confirmation"): "is the second step",
     ("POST", "/v1/acts/{act}/cancel"): "closes",
+    ("POST", "/v1/reconciliations"): "compares; the thaw that follows is what opens",
 }
 """What cannot, and why."""
 

@@ -1,0 +1,113 @@
+"""What the program closed by itself is thawed only after somebody compared with the venues, and all was well."""
+
+from dataclasses import replace
+
+import pytest
+
+from broker.db import meta
+from broker.gate import Mode
+from broker.service.reconcile import RESTORED
+from clients.errors import VenueRefused, VenueUnavailable
+from clients.secret import Secret
+from clients.venue import Credential, KeyType, Slot
+from tests.api.desk import SAFE, UPSTREAM, Desk
+
+BODY = {"confirmed": ["main"], "old_host_off": True}
+
+
+@pytest.fixture
+def closed(desk: Desk) -> str:
+    """A home with a key, and everything closed by the program."""
+    desk.service.accounts.create("main", venue="binance", upstream=UPSTREAM)
+    credential = Credential("REAL", Secret("planted-real-secret"), KeyType.HMAC)
+    desk.service.keys.import_key("main", slot=Slot.TRADE, credential=credential, facts=SAFE)
+    cut, _ = desk.service.cuts.close(
+        targets=("everything",), mode=Mode.CLOSED, reason="restored", actor="portcullis"
+    )
+    return cut.id
+
+
+async def thawed(desk: Desk, cut: str) -> int:
+    async with desk.client() as client:
+        return (await client.post("/v1/thaws", json={"cut": cut, "reason": "looked"})).status_code
+
+
+async def test_nothing_is_thawed_before_it_is_reconciled(desk: Desk, closed: str) -> None:
+    assert await thawed(desk, closed) == 409
+    async with desk.client() as client:
+        found = (await client.post("/v1/reconciliations", json=BODY)).json()
+    assert found == {"well": True, "keys": [
+        {"key": "main/trade/1", "stage": "current", "finding": "alive", "note": ""}], "missing": []}  # fmt: skip
+    assert await thawed(desk, closed) == 200
+
+
+async def test_an_older_reconciliation_does_not_count(desk: Desk, closed: str) -> None:
+    async with desk.client() as client:
+        await client.post("/v1/reconciliations", json=BODY)
+    later, _ = desk.service.cuts.close(
+        targets=("everything",), mode=Mode.CLOSED, reason="failover", actor="portcullis"
+    )
+    assert await thawed(desk, later.id) == 409
+    assert await thawed(desk, closed) == 200
+
+
+async def test_an_operators_own_cut_needs_none(desk: Desk) -> None:
+    cut, _ = desk.service.cuts.close(targets=("everything",), mode=Mode.CLOSED, reason="leak", actor="ann")
+    assert await thawed(desk, cut.id) == 200
+
+
+@pytest.mark.parametrize(
+    ("fault", "finding"),
+    [
+        (VenueRefused("binance", "x", "unknown_key", status=401, code="-2008"), "dead"),
+        (VenueRefused("binance", "x", "key_refused", status=401, code="-2015"), "undecided"),
+        (VenueUnavailable("binance", "x", "timed_out"), "undecided"),
+    ],
+)
+async def test_a_key_that_is_not_good_stands_in_the_way(
+    desk: Desk, closed: str, fault: Exception, finding: str
+) -> None:
+    desk.venue.fault = fault
+    async with desk.client() as client:
+        found = (await client.post("/v1/reconciliations", json=BODY)).json()
+    assert (found["well"], found["keys"][0]["finding"]) == (False, finding)
+    assert "planted" not in str(found)
+    assert await thawed(desk, closed) == 409
+
+
+@pytest.mark.parametrize(
+    ("facts", "word"),
+    [
+        (replace(SAFE, can_withdraw=True), "withdraw"),
+        (replace(SAFE, ip_restricted=False), "any address"),
+        (replace(SAFE, can_trade=False), "not trade"),
+        (replace(SAFE, account_uid="7"), "another account"),
+    ],
+)
+async def test_a_key_that_changed_is_said_and_stands_in_the_way(
+    desk: Desk, closed: str, facts: object, word: str
+) -> None:
+    desk.venue.facts = facts  # type: ignore[assignment]
+    async with desk.client() as client:
+        found = (await client.post("/v1/reconciliations", json=BODY)).json()
+    assert found["keys"][0]["finding"] == "changed"
+    assert word in found["keys"][0]["note"]
+    assert await thawed(desk, closed) == 409
+
+
+async def test_what_cannot_be_listed_somebody_confirms(desk: Desk, closed: str) -> None:
+    async with desk.client() as client:
+        found = (await client.post("/v1/reconciliations", json={})).json()
+    assert [text for text in found["missing"] if "--confirm main" in text]
+    assert await thawed(desk, closed) == 409
+
+
+async def test_a_restored_embedded_home_waits_for_its_old_host(desk: Desk, closed: str) -> None:
+    with desk.service.desk.database.write() as connection:
+        meta.put(connection, RESTORED, str(desk.service.desk.clock.now_us()))
+    async with desk.client() as client:
+        found = (await client.post("/v1/reconciliations", json={"confirmed": ["main"]})).json()
+        assert ["old-host-off" in text for text in found["missing"]] == [True]
+        assert await thawed(desk, closed) == 409
+        assert (await client.post("/v1/reconciliations", json=BODY)).json()["well"]
+    assert await thawed(desk, closed) == 200
