@@ -37,6 +37,7 @@ from portcullis.foundation import opened
 from portcullis.gateway import harden
 from portcullis.gateway_child import Doorway, GatewayChild
 from portcullis.key_inspector import VenueInspector
+from portcullis.notify import READY, STOPPING, Notifier
 from portcullis.peers import Peers
 from portcullis.running import Running
 from portcullis.settings import Home, SettingsError, locate, open_home, write_private
@@ -180,12 +181,17 @@ async def run(home: Home, options: Options, ready: Callable[[Broker], None], sto
         The exit code: 0 after a stop, 1 where a part fell.
     """
     log = structlog.get_logger("portcullis")
+    notifier = Notifier(os.environ)
     async with running_broker(home, options) as broker:
         ready(broker)
+        notifier.tell(READY)
+        living = asyncio.create_task(notifier.live())
         waiting = asyncio.create_task(stop.wait())
         ends: list[asyncio.Future[Any]] = [waiting, broker.fallen]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
+        living.cancel()
+        notifier.tell(STOPPING)
         if broker.fallen.done():
             log.error("everything ends", why=broker.fallen.result())
             return 1

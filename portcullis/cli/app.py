@@ -9,6 +9,7 @@ from portcullis.cli import (
     consumers,
     cuts,
     grants,
+    install,
     keys,
     lifecycle,
     oversight,
@@ -37,6 +38,7 @@ def root(ctx: typer.Context, home: HomeOption = None, as_json: JsonOption = Fals
 lifecycle.register(app)
 oversight.register(app)
 people.register(app)
+install.register(app)
 reconcile.register(app)
 backups.register(app)
 cuts.register(app)

@@ -1,0 +1,24 @@
+# Portcullis in a container: built in one stage, run in another that has no compiler, no shell history and no root.
+# Not built by our tests: the machines they run on have no container runtime. `docker build -t portcullis .`
+FROM python:3.11-slim-bookworm AS build
+RUN pip install --no-cache-dir uv
+WORKDIR /src
+COPY pyproject.toml uv.lock README.md LICENSE ./
+COPY broker broker
+COPY clients clients
+COPY portcullis portcullis
+ENV UV_PROJECT_ENVIRONMENT=/opt/portcullis UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
+RUN uv sync --frozen --no-dev --no-editable --extra all
+
+FROM python:3.11-slim-bookworm
+RUN useradd --system --user-group --uid 10001 --home-dir /var/lib/portcullis --create-home --shell /usr/sbin/nologin portcullis \
+    && chmod 0700 /var/lib/portcullis
+COPY --from=build /opt/portcullis /opt/portcullis
+ENV PATH=/opt/portcullis/bin:$PATH PORTCULLIS_HOME=/var/lib/portcullis PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+VOLUME /var/lib/portcullis
+EXPOSE 8700
+# the API stays on loopback inside the container: `docker exec` reaches it, bots do not
+HEALTHCHECK --interval=10s --timeout=5s CMD ["portcullis", "status", "--json"]
+ENTRYPOINT ["portcullis"]
+CMD ["run", "--gateway-host", "0.0.0.0", "--allowed-host", "portcullis"]
