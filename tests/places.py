@@ -10,6 +10,7 @@ from broker.db.database import Database
 from broker.db.engines import Postgres
 from broker.db.tables import METADATA
 from clients.secret import Secret
+from portcullis.database_settings import DatabaseDocument
 from tests.services.postgres.server import PASSWORD
 
 NAMED = "postgres.json"
@@ -28,6 +29,19 @@ def postgres_at(directory: Path) -> Postgres:
     return Postgres(
         tuple(f"127.0.0.1:{port}" for port in found["ports"]), found["name"], "portcullis", Secret(PASSWORD),
         ssl_mode="disable", single_node=found["single_node"],
+    )  # fmt: skip
+
+
+def database_document(directory: Path) -> DatabaseDocument | None:
+    """Return how a home in a folder reaches its PostgreSQL; None where it keeps SQLite."""
+    if not (directory / NAMED).exists():
+        return None
+    found = json.loads((directory / NAMED).read_text())
+    password = directory / "database.password"
+    password.write_text(PASSWORD)
+    return DatabaseDocument(
+        hosts=[f"127.0.0.1:{port}" for port in found["ports"]], database=found["name"], ssl_mode="disable",
+        password_file=password, single_node=found["single_node"],
     )  # fmt: skip
 
 

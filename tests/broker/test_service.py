@@ -30,6 +30,7 @@ from tests.places import contents, database_at
 pytestmark = pytest.mark.usefixtures("kind")
 
 UPSTREAM = "http://127.0.0.1:1"
+ADDED_LATER = {"secret_intents", "audit", "audit_checkpoints", "sessions", "acts"}
 GOOD = KeyFacts(
     can_read=True, can_trade=True, can_withdraw=False, can_transfer=False, ip_restricted=True, account_uid="1"
 )
@@ -232,6 +233,29 @@ def test_the_tables_are_what_the_migrations_make(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="newer"):
         database.upgrade()
     database.close()
+
+
+def test_migrations_go_down_and_up_with_data_in_place(service: Service, grant: str, tmp_path: Path) -> None:
+    service.keys.import_key("main", slot=Slot.TRADE, credential=credential(), facts=GOOD)
+    service.cuts.close(targets=(f"grant:{grant}",), mode=Mode.CLOSED, reason="leak", actor="me")
+    service.calls.lend(grant, "local", "boot")
+    first = [
+        table for table in METADATA.sorted_tables if table.name not in {*ADDED_LATER, "meta", "operators"}
+    ]
+
+    def held() -> list[object]:
+        with service.desk.database.read() as connection:
+            return [[tuple(row) for row in connection.execute(table.select())] for table in first]
+
+    before = held()
+    assert any(before)
+    database = database_at(tmp_path)
+    for revision in ("0003", "0002", "0001"):
+        database.downgrade(revision)
+        database.upgrade()
+        assert held() == before, revision
+    database.close()
+    assert service.grants.get(grant).policy
 
 
 KILLED = """

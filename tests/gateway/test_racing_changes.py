@@ -9,6 +9,8 @@ from broker.db.accounts import current_key
 from broker.gate import Mode
 from tests.gateway.world import running_world
 
+pytestmark = pytest.mark.usefixtures("kind")
+
 
 async def test_a_revocation_beside_a_halt_is_not_undone_by_the_halts_successors(tmp_path: Path) -> None:
     async with running_world(tmp_path) as world:

@@ -5,12 +5,16 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pytest
+
 from broker.errors import StoreUnavailable
 from broker.gateway import book
 from broker.link import frames
 from broker.ports import SecretStore
 from clients.secret import Secret
 from tests.gateway.world import World, running_world
+
+pytestmark = pytest.mark.usefixtures("kind")
 
 
 class Unruly:

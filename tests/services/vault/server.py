@@ -43,7 +43,12 @@ class VaultServer:
     def client(self, token: str | None = None) -> hvac.Client:
         """Return a client with a token of its own, by default the root token."""
         return hvac.Client(
-            url=self.address, token=self.root if token is None else token, timeout=10, session=self.http
+            url=self.address,
+            token=self.root if token is None else token,
+            timeout=10,
+            session=self.http,
+            verify=self.http.verify,
+            cert=self.http.cert,
         )
 
     def start(self) -> None:
@@ -65,7 +70,7 @@ class VaultServer:
                 self.folder / "vault.log"
             ).read_text()
             with contextlib.suppress(requests.exceptions.RequestException):
-                if fits(requests.get(f"{self.address}/v1/sys/health", timeout=5).status_code):
+                if fits(self.http.get(f"{self.address}/v1/sys/health", timeout=5).status_code):
                     return
             time.sleep(0.02)
         raise AssertionError((self.folder / "vault.log").read_text()[-2000:])
@@ -117,13 +122,20 @@ def dev_vault(folder: Path, plugins: Path | None = None) -> Iterator[VaultServer
 
 
 @contextmanager
-def raft_vault(folder: Path, *, initialise: bool = True) -> Iterator[VaultServer]:
-    """Run one raft node, initialised and unsealed; it keeps its data over restarts."""
+def raft_vault(
+    folder: Path, *, initialise: bool = True, tls: dict[str, Any] | None = None, trust: Path | None = None,
+    client_cert: tuple[Path, Path] | None = None,
+) -> Iterator[VaultServer]:  # fmt: skip
+    """Run one raft node, initialised and unsealed; it keeps its data over restarts.
+
+    `tls` are its listener's settings; `trust` and `client_cert` what we ask it with then.
+    """
+    scheme = "http" if tls is None else "https"
     api, cluster = free_port(), free_port()
     (folder / "raft").mkdir()
     config = {
         "disable_mlock": True,
-        "api_addr": f"http://127.0.0.1:{api}",
+        "api_addr": f"{scheme}://127.0.0.1:{api}",
         "cluster_addr": f"https://127.0.0.1:{cluster}",
         "storage": {"raft": {"path": str(folder / "raft"), "node_id": "one"}},
         "listener": [
@@ -131,13 +143,18 @@ def raft_vault(folder: Path, *, initialise: bool = True) -> Iterator[VaultServer
                 "tcp": {
                     "address": f"127.0.0.1:{api}",
                     "cluster_address": f"127.0.0.1:{cluster}",
-                    "tls_disable": True,
+                    **({"tls_disable": True} if tls is None else tls),
                 }
             }
         ],
     }
     (folder / "vault.json").write_text(json.dumps(config))
-    server = VaultServer(f"http://127.0.0.1:{api}", folder, (f"-config={folder / 'vault.json'}",))
+    server = VaultServer(f"{scheme}://127.0.0.1:{api}", folder, (f"-config={folder / 'vault.json'}",))
+    server.http.trust_env = False  # a bundle of the environment would win over ours
+    if trust is not None:
+        server.http.verify = str(trust)
+    if client_cert is not None:
+        server.http.cert = (str(client_cert[0]), str(client_cert[1]))
     server.start()
     try:
         if initialise:
