@@ -86,12 +86,13 @@ class Pair:
         )
 
     def ingest(self) -> None:
-        """Keep a hundred lines of the call log, with their digest in the audit trail."""
+        """Keep a hundred lines of the call log, and seal them at once, which is done once a minute otherwise."""
         lines = []
         for _ in range(_BATCH):
             self.seq += 1
             lines.append(write_line(_ask(self.seq)))
         self.service.calls.ingest("local", "boot", lines)
+        self.service.call_seal.seal(at_once=True)
 
     def record(self) -> None:
         """Add one record to the audit trail."""
@@ -102,7 +103,7 @@ class Pair:
 def _ask(seq: int) -> Ask:
     return Ask(
         seq, time.time_ns() // 1000, "grt_1", "bot", "main", "main/trade/1", "POST", "spot.order.new", "place",
-        "BTCUSDT", "BUY", "600", (f"c{seq}",), None, "allow", None, 0, (), "127.0.0.1", False,
+        "BTCUSDT", "BUY", "600", (f"c{seq}",), None, "deny", None, 0, (), "127.0.0.1", False,
     )  # fmt: skip
 
 

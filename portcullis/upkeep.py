@@ -45,6 +45,7 @@ class Upkeep:
 
     def _sign(self, *, at_once: bool = False) -> None:
         try:
+            self._service.call_seal.seal(at_once=at_once)
             self._service.audit.checkpoint(at_once=at_once)
         except BrokerError as fault:
             _LOG.error("no checkpoint of the audit trail could be signed: %s", fault)

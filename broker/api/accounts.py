@@ -7,7 +7,7 @@ from broker.api import schemas
 from broker.api.access import Admin, Clerk, Viewer
 from broker.api.context import Context, Given, run
 from broker.api.once import OnceRoute
-from broker.api.opening import opens
+from broker.api.opening import opens, parsed
 from broker.api.paging import Asked, cut_out
 from broker.errors import NotFound, NotGranted
 from broker.service.accounts import EgressView
@@ -67,8 +67,8 @@ async def list_egress(given: Given, asked: Asked, _: Viewer) -> schemas.Listed[s
 
 async def _is_unsafe(_: Context, request: Request) -> bool:
     """Tell whether a key is to be taken although it may do too much."""
-    body = schemas.NewKey.model_validate_json(await request.body())
-    return body.allow_withdraw or body.allow_any_address
+    body = parsed(schemas.NewKey, await request.body())
+    return body is not None and (body.allow_withdraw or body.allow_any_address)
 
 
 @router.post(

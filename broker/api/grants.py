@@ -9,7 +9,7 @@ from broker.api import policy_words, schemas
 from broker.api.access import Admin, Clerk, Responder, Viewer
 from broker.api.context import Context, Given, run, run_and_tell
 from broker.api.once import OnceRoute
-from broker.api.opening import opens
+from broker.api.opening import opens, parsed
 from broker.api.paging import Asked
 from broker.errors import Malformed, Problem
 from broker.service.grants import Issued, only_widens
@@ -84,7 +84,9 @@ async def reissue(grant: str, given: Given, _: Admin, body: schemas.Reissue | No
 
 async def _permits_more(context: Context, request: Request) -> bool:
     """Tell whether a policy permits anything that the one in force does not. In doubt it does."""
-    body = schemas.NewPolicy.model_validate_json(await request.body())
+    body = parsed(schemas.NewPolicy, await request.body())
+    if body is None:
+        return False
     known = await run(context.service.grants.get, request.path_params["grant"])
     return not only_widens(policy_document.load(body.policy), policy_document.load(known.policy))
 

@@ -9,9 +9,10 @@ Rules:
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Depends, Request
+from pydantic import BaseModel, ValidationError
 
 from broker.api.access import authenticated
 from broker.api.context import Context, context_of, run
@@ -21,6 +22,7 @@ from broker.service.operators import Role
 
 CODE, ACT = "Portcullis-Code", "Portcullis-Act"
 _LONGEST_SUBJECT = 200
+M = TypeVar("M", bound=BaseModel)
 When = Callable[[Context, Request], Awaitable[bool]]
 
 
@@ -46,6 +48,14 @@ class Opens:
             operator.name, request.headers.get(CODE, ""), request.headers.get(ACT, ""),
         )  # fmt: skip
         await run(context.service.openings.judge, wanted)
+
+
+def parsed(model: type[M], body: bytes) -> M | None:
+    """Read a body for a judgement; None where the route itself will refuse it."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError:
+        return None
 
 
 def opens(action: str, role: Role = Role.ADMIN, when: When | None = None) -> Any:

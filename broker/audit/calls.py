@@ -1,18 +1,19 @@
-"""Digests of call-log lines, as the chain keeps them: of what was asked, and of what came back. Pure.
+"""The digest of a run of call-log rows, as the chain keeps it. Pure.
 
-Both are taken from what the database stores, so that they can be taken again from there.
+It is taken from what the database stores, so that it can be taken again from there. A row that had no answer when it
+was sealed is sealed by what was asked: its answer may still come.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Protocol
 
 ASKED = (
     "gateway", "boot", "seq", "at_us", "grant", "consumer", "account", "key", "method", "endpoint", "action",
     "symbol", "side", "notional", "client_ids", "target", "decision", "reason", "source", "leaving", "reserved",
 )  # fmt: skip
-ANSWERED = ("gateway", "boot", "seq", "status", "code", "outcome", "latency_us", "released")
+ANSWERED = ("status", "code", "outcome", "latency_us", "released")
 
 
 class Columns(Protocol):
@@ -21,22 +22,11 @@ class Columns(Protocol):
     def __getitem__(self, name: str, /) -> Any: ...
 
 
-def combined(asks: Iterable[Columns], answers: Iterable[Columns]) -> str:
-    """Return one digest of many rows, in the order given."""
+def digest(rows: Iterable[Columns], unanswered: Collection[int]) -> str:
+    """Return one digest of rows, in the order given; of those unanswered without their answers."""
     whole = hashlib.sha256()
-    for columns, rows in ((ASKED, asks), (ANSWERED, answers)):
-        for row in rows:
-            line = json.dumps([row[name] for name in columns], separators=(",", ":"))
-            whole.update(hashlib.sha256(line.encode()).digest())
+    for row in rows:
+        columns = ASKED if row["seq"] in unanswered else ASKED + ANSWERED
+        line = json.dumps([row[name] for name in columns], separators=(",", ":"))
+        whole.update(hashlib.sha256(line.encode()).digest())
     return whole.hexdigest()
-
-
-def ranges(numbers: Iterable[int]) -> list[list[int]]:
-    """Return sorted numbers as inclusive ranges: `1 2 3 7` is `[[1, 3], [7, 7]]`."""
-    found: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if found and found[-1][1] == number - 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    return found

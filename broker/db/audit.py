@@ -32,6 +32,13 @@ def append(connection: Connection, writer: str, entry: Entry) -> Record:
     return record
 
 
+def last_of(connection: Connection, writer: str, subject: str) -> Record | None:
+    """Return a writer's last record about a subject."""
+    query = select(t.AUDIT).where(t.AUDIT.c.writer == writer, t.AUDIT.c.subject == subject)
+    row = connection.execute(query.order_by(t.AUDIT.c.seq.desc()).limit(1)).first()
+    return None if row is None else _record(row)
+
+
 def heads(connection: Connection) -> dict[str, tuple[int, str]]:
     """Return number and digest of every chain's last record."""
     last = (

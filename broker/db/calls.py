@@ -1,14 +1,13 @@
 """Queries on the call log, order owners and the budget ledger."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, func, select
-from sqlalchemy.engine import Row, RowMapping
+from sqlalchemy.engine import Row
 
-from broker.audit import calls as audit_calls
 from broker.budget import ZERO, Parts, Slice
 from broker.calllog import Answered, Ask
 from broker.db import rows
@@ -221,20 +220,22 @@ def close_boot(connection: Connection, gateway: str, boot: str, now_us: int) -> 
 # --- what the audit trail knows of the log ----------------------------------------------------
 
 
-def kept_digest(
-    connection: Connection, gateway: str, boot: str, asks: list[list[int]], answers: list[list[int]]
-) -> str:
-    """Return the digest of calls as they are stored, by ranges of their numbers."""
-    return audit_calls.combined(
-        _between(connection, gateway, boot, asks), _between(connection, gateway, boot, answers)
-    )
+def boots_since(connection: Connection, since_us: int) -> list[tuple[str, str]]:
+    """Return gateways and boots that have asked for something since."""
+    query = select(t.CALLS.c.gateway, t.CALLS.c.boot).where(t.CALLS.c.at_us >= since_us).distinct()
+    return [(row.gateway, row.boot) for row in connection.execute(query)]
 
 
-def _between(
-    connection: Connection, gateway: str, boot: str, ranges: list[list[int]]
-) -> Iterator[RowMapping]:
-    for first, last in ranges:
-        query = select(t.CALLS).where(
-            t.CALLS.c.gateway == gateway, t.CALLS.c.boot == boot, t.CALLS.c.seq.between(first, last)
-        )
-        yield from connection.execute(query.order_by(t.CALLS.c.seq)).mappings()
+def after(connection: Connection, gateway: str, boot: str, seq: int, limit: int) -> list[dict[str, Any]]:
+    """Return a boot's calls after one number, in order."""
+    c = t.CALLS.c
+    query = select(t.CALLS).where(c.gateway == gateway, c.boot == boot, c.seq > seq)
+    rows = connection.execute(query.order_by(c.seq).limit(limit)).mappings()
+    return [dict(row) for row in rows]
+
+
+def between(connection: Connection, gateway: str, boot: str, first: int, last: int) -> list[dict[str, Any]]:
+    """Return a boot's calls from one number to another, in order."""
+    c = t.CALLS.c
+    query = select(t.CALLS).where(c.gateway == gateway, c.boot == boot, c.seq.between(first, last))
+    return [dict(row) for row in connection.execute(query.order_by(c.seq)).mappings()]

@@ -2,32 +2,30 @@
 
 Rules:
 1. `record` is called with the change's own connection: both are committed, or neither.
-2. Control and call log have chains of their own, because each has a lock of its own; they name their writer.
+2. Control and call log have chains of their own, because each has a lock of its own (see `call_seal`).
 3. A checkpoint of all chains is signed at most once a minute, when something was added, and anchored outside. An
    anchor that fails is tried again with the next; status says so.
 """
 
-import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from broker.audit import calls as audit_calls
 from broker.audit import chain, checkpoint
 from broker.audit.chain import FIRST, Detail, Entry, Record
 from broker.audit.ports import Anchor, AnchorFailed
-from broker.audit.verify import CALLS_ACTION, Report, verify
+from broker.audit.verify import Report, verify
 from broker.db import Connection
 from broker.db import audit as store
-from broker.db import calls as call_store
 from broker.db.database import Database
 from broker.errors import Malformed, Problem
+from broker.service.call_seal import sealed_digest
 from broker.service.desk import Desk, Page, page
 
-CONTROL, CALLS = "control", "calls"
+CONTROL = "control"
 ITSELF = "portcullis"
 """The actor where no operator asked: the program by itself."""
 
@@ -74,24 +72,6 @@ class Audit:
         details: dict[str, Detail] = {"environment": home.environment.value, "mode": home.mode}
         with self._desk.database.write() as connection:
             self.record(connection, "home.found", f"instance:{home.instance}", details)
-
-    def calls_kept(
-        self, connection: Connection, gateway: str, boot: str, asks: Iterable[int], answers: Iterable[int]
-    ) -> None:
-        """Record which calls were kept, with their digest."""
-        asked, answered = audit_calls.ranges(asks), audit_calls.ranges(answers)
-        details: dict[str, Detail] = {
-            "gateway": gateway, "boot": boot, "asks": asked, "answers": answered,
-            "digest": call_store.kept_digest(connection, gateway, boot, asked, answered),
-        }  # fmt: skip
-        entry = Entry(
-            self._desk.clock.now_us(),
-            gateway,
-            CALLS_ACTION,
-            f"gateway:{gateway}",
-            chain.details_text(details),
-        )
-        store.append(connection, CALLS, entry)
 
     def list(self, *, after: str = "", limit: int = 100, writer: str | None = None) -> Page[Record]:
         """List records, newest first.
@@ -162,11 +142,7 @@ def read_verified(database: Database, anchors: Sequence[str] = ()) -> Report:
         StoreUnavailable: The database cannot answer.
     """
     with database.read() as connection:
-
-        def digest(details: str) -> str:
-            found = json.loads(details)
-            return call_store.kept_digest(
-                connection, found["gateway"], found["boot"], found["asks"], found["answers"]
-            )
-
-        return verify(store.walk(connection), store.checkpoints(connection), anchors, digest)
+        return verify(
+            store.walk(connection), store.checkpoints(connection), anchors,
+            lambda details: sealed_digest(connection, details),
+        )  # fmt: skip

@@ -12,7 +12,7 @@ from broker.db import calls as store
 from broker.db import grants as grant_store
 from broker.errors import Malformed, Problem
 from broker.model import moment, new_id
-from broker.service.audit import Audit
+from broker.service.call_seal import CallSeal
 from broker.service.desk import Desk, Page, page
 
 FILTERS = ("grant", "consumer", "account", "decision", "endpoint", "outcome")
@@ -47,17 +47,15 @@ class Call:
 class Calls:
     """Use cases on calls and budgets."""
 
-    def __init__(self, desk: Desk, audit: Audit) -> None:
-        self._desk, self._audit = desk, audit
+    def __init__(self, desk: Desk, seal: CallSeal) -> None:
+        self._desk, self._seal = desk, seal
 
     def ingest(self, gateway: str, boot: str, lines: Iterable[str]) -> None:
         """Take spool lines in; the same lines again change nothing."""
         found: list[Ask | Answered] = [line for line in map(parse, lines) if line is not None]
         with self._desk.database.write("log") as connection:
             store.add_lines(connection, gateway, boot, found)
-            asks = [line.seq for line in found if isinstance(line, Ask)]
-            answers = [line.of for line in found if isinstance(line, Answered)]
-            self._audit.calls_kept(connection, gateway, boot, asks, answers)
+        self._seal.touch(gateway, boot)
 
     def list(self, *, after: str = "", limit: int = 100, **filters: str) -> Page[Call]:
         """List calls, newest first.

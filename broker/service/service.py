@@ -8,6 +8,7 @@ from broker.errors import Conflict, StoreUnavailable
 from broker.ports import Clock, SecretStore
 from broker.service.accounts import Accounts
 from broker.service.audit import Audit
+from broker.service.call_seal import CallSeal
 from broker.service.calls import Calls
 from broker.service.continuity import Continuity
 from broker.service.credentials import Credentials
@@ -29,6 +30,7 @@ class Service:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.audit = Audit(desk)
+        self.call_seal = CallSeal(desk)
         self.secrets = Secrets(desk, self.audit)
         self.accounts = Accounts(desk, self.audit, self.secrets)
         self.keys = Keys(desk, self.audit)
@@ -36,7 +38,7 @@ class Service:
         self.continuity = Continuity(desk, self.audit)
         self.mirror = Mirror(desk, self.audit)
         self.cuts = Cuts(desk, self.audit, self.mirror)
-        self.calls = Calls(desk, self.audit)
+        self.calls = Calls(desk, self.call_seal)
         self.credentials = Credentials(desk, self.audit, self.secrets)
         self.operators = Operators(desk, self.audit, self.credentials)
         self.reconciliation = Reconciliation(desk, self.audit, self.accounts, self.keys)

@@ -382,3 +382,19 @@ def test_neither_password_nor_seed_is_in_the_database(team: Desk, clock: Clock) 
 async def test_a_password_that_is_easily_guessed_is_refused(team: Desk, password: str) -> None:
     with pytest.raises(Malformed):
         team.service.credentials.enrol("owner", Secret(password))
+
+
+@pytest.mark.parametrize("body", ["{}", '{"policy": 1}', "[]", "nonsense", '{"policy": ""}'])
+async def test_a_body_that_cannot_be_used_is_refused_and_not_announced(
+    team: Desk, clock: Clock, body: str
+) -> None:
+    ann = Person(team, clock, "owner")
+    (grant,) = team.service.grants.list().items
+    async with ann.client() as client:
+        for path in (f"grants/{grant.id}/policy", "keys"):
+            method = "PUT" if path.startswith("grants") else "POST"
+            answer = await client.request(
+                method, f"/v1/{path}", content=body, headers={"Content-Type": "application/json"}
+            )
+            assert answer.status_code == 400, answer.text
+        assert (await client.get("/v1/acts")).json()["items"] == []
