@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import hvac
-import requests
 import typer
 from rich.console import Console
 
@@ -79,14 +77,10 @@ def setup(
         with administrator(document.config(), token) as client:
             done = carry_out(client, steps)
     except BrokerError as fault:
-        raise Stopped(str(fault), "Steps before it were done.", reason=fault.reason) from None
-    except (hvac.exceptions.VaultError, requests.exceptions.RequestException) as fault:
         raise Stopped(
-            f"Vault did not take it ({type(fault).__name__}).",
-            "Steps before it were done; doing them again is safe.",
-            "Check the address and that the token may write mounts, policies and auth roles.",
-            reason="vault_refused",
-        ) from None
+            f"Vault did not take it: {fault}", "Steps before it were done; doing them again is safe.",
+            "The token must be allowed to write mounts, policies and auth roles.", reason=fault.reason,
+        ) from None  # fmt: skip
     written = list(done)
 
     def show_done(out: Console) -> None:

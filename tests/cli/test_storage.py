@@ -140,7 +140,7 @@ def test_a_home_on_vault_and_postgres_holds_neither_keys_nor_state(
     assert not home.exists()
     described.write_text(json.dumps(document | {"single_node": True}))
     cli_json(home, *init)
-    assert {path.name for path in home.iterdir()} == {"home.json", "operator.token", "spool"}
+    assert {path.name for path in home.iterdir()} == {"audit.key", "home.json", "operator.token", "spool"}
     assert PASSWORD not in (home / "home.json").read_text()
     assert cli_json(home, "db", "check")["well"] is True
     assert cli_json(home, "db", "upgrade")["well"] is True

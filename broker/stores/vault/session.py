@@ -210,9 +210,17 @@ def _http(config: VaultConfig) -> requests.Session:
 
 @contextmanager
 def administrator(config: VaultConfig, token: Secret) -> Iterator[hvac.Client]:
-    """Give a client with somebody's own token, for `vault setup`; at the first address."""
+    """Give a client with somebody's own token, for `vault setup`; at the first address.
+
+    Raises:
+        BrokerError: What is done with it failed.
+    """
     http = _http(config)
     try:
         yield _Node(config.addresses[0], http, config).client(token.reveal())
+    except BrokerError:
+        raise
+    except _FOREIGN as fault:
+        raise translated(fault, "set up", config.addresses[0]) from None
     finally:
         http.close()
