@@ -1,6 +1,7 @@
 """Routes that tell how everything fares, and in particular what is not safe."""
 
 from dataclasses import asdict
+from datetime import datetime
 from typing import Literal
 
 from fastapi import APIRouter
@@ -55,6 +56,16 @@ class Unsafe(BaseModel):
     step: str
 
 
+class Announced(BaseModel):
+    """Something that opens, announced and not done. `ready_at` null: a second person is awaited."""
+
+    act: str
+    operator: str
+    action: str
+    subject: str
+    ready_at: datetime | None
+
+
 class Status(BaseModel):
     """How everything fares."""
 
@@ -65,6 +76,7 @@ class Status(BaseModel):
     gateways: list[GatewayState]
     grants: list[GrantUse]
     cuts: list[schemas.Cut]
+    announced: list[Announced]
     unsafe: list[Unsafe]
 
 
@@ -106,6 +118,16 @@ def _status(context: Context) -> Status:
         gateways=[GatewayState(**asdict(one)) for one in context.gateways.connected()],
         grants=[_use(context, one, accounts.get(one.account), cuts) for one in grants],
         cuts=[schemas.Cut(**shown(one)) for one in cuts],
+        announced=[
+            Announced(
+                act=one.id,
+                operator=one.operator,
+                action=one.action,
+                subject=one.subject,
+                ready_at=one.ready_at,
+            )
+            for one in service.openings.list()
+        ],
         unsafe=_unsafe(context),
     )
 
@@ -147,6 +169,13 @@ def _unsafe(context: Context) -> list[Unsafe]:
                     step="bind it at the exchange to the addresses of the account's egress",
                 )
             )
+    found += [
+        Unsafe(
+            what=f"{name} may open things and has no password and codes: whoever has that token can take them",
+            step=f"portcullis operator enrol --name {name}",
+        )
+        for name in context.service.credentials.admins_without_codes()
+    ]
     return found
 
 

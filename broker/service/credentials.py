@@ -25,6 +25,7 @@ from broker.service.audit import Audit
 from broker.service.desk import Desk
 from broker.service.secrets import Secrets
 from clients.secret import Secret
+from clients.venue import Environment
 
 MARK = "pcls_se_"
 SESSION_US = 3_600_000_000
@@ -63,6 +64,18 @@ class Credentials:
         with self._desk.database.read() as connection:
             row = store.by_name(connection, name)
         return row is not None and row.totp_since_us is not None
+
+    def admins_without_codes(self) -> tuple[str, ...]:
+        """Return who may open things, with a token alone, in a home where that takes codes."""
+        if self._desk.home.environment is Environment.PAPER:
+            return ()
+        with self._desk.database.read() as connection:
+            rows = store.listing(connection)
+        return tuple(
+            row.name
+            for row in rows
+            if row.ended_us is None and row.totp_since_us is None and "admin" in row.scopes.split(",")
+        )
 
     def enrol(self, name: str, password: Secret) -> Secret:
         """Give an operator a password and a fresh seed; nothing counts before `activate`.

@@ -8,6 +8,7 @@ Rules:
 4. No second step in a paper home, nor in the first hour of a home that holds no key yet.
 """
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,6 +28,7 @@ DELAY_US = 600_000_000
 FIRST_HOUR_US = 3_600_000_000
 DAY_US = 24 * FIRST_HOUR_US
 FOUNDED = "founded_us"
+_LOG = logging.getLogger("portcullis.openings")
 
 
 class Announced(BrokerError):
@@ -105,6 +107,7 @@ class Openings:
             if alone
             else f"another admin confirms it: portcullis act confirm {act_id}"
         )
+        _LOG.warning("announced: %s wants %s %s (%s)", wanted.operator, wanted.action, wanted.subject, act_id)
         raise Announced(
             act_id,
             None if ready_us is None else moment(ready_us),

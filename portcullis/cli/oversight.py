@@ -33,6 +33,10 @@ def status(face: Face) -> None:
         _gateways(out, found["gateways"])
         _grants(out, found["grants"])
         _cuts(out, found["cuts"])
+        for one in found["announced"]:
+            ready = f"ready {when(one['ready_at'])}" if one["ready_at"] else "a second person is awaited"
+            what = f"{one['operator']} wants {one['action']} {one['subject']}: {ready}"
+            out.print(f"[bold yellow]■[/] {what}  [dim]{one['act']}[/]", soft_wrap=True)
         if found["unsafe"]:
             out.print("\n[bold red]UNSAFE[/]")
             for one in found["unsafe"]:

@@ -73,6 +73,13 @@ def init(
                 f"and never with {made.home.kek.name} in the same place as the others."
             )
         out.print(f"  [dim]next[/] {face.command('run')}", soft_wrap=True)
+        if world is not Environment.PAPER:
+            who = " and ".join(made.tokens)
+            out.print(
+                f"  [yellow]![/] then, within the hour, {who}: {face.command('operator enrol --name YOU')}: "
+                "a password and codes, without which nothing can be opened later",
+                soft_wrap=True,
+            )
 
     face.answer(document, show)
 

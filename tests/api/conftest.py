@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.desk import Desk, opened_desk
+from tests.api.people import Clock, live
 
 
 @pytest.fixture
@@ -14,3 +15,18 @@ def desk(tmp_path: Path, kind: str) -> Iterator[Desk]:
     del kind
     with opened_desk(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def team(tmp_path: Path, clock: Clock) -> Iterator[Desk]:
+    yield from live(tmp_path, clock, "team")
+
+
+@pytest.fixture
+def solo(tmp_path: Path, clock: Clock) -> Iterator[Desk]:
+    yield from live(tmp_path, clock, "solo")

@@ -1,27 +1,20 @@
 """Whatever opens something waits for a second person, or ten announced minutes; nothing slips past."""
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
-import pyotp
 import pytest
 from fastapi.routing import APIRoute
 
 from broker.api.opening import Opens
 from broker.db import tables as t
-from broker.errors import Malformed
 from broker.gate import Mode
 from broker.service.openings import DAY_US, DELAY_US
 from broker.service.operators import Role
-from clients.secret import Secret
-from clients.venue import Credential, Environment, KeyType, Slot
-from tests.api.desk import POLICY, SAFE, Desk, opened_desk
-from tests.gateway.world import WallClock
-
-PASSWORD = "planted-correct-horse-battery"
+from clients.venue import Environment
+from tests.api.desk import POLICY, Desk, opened_desk
+from tests.api.people import Clock, Person
 
 OPENING = {
     ("POST", "/v1/grants"): "grant.create",
@@ -51,71 +44,6 @@ NOT_OPENING = {
     ("POST", "/v1/reconciliations"): "compares; the thaw that follows is what opens",
 }
 """What cannot, and why."""
-
-
-class Clock(WallClock):
-    """A clock that is moved on by hand."""
-
-    def __init__(self) -> None:
-        self.ahead_us = 0
-
-    def now_us(self) -> int:
-        return super().now_us() + self.ahead_us
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + timedelta(microseconds=self.ahead_us)
-
-
-class Person:
-    """Somebody with an authenticator app."""
-
-    def __init__(self, desk: Desk, clock: Clock, name: str) -> None:
-        self._desk, self._clock, self.name = desk, clock, name
-        uri = desk.service.credentials.enrol(name, Secret(PASSWORD)).reveal()
-        self._totp = pyotp.parse_uri(uri)
-        desk.service.credentials.activate(name, self.code())
-
-    def code(self) -> str:
-        """Return a code that was not used yet: the clock goes on."""
-        self._clock.ahead_us += 60_000_000
-        assert isinstance(self._totp, pyotp.TOTP)
-        return self._totp.at(self._clock.now_us() // 1_000_000)
-
-    def client(self) -> httpx.AsyncClient:
-        session = self._desk.service.credentials.login(self.name, Secret(PASSWORD), self.code())
-        transport = httpx.ASGITransport(
-            self._desk.app, raise_app_exceptions=False, client=("127.0.0.1", 5000)
-        )
-        headers = {"Authorization": f"Bearer {session.token.reveal()}"}
-        return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=headers)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-def live(directory: Path, clock: Clock, mode: Any) -> Iterator[Desk]:
-    """A live home past its first hour, with a key in it, a consumer and a grant."""
-    with opened_desk(directory, Environment.LIVE, mode) as desk:
-        service = desk.service
-        service.desk.clock = clock
-        service.accounts.create("main", venue="binance")
-        credential = Credential("REAL", Secret("planted-real-secret"), KeyType.HMAC)
-        service.keys.import_key("main", slot=Slot.TRADE, credential=credential, facts=SAFE)
-        service.grants.create_consumer("bot")
-        service.grants.create(consumer="bot", account="main", policy=POLICY)
-        yield desk
-
-
-@pytest.fixture
-def team(tmp_path: Path, clock: Clock) -> Iterator[Desk]:
-    yield from live(tmp_path, clock, "team")
-
-
-@pytest.fixture
-def solo(tmp_path: Path, clock: Clock) -> Iterator[Desk]:
-    yield from live(tmp_path, clock, "solo")
 
 
 def leaves(routes: Iterable[Any]) -> Iterator[APIRoute]:
@@ -214,6 +142,8 @@ async def test_two_people_open_exactly_what_was_announced_once(team: Desk, clock
         announced = await hers.post("/v1/grants", json=body, headers={"Portcullis-Code": ann.code()})
         act = announced.json()["act"]
         (listed,) = (await his.get("/v1/acts")).json()["items"]
+        (shown,) = (await his.get("/v1/status")).json()["announced"]
+        assert (shown["act"], shown["operator"]) == (act, "owner"), "what is announced is seen by everybody"
         assert (listed["operator"], listed["action"], listed["ready_at"]) == ("owner", "grant.create", None)
         assert (await his.post(f"/v1/acts/{act}/confirmation", json={"code": bob.code()})).status_code == 200
         with_act = {"Portcullis-Act": act}
@@ -317,71 +247,6 @@ async def test_a_token_of_nobody_enrolled_opens_nothing(team: Desk) -> None:
     async with team.client(Role.ADMIN) as client:
         answer = await client.post("/v1/egress", json={"name": "x"}, headers={"Portcullis-Code": "123456"})
     assert answer.json()["reason"] == "not_enrolled"
-
-
-# --- logging in -----------------------------------------------------------------------------------
-
-
-async def test_a_session_is_an_hour_long_and_ends_with_the_operator(team: Desk, clock: Clock) -> None:
-    ann, bob = Person(team, clock, "owner"), Person(team, clock, "second")
-    async with ann.client() as hers, bob.client() as his:
-        assert (await hers.get("/v1/status")).status_code == 200
-        assert (await hers.post("/v1/operators/second/end")).status_code == 200
-        assert (await his.get("/v1/status")).status_code == 401
-        clock.ahead_us += 3_600_000_000
-        assert (await hers.get("/v1/status")).status_code == 401
-
-
-@pytest.mark.parametrize("wrong", ["name", "password", "code", "used code"])
-async def test_a_wrong_login_says_not_what_was_wrong(team: Desk, clock: Clock, wrong: str) -> None:
-    ann = Person(team, clock, "owner")
-    code = ann.code()
-    body = {"name": "owner", "password": PASSWORD, "code": code}
-    if wrong == "used code":
-        team.service.credentials.login("owner", Secret(PASSWORD), code)
-    else:
-        body[wrong] = {"name": "nobody", "password": "planted-wrong-password", "code": "000000"}[wrong]
-    async with team.client(None) as client:
-        answer = await client.post("/v1/sessions", json=body)
-    assert answer.status_code == 401
-    assert "planted" not in answer.text
-    assert answer.json()["reason"] in {"bad_login", "bad_code"}
-
-
-async def test_who_guesses_is_locked_out_for_longer_each_time(team: Desk, clock: Clock) -> None:
-    ann = Person(team, clock, "owner")
-    waits = []
-    async with team.client(None) as client:
-        for _ in range(8):
-            body = {"name": "owner", "password": "planted-wrong-password", "code": "000000"}
-            answer = await client.post("/v1/sessions", json=body)
-            if answer.json()["reason"] == "locked":
-                waits.append(int(answer.json()["detail"].split("wait ")[1].split(" ")[0]))
-                clock.ahead_us += waits[-1] * 1_000_000
-        right = {"name": "owner", "password": PASSWORD, "code": ann.code()}
-        if (answer := await client.post("/v1/sessions", json=right)).json().get("reason") == "locked":
-            clock.ahead_us += 900_000_000
-            answer = await client.post("/v1/sessions", json=right | {"code": ann.code()})
-    assert waits == sorted(waits)
-    assert waits[0] >= 29
-    assert answer.status_code == 201
-
-
-def test_neither_password_nor_seed_is_in_the_database(team: Desk, clock: Clock) -> None:
-    Person(team, clock, "owner")
-    path = next(path for path in team.service.desk.secrets.paths("operators/"))
-    seed = team.service.desk.secrets.read(path)["seed"].reveal()
-    with team.service.desk.database.read() as connection:
-        found = repr(list(connection.execute(t.OPERATORS.select())))
-    assert PASSWORD not in found
-    assert seed not in found
-    assert "$argon2id$" in found
-
-
-@pytest.mark.parametrize("password", ["short", "x" * 201, "owner-is-my-own-name"])
-async def test_a_password_that_is_easily_guessed_is_refused(team: Desk, password: str) -> None:
-    with pytest.raises(Malformed):
-        team.service.credentials.enrol("owner", Secret(password))
 
 
 @pytest.mark.parametrize("body", ["{}", '{"policy": 1}', "[]", "nonsense", '{"policy": ""}'])
