@@ -13,7 +13,7 @@ from broker.errors import BrokerError
 from broker.model import NAME
 from broker.service import Service
 from broker.service.operators import Role
-from broker.service.service import found_home, open_service
+from broker.service.service import found_home, is_founded, open_service
 from broker.stores.embedded import key
 from clients.venue import Environment
 from portcullis import settings, stores
@@ -170,6 +170,9 @@ def _refuse_taken(document: DatabaseDocument) -> None:
         if fault.reason != "schema_older" or "not there yet" not in str(fault):
             raise SettingsError("database", str(fault)) from None
     else:
-        raise SettingsError("database", "it holds the state of another Portcullis already; make an empty one")
+        if is_founded(database):
+            raise SettingsError(
+                "database", "it holds the state of another Portcullis already; make an empty one"
+            )
     finally:
         database.close()

@@ -68,6 +68,12 @@ def found_home(database: Database, environment: Environment, mode: str, now_us: 
     return home
 
 
+def is_founded(database: Database) -> bool:
+    """Tell whether a migrated database holds somebody's state."""
+    with database.read() as connection:
+        return bool(meta.read(connection))
+
+
 def open_home(database: Database) -> Home:
     """Read what a home is.
 

@@ -128,9 +128,9 @@ class PostgresServer:
         self.process = None
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
-    def database(self, name: str) -> str:
-        """Make an empty database; return what `places` needs to open it."""
-        self.sql(f'CREATE DATABASE "{name}"')
+    def database(self, name: str, template: str = "template1") -> str:
+        """Make a database, empty or as a template is; return what `places` needs to open it."""
+        self.sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return where(name, self.port)
 
 
