@@ -7,6 +7,7 @@ Rules:
 3. Every SQLAlchemy error becomes `StoreUnavailable` without cause: its text may quote values.
 """
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,9 +40,10 @@ class Database:
         Raises:
             StoreUnavailable: It is newer than the program, or cannot be read.
         """
-        config = _config()
         with self.write() as connection:
-            _refuse_newer(connection, config)
+            if _refuse_newer(connection) == _scripts().get_current_head() and to == "head":
+                return
+            config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, to)
 
@@ -58,12 +60,10 @@ class Database:
         Raises:
             StoreUnavailable: The schema is not this program's, or the server may lose what it has confirmed.
         """
-        config = _config()
         with self.read() as connection:
             if isinstance(self._where, Postgres):
                 replication.look(connection, single_node=self._where.single_node)
-            here = _refuse_newer(connection, config)
-            head = ScriptDirectory.from_config(config).get_current_head()
+            here, head = _refuse_newer(connection), _scripts().get_current_head()
             if here != head:
                 raise StoreUnavailable(
                     "schema_older",
@@ -126,10 +126,16 @@ def _config() -> Config:
     return config
 
 
-def _refuse_newer(connection: sa.Connection, config: Config) -> str | None:
+@functools.cache
+def _scripts() -> ScriptDirectory:
+    """Return the migrations, read from disk once: every start asks for them several times."""
+    return ScriptDirectory.from_config(_config())
+
+
+def _refuse_newer(connection: sa.Connection) -> str | None:
     """Return the schema's revision; refuse one we do not know."""
     here = MigrationContext.configure(connection).get_current_revision()
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    known = {script.revision for script in _scripts().walk_revisions()}
     if here is not None and here not in known:
         raise StoreUnavailable(
             "schema_newer", f"the database is of a newer Portcullis (schema {here}): start that one"

@@ -53,7 +53,7 @@ class Credentials:
     def __init__(self, desk: Desk, audit: Audit, secrets_: Secrets) -> None:
         self._desk, self._audit, self._secrets = desk, audit, secrets_
         self._hasher = PasswordHasher()
-        self._nobody = self._hasher.hash(secrets.token_hex(16))
+        self._nobody = ""
         self._one_at_a_time = threading.Lock()
         """A hash takes 64 MiB: many logins at once must not take the broker's memory."""
 
@@ -134,8 +134,10 @@ class Credentials:
             row = store.by_name(connection, name)
         self._refuse_locked(row)
         known = row is not None and row.ended_us is None and row.totp_since_us is not None
-        hashed = row.password if row is not None and known and row.password else self._nobody
         with self._one_at_a_time:
+            if not self._nobody:  # at the first login, whoever it is: a hash takes time, and 64 MiB
+                self._nobody = self._hasher.hash(secrets.token_hex(16))
+            hashed = row.password if row is not None and known and row.password else self._nobody
             right = _fits(self._hasher, hashed, password)
         if not (right and known):
             self._failed(name)
