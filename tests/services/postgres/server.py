@@ -169,8 +169,8 @@ def postgres(**settings: str) -> Iterator[PostgresServer]:
         )  # fmt: skip
         with (server.data / "pg_hba.conf").open("a") as rules:
             rules.write("host replication portcullis 127.0.0.1/32 scram-sha-256\n")
-        server.start(**settings)
         try:
+            server.start(**settings)
             yield server
         finally:
             server.stop()
@@ -189,8 +189,8 @@ def standby(primary: PostgresServer, name: str = "standby") -> Iterator[Postgres
             settings.write(f"primary_conninfo = '{source}'\n")
         (server.data / "standby.signal").touch()
         _give(server.data / "standby.signal")
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.stop()

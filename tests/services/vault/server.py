@@ -113,8 +113,8 @@ def dev_vault(folder: Path, plugins: Path | None = None) -> Iterator[VaultServer
          *(() if plugins is None else (f"-dev-plugin-dir={plugins}",))),
         {"VAULT_DEV_ROOT_TOKEN_ID": "root-of-a-test"}, root="root-of-a-test",
     )  # fmt: skip
-    server.start()
     try:
+        server.start()
         server.wait(lambda code: code == 200)
         yield server
     finally:
@@ -155,8 +155,8 @@ def raft_vault(
         server.http.verify = str(trust)
     if client_cert is not None:
         server.http.cert = (str(client_cert[0]), str(client_cert[1]))
-    server.start()
     try:
+        server.start()
         if initialise:
             server.initialise()
         yield server
