@@ -37,11 +37,11 @@ from tests.services import binaries
 from tests.services.postgres.server import PASSWORD, PostgresServer, postgres
 from tests.services.vault.server import VaultServer, raft_vault
 
-ROUNDS = 200 if LONG else 6
+ROUNDS = int(os.environ.get("PORTCULLIS_ROUNDS", "200" if LONG else "6"))
 SEED = int(os.environ.get("PORTCULLIS_SEED", "4"))
 GOOD = KeyFacts(True, True, False, False, True, "1")
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(7200 if LONG else 300)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(300 + 30 * ROUNDS)]
 
 
 class Tomorrow(SystemClock):
