@@ -102,7 +102,10 @@ def chain(venue: str, key: KeyRef, gateway: str, consumer: str, grant: str) -> t
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account at a venue. `upstream` overrides the venue's hosts, in a paper home on loopback only."""
+    """One account at a venue. `upstream` overrides the venue's hosts, in a paper home on loopback only.
+
+    `manager` and `subaccount` go together: whose manager key makes its keys, and how the venue calls it there.
+    """
 
     name: str
     venue: str
@@ -110,6 +113,23 @@ class Account:
     egress: str
     created_at: datetime
     venue_uid: str | None = None
+    upstream: str | None = None
+    manager: str | None = None
+    subaccount: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """A manager key: makes and deletes the keys of a master account's sub-accounts. `path` holds its secret."""
+
+    name: str
+    venue: str
+    environment: Environment
+    egress: str
+    venue_key_id: str
+    key_type: KeyType
+    path: str
+    created_at: datetime
     upstream: str | None = None
 
 

@@ -11,11 +11,10 @@ from broker.errors import Malformed, Problem
 from broker.gateway.mounts import upstream_of
 from broker.model import Account
 from clients.egress import Egress
-from clients.errors import VenueUnavailable
 from clients.http import open_client
 from clients.venue import Credential, KeyFacts
-from clients.venues.binance import market
-from clients.venues.binance.account import BinanceAccount, Http
+from clients.venues.binance.account import BinanceAccount
+from clients.venues.binance.asker import clock_of
 
 
 class VenueInspector:
@@ -30,8 +29,7 @@ class VenueInspector:
         """
         base = upstream_of(account.venue, account.environment, account.upstream or "")
         with open_client(account.venue, base, egress=egress) as http:
-            offset_us = _offset_us(http, account.venue)
-            asked = BinanceAccount(http, credential, lambda: time.time_ns() // 1000 + offset_us)
+            asked = BinanceAccount(http, credential, clock_of(http, lambda: time.time_ns() // 1000))
             try:
                 return asked.key_facts()
             except ValueError:
@@ -39,16 +37,3 @@ class VenueInspector:
                     "does not sign as this key type; give an HMAC secret, or a PKCS#8 private key in PEM form"
                 )
                 raise Malformed("bad_secret", (Problem("secret", message),)) from None
-
-
-def _offset_us(http: Http, venue: str) -> int:
-    """Return how far the venue's clock is ahead of ours."""
-    call = market.venue_time()
-    sent_us = time.time_ns() // 1000
-    more = {"endpoint": "market.time", "write": False}
-    response = http.request(call.method, call.path, headers=[], extensions=more)
-    received_us = time.time_ns() // 1000
-    try:
-        return market.parse_venue_time(response.content) - (sent_us + received_us) // 2
-    except ValueError:
-        raise VenueUnavailable(venue, "market.time", "odd_answer", status=response.status_code) from None

@@ -37,6 +37,7 @@ from portcullis.foundation import opened
 from portcullis.gateway import harden
 from portcullis.gateway_child import Doorway, GatewayChild
 from portcullis.key_inspector import VenueInspector
+from portcullis.key_warden import VenueWarden
 from portcullis.notify import READY, STOPPING, Notifier
 from portcullis.peers import Peers
 from portcullis.running import Running
@@ -118,6 +119,7 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
             service,
             ConnectedGateways(authority, gateway),
             inspector,
+            VenueWarden(),
             lambda: (*upkeep.hazards(), *peers.hazards()),
         )
         api = ApiServer(create_app(context), home.api_port if options.api_port is None else options.api_port)
@@ -171,6 +173,7 @@ def _follow(service: Service, home: Home, base: str) -> None:
         if page.next is None:
             break
         after = page.next
+    service.managers.follow(before, base)
     write_private(path, base + "\n")
 
 

@@ -19,7 +19,7 @@ Generated from the code by `python -m portcullis.venues_page > docs/venues.md`; 
 | trading through the gateway | spot REST |
 | streams, WebSocket trading, futures | not yet: refused by name |
 | withdrawals, transfers, key administration | recognised so that they are refused by name; they cannot be granted |
-| keys of sub-accounts by API | yes, under a manager key (used by rotation, a later release) |
+| keys of sub-accounts by API | yes, under a manager key |
 | keys of a main account by API | no: by hand at the exchange |
 
 A policy's `allow` names groups or single endpoints. What is not in a group that can be granted can never be

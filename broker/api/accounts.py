@@ -23,20 +23,20 @@ async def create_account(body: schemas.NewAccount, given: Given, _: Clerk) -> sc
     """Name an account at a venue."""
     accounts = given.service.accounts
     made = await run(accounts.create, body.name, venue=body.venue, egress=body.egress, upstream=body.upstream)
-    return _account(made)
+    return account_shown(made)
 
 
 @router.get("/accounts", tags=["accounts"])
 async def list_accounts(given: Given, asked: Asked, _: Viewer) -> schemas.Listed[schemas.Account]:
     """List accounts by name."""
     found = await run(given.service.accounts.list, after=asked.cursor, limit=asked.limit)
-    return schemas.Listed(items=[_account(one) for one in found.items], next=found.next)
+    return schemas.Listed(items=[account_shown(one) for one in found.items], next=found.next)
 
 
 @router.get("/accounts/{name}", tags=["accounts"])
 async def show_account(name: str, given: Given, _: Viewer) -> schemas.Account:
     """Return one account."""
-    return _account(await run(given.service.accounts.get, name))
+    return account_shown(await run(given.service.accounts.get, name))
 
 
 @router.post("/egress", status_code=201, tags=["egress"], dependencies=[opens("egress.create")])
@@ -127,10 +127,12 @@ def _sortable(one: model.KeyVersion) -> str:
     return f"{one.ref.account}/{one.ref.slot.value}/{one.ref.version:08d}"
 
 
-def _account(one: model.Account) -> schemas.Account:
+def account_shown(one: model.Account) -> schemas.Account:
+    """Show an account."""
     return schemas.Account(
         name=one.name, venue=one.venue, environment=one.environment.value, egress=one.egress,
         venue_uid=one.venue_uid, upstream=one.upstream, created_at=one.created_at,
+        manager=one.manager, subaccount=one.subaccount,
     )  # fmt: skip
 
 

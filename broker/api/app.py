@@ -5,7 +5,18 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
-from broker.api import accounts, audit, calls, cuts, grants, operators, problems, reconcile, status
+from broker.api import (
+    accounts,
+    audit,
+    calls,
+    cuts,
+    grants,
+    managers,
+    operators,
+    problems,
+    reconcile,
+    status,
+)
 from broker.api.context import Context
 from broker.api.guard import Guard
 from broker.api.schemas import Problem
@@ -37,7 +48,7 @@ def create_app(context: Context) -> FastAPI:
     version = APIRouter(prefix="/v1", responses=said)
     for router in (
         status.open_router, status.router, accounts.router, grants.router, cuts.router, calls.router,
-        audit.router, operators.open_router, operators.router, reconcile.router,
+        audit.router, operators.open_router, operators.router, reconcile.router, managers.router,
     ):  # fmt: skip
         version.include_router(router)
     app.include_router(version)

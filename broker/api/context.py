@@ -11,7 +11,7 @@ from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import Depends, Request
 
-from broker.api.ports import Gateways, KeyInspector
+from broker.api.ports import Gateways, KeyInspector, KeyWarden
 from broker.api.schemas import Heard
 from broker.service import Change, Service
 
@@ -39,6 +39,7 @@ class Context:
     service: Service
     gateways: Gateways
     inspector: KeyInspector
+    warden: KeyWarden
     hazards: Callable[[], Iterable[Hazard]] = tuple
 
     def listen(self) -> None:

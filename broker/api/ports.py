@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from broker.model import Account
+from broker.model import Account, KeyVersion, Manager
 from broker.service import Change
 from clients.egress import Egress
+from clients.keys import VenueKey
 from clients.venue import Credential, KeyFacts
 
 
@@ -15,6 +16,24 @@ class KeyInspector(Protocol):
 
     def inspect(self, account: Account, egress: Egress, credential: Credential) -> KeyFacts:
         """Ask. Blocks; may raise a VenueError, by which nothing was stored."""
+        ...
+
+
+class KeyWarden(Protocol):
+    """Asks a venue with manager keys. Blocks; may raise a VenueError."""
+
+    def facts(self, manager: Manager, egress: Egress, credential: Credential) -> KeyFacts:
+        """Ask what a manager key may do."""
+        ...
+
+    def listed(
+        self, manager: Manager, egress: Egress, credential: Credential, subaccount: str
+    ) -> tuple[VenueKey, ...] | None:
+        """Return the keys of a sub-account; None where the venue lists no such sub-account."""
+        ...
+
+    def odd(self, keys: Sequence[KeyVersion], listed: Sequence[VenueKey]) -> tuple[str, ...]:
+        """Say in words what a venue lists otherwise than the record has it."""
         ...
 
 

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from broker.api.access import Admin
 from broker.api.context import Context, Given, run
 from broker.api.once import OnceRoute
+from broker.model import Account, KeyVersion
 from clients.venue import Credential, KeyFacts
 
 router = APIRouter(route_class=OnceRoute, tags=["reconcile"])
@@ -43,6 +44,7 @@ async def reconcile(body: Asked, given: Given, _: Admin) -> Reconciled:
     found = await run(
         given.service.reconciliation.look,
         lambda account, credential: _ask(given, account, credential),
+        lambda account, keys: _survey(given, account, keys),
         confirmed=tuple(body.confirmed),
         old_host_off=body.old_host_off,
     )
@@ -55,3 +57,15 @@ async def reconcile(body: Asked, given: Given, _: Admin) -> Reconciled:
 def _ask(given: Context, name: str, credential: Credential) -> KeyFacts:
     account = given.service.accounts.get(name)
     return given.inspector.inspect(account, given.service.accounts.egress(account.egress), credential)
+
+
+def _survey(given: Context, account: Account, keys: tuple[KeyVersion, ...]) -> tuple[str, ...]:
+    managers = given.service.managers
+    if account.manager is None or account.subaccount is None:
+        raise TypeError("an account that nobody manages has no list")
+    manager = managers.get(account.manager)
+    egress = given.service.accounts.egress(manager.egress)
+    listed = given.warden.listed(manager, egress, managers.credential(manager), account.subaccount)
+    if listed is None:
+        return (f"the exchange lists no sub-account {account.subaccount} under {manager.name} any more",)
+    return given.warden.odd(keys, listed)

@@ -58,7 +58,7 @@ class NewAccount(Input):
 
 
 class Account(BaseModel):
-    """An account. Its environment never changes."""
+    """An account. Its environment never changes. Without a manager, a person makes and deletes its keys."""
 
     name: str
     venue: str
@@ -67,6 +67,8 @@ class Account(BaseModel):
     venue_uid: str | None
     upstream: str | None
     created_at: datetime
+    manager: str | None
+    subaccount: str | None
 
 
 class NewEgress(Input):

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Row
 from broker.budget import Slice
 from broker.db import tables as t
 from broker.gate import Gate, Mode
-from broker.model import Account, Consumer, Grant, KeyRef, KeyVersion, Stage, moment
+from broker.model import Account, Consumer, Grant, KeyRef, KeyVersion, Manager, Stage, moment
 from clients.venue import Environment, KeyType, Slot
 
 
@@ -19,7 +19,15 @@ def account(row: Row[Any]) -> Account:
     """Read an account."""
     return Account(
         row.name, row.venue, Environment(row.environment), row.egress, moment(row.created_us), row.venue_uid,
-        row.upstream,
+        row.upstream, row.manager, row.subaccount,
+    )  # fmt: skip
+
+
+def manager(row: Row[Any]) -> Manager:
+    """Read a manager key."""
+    return Manager(
+        row.name, row.venue, Environment(row.environment), row.egress, row.venue_key_id, KeyType(row.key_type),
+        row.path, moment(row.created_us), row.upstream,
     )  # fmt: skip
 
 

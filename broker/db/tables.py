@@ -40,6 +40,21 @@ EGRESS = Table(
     Column("created_us", BigInteger, nullable=False),
 )
 
+MANAGERS = Table(
+    "managers",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("venue", String(32), nullable=False),
+    Column("environment", String(16), nullable=False),
+    Column("egress", String(64), ForeignKey("egress.name"), nullable=False),
+    Column("upstream", Text),
+    Column("venue_key_id", String(128), nullable=False),
+    Column("key_type", String(16), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+)
+"""Manager keys: what may make and delete the keys of sub-accounts. Only the rotator reads their secrets."""
+
 ACCOUNTS = Table(
     "accounts",
     METADATA,
@@ -50,7 +65,10 @@ ACCOUNTS = Table(
     Column("upstream", Text),
     Column("venue_uid", String(64)),
     Column("created_us", BigInteger, nullable=False),
+    Column("manager", String(64), ForeignKey("managers.name")),
+    Column("subaccount", String(255)),
 )
+"""`subaccount` is the venue's name for it under its manager; an account without one is looked after by hand."""
 
 KEY_VERSIONS = Table(
     "key_versions",

@@ -96,6 +96,8 @@ class Accounts:
         """Return an egress ready to use, its password included."""
         with self._desk.database.read() as connection:
             row = store.egress(connection, name)
+        if row is None and name == DIRECT:
+            return Egress(DIRECT, (), Way.DIRECT)  # recorded at its first use
         if row is None:
             raise missing("egress", name)
         password = None
@@ -117,37 +119,53 @@ class Accounts:
             Conflict: The name is taken.
         """
         check_name("name", name)
-        home = self._desk.home
-        problems = []
-        if venue not in VENUES:
-            problems.append(Problem("venue", f"is one of {', '.join(VENUES)} in this release"))
-        if home.environment is Environment.PAPER and (upstream is None or not _loopback(upstream)):
-            problems.append(
-                Problem("upstream", "is http://127.0.0.1:PORT of the paper exchange: this home is paper")
-            )
-        if home.environment is not Environment.PAPER and upstream is not None:
-            problems.append(
-                Problem("upstream", f"cannot be set: this home is {home.environment.value}, not paper")
-            )
-        if problems:
-            raise Malformed("bad_account", tuple(problems))
+        self.check_place(venue, upstream, "bad_account")
         now_us = self._desk.clock.now_us()
         with self._desk.database.write() as connection:
-            if store.egress(connection, egress) is None:
-                if egress != DIRECT:
-                    raise missing("egress", egress)
-                store.add_egress(
-                    connection, name=DIRECT, way="direct", addresses="[]", source=None, proxy_host=None,
-                    proxy_port=None, proxy_user=None, password_path=None, created_us=now_us,
-                )  # fmt: skip
+            self.ensure_egress(connection, egress)
             store.add_account(
-                connection, name=name, venue=venue, environment=home.environment.value, egress=egress,
+                connection, name=name, venue=venue, environment=self._desk.home.environment.value, egress=egress,
                 upstream=upstream, venue_uid=None, created_us=now_us,
             )  # fmt: skip
             self._audit.record(
                 connection, "account.create", f"account:{name}", {"venue": venue, "egress": egress}
             )
         return self.get(name)
+
+    def check_place(self, venue: str, upstream: str | None, reason: str) -> None:
+        """Refuse a venue we do not speak, or hosts that this home's environment does not allow.
+
+        Raises:
+            Malformed: With `reason`.
+        """
+        environment, problems = self._desk.home.environment, []
+        if venue not in VENUES:
+            problems.append(Problem("venue", f"is one of {', '.join(VENUES)} in this release"))
+        if environment is Environment.PAPER and (upstream is None or not _loopback(upstream)):
+            problems.append(
+                Problem("upstream", "is http://127.0.0.1:PORT of the paper exchange: this home is paper")
+            )
+        if environment is not Environment.PAPER and upstream is not None:
+            problems.append(
+                Problem("upstream", f"cannot be set: this home is {environment.value}, not paper")
+            )
+        if problems:
+            raise Malformed(reason, tuple(problems))
+
+    def ensure_egress(self, connection: Connection, name: str) -> None:
+        """Make sure that a way out is there; `direct` is made at its first use.
+
+        Raises:
+            NotFound: No such egress.
+        """
+        if store.egress(connection, name) is not None:
+            return
+        if name != DIRECT:
+            raise missing("egress", name)
+        store.add_egress(
+            connection, name=DIRECT, way="direct", addresses="[]", source=None, proxy_host=None,
+            proxy_port=None, proxy_user=None, password_path=None, created_us=self._desk.clock.now_us(),
+        )  # fmt: skip
 
     def get(self, name: str) -> Account:
         """Return one account.

@@ -2,8 +2,8 @@
 
 Rules:
 1. Every key on record is asked, with itself, by the account's own egress; facts that changed are said, not taken over.
-2. An account's keys cannot be listed with a key of its own: that there are no others, an operator looks up at the
-   venue and confirms, account by account.
+2. Where a manager key lists an account's keys, every one must be on record. Where none can, that there are no others
+   an operator looks up at the venue and confirms, account by account.
 3. A host that was restored from an embedded store cannot be told: an operator declares it off, or every key is newer.
 """
 
@@ -14,11 +14,12 @@ from enum import StrEnum
 from broker.db import cuts as cut_store
 from broker.db import meta
 from broker.errors import BrokerError, Conflict
-from broker.model import EVERYTHING, KeyVersion, Stage
+from broker.model import EVERYTHING, Account, KeyVersion, Stage
 from broker.service.accounts import Accounts
 from broker.service.audit import ITSELF, Audit
 from broker.service.desk import Desk
 from broker.service.keys import Keys
+from broker.service.managers import Managers
 from clients.errors import VenueError
 from clients.venue import Credential, KeyFacts
 
@@ -26,6 +27,9 @@ RECONCILED, RESTORED = "reconciled_us", "restored_us"
 
 Ask = Callable[[str, Credential], KeyFacts]
 """Asks a venue, by account name, what a key may do."""
+
+Survey = Callable[[Account, tuple[KeyVersion, ...]], tuple[str, ...]]
+"""Asks a venue for an account's keys; returns in words what is not as it is on record."""
 
 
 class Finding(StrEnum):
@@ -63,28 +67,36 @@ class Reconciled:
 class Reconciliation:
     """Use cases on reconciling."""
 
-    def __init__(self, desk: Desk, audit: Audit, accounts: Accounts, keys: Keys) -> None:
-        self._desk, self._audit, self._accounts, self._keys = desk, audit, accounts, keys
+    def __init__(self, desk: Desk, audit: Audit, accounts: Accounts, keys: Keys, managers: Managers) -> None:
+        self._desk, self._audit, self._accounts = desk, audit, accounts
+        self._keys, self._managers = keys, managers
 
-    def look(self, ask: Ask, *, confirmed: Collection[str], old_host_off: bool) -> Reconciled:
+    def look(self, ask: Ask, survey: Survey, *, confirmed: Collection[str], old_host_off: bool) -> Reconciled:
         """Compare, and remember where all is well.
 
         Args:
-            ask: Asks a venue.
+            ask: Asks a venue about a key on record.
+            survey: Asks a venue for the keys of an account under a manager key.
             confirmed: Accounts of which an operator has looked up that there are no other keys.
             old_host_off: Whether an operator declares that the restored host's predecessor is off.
         """
         began_us = self._desk.clock.now_us()
-        known = [key for key in self._keys.list() if key.stage is not Stage.TOMBSTONE]
+        every = self._keys.list()
+        known = [key for key in every if key.stage is not Stage.TOMBSTONE]
         looked = tuple(self._one(key, ask) for key in known)
         missing = [
             f"{one.key} is {one.finding.value}: {one.note}"
             for one in looked
             if one.finding is not Finding.ALIVE
         ]
+        managed = self._managers.managed()
+        for account in managed:
+            keys = tuple(key for key in every if key.ref.account == account.name)
+            missing += [f"{account.name}: {word}" for word in _surveyed(survey, account, keys)]
+        by_hand = {key.ref.account for key in known} - {account.name for account in managed}
         missing += [
             f"{name}: look up at the exchange that there are no keys but those listed here, then --confirm {name}"
-            for name in sorted({key.ref.account for key in known} - set(confirmed))
+            for name in sorted(by_hand - set(confirmed))
         ]
         with self._desk.database.read() as connection:
             restored_us = int(meta.get(connection, RESTORED) or 0)
@@ -135,6 +147,16 @@ class Reconciliation:
             if differs
         ]
         return found(Finding.CHANGED, ", ".join(changed)) if changed else found(Finding.ALIVE)
+
+
+def _surveyed(survey: Survey, account: Account, keys: tuple[KeyVersion, ...]) -> tuple[str, ...]:
+    """Ask for an account's keys; a list that cannot be had stands in the way too."""
+    try:
+        return survey(account, keys)
+    except VenueError as fault:
+        return (f"its keys cannot be listed: the exchange says {fault.reason}; try again",)
+    except BrokerError as fault:
+        return (f"its keys cannot be listed: {fault}",)
 
 
 def refuse_unreconciled(desk: Desk, cut_id: str) -> None:

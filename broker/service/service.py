@@ -16,6 +16,7 @@ from broker.service.cuts import Cuts
 from broker.service.desk import Desk, Home
 from broker.service.grants import Grants
 from broker.service.keys import Keys
+from broker.service.managers import Managers
 from broker.service.mirror import Mirror
 from broker.service.openings import FOUNDED, Openings
 from broker.service.operators import Operators
@@ -33,6 +34,7 @@ class Service:
         self.call_seal = CallSeal(desk)
         self.secrets = Secrets(desk, self.audit)
         self.accounts = Accounts(desk, self.audit, self.secrets)
+        self.managers = Managers(desk, self.audit, self.secrets, self.accounts)
         self.keys = Keys(desk, self.audit)
         self.grants = Grants(desk, self.audit, self.secrets)
         self.continuity = Continuity(desk, self.audit)
@@ -41,7 +43,7 @@ class Service:
         self.calls = Calls(desk, self.call_seal)
         self.credentials = Credentials(desk, self.audit, self.secrets)
         self.operators = Operators(desk, self.audit, self.credentials)
-        self.reconciliation = Reconciliation(desk, self.audit, self.accounts, self.keys)
+        self.reconciliation = Reconciliation(desk, self.audit, self.accounts, self.keys, self.managers)
         self.openings = Openings(desk, self.audit, self.credentials)
 
 

@@ -39,6 +39,16 @@ def _key(exchange: PaperExchange, seen: Seen) -> PaperKey:
     return key
 
 
+def _listed(exchange: PaperExchange, key: PaperKey, now_us: int) -> bool:
+    """Tell whether the list shows a key: it may lag behind what was created and deleted."""
+    lag_us = int(str(exchange.switches["listing_delay_ms"])) * 1000
+    return now_us >= key.created_us + lag_us and not key.dead(now_us, lag_us)
+
+
+def _shown_id(exchange: PaperExchange, key_id: str) -> str:
+    return f"{key_id[:4]}****{key_id[-4:]}" if exchange.switches["list_masks_keys"] else key_id
+
+
 def _addresses(seen: Seen) -> tuple[str, ...]:
     return tuple(part.strip() for part in seen.params.get("ipAddress", "").split(",") if part.strip())
 
@@ -55,20 +65,29 @@ def _create(exchange: PaperExchange, seen: Seen, flags: dict[str, str]) -> dict[
         raise PaperError(-1102, "Mandatory parameter 'ipAddress' was not sent, was empty/null, or malformed.")
     living = [key for key in exchange.keys.values() if key.account == email and not key.deleted]
     if len(living) >= MOST_KEYS:
-        raise PaperError(-9000, "The number of API keys has reached the limit.")
+        code = int(str(exchange.switches["most_keys_code"]))
+        raise PaperError(code, "The number of API keys has reached the limit.")
     public_key = seen.params.get("publicKey")
+    if public_key is not None and "BEGIN" not in public_key and not exchange.switches["bare_public_key"]:
+        raise PaperError(-1102, "Mandatory parameter 'publicKey' was not sent, was empty/null, or malformed.")
     kind = KeyType.HMAC
     if public_key is not None:
         kind = KeyType.RSA if "MIIB" in public_key else KeyType.ED25519
     if any(_truth(seen, flag) for flag in _FIX) and kind is not KeyType.ED25519:
         raise PaperError(-9000, "Unsupported operation")
     wanted = {there: _truth(seen, here) for here, there in flags.items()}
+    open_trade = mode != _RESTRICTED and kind is KeyType.HMAC and wanted["enableSpotAndMarginTrading"]
+    if open_trade and exchange.switches["open_trade_key"] == "refuse":
+        raise PaperError(-9000, "A key that trades needs trusted IPs.")
     key = exchange.make_key(
         email, kind, wanted, ips=addresses if mode == _RESTRICTED else (), label=name, public_key=public_key
     )
     exchange.record(seen, "key-create", None, {"key_id": key.key_id, "label": name})
     shown: dict[str, object] = {"apiName": name, "apiKey": key.key_id}
-    shown["secretKey"] = key.secret.reveal() if key.secret is not None else ""
+    if key.secret is not None:
+        shown["secretKey"] = key.secret.reveal()
+    elif (how := exchange.switches["public_secret"]) != "absent":
+        shown["secretKey"] = "" if how == "empty" else None
     shown |= {here: key.may(there) for here, there in flags.items()}
     return shown | {"status": mode, "ipList": list(key.ips)}
 
@@ -92,14 +111,14 @@ def listing(exchange: PaperExchange, seen: Seen) -> object:
     found = [
         key
         for key in exchange.keys.values()
-        if key.account == email and not key.deleted and one in {None, key.key_id}
+        if key.account == email and _listed(exchange, key, seen.now_us) and one in {None, key.key_id}
     ]
     rows = [
-        {"email": email, "apiName": key.label, "apikey": key.key_id,
+        {"email": email, "apiName": key.label, "apikey": _shown_id(exchange, key.key_id),
          **{here: key.may(there) for here, there in _FLAGS.items()}, "timestamp": key.created_us // 1000}
         for key in found[(page - 1) * size : page * size]
     ]  # fmt: skip
-    return {"total": len(found), "rows": rows}
+    return {"total": len(found), str(exchange.switches["list_array"]): rows}
 
 
 def permission(exchange: PaperExchange, seen: Seen) -> object:
@@ -108,6 +127,8 @@ def permission(exchange: PaperExchange, seen: Seen) -> object:
     for here, there in _FLAGS.items():
         if here in seen.params:
             key.flags[there] = _truth(seen, here)
+        elif not exchange.switches["modify_keeps_omitted"]:
+            key.flags[there] = False
     exchange.record(seen, "key-permission", None, {"key_id": key.key_id})
     flags = {here: key.may(there) for here, there in _FLAGS.items()}
     return {"apiName": key.label, "apikey": key.key_id, **flags, "timestamp": seen.now_us // 1000}
@@ -115,8 +136,11 @@ def permission(exchange: PaperExchange, seen: Seen) -> object:
 
 def delete(exchange: PaperExchange, seen: Seen) -> object:
     """Delete a key, for good."""
+    known = exchange.keys.get(seen.params.need("subAccountApiKey"))
+    if known is not None and known.deleted and exchange.switches["repeated_delete"] == "empty":
+        return {}
     key = _key(exchange, seen)
-    key.deleted = True
+    key.deleted, key.deleted_us = True, seen.now_us
     exchange.record(seen, "key-delete", None, {"key_id": key.key_id})
     return {}
 
@@ -177,17 +201,20 @@ def open_virtual(exchange: PaperExchange, seen: Seen) -> object:
     return {"email": email}
 
 
-_S, _T = "signed", "enableSpotAndMarginTrading"
+_S, _T, _UID = "signed", "enableSpotAndMarginTrading", 3000
 _KEYS = "/sapi/v1/sub-account/subAccountApi"
+_KEYS_V2 = "/sapi/v2/sub-account/subAccountApi"
 ROUTES: dict[tuple[str, str], Route] = {
-    ("POST", _KEYS): Route(create, _S, 1, _T, write=True),
-    ("POST", "/sapi/v2/sub-account/subAccountApi"): Route(create_v2, _S, 1, _T, write=True),
-    ("GET", _KEYS): Route(listing, _S),
-    ("DELETE", _KEYS): Route(delete, _S, 1, _T, write=True),
-    ("POST", "/sapi/v1/sub-account/subAccountApiPermission"): Route(permission, _S, 1, _T, write=True),
-    ("GET", _KEYS + "/ipRestriction"): Route(addresses, _S, 1, _T),
-    ("POST", "/sapi/v2/sub-account/subAccountApi/ipRestriction"): Route(set_addresses, _S, 1, _T, write=True),
-    ("DELETE", _KEYS + "/ipRestriction/ipList"): Route(drop_addresses, _S, 1, _T, write=True),
+    ("POST", _KEYS): Route(create, _S, _UID, _T, write=True, uid=True),
+    ("POST", _KEYS_V2): Route(create_v2, _S, _UID, _T, write=True, uid=True),
+    ("GET", _KEYS): Route(listing, _S, _UID, uid=True),
+    ("DELETE", _KEYS): Route(delete, _S, _UID, _T, write=True, uid=True),
+    ("POST", "/sapi/v1/sub-account/subAccountApiPermission"): Route(
+        permission, _S, _UID, _T, write=True, uid=True
+    ),
+    ("GET", _KEYS + "/ipRestriction"): Route(addresses, _S, _UID, _T, uid=True),
+    ("POST", _KEYS_V2 + "/ipRestriction"): Route(set_addresses, _S, _UID, _T, write=True, uid=True),
+    ("DELETE", _KEYS + "/ipRestriction/ipList"): Route(drop_addresses, _S, _UID, _T, write=True, uid=True),
     ("GET", "/sapi/v1/sub-account/list"): Route(accounts, _S),
     ("POST", "/sapi/v1/sub-account/virtualSubAccount"): Route(open_virtual, _S, 1, _T, write=True),
 }

@@ -39,6 +39,7 @@ SWITCHES: dict[str, Switch] = {
         ("accept", "refuse", "lapse"),
         "HMAC keys that trade from any address: made, refused, or 30 days",
     ),
+    "listing_delay_ms": Switch(0, (), "how far the key list lags behind what was created and deleted"),
     "list_masks_keys": Switch(False, (False, True), "the key list shows key ids in part"),
     "list_array": Switch("rows", ("rows", "list"), "name of the array of the key list"),
     "most_keys_code": Switch(-9000, (-9000, -1099, -1000), "code of the refusal of a 31st key"),

@@ -85,6 +85,8 @@ def show_account(face: Face, name: Annotated[str, typer.Argument(help="The accou
                 ("account", found["name"]), ("environment", badge(found["environment"])),
                 ("exchange", found["venue"]), ("its id there", found["venue_uid"]),
                 ("upstream", found["upstream"]), ("egress", found["egress"]), ("since", when(found["created_at"])),
+                ("its keys are made by", "hand" if not found["manager"] else
+                 f"the manager key {found['manager']}, as {found['subaccount']}"),
             )
         )  # fmt: skip
         listed = table("key", "stage", "key id", "bound to IPs", "may withdraw")

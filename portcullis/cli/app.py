@@ -12,6 +12,7 @@ from portcullis.cli import (
     install,
     keys,
     lifecycle,
+    managers,
     oversight,
     people,
     reconcile,
@@ -45,6 +46,7 @@ cuts.register(app)
 app.add_typer(accounts.accounts, name="account")
 app.add_typer(accounts.egresses, name="egress")
 app.add_typer(keys.app, name="key")
+app.add_typer(managers.app, name="manager")
 app.add_typer(consumers.app, name="consumer")
 app.add_typer(grants.app, name="grant")
 app.add_typer(grants.policies, name="policy")

@@ -46,7 +46,7 @@ def import_key(
     secret = secret_text("secret", secret_file)
     body = {
         "account": account, "slot": slot.value, "key_id": key_id.strip(), "secret": secret.reveal(),
-        "key_type": (key_type or _type_of(secret.reveal())).value,
+        "key_type": (key_type or type_of(secret.reveal())).value,
         "allow_withdraw": allow_withdraw, "allow_any_address": allow_any_address,
     }  # fmt: skip
     made = api.post("keys", body)
@@ -95,7 +95,7 @@ def show_one(
     face.answer(found, lambda out: out.print(_facts(found)))
 
 
-def _type_of(secret: str) -> KeyType:
+def type_of(secret: str) -> KeyType:
     """Return a key's type by the look of its secret; an Ed25519 private key is a short PEM."""
     if "-----BEGIN" not in secret:
         return KeyType.HMAC

@@ -12,12 +12,14 @@ from fastapi import FastAPI
 from broker.api.app import create_app
 from broker.api.context import Context, Hazard
 from broker.api.ports import Acknowledged, Connected
-from broker.model import Account
+from broker.model import Account, KeyVersion, Manager
 from broker.service import Change, Service
 from broker.service.operators import Role
 from clients.egress import Egress
+from clients.keys import VenueKey
 from clients.venue import Credential, Environment, KeyFacts
 from portcullis.foundation import found, opened
+from portcullis.key_warden import VenueWarden
 from portcullis.settings import Mode
 from tests.places import database_document
 
@@ -60,6 +62,32 @@ class FakeVenue:
 
 
 @dataclass(slots=True)
+class FakeWarden:
+    """A master account: its sub-accounts and their keys."""
+
+    facts_said: KeyFacts = SAFE
+    keys: dict[str, tuple[VenueKey, ...]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    fault: Exception | None = None
+
+    def facts(self, manager: Manager, egress: Egress, credential: Credential) -> KeyFacts:
+        del egress
+        self.asked.append(f"{manager.name} {credential.key_id}")
+        if self.fault is not None:
+            raise self.fault
+        return self.facts_said
+
+    def listed(
+        self, manager: Manager, egress: Egress, credential: Credential, subaccount: str
+    ) -> tuple[VenueKey, ...] | None:
+        self.facts(manager, egress, credential)
+        return self.keys.get(subaccount)
+
+    def odd(self, keys: Sequence[KeyVersion], listed: Sequence[VenueKey]) -> tuple[str, ...]:
+        return VenueWarden().odd(keys, listed)
+
+
+@dataclass(slots=True)
 class Desk:
     """An API, what stands behind it, and a token for each role."""
 
@@ -67,6 +95,7 @@ class Desk:
     service: Service
     gateways: FakeGateways
     venue: FakeVenue
+    warden: FakeWarden
     root: Path
     tokens: dict[Role, str] = field(repr=False)
     hazards: list[Hazard] = field(default_factory=list)
@@ -102,5 +131,6 @@ def opened_desk(
             role: service.operators.create(f"the-{role.value}", frozenset({role})).reveal() for role in Role
         }
         gateways, venue, hazards = FakeGateways(), FakeVenue(), list[Hazard]()
-        app = create_app(Context(service, gateways, venue, lambda: tuple(hazards)))
-        yield Desk(app, service, gateways, venue, root, tokens, hazards)
+        warden = FakeWarden()
+        app = create_app(Context(service, gateways, venue, warden, lambda: tuple(hazards)))
+        yield Desk(app, service, gateways, venue, warden, root, tokens, hazards)

@@ -22,6 +22,8 @@ OPENING = {
     ("PUT", "/v1/grants/{grant}/policy"): "grant.policy",
     ("POST", "/v1/egress"): "egress.create",
     ("POST", "/v1/keys"): "key.unsafe",
+    ("POST", "/v1/managers"): "manager.import",
+    ("PUT", "/v1/accounts/{name}/manager"): "account.manage",
     ("POST", "/v1/thaws"): "cut.thaw",
     ("POST", "/v1/operators"): "operator.create",
     ("POST", "/v1/operators/{name}/enrolment"): "operator.enrol",
@@ -73,7 +75,7 @@ def test_every_route_that_changes_something_says_whether_it_opens(desk: Desk) ->
 def rows(desk: Desk) -> list[Any]:
     """Return everything that could have been changed."""
     with desk.service.desk.database.read() as connection:
-        tables = (t.GRANTS, t.EGRESS, t.KEY_VERSIONS, t.CUTS, t.OPERATORS, t.POLICIES)
+        tables = (t.GRANTS, t.EGRESS, t.KEY_VERSIONS, t.MANAGERS, t.ACCOUNTS, t.CUTS, t.OPERATORS, t.POLICIES)
         counted = {"failures", "totp_last", "locked_until_us"}
         return [
             [{name: value for name, value in row.items() if name not in counted} for row in
@@ -101,6 +103,8 @@ def requests(desk: Desk) -> list[tuple[str, str, dict[str, Any]]]:
         ("PUT", f"grants/{grant.id}/policy", {"policy": wider}),
         ("POST", "egress", {"name": "out"}),
         ("POST", "keys", key),
+        ("POST", "managers", {"name": "master", "key_id": "M", "secret": "planted", "upstream": None}),
+        ("PUT", "accounts/main/manager", {"manager": "master", "subaccount": "a@b.c"}),
         ("POST", "thaws", {"cut": cut.id, "reason": "safe"}),
         ("POST", "operators", {"name": "new", "roles": ["admin"]}),
         ("POST", "operators/second/enrolment", {"password": "planted-other-password"}),

@@ -8,6 +8,7 @@ from broker.db import meta
 from broker.gate import Mode
 from broker.service.reconcile import RESTORED
 from clients.errors import VenueRefused, VenueUnavailable
+from clients.keys import VenueKey
 from clients.secret import Secret
 from clients.venue import Credential, KeyType, Slot
 from tests.api.desk import SAFE, UPSTREAM, Desk
@@ -111,3 +112,54 @@ async def test_a_restored_embedded_home_waits_for_its_old_host(desk: Desk, close
         assert await thawed(desk, closed) == 409
         assert (await client.post("/v1/reconciliations", json=BODY)).json()["well"]
     assert await thawed(desk, closed) == 200
+
+
+@pytest.fixture
+def managed(desk: Desk, closed: str) -> str:
+    """The same, with the account under a manager key."""
+    key = Credential("MANAGER", Secret("planted-manager-secret"), KeyType.HMAC)
+    managers = desk.service.managers
+    draft = managers.draft("master", venue="binance", egress="direct", upstream=UPSTREAM, key=key)
+    managers.take(draft, key, SAFE)
+    desk.warden.keys["a@b.c"] = (VenueKey("REAL", ""),)
+    managers.assign("main", "master", "a@b.c", lambda: desk.warden.keys["a@b.c"])
+    return closed
+
+
+async def test_what_a_manager_key_lists_nobody_has_to_confirm(desk: Desk, managed: str) -> None:
+    async with desk.client() as client:
+        found = (await client.post("/v1/reconciliations", json={})).json()
+    assert found["well"], found
+    assert desk.warden.asked == ["master MANAGER"]
+    assert await thawed(desk, managed) == 200
+
+
+@pytest.mark.parametrize(
+    ("listed", "words"),
+    [
+        ((VenueKey("REAL", ""), VenueKey("STRANGER-KEY", "my old bot")), ("STRANGER", "my old bot")),
+        ((VenueKey("REAL", ""), VenueKey("X" * 64, "rot_0123456789abcdef0123")), ("broken-off", "XXXX")),
+        ((), ("main/trade/1", "does not list")),
+        (None, ("no sub-account a@b.c",)),
+    ],
+)
+async def test_a_list_that_differs_stands_in_the_way_whoever_confirms(
+    desk: Desk, managed: str, listed: tuple[VenueKey, ...] | None, words: tuple[str, ...]
+) -> None:
+    if listed is None:
+        del desk.warden.keys["a@b.c"]
+    else:
+        desk.warden.keys["a@b.c"] = listed
+    async with desk.client() as client:
+        found = (await client.post("/v1/reconciliations", json=BODY)).json()
+    assert not found["well"]
+    assert all(word in " ".join(found["missing"]) for word in words), found["missing"]
+    assert await thawed(desk, managed) == 409
+
+
+async def test_a_list_that_cannot_be_had_stands_in_the_way(desk: Desk, managed: str) -> None:
+    desk.warden.fault = VenueUnavailable("binance", "subaccount.key.list", "rate_limited")
+    async with desk.client() as client:
+        found = (await client.post("/v1/reconciliations", json=BODY)).json()
+    assert ["rate_limited" in text for text in found["missing"]] == [True]
+    assert await thawed(desk, managed) == 409

@@ -69,6 +69,7 @@ def test_a_team_of_one_is_refused(tmp_path: Path, runner: CliRunner) -> None:
         ["account", "list"],
         ["egress", "list"],
         ["key", "list"],
+        ["manager", "list"],
         ["consumer", "list"],
         ["grant", "list"],
         ["operator", "list"],

@@ -74,11 +74,16 @@ class Place:
     def start_broker(self) -> None:
         with self.log.open("a") as log:
             self.broker = subprocess.Popen(
-                [sys.executable, "-m", "portcullis.run", "--home", str(self.home.root)],
+                [sys.executable, "-X", "faulthandler", "-m", "portcullis.run", "--home", str(self.home.root)],
                 stdout=log,
                 stderr=log,
             )
-        wait_until(lambda: find(self.home) is not None, f"the broker runs: {self.log.read_text()[-2000:]}")
+        try:
+            wait_until(lambda: find(self.home) is not None, "the broker runs")
+        except AssertionError:
+            self.broker.send_signal(signal.SIGABRT)  # it says where it stands
+            self.broker.wait()
+            raise AssertionError(f"the broker does not start: {self.log.read_text()[-6000:]}") from None
 
     def kill(self, victim: str) -> None:
         if victim == "broker":
@@ -229,5 +234,6 @@ def test_kills_at_random_points_lose_nothing_that_was_answered(tmp_path: Path) -
             assert not worker.is_alive()
             here.mend(victim)
             check(here, answered)
+            print(f"round {number}: {victim} killed, {len(answered.closed)} cuts")  # noqa: T201 - shown on failure
     assert len(answered.secrets) > ROUNDS / 2, "enough was done to be worth a test"
     assert answered.closed

@@ -1,66 +1,28 @@
 """What an account holds and did, asked with its own key; and cancelling everything. For the control plane.
 
-Rules:
-1. Synchronous, over a client of `clients.http.open_client` that is passed in. One call, one request.
-2. Everything is signed by `WIRE.own_request`; times are venue time, from the clock that is passed in.
-3. An answer that is not a 2xx becomes a VenueError that carries code and status, never URL, body or header.
-4. Order and trade history is per symbol at Binance: callers bring the symbols.
+Rules are those of `asker`; and order and trade history is per symbol at Binance: callers bring the symbols.
 
 Sources: Binance spot REST docs, rest-api.md, state of 2026-07-21; developers.binance.com wallet pages (API
 key permission, withdraw history, universal transfer history), read 2026-11-22.
 """
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from typing import Any, Protocol, TypeVar
+from decimal import Decimal
+from typing import Any
 
-from clients.errors import VenueAmbiguous, VenueError, VenueRefused, VenueUnavailable
-from clients.venue import Credential, KeyFacts, OrderState, Side, Stamp
-from clients.venues.binance import codes, market
+from clients.errors import VenueRefused
+from clients.venue import KeyFacts, OrderState, Side
+from clients.venues.binance import market
 from clients.venues.binance.answers import cancelled_orders
+from clients.venues.binance.asker import Asker, built, odd
 from clients.venues.binance.market import Call, Holding
-from clients.venues.binance.wire import WIRE
 
-T = TypeVar("T")
-
-WINDOW_US = 5_000_000
 TRADES_PAGE = 1000
 WITHDRAWALS_PAGE = 1000
 TRANSFERS_PAGE = 100
 
-_REDIRECT = 300
 _NOTHING_TO_CANCEL = -2011
-
-
-class Response(Protocol):
-    """As much of an httpx response as is read here."""
-
-    @property
-    def status_code(self) -> int:
-        """HTTP status."""
-        ...
-
-    @property
-    def content(self) -> bytes:
-        """Whole body, decompressed."""
-        ...
-
-
-class Http(Protocol):
-    """As much of an httpx client as is used here; `clients.http.open_client` makes one."""
-
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Sequence[tuple[bytes, bytes]],
-        extensions: dict[str, Any],
-    ) -> Response:
-        """Send one request; raise VenueError where there is no answer."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +85,8 @@ class Transfer:
     at_ms: int
 
 
-class BinanceAccount:
-    """One account, seen with one key.
-
-    Args:
-        http: Client whose base URL is the venue's.
-        credential: The key to ask with.
-        clock: Venue time in microseconds since the epoch.
-    """
-
-    def __init__(self, http: Http, credential: Credential, clock: Callable[[], int]) -> None:
-        self._http, self._credential, self._clock = http, credential, clock
-
-    def __repr__(self) -> str:
-        return "BinanceAccount(...)"
+class BinanceAccount(Asker):
+    """One account, seen with one key."""
 
     def key_facts(self) -> KeyFacts:
         """Ask what this key may do and whose it is. Two signed reads.
@@ -148,7 +98,7 @@ class BinanceAccount:
         account = self._object(market.holdings(), "spot.account")
         uid = account.get("uid")
         if not isinstance(uid, int):
-            raise self._odd("spot.account")
+            raise odd("spot.account")
         created = flags.get("createTime")
         return KeyFacts(
             can_read=flags.get("enableReading") is True,
@@ -208,7 +158,7 @@ class BinanceAccount:
         )
         endpoint = "wallet.transfer.history"
         document = self._object(Call("GET", "/sapi/v1/asset/transfer", params), endpoint)
-        return self._built(document.get("rows", []), endpoint, _transfer)
+        return built(document.get("rows", []), endpoint, _transfer)
 
     def cancel_all(self, symbols: Iterable[str] | None = None) -> tuple[OrderState, ...]:
         """Cancel every resting spot order, order lists included.
@@ -236,56 +186,8 @@ class BinanceAccount:
             try:
                 done.extend(cancelled_orders(body))
             except ValueError:
-                raise VenueAmbiguous(codes.VENUE, "spot.order.cancel_all", "odd_answer") from None
+                raise odd("spot.order.cancel_all", write=True) from None
         return tuple(done)
-
-    def _send(self, call: Call, endpoint: str) -> bytes:
-        """Sign and send one call; return the body of a 2xx."""
-        sealed = WIRE.own_request(
-            *(self._credential, call.method, call.path, call.params), Stamp(self._clock(), WINDOW_US)
-        )
-        write = call.method != "GET"
-        response = self._http.request(
-            sealed.method,
-            sealed.target.decode("ascii"),
-            headers=sealed.headers,
-            extensions={"endpoint": endpoint, "write": write},
-        )
-        status = response.status_code
-        if status >= _REDIRECT:
-            raise codes.to_error(endpoint, status, _code(response.content), write=write)
-        return response.content
-
-    def _parsed(self, call: Call, endpoint: str, parse: Callable[[bytes], T]) -> T:
-        body = self._send(call, endpoint)
-        try:
-            return parse(body)
-        except ValueError:
-            raise self._odd(endpoint) from None
-
-    def _object(self, call: Call, endpoint: str) -> Mapping[str, Any]:
-        document: object = self._parsed(call, endpoint, json.loads)
-        if not isinstance(document, dict):
-            raise self._odd(endpoint)
-        return document
-
-    def _rows(self, call: Call, endpoint: str, build: Callable[[Mapping[str, Any]], Any]) -> tuple[Any, ...]:
-        return self._built(self._parsed(call, endpoint, json.loads), endpoint, build)
-
-    def _built(
-        self, rows: object, endpoint: str, build: Callable[[Mapping[str, Any]], Any]
-    ) -> tuple[Any, ...]:
-        if not isinstance(rows, list):
-            raise self._odd(endpoint)
-        try:
-            return tuple(build(row) for row in rows)
-        except (KeyError, TypeError, ValueError, InvalidOperation):
-            raise self._odd(endpoint) from None
-
-    @staticmethod
-    def _odd(endpoint: str) -> VenueError:
-        """Return the error of a 2xx whose body is not what is documented; reads only, so nothing was done."""
-        return VenueUnavailable(codes.VENUE, endpoint, "odd_answer")
 
 
 _MORE_FLAGS = (
@@ -297,15 +199,6 @@ _MORE_FLAGS = (
 def _permitted(flags: Mapping[str, Any], name: str) -> bool:
     """Tell whether a dangerous permission is, or may be, given: anything but a plain `false` counts."""
     return flags.get(name) is not False
-
-
-def _code(body: bytes) -> int | None:
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return None
-    code = document.get("code") if isinstance(document, dict) else None
-    return code if isinstance(code, int) else None
 
 
 def _range(start_ms: int | None, end_ms: int | None) -> tuple[tuple[str, str], ...]:

@@ -143,15 +143,22 @@ class BinanceWire:
         return _sealed(request.method, _collapse(request.path), list(form.query), list(form.body), None)
 
     def own_request(
-        self, credential: Credential, method: str, path: str, params: Sequence[tuple[str, str]], stamp: Stamp
+        self,
+        credential: Credential,
+        method: str,
+        path: str,
+        params: Sequence[tuple[str, str]],
+        stamp: Stamp,
+        body: Sequence[tuple[str, str]] = (),
     ) -> Sealed:
-        """Sign a request of our own; everything in the query, as the venue's own SDKs do."""
+        """Sign a request of our own; in the query, as the venue's own SDKs do, but for what must be in the body."""
         pairs = sign.signed_pairs(params)
         pairs.append(f"recvWindow={_window(stamp.window_us, decimals=_takes_decimals(path))}")
         pairs.append(f"timestamp={stamp.timestamp_us // _US_PER_MS}")
-        signature = self._keys.sign(credential, "&".join(pairs).encode("ascii"))
+        form = sign.signed_pairs(body)
+        signature = self._keys.sign(credential, ("&".join(pairs) + "&".join(form)).encode("ascii"))
         pairs.append("signature=" + sign.on_the_wire(signature))
-        return _sealed(method, path, pairs, [], credential.key_id)
+        return _sealed(method, path, pairs, form, credential.key_id)
 
     def refusal(self, kind: RefusalKind, detail: str, *, retry_after_s: int | None = None) -> Refusal:
         """Say no in Binance's words; see `codes.refuse` for `detail`."""

@@ -1,0 +1,177 @@
+"""Manager keys: taken in once the venue has said what they may do, and given sub-accounts to look after.
+
+Rules:
+1. A manager key makes keys, so it is the most dangerous one there is: bound to addresses, and never able to withdraw,
+   without an exception.
+2. An account is put under one only if the venue lists the account's own keys there: nobody can be told to look after
+   somebody else's.
+3. Its secret is read by whoever makes keys; nothing here gives it out but `credential`.
+"""
+
+from collections.abc import Callable
+
+from broker.db import accounts as account_store
+from broker.db import managers as store
+from broker.errors import Conflict, Malformed, Problem
+from broker.model import Account, KeyVersion, Manager, Stage, moment, new_id
+from broker.service.accounts import Accounts
+from broker.service.audit import Audit
+from broker.service.desk import Desk, check_name, missing
+from broker.service.secrets import Secrets
+from clients.keys import VenueKey
+from clients.venue import Credential, KeyFacts
+
+
+class Managers:
+    """Use cases on manager keys."""
+
+    def __init__(self, desk: Desk, audit: Audit, secrets: Secrets, accounts: Accounts) -> None:
+        self._desk, self._audit, self._secrets, self._accounts = desk, audit, secrets, accounts
+
+    def draft(self, name: str, *, venue: str, egress: str, upstream: str | None, key: Credential) -> Manager:
+        """Return what would be recorded, so that the venue can be asked first.
+
+        Raises:
+            Malformed: A field cannot be used.
+        """
+        check_name("name", name)
+        self._accounts.check_place(venue, upstream, "bad_manager")
+        now_us = self._desk.clock.now_us()
+        return Manager(
+            name, venue, self._desk.home.environment, egress, key.key_id, key.key_type,
+            f"managers/{name}/{new_id('sec')}", moment(now_us), upstream,
+        )  # fmt: skip
+
+    def take(self, draft: Manager, key: Credential, facts: KeyFacts) -> Manager:
+        """Take a manager key in.
+
+        Args:
+            draft: Of `draft`.
+            key: The key itself.
+            facts: What the venue says it may do.
+
+        Raises:
+            Conflict: It may do too much or too little, or the name is taken; nothing was stored.
+            StoreUnavailable: A store cannot answer.
+        """
+        _check(facts)
+        with self._desk.database.write() as connection:
+            self._accounts.ensure_egress(connection, draft.egress)
+            if store.get(connection, draft.name) is not None:
+                raise Conflict("taken", f"there is a manager key {draft.name!r} already")
+        labels = {"manager": draft.name, "venue": draft.venue, "venue_key_id": key.key_id,
+                  "key_type": key.key_type.value}  # fmt: skip
+        with self._secrets.written(draft.path, {"secret": key.secret}, labels) as connection:
+            store.add(connection, draft, self._desk.clock.now_us())
+            self._audit.record(
+                connection, "manager.import", f"manager:{draft.name}", {"venue_key_id": key.key_id}
+            )
+        return draft
+
+    def get(self, name: str) -> Manager:
+        """Return one.
+
+        Raises:
+            NotFound: No such manager key.
+        """
+        with self._desk.database.read() as connection:
+            found = store.get(connection, name)
+        if found is None:
+            raise missing("manager", name)
+        return found
+
+    def list(self) -> tuple[Manager, ...]:
+        """List manager keys by name."""
+        with self._desk.database.read() as connection:
+            return store.every(connection)
+
+    def managed(self) -> tuple[Account, ...]:
+        """List the accounts whose keys the program can make and delete."""
+        with self._desk.database.read() as connection:
+            return store.managed(connection)
+
+    def credential(self, manager: Manager) -> Credential:
+        """Return the key itself; in Vault only the rotator's role may."""
+        values = self._desk.secrets.read(manager.path)
+        return Credential(manager.venue_key_id, values["secret"], manager.key_type)
+
+    def assign(
+        self, account: str, manager: str, subaccount: str, listed: Callable[[], tuple[VenueKey, ...]]
+    ) -> Account:
+        """Put an account under a manager key.
+
+        Args:
+            account: Name of the account.
+            manager: Name of the manager key.
+            subaccount: How the venue calls the sub-account.
+            listed: Asks the venue for the keys of that sub-account.
+
+        Raises:
+            NotFound: No such account or manager key.
+            Conflict: They are at different venues, another account is this sub-account, or the venue does not list
+                this account's keys there.
+            VenueError: The venue could not be asked.
+        """
+        known, wanted = self._accounts.get(account), self.get(manager)
+        if known.venue != wanted.venue or known.upstream != wanted.upstream:
+            raise Conflict("other_venue", f"{manager} is a manager key of another exchange than {account}")
+        there = {key.key_id for key in listed()}
+        with self._desk.database.write() as connection:
+            other = store.of_subaccount(connection, manager, subaccount)
+            if other is not None and other.name != account:
+                raise Conflict("taken", f"{other.name} is {subaccount} already")
+            living = [
+                key for key in account_store.keys(connection, account) if key.stage is not Stage.TOMBSTONE
+            ]
+            absent = _absent(living, there)
+            if absent:
+                raise Conflict(
+                    "other_account",
+                    f"the exchange lists no key {absent[0].venue_key_id[:8]}... under {subaccount}: "
+                    f"{absent[0].ref} belongs to another sub-account. Nothing was changed",
+                )
+            store.assign(connection, account, manager, subaccount)
+            self._audit.record(
+                connection,
+                "account.manage",
+                f"account:{account}",
+                {"manager": manager, "subaccount": subaccount},
+            )
+        return self._accounts.get(account)
+
+    def follow(self, before: str, after: str) -> None:
+        """Tell where the paper exchange listens now."""
+        with self._desk.database.write() as connection:
+            store.set_upstream(connection, before, after)
+
+
+def _absent(living: list[KeyVersion], there: set[str]) -> list[KeyVersion]:
+    return [key for key in living if key.venue_key_id not in there]
+
+
+def _check(facts: KeyFacts) -> None:
+    """Refuse a manager key that may do too much, or too little."""
+    if facts.can_withdraw:
+        raise Conflict(
+            "can_withdraw",
+            "this key can WITHDRAW, and a manager key never may; nothing was stored. Untick it at the exchange",
+        )
+    if not facts.ip_restricted:
+        raise Conflict(
+            "any_address",
+            "this key works from ANY address, and a manager key never may; nothing was stored. Bind it at the "
+            "exchange to the addresses of its egress",
+        )
+    if not (facts.can_read and facts.can_trade):
+        raise Conflict(
+            "lacks_rights",
+            "a manager key needs reading, and spot and margin trading: without them the exchange lets it make no "
+            "keys. Tick both at the exchange; nothing else is needed",
+        )
+
+
+def bad_subaccount(text: str) -> Malformed:
+    """Return the refusal of a sub-account the venue does not list."""
+    return Malformed(
+        "bad_subaccount", (Problem("subaccount", f"the exchange lists no sub-account {text[:80]!r}"),)
+    )

@@ -1,0 +1,113 @@
+"""`portcullis manager`: keys that make and delete the keys of sub-accounts; and `account manage`."""
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+
+from clients.venue import KeyType
+from portcullis.cli.accounts import accounts
+from portcullis.cli.client import connect
+from portcullis.cli.face import Face, command
+from portcullis.cli.inputs import secret_text
+from portcullis.cli.keys import type_of
+from portcullis.cli.tables import short, table, when
+
+app = typer.Typer(
+    help="Manager keys: they make and delete the keys of sub-accounts, so that those rotate by themselves.",
+    no_args_is_help=True,
+)
+
+
+@command(app, "import", opens=True)
+def import_manager(
+    face: Face,
+    name: Annotated[str, typer.Option("--name", help="Lower case letters, digits, dot, dash, underscore.")],
+    key_id: Annotated[str | None, typer.Option("--key-id", help="The key's id; asked for if absent.")] = None,
+    secret_file: Annotated[
+        Path | None, typer.Option("--secret-file", help="File with the secret or the PEM private key.")
+    ] = None,
+    venue: Annotated[str, typer.Option("--venue", help="The exchange.")] = "binance",
+    egress: Annotated[
+        str, typer.Option("--egress", help="The way to it; the key is bound to it.")
+    ] = "direct",
+    key_type: Annotated[
+        KeyType | None,
+        typer.Option("--key-type", help="hmac, rsa or ed25519; read from the secret if absent."),
+    ] = None,
+    upstream: Annotated[
+        str | None,
+        typer.Option("--upstream", help="Paper homes only: another paper exchange than this home's."),
+    ] = None,
+) -> None:
+    """Take in the master account's key. Tick reading, and spot and margin trading; nothing else; bind it.
+
+    The secret is asked for, or comes from stdin or a file; it is never an argument.
+    """
+    api = connect(face)
+    if key_id is None:
+        key_id = typer.prompt("key id", err=True)
+    secret = secret_text("secret", secret_file)
+    body = {
+        "name": name, "venue": venue, "egress": egress, "upstream": upstream or api.running.paper or None,
+        "key_id": key_id.strip(), "secret": secret.reveal(),
+        "key_type": (key_type or type_of(secret.reveal())).value,
+    }  # fmt: skip
+    made = api.post("managers", body)
+
+    def show(out: Console) -> None:
+        out.print(f"[green]✓[/] manager key [bold]{made['name']}[/] is stored")
+        if secret_file is not None:
+            out.print(f"  [dim]next[/] delete {secret_file}: the key now lives in the secret store")
+        step = face.command(f"account manage ACCOUNT --manager {name} --subaccount EMAIL")
+        out.print(f"  [dim]next[/] {step}", soft_wrap=True)
+
+    face.answer(made, show)
+
+
+@command(app, "list")
+def list_(face: Face) -> None:
+    """List manager keys, and the accounts under each."""
+    api = connect(face)
+    rows = list(api.pages("managers"))
+    under: dict[str, list[str]] = {}
+    for account in api.pages("accounts"):
+        if account["manager"]:
+            under.setdefault(account["manager"], []).append(account["name"])
+
+    def show(out: Console) -> None:
+        if not rows:
+            out.print("no manager keys: every key is made and deleted by hand")
+            return
+        listed = table("manager", "exchange", "key id", "egress", "accounts", "since", fold=("accounts",))
+        for row in rows:
+            listed.add_row(
+                f"[bold]{row['name']}[/]", row["venue"], short(row["venue_key_id"]), row["egress"],
+                ", ".join(under.get(row["name"], [])) or "none", when(row["created_at"]),
+            )  # fmt: skip
+        out.print(listed)
+
+    face.answer({"items": [row | {"accounts": under.get(row["name"], [])} for row in rows]}, show)
+
+
+@command(accounts, "manage", opens=True)
+def manage(
+    face: Face,
+    name: Annotated[str, typer.Argument(help="The account.")],
+    manager: Annotated[str, typer.Option("--manager", help="The manager key; `portcullis manager list`.")],
+    subaccount: Annotated[
+        str, typer.Option("--subaccount", help="How the exchange calls the sub-account: its e-mail.")
+    ],
+) -> None:
+    """Put an account under a manager key: its keys are then listed, made and deleted by the program."""
+    made = connect(face).put(
+        f"accounts/{quote(name, safe='')}/manager", {"manager": manager, "subaccount": subaccount}
+    )
+    face.answer(
+        made,
+        lambda out: out.print(
+            f"[green]✓[/] [bold]{name}[/] is {subaccount} under the manager key [bold]{manager}[/]"
+        ),
+    )

@@ -1,0 +1,70 @@
+"""Asking a venue with manager keys. See `broker.api.ports.KeyWarden`."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from broker.errors import Malformed, Problem
+from broker.gateway.mounts import upstream_of
+from broker.model import KeyVersion, Manager
+from clients.egress import Egress
+from clients.http import open_client
+from clients.keys import VenueKey
+from clients.venue import Credential, KeyFacts
+from clients.venues.binance.account import BinanceAccount
+from clients.venues.binance.admin import BinanceAdmin
+from clients.venues.binance.asker import Http, clock_of
+from rotation.sweep import Found, Oddity, compare
+
+_WORDS = {
+    Oddity.UNKNOWN: "the exchange lists a key that is not on record: {key} (label {label!r}). "
+    "Delete it there, or import it",
+    Oddity.ORPHAN: "the exchange lists a key of a broken-off rotation: {key} ({label}). Delete it there",
+    Oddity.UNDEAD: "{ref} was proven dead, and the exchange lists it: {key}. Delete it there, and find out why",
+    Oddity.MISSING: "{ref} ({key}) is on record, and the exchange does not list it",
+}
+
+
+class VenueWarden:
+    """Asks the venues that this process speaks."""
+
+    def facts(self, manager: Manager, egress: Egress, credential: Credential) -> KeyFacts:
+        """Ask what a manager key may do, and make sure that it sees sub-accounts."""
+        with _asking(manager, egress) as http:
+            clock = clock_of(http, _now_us)
+            try:
+                facts = BinanceAccount(http, credential, clock).key_facts()
+            except ValueError:
+                message = (
+                    "does not sign as this key type; give an HMAC secret, or a PKCS#8 private key in PEM form"
+                )
+                raise Malformed("bad_secret", (Problem("secret", message),)) from None
+            BinanceAdmin(http, credential, clock).subaccounts()
+            return facts
+
+    def listed(
+        self, manager: Manager, egress: Egress, credential: Credential, subaccount: str
+    ) -> tuple[VenueKey, ...] | None:
+        """Return the keys of a sub-account; None where there is no such sub-account."""
+        with _asking(manager, egress) as http:
+            admin = BinanceAdmin(http, credential, clock_of(http, _now_us))
+            return admin.list(subaccount) if subaccount in admin.subaccounts() else None
+
+    def odd(self, keys: Sequence[KeyVersion], listed: Sequence[VenueKey]) -> tuple[str, ...]:
+        """Say in words what a venue lists otherwise than the record has it."""
+        return tuple(map(_word, compare(keys, listed)))
+
+
+def _word(one: Found) -> str:
+    return _WORDS[one.what].format(key=f"{one.key_id[:8]}...{one.key_id[-4:]}", label=one.label, ref=one.ref)
+
+
+@contextmanager
+def _asking(manager: Manager, egress: Egress) -> Iterator[Http]:
+    base = upstream_of(manager.venue, manager.environment, manager.upstream or "")
+    with open_client(manager.venue, base, egress=egress) as http:
+        yield http
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
