@@ -65,10 +65,13 @@ ACCOUNTS = Table(
     Column("upstream", Text),
     Column("venue_uid", String(64)),
     Column("created_us", BigInteger, nullable=False),
-    Column("manager", String(64), ForeignKey("managers.name")),
+    Column("manager", String(64)),
     Column("subaccount", String(255)),
 )
-"""`subaccount` is the venue's name for it under its manager; an account without one is looked after by hand."""
+"""`subaccount` is the venue's name for it under its manager; an account without one is looked after by hand.
+
+`manager` names a row of `managers`; no foreign key, because SQLite cannot add one to a table that others refer to.
+"""
 
 KEY_VERSIONS = Table(
     "key_versions",

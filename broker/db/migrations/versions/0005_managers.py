@@ -25,16 +25,12 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["egress"], ["egress.name"], name=op.f("fk_managers_egress")),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_managers")),
     )
-    with op.batch_alter_table("accounts") as table:
-        table.add_column(sa.Column("manager", sa.String(length=64), nullable=True))
-        table.add_column(sa.Column("subaccount", sa.String(length=255), nullable=True))
-        table.create_foreign_key(op.f("fk_accounts_manager"), "managers", ["manager"], ["name"])
+    op.add_column("accounts", sa.Column("manager", sa.String(length=64), nullable=True))
+    op.add_column("accounts", sa.Column("subaccount", sa.String(length=255), nullable=True))
 
 
 def downgrade() -> None:
     """Remove them."""
-    with op.batch_alter_table("accounts") as table:
-        table.drop_constraint(op.f("fk_accounts_manager"), type_="foreignkey")
-        table.drop_column("subaccount")
-        table.drop_column("manager")
+    op.drop_column("accounts", "subaccount")
+    op.drop_column("accounts", "manager")
     op.drop_table("managers")
