@@ -17,10 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from broker.authority.changes import Changes
+from broker.authority.cutover import Cutovers, Noted
 from broker.authority.leases import Leases, Opening
 from broker.authority.link import Link, state_of
+from broker.db import Connection, meta
 from broker.db import accounts as account_store
-from broker.db import meta
 from broker.errors import BrokerError, StoreUnavailable
 from broker.link import frames
 from broker.link.channel import Channel
@@ -46,7 +47,8 @@ class LeaseAuthority:
         self._secrets = ThreadPoolExecutor(_STORE_THREADS, "secrets")
         self._reading = 0
         self.changes = Changes(service.desk, self.in_control)
-        self.leases = Leases(service, self.changes)
+        self.cutovers = Cutovers(service, self.changes, self.in_control, self._in_store)
+        self.leases = Leases(service, self.changes, self.cutovers)
 
     # --- time and threads -----------------------------------------------------------------
 
@@ -57,11 +59,20 @@ class LeaseAuthority:
     async def _in_log(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._log, work)
 
+    async def _in_store(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._secrets, work)
+
     async def beat(self) -> None:
-        """Write the heartbeat and read the gates, in one transaction."""
+        """Write the heartbeat, prolong the holds and read the gates, in one transaction."""
         began_us = self._desk.clock.boot_us()
-        gates = await self.in_control(self._service.continuity.beat)
+        found: list[Noted] = []
+
+        def note(connection: Connection) -> None:
+            found.append(self.cutovers.note(connection))
+
+        gates = await self.in_control(lambda: self._service.continuity.beat(note))
         self.changes.merge(gates.values())
+        self.cutovers.follow(found[-1])
         self.leases.began_us = began_us
 
     async def run(self) -> None:
@@ -154,6 +165,8 @@ class LeaseAuthority:
                 await self._owner(link, frame)
             case frames.Ack():
                 self.changes.acknowledge(link.gateway, frame.change)
+            case frames.CanaryDone():
+                self.cutovers.answer(frame)
             case frames.Health():
                 link.health = frame
             case _:

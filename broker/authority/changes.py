@@ -43,6 +43,11 @@ class Changes:
             if not waiting.left:
                 waiting.done.set()
 
+    def expect(self, change: Change, link: Link) -> asyncio.Event:
+        """Await one gateway's acknowledgement of a change that only it is told of."""
+        self._waiting[change.number] = waiting = Waiting((link.gateway,), {link.gateway})
+        return waiting.done
+
     def merge(self, gates: Iterable[Gate]) -> None:
         """Take gates in; one that is older than ours is passed over."""
         for one in gates:
@@ -131,7 +136,7 @@ class Changes:
             successors = self._successors(link, change.gates) if grant.revoked_at is None else ()
             for held in list(link.leases.values()):
                 if held.grant == grant.id:
-                    held.length_us = policy.lease_us
+                    held.length_us, held.exits_us = policy.lease_us, policy.exits_after_end_us
             link.channel.send(
                 frames.PolicyChanged(
                     change.number, grant.id, grant.policy, grant.policy_version, owner, usual_slice(policy),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from broker import gate, lease, policy_document
 from broker.audit.chain import Detail
 from broker.authority.changes import Changes
+from broker.authority.cutover import Cutovers
 from broker.authority.link import Link, Open, speaks_for_account, usual_slice
 from broker.db import accounts as account_store
 from broker.db import grants as grant_store
@@ -48,8 +49,9 @@ class Secrets:
 class Leases:
     """Grants leases to gateways."""
 
-    def __init__(self, service: Service, changes: Changes) -> None:
+    def __init__(self, service: Service, changes: Changes, cutovers: Cutovers) -> None:
         self._service, self._desk, self._changes = service, service.desk, changes
+        self._cutovers = cutovers
         self._verifiers: dict[str, Secret] = {}
         self.began_us = -(2**62)
 
@@ -105,15 +107,18 @@ class Leases:
         ttl_us = lease.granted_us(policy.lease_us, min(self.began_us, now_us), now_us)
         if ttl_us <= 0 or not self._desk.secrets.may_serve_on() or not self._service.mirror.serves:
             return _no(frame, grant, "unavailable")
+        length_us = policy.lease_us + policy.exits_after_end_us
+        if not self._hold(link, opening, length_us, sends=secrets.material is not None):
+            return None  # another version is current
         egress = self._service.accounts.egress(account.egress)
         loan = self._service.calls.lend(grant.id, link.gateway, link.boot) if policy.day_max else None
         if secrets.material is not None and str(key.ref) not in link.keys:
-            with self._desk.database.write() as connection:
-                details: dict[str, Detail] = {"gateway": link.gateway}
-                self._service.audit.record(connection, "key.send", f"key-version:{key.ref}", details)
             self._send_soon(link, secrets.material)
             link.keys.add(str(key.ref))
-        held = Open(new_id("lse"), grant.id, key.ref, opening.scopes, opening.epochs, policy.lease_us)
+        held = Open(
+            new_id("lse"), grant.id, key.ref, opening.scopes, opening.epochs, policy.lease_us, grant.consumer,
+            policy.exits_after_end_us,
+        )  # fmt: skip
         link.leases[held.id] = held
         return frames.LeaseGranted(
             frame.ask, held.id, frame.key_id, grant.id, grant.consumer, grant.account, account.venue,
@@ -126,6 +131,24 @@ class Leases:
             account.upstream or "", usual_slice(policy),
             None if loan is None else frames.SlicePart(loan.id, loan.amount),
         )  # fmt: skip
+
+    def _hold(self, link: Link, opening: Opening, length_us: int, *, sends: bool) -> bool:
+        """Put on record that this gateway may use the key, and that it is sent to it; False where it is not current.
+
+        A hold that is on record already, for a lease as long, is enough: each heartbeat prolongs it.
+        """
+        key = str(opening.key.ref)
+        sends = sends and key not in link.keys
+        if not sends and link.holds.get(key, -1) >= length_us:
+            return True
+        with self._desk.database.write() as connection:
+            if not self._cutovers.hold(connection, link, opening.key.ref, length_us):
+                return False
+            if sends:
+                details: dict[str, Detail] = {"gateway": link.gateway}
+                self._service.audit.record(connection, "key.send", f"key-version:{key}", details)
+        link.holds[key] = max(length_us, link.holds.get(key, 0))
+        return True
 
     def _send_soon(self, link: Link, frame: frames.Material) -> None:
         """Send from the loop's own thread; queued before the lease that needs it."""
@@ -167,7 +190,8 @@ class Leases:
                 link.leases.pop(lease_id, None)
                 voided.append((lease_id, shut.reason if isinstance(shut, Shut) else "unknown_lease"))
                 continue
-            ttl_us = lease.granted_us(held.length_us, began_us, now_us)
+            length_us = min(held.length_us, link.holds.get(str(held.key), 0) - held.exits_us)
+            ttl_us = lease.granted_us(max(0, length_us), began_us, now_us)
             if ttl_us > 0 and may_go_on:
                 ttls.append((lease_id, ttl_us))
         return frames.Renewed(frame.ask, tuple(ttls), tuple(voided))

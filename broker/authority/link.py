@@ -24,6 +24,8 @@ class Open:
     chain: tuple[str, ...]
     epochs: tuple[int, ...]
     length_us: int
+    consumer: str = ""
+    exits_us: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +33,7 @@ class Link:
     """One gateway that is connected.
 
     The control thread adds leases while the loop reads them: whoever walks `leases` walks a copy.
+    `holds` are the key versions with a hold on record, and for how long a lease it is enough.
     """
 
     channel: Channel
@@ -38,6 +41,7 @@ class Link:
     boot: str
     leases: dict[str, Open] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)
+    holds: dict[str, int] = field(default_factory=dict)
     health: frames.Health | None = None
 
 

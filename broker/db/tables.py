@@ -240,6 +240,82 @@ CALLS = Table(
 Index("ix_calls_consumer_at", CALLS.c.consumer, CALLS.c.at_us)
 Index("ix_calls_grant_at", CALLS.c.grant, CALLS.c.at_us)
 
+LEASE_HOLDS = Table(
+    "lease_holds",
+    METADATA,
+    Column("gateway", String(64), primary_key=True),
+    Column("boot", String(32), primary_key=True),
+    Column("key", String(120), primary_key=True),
+    Column("until_us", BigInteger, nullable=False, index=True),
+)
+"""Until when a gateway may use a key version at most. Written before a lease is granted, so that who retires a key
+can wait for its last user whatever became of gateway and broker."""
+
+CANARIES = Table(
+    "canaries",
+    METADATA,
+    Column("rotation", String(32), primary_key=True),
+    Column("gateway", String(64), primary_key=True),
+    Column("key", String(120), nullable=False),
+    Column("asked_us", BigInteger, nullable=False),
+    Column("answered_us", BigInteger),
+    Column("well", Boolean),
+    Column("reason", String(64)),
+)
+"""A new key version that one gateway tries with a signed read before anybody is moved to it."""
+
+ROTATIONS = Table(
+    "rotations",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("account", String(64), ForeignKey("accounts.name"), nullable=False, index=True),
+    Column("slot", String(16), nullable=False),
+    Column("open_slot", String(96), unique=True),
+    Column("state", String(16), nullable=False),
+    Column("old_version", Integer),
+    Column("new_version", Integer, nullable=False),
+    Column("why", String(40), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("runbook", String(16), nullable=False),
+    Column("paused", Boolean, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("row_version", BigInteger, nullable=False),
+    Column("claimed_by", String(64)),
+    Column("claimed_until_us", BigInteger, nullable=False),
+    Column("due_us", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False, index=True),
+    Column("entered_us", BigInteger, nullable=False),
+    Column("ended_us", BigInteger),
+)
+"""`document` is the rotation as `rotation.journal` writes it; `open_slot` lets an account's slot have one at a time."""
+
+ROTATION_STEPS = Table(
+    "rotation_steps",
+    METADATA,
+    Column("rotation", String(32), ForeignKey("rotations.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("event", String(80), nullable=False),
+    Column("was", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("effect", String(32), nullable=False),
+    Column("note", Text, nullable=False),
+)
+
+ROTATION_ASKS = Table(
+    "rotation_asks",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("rotation", String(32), nullable=False, index=True),
+    Column("what", String(16), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("operator", String(64), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("done_us", BigInteger, index=True),
+    Column("outcome", Text),
+)
+"""What operators ask of the rotator: start, pause, resume, roll back, an answer. `outcome`: empty where it was done."""
+
 OPERATORS = Table(
     "operators",
     METADATA,

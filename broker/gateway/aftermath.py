@@ -73,6 +73,7 @@ class Aftermath:
     def come(self, job: Job, result: Reply | Broken) -> None:
         """The answer is there, or it never will be."""
         came_ns = time.perf_counter_ns()
+        self._link.landed(job.key_text)
         reading, view = job.reading, job.view
         if reading is None or view is None:
             return

@@ -8,7 +8,7 @@ Rules:
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from broker import gate, lease, policy_document
@@ -82,6 +82,7 @@ class Book:
         self.by_lease: dict[str, Held] = {}
         self.material: dict[str, Credential] = {}
         self.standing: dict[str, Standing] = {}
+        self.flying: dict[str, int] = {}
         self._refused: OrderedDict[str, tuple[frames.LeaseRefused, int]] = OrderedDict()
 
     # --- gates ----------------------------------------------------------------------------
@@ -99,11 +100,7 @@ class Book:
         for successor in successors:
             held = self.by_lease.get(successor.lease)
             if held is not None and len(successor.epochs) == len(held.lease.chain):
-                old = held.lease
-                held.lease = Lease(
-                    old.id, old.grant, old.key, old.chain, successor.epochs, old.expires_us,
-                    old.exits_after_end_us,
-                )  # fmt: skip
+                held.lease = replace(held.lease, epochs=successor.epochs)
 
     def judge(self, held: Held) -> Mode | Shut:
         """Ask the gates whether this lease may be served now."""
@@ -192,6 +189,20 @@ class Book:
         self.material[frame.key] = Credential(
             frame.key_id, frame.secret, KeyType(frame.key_type), frame.passphrase
         )
+
+    def cut_over(self, frame: frames.Cutover) -> bool:
+        """Let leases go on with another key version; False where its material never came: nothing is changed."""
+        if frame.new not in self.material:
+            return False
+        ref = KeyRef.parse(frame.new)
+        for moved in frame.leases:
+            held = self.by_lease.get(moved.lease)
+            if held is not None and len(moved.chain) == len(moved.epochs):
+                held.lease = replace(held.lease, key=ref, chain=moved.chain, epochs=moved.epochs)
+                held.key_text = frame.new
+        for lease_id in [name for name, held in self.by_lease.items() if held.key_text == frame.old]:
+            self.drop(lease_id)  # the broker knows no such lease: it is opened anew, on the new version
+        return True
 
     def wipe(self, keys: tuple[str, ...]) -> tuple[str, ...]:
         """Forget real keys; return their ids at the venue, for parsed copies to go too."""

@@ -337,6 +337,8 @@ class Forwarder:
             self.refuse(job, RefusalKind.UNAVAILABLE, reason)
             return
         job.answered, job.line, job.real_key_id = True, None, credential.key_id
+        job.key_text = held.key_text
+        self._book.flying[job.key_text] = self._book.flying.get(job.key_text, 0) + 1
         held.used_us = boot_us
         if job.replay is not None:
             self._replays.remember(job.replay, reading.timestamp_us or wall, reading.window_us or 0, wall)

@@ -43,6 +43,7 @@ class Job:
     sent_ns: int = 0
     sold_us: int = 0
     real_key_id: str = ""
+    key_text: str = ""
 
 
 @dataclass(slots=True)

@@ -54,7 +54,9 @@ class LinkClient:
         self._old_sent: dict[str, int] = {}
         self._flushing: asyncio.TimerHandle | None = None
         self._running: set[asyncio.Task[None]] = set()
+        self._landing: dict[str, list[int]] = {}
         self.welcome: frames.Welcome | None = None
+        self.on_canary: Callable[[frames.Canary], Coroutine[None, None, frames.CanaryDone]] | None = None
         self.on_wipe: Callable[[str], None] = lambda _: None
         self.health: Callable[[], frames.Health] | None = None
 
@@ -219,6 +221,10 @@ class LinkClient:
                 self._send(frames.Ack(frame.change))
             case frames.Material():
                 book.learn(frame)
+            case frames.Cutover():
+                self._cut_over(frame)
+            case frames.Canary() if self.on_canary is not None:
+                self.background(self._try_out(self.on_canary(frame)))
             case frames.Wipe():
                 for key_id in book.wipe(frame.keys):
                     self.on_wipe(key_id)
@@ -232,6 +238,29 @@ class LinkClient:
                     future.set_result(frame)
             case _:
                 self._channel.close()
+
+    def _cut_over(self, frame: frames.Cutover) -> None:
+        """Change over at once; acknowledge when the last request signed with the old key has its answer."""
+        if not self._book.cut_over(frame):
+            return
+        if self._book.flying.get(frame.old, 0) == 0:
+            self._send(frames.Ack(frame.change))
+        else:
+            self._landing.setdefault(frame.old, []).append(frame.change)
+
+    def landed(self, key: str) -> None:
+        """A request that was signed with this key version has its answer, or never will."""
+        flying = self._book.flying
+        left = flying.get(key, 0) - 1
+        if left > 0:
+            flying[key] = left
+            return
+        flying.pop(key, None)
+        for change in self._landing.pop(key, ()):
+            self._send(frames.Ack(change))
+
+    async def _try_out(self, trying: Coroutine[None, None, frames.CanaryDone]) -> None:
+        self._send(await trying)
 
     # --- beats ----------------------------------------------------------------------------
 

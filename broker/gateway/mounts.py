@@ -109,6 +109,10 @@ class Mounts:
             self._accounts[held.account] = account
         return account
 
+    def view_of(self, venue: str, upstream: str, egress: Egress) -> VenueView:
+        """Return a venue as it is seen by one way out."""
+        return self._view(upstream_of(venue, self._environment, upstream), egress)
+
     def equip_public(self, job: Job, held: Held | None) -> None:
         """Give a public call its venue: that of its key, if it has one, or the mount's."""
         product = job.request.path.lstrip("/").partition("/")[0]

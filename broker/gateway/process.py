@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.gateway.aftermath import Aftermath
-from broker.gateway.book import Book
+from broker.gateway.book import Book, egress_of
 from broker.gateway.clock import SystemClock
 from broker.gateway.fetch import Fetcher
 from broker.gateway.forward import Forwarder
@@ -29,8 +29,10 @@ from broker.gateway.watchman import Watchman
 from broker.link import frames
 from broker.link.channel import Channel
 from clients.venue import Wire
+from clients.venues.binance import market
 
 DRAIN_SECONDS = 10.0
+CANARY_WEIGHT = 20
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -76,6 +78,7 @@ class Gateway:
         self._settlement = settlement
         self.link.health = self.health
         self.link.on_wipe = self._wiped
+        self.link.on_canary = self._canary
 
     async def serve(
         self, listen: Listen, ready: "asyncio.Future[int]", stop: asyncio.Event, *, linger: bool = False
@@ -155,6 +158,22 @@ class Gateway:
                 return  # the next request measures
 
         self.link.background(measuring())
+
+    async def _canary(self, frame: frames.Canary) -> frames.CanaryDone:
+        """Try a key version with one signed read, by the account's own way out."""
+        credential = self.book.material.get(frame.key)
+        if credential is None:
+            return frames.CanaryDone(frame.ask, well=False, reason="no_material")
+        try:
+            view = self.mounts.view_of(frame.venue, frame.upstream, egress_of(frame.egress))
+            if not view.clock.known:
+                await view.fetch_time()
+            await view.signed(credential, market.holdings(), CANARY_WEIGHT)
+        except NotKnown as fault:
+            return frames.CanaryDone(frame.ask, well=False, reason=fault.reason)
+        except (OSError, ValueError):
+            return frames.CanaryDone(frame.ask, well=False, reason="unreachable")
+        return frames.CanaryDone(frame.ask, well=True)
 
     def _wiped(self, key_id: str) -> None:
         for wire in self._wires.values():

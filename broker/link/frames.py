@@ -14,7 +14,7 @@ from decimal import Decimal
 from broker.budget import Parts
 from clients.secret import Secret
 
-VERSION = 1
+VERSION = 2
 
 
 # --- parts ------------------------------------------------------------------------------------
@@ -173,6 +173,15 @@ class Ack:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryDone:
+    """What came of a `Canary`: whether the venue served the key, and its reason where not."""
+
+    ask: int
+    well: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How the gateway fares, every few seconds. Times in microseconds; `-1` where nothing was measured."""
 
@@ -282,6 +291,40 @@ class PolicyChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Canary:
+    """Try a key version with a signed read; its material came before. No lease is on it yet."""
+
+    ask: int
+    key: str
+    account: str
+    venue: str
+    egress: EgressPart
+    upstream: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A lease that goes on with another key version: its chain and epochs as they are now. Its end does not move."""
+
+    lease: str
+    chain: tuple[str, ...]
+    epochs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cutover:
+    """Use `new` instead of `old` from the next request on; its material came before.
+
+    Acknowledged once nothing that was signed with `old` is in flight any more.
+    """
+
+    change: int
+    old: str
+    new: str
+    leases: tuple[Moved, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SliceLent:
     """Answer to `AskSlice`; no slice where the window is used up."""
 
@@ -322,10 +365,10 @@ class Goodbye:
 
 Up = (
     Hello | OpenLease | Renew | EndLease | AskSlice | CloseSlices | Release | Calls | SpoolDone | OwnerQuery
-    | Ack | Health
+    | Ack | CanaryDone | Health
 )  # fmt: skip
 Down = (
-    Welcome | Material | LeaseGranted | LeaseRefused | Renewed | GateChanged | PolicyChanged | SliceLent
-    | OwnerAnswer | CallsKept | Wipe | Goodbye
+    Welcome | Material | LeaseGranted | LeaseRefused | Renewed | GateChanged | PolicyChanged | Canary | Cutover
+    | SliceLent | OwnerAnswer | CallsKept | Wipe | Goodbye
 )  # fmt: skip
 Frame = Up | Down

@@ -6,9 +6,11 @@ Rules:
    transaction, until an operator has looked: `portcullis reconcile`, then the thaw of that cut.
 """
 
+from collections.abc import Callable
+
 from broker import gate
+from broker.db import Connection, meta, rows
 from broker.db import cuts as cut_store
-from broker.db import meta, rows
 from broker.gate import Gate, Mode
 from broker.model import EVERYTHING, new_id
 from broker.service.audit import ITSELF, Audit
@@ -23,8 +25,11 @@ class Continuity:
     def __init__(self, desk: Desk, audit: Audit) -> None:
         self._desk, self._audit = desk, audit
 
-    def beat(self) -> dict[str, Gate]:
+    def beat(self, also: Callable[[Connection], None] = lambda _: None) -> dict[str, Gate]:
         """Write the heartbeat and return every gate, read in the same transaction.
+
+        Args:
+            also: Done in that transaction, before it is committed.
 
         Raises:
             StoreUnavailable: The database cannot answer, or takes no writes.
@@ -33,6 +38,7 @@ class Continuity:
         closed: Gate | None = None
         with self._desk.database.write() as connection:
             gates = meta.beat(connection, now_us)
+            also(connection)
             here = self._desk.database.timeline(connection)
             before = meta.get(connection, _TIMELINE)
             if here != (before or ""):

@@ -61,12 +61,15 @@ class Desk:
     _last_change: int = 0
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
-    def tell(self, gates: Sequence[Gate] = (), grant: str | None = None, *, void: bool = False) -> Change:
-        """Say that something changed, after it was committed."""
+    def number(self) -> Change:
+        """Return a change of its own number that nobody is told of."""
         with self._counting:
             self._last_change += 1
-            number = self._last_change
-        change = Change(number, tuple(gates), grant, void)
+            return Change(self._last_change)
+
+    def tell(self, gates: Sequence[Gate] = (), grant: str | None = None, *, void: bool = False) -> Change:
+        """Say that something changed, after it was committed."""
+        change = Change(self.number().number, tuple(gates), grant, void)
         for listener in self.listeners:
             listener(change)
         return change

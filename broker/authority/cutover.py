@@ -1,0 +1,271 @@
+"""Key versions as gateways use them: who may use which until when, moved to the one that is current, tried out before.
+
+Rules:
+1. No lease is granted, and none goes on, without a hold on record that outlasts it: gateway, boot, key version, until.
+   Who retires a key waits for the last hold, so a partitioned gateway or a dead broker is waited for, never forgotten.
+2. A hold that ran out is never prolonged: meanwhile its key may have been retired. The leases on it are void.
+3. Once another version is current, every gateway gets its material and one `Cutover` frame; its hold on the old one
+   ends when it has acknowledged, which is after its last request in flight. Without the material nothing is moved:
+   the old key lives as long as anybody holds it.
+4. A canary is one gateway that tries a pending version with a signed read; what it found is written down.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from broker import gate
+from broker.authority.changes import Changes
+from broker.authority.link import Link
+from broker.db import Connection
+from broker.db import accounts as account_store
+from broker.db import cutovers as store
+from broker.errors import BrokerError
+from broker.gate import Gate, Shut
+from broker.link import frames
+from broker.model import Account, KeyRef, KeyVersion, chain
+from broker.service import Service
+
+MARGIN_US = 2_000_000
+"""Added to every hold: clocks of hosts differ a little, and a heartbeat may be a second old."""
+
+CANARY_US = 60_000_000
+_FORGET_US = 86_400_000_000
+_ACK_SECONDS = 600.0
+_LOG = logging.getLogger("portcullis.cutover")
+
+Run = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What one heartbeat wrote (holds by gateway and key, in microseconds of lease), lost, and read."""
+
+    held_for: dict[tuple[str, str], int]
+    lost: frozenset[tuple[str, str]]
+    currents: dict[str, KeyVersion]
+    canaries: tuple[store.Canary, ...]
+
+
+class Cutovers:
+    """Keeps gateways on the current key versions."""
+
+    def __init__(self, service: Service, changes: Changes, in_control: Run, in_store: Run) -> None:
+        self._service, self._desk, self._changes = service, service.desk, changes
+        self._in_control, self._in_store = in_control, in_store
+        self._moving: set[tuple[str, str]] = set()
+        self._trying: set[tuple[str, str]] = set()
+        self._asks: dict[int, asyncio.Future[frames.CanaryDone]] = {}
+        self._number = 0
+
+    # --- holds ----------------------------------------------------------------------------
+
+    def note(self, connection: Connection) -> Noted:
+        """Prolong the holds of every lease, and read what is current; in the heartbeat's transaction."""
+        now_us = self._desk.clock.now_us()
+        lost: set[tuple[str, str]] = set()
+        held_for: dict[tuple[str, str], int] = {}
+        accounts: set[str] = set()
+        for link in list(self._changes.links.values()):
+            lengths: dict[str, int] = {}
+            for held in list(link.leases.values()):
+                accounts.add(held.key.account)
+                name = str(held.key)
+                lengths[name] = max(lengths.get(name, 0), held.length_us + held.exits_us)
+            for key, length_us in lengths.items():
+                one = store.Hold(link.gateway, link.boot, key, now_us + length_us + MARGIN_US)
+                if store.prolong(connection, one, now_us):
+                    held_for[link.gateway, key] = length_us
+                else:
+                    lost.add((link.gateway, key))
+        store.forget_holds(connection, now_us - _FORGET_US)
+        return Noted(
+            held_for,
+            frozenset(lost),
+            store.currents(connection, accounts),
+            store.open_canaries(connection, now_us - CANARY_US),
+        )
+
+    def hold(self, connection: Connection, link: Link, key: KeyRef, length_us: int) -> bool:
+        """Put a hold on record for a lease that is about to be granted; False where the key is current no more."""
+        if not store.is_current(connection, key):
+            return False
+        until_us = self._desk.clock.now_us() + length_us + MARGIN_US
+        store.hold(connection, store.Hold(link.gateway, link.boot, str(key), until_us))
+        return True
+
+    # --- after a heartbeat ----------------------------------------------------------------
+
+    def follow(self, noted: Noted) -> None:
+        """Do what a heartbeat found to be done; in the loop's thread."""
+        for link in list(self._changes.links.values()):
+            for (gateway, key), length_us in noted.held_for.items():
+                if gateway == link.gateway and key in link.holds:
+                    link.holds[key] = length_us
+            for gateway, key in noted.lost:
+                if gateway == link.gateway:
+                    link.holds.pop(key, None)
+                    for name in [name for name, held in list(link.leases.items()) if str(held.key) == key]:
+                        link.leases.pop(name, None)
+            stale = {
+                str(held.key)
+                for held in list(link.leases.values())
+                if (current := noted.currents.get(held.key.account)) is not None and current.ref != held.key
+            }
+            for old in stale:
+                current = noted.currents[KeyRef.parse(old).account]
+                self._begin(self._moving, (link.gateway, old), self._move(link, old, current))
+        for canary in noted.canaries:
+            wanted = self._changes.links.get(canary.gateway)
+            if wanted is not None:
+                self._begin(self._trying, (canary.rotation, canary.gateway), self._try(wanted, canary))
+
+    def _begin(self, running: set[tuple[str, str]], name: tuple[str, str], work: Any) -> None:
+        """Do something once at a time; a failure is tried again at a later heartbeat."""
+        if name in running:
+            work.close()
+            return
+        running.add(name)
+
+        async def doing() -> None:
+            try:
+                await work
+            except BrokerError as fault:
+                _LOG.warning("not yet: %s", fault)
+            except TimeoutError:
+                _LOG.warning("a gateway did not acknowledge a cutover; its leases are waited for")
+            finally:
+                running.discard(name)
+
+        asyncio.ensure_future(doing())  # noqa: RUF006 - kept by the loop until done
+
+    # --- moving ---------------------------------------------------------------------------
+
+    async def _move(self, link: Link, old: str, current: KeyVersion) -> None:
+        """Move one gateway's leases on one version to the current one."""
+        new = str(current.ref)
+        account, material = await self._prepared(link, current)
+        if not await self._in_control(lambda: self._held(link, current)):
+            return
+        if material is not None:
+            link.channel.send(material)
+            link.keys.add(new)
+        gates = dict(self._changes.gates)
+        moved = []
+        for held in [held for held in list(link.leases.values()) if str(held.key) == old]:
+            if isinstance(gate.judge(gates, held.chain, held.epochs), Shut):
+                continue  # a cut is on its way: it does not go on by being moved
+            scopes = chain(account.venue, current.ref, link.gateway, held.consumer, held.grant)
+            epochs = _epochs(gates, held.chain, held.epochs, scopes)
+            if isinstance(gate.judge(gates, scopes, epochs), Shut):
+                continue
+            held.key, held.chain, held.epochs = current.ref, scopes, epochs
+            moved.append(frames.Moved(held.id, scopes, epochs))
+        for name in [name for name, held in list(link.leases.items()) if str(held.key) == old]:
+            del link.leases[name]
+        change = self._desk.number()
+        left = self._changes.expect(change, link)
+        link.channel.send(frames.Cutover(change.number, old, new, tuple(moved)))
+        link.holds.pop(old, None)
+        async with asyncio.timeout(_ACK_SECONDS):
+            await left.wait()
+        await self._in_control(lambda: self._let_go(link, old))
+        link.keys.discard(old)
+        link.channel.send(frames.Wipe((old,)))
+
+    async def _prepared(self, link: Link, key: KeyVersion) -> tuple[Account, frames.Material | None]:
+        """Read what a gateway needs for a key version: its account, and its material where it has none yet."""
+        account = await self._in_control(lambda: self._service.accounts.get(key.ref.account))
+        if str(key.ref) in link.keys:
+            return account, None
+        values = await self._in_store(lambda: self._desk.secrets.read(key.path))
+        material = frames.Material(
+            str(key.ref), key.venue_key_id, key.key_type.value, values["secret"], values.get("passphrase")
+        )
+        return account, material
+
+    def _held(self, link: Link, key: KeyVersion) -> bool:
+        """Put the hold on the new version on record, with the record that its material goes out."""
+        length_us = max((one.length_us + one.exits_us for one in list(link.leases.values())), default=0)
+        with self._desk.database.write() as connection:
+            if not self.hold(connection, link, key.ref, length_us):
+                return False
+            if str(key.ref) not in link.keys:
+                self._service.audit.record(
+                    connection, "key.send", f"key-version:{key.ref}", {"gateway": link.gateway}
+                )
+        link.holds[str(key.ref)] = length_us
+        return True
+
+    def _let_go(self, link: Link, old: str) -> None:
+        with self._desk.database.write() as connection:
+            store.let_go(connection, link.gateway, link.boot, old)
+
+    # --- canaries -------------------------------------------------------------------------
+
+    async def _try(self, link: Link, canary: store.Canary) -> None:
+        """Let one gateway try a key version, and write down what it found."""
+        key = await self._in_control(lambda: self._version(canary.key))
+        if key is None:
+            return
+        account, material = await self._prepared(link, key)
+        egress = await self._in_control(lambda: self._service.accounts.egress(account.egress))
+        if material is not None:
+            await self._in_control(lambda: self._sent(link, key))
+            link.channel.send(material)
+            link.keys.add(canary.key)
+        self._number += 1
+        number = self._number
+        waiting: asyncio.Future[frames.CanaryDone] = asyncio.get_running_loop().create_future()
+        self._asks[number] = waiting
+        part = frames.EgressPart(
+            egress.name, egress.addresses, egress.way.value, egress.source, egress.proxy_host, egress.proxy_port,
+            egress.proxy_user, egress.proxy_password,
+        )  # fmt: skip
+        link.channel.send(
+            frames.Canary(number, canary.key, account.name, account.venue, part, account.upstream or "")
+        )
+        try:
+            async with asyncio.timeout(CANARY_US / 1_000_000):
+                done = await waiting
+        except TimeoutError:
+            return
+        finally:
+            self._asks.pop(number, None)
+        answered = store.Canary(
+            canary.rotation, canary.gateway, canary.key, canary.asked_us, done.well, done.reason
+        )
+        await self._in_control(lambda: self._answered(answered))
+
+    def answer(self, done: frames.CanaryDone) -> None:
+        """A gateway tells what it found."""
+        waiting = self._asks.get(done.ask)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(done)
+
+    def _version(self, key: str) -> KeyVersion | None:
+        ref = KeyRef.parse(key)
+        with self._desk.database.read() as connection:
+            known = account_store.keys(connection, ref.account)
+        return next((one for one in known if one.ref == ref), None)
+
+    def _sent(self, link: Link, key: KeyVersion) -> None:
+        with self._desk.database.write() as connection:
+            self._service.audit.record(
+                connection, "key.send", f"key-version:{key.ref}", {"gateway": link.gateway, "why": "canary"}
+            )
+
+    def _answered(self, canary: store.Canary) -> None:
+        with self._desk.database.write() as connection:
+            store.answer_canary(connection, canary, self._desk.clock.now_us())
+
+
+def _epochs(
+    gates: dict[str, Gate], old: tuple[str, ...], epochs: tuple[int, ...], new: tuple[str, ...]
+) -> tuple[int, ...]:
+    """Return epochs for a chain: as they were for scopes that stay, as they are now for the new key version."""
+    known = dict(zip(old, epochs, strict=True))
+    now = dict(zip(new, gate.epochs_of(gates, new), strict=True))
+    return tuple(known.get(scope, now[scope]) for scope in new)
