@@ -104,3 +104,16 @@ def set_stage(connection: Connection, ref: KeyRef, stage: Stage) -> None:
         )
         .values(stage=stage.value)
     )
+
+
+def set_venue_key_id(connection: Connection, ref: KeyRef, key_id: str) -> None:
+    """Remember how the venue calls a key version, once it exists."""
+    connection.execute(
+        t.KEY_VERSIONS.update()
+        .where(
+            t.KEY_VERSIONS.c.account == ref.account,
+            t.KEY_VERSIONS.c.slot == ref.slot.value,
+            t.KEY_VERSIONS.c.version == ref.version,
+        )
+        .values(venue_key_id=key_id)
+    )

@@ -1,0 +1,92 @@
+"""Queries on rotations: claimed, saved by row version, with their history. The rotation itself is opaque text here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, func, or_, select
+from sqlalchemy.engine import Row
+
+from broker.db import tables as t
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One rotation as it was saved: its text, and the version that the next save has to name."""
+
+    id: str
+    document: str
+    row_version: int
+
+
+def add(connection: Connection, values: Mapping[str, object]) -> None:
+    """Insert a rotation; taken where the account's slot has an open one."""
+    connection.execute(t.ROTATIONS.insert().values(**values))
+
+
+def get(connection: Connection, rotation: str) -> Row[Any] | None:
+    """Return one row."""
+    return connection.execute(select(t.ROTATIONS).where(t.ROTATIONS.c.id == rotation)).first()
+
+
+def page(connection: Connection, before_us: int, limit: int) -> list[Row[Any]]:
+    """Return rows, newest first."""
+    query = select(t.ROTATIONS).where(t.ROTATIONS.c.created_us < before_us)
+    return list(connection.execute(query.order_by(t.ROTATIONS.c.created_us.desc()).limit(limit)))
+
+
+def open_of(connection: Connection, account: str, slot: str) -> Row[Any] | None:
+    """Return the open rotation of an account's slot."""
+    query = select(t.ROTATIONS).where(t.ROTATIONS.c.open_slot == f"{account}/{slot}")
+    return connection.execute(query).first()
+
+
+def claim_due(connection: Connection, who: str, now_us: int, until_us: int) -> Stored | None:
+    """Claim the rotation that has been due longest and that nobody works on; None where there is none.
+
+    On PostgreSQL rows that another rotator is claiming are passed over; on SQLite a writer is alone.
+    """
+    row = t.ROTATIONS.c
+    query = (
+        select(row.id, row.document, row.row_version)
+        .where(
+            row.ended_us.is_(None),
+            row.due_us <= now_us,
+            or_(row.claimed_until_us <= now_us, row.claimed_by == who),
+        )
+        .order_by(row.due_us)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    found = connection.execute(query).first()
+    if found is None:
+        return None
+    connection.execute(
+        t.ROTATIONS.update()
+        .where(row.id == found.id)
+        .values(claimed_by=who, claimed_until_us=until_us, row_version=found.row_version + 1)
+    )
+    return Stored(found.id, found.document, found.row_version + 1)
+
+
+def save(connection: Connection, rotation: str, row_version: int, values: Mapping[str, object]) -> bool:
+    """Write a rotation over, if it is as it was read; False where somebody else was faster."""
+    done = connection.execute(
+        t.ROTATIONS.update()
+        .where(t.ROTATIONS.c.id == rotation, t.ROTATIONS.c.row_version == row_version)
+        .values(**values, row_version=row_version + 1)
+    )
+    return done.rowcount == 1
+
+
+def add_step(connection: Connection, rotation: str, values: Mapping[str, object]) -> None:
+    """Append one transition to a rotation's history."""
+    steps = t.ROTATION_STEPS.c
+    last = connection.execute(select(func.max(steps.number)).where(steps.rotation == rotation)).scalar() or 0
+    connection.execute(t.ROTATION_STEPS.insert().values(rotation=rotation, number=last + 1, **values))
+
+
+def steps(connection: Connection, rotation: str) -> list[Row[Any]]:
+    """Return a rotation's history, oldest first."""
+    query = select(t.ROTATION_STEPS).where(t.ROTATION_STEPS.c.rotation == rotation)
+    return list(connection.execute(query.order_by(t.ROTATION_STEPS.c.number)))

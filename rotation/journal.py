@@ -1,0 +1,135 @@
+"""Rotations on record: planned, claimed, saved before every effect, with every transition kept.
+
+Rules:
+1. A rotator works on what it has claimed. A claim lasts longer than any request it signs can take effect, so whoever
+   comes back late finds its claim gone and its request dead.
+2. A save names the row version that was read. One that is lost stops the run (`Lost`): somebody else goes on.
+3. An account's slot has one open rotation at a time; the database holds that, not hope.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from broker.db import Connection
+from broker.db import accounts as account_store
+from broker.db import rotations as store
+from broker.db.database import Database
+from broker.model import KeyRef, KeyVersion, Stage
+from broker.service.audit import Audit
+from rotation import document
+from rotation.state import Event, Reply, Rotation, State, Step
+
+CLAIM_US = 60_000_000
+"""Far beyond the receive window of what is signed, and the longest wait for an answer."""
+
+_LONGEST_NOTE = 500
+
+
+class Lost(Exception):
+    """Somebody else works on this rotation now: nothing more may be done about it here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A rotation that is ours to carry on, and the row version to save it with."""
+
+    rotation: Rotation
+    row_version: int
+
+
+class Journal:
+    """Loads and saves."""
+
+    def __init__(self, database: Database, audit: Audit, who: str) -> None:
+        self._database, self._audit, self._who = database, audit, who
+
+    def plan(self, rotation: Rotation) -> None:
+        """Put a rotation on record, with the pending key version it is to make.
+
+        Raises:
+            Conflict: The account's slot has an open rotation.
+        """
+        now_us = _us(rotation.started_at)
+        ref = KeyRef(rotation.account, rotation.slot, rotation.new)
+        values = _values(rotation) | {
+            "id": rotation.id, "account": rotation.account, "slot": rotation.slot.value, "why": rotation.why,
+            "old_version": rotation.old, "new_version": rotation.new, "created_us": now_us, "row_version": 1,
+            "claimed_until_us": 0,
+        }  # fmt: skip
+        pending = KeyVersion(
+            ref, Stage.PENDING, "", rotation.key_type, f"keys/{ref}", rotation.started_at, True, False
+        )
+        with self._database.write() as connection:
+            store.add(connection, values)
+            account_store.add_key(connection, pending, now_us)
+            self._audit.record(
+                connection, "rotation.plan", rotation.id, {"key": str(ref), "why": rotation.why}
+            )
+
+    def claim(self, now: datetime) -> Claimed | None:
+        """Claim a rotation that is due; None where there is none."""
+        now_us = _us(now)
+        with self._database.write() as connection:
+            found = store.claim_due(connection, self._who, now_us, now_us + CLAIM_US)
+        return None if found is None else Claimed(document.load(found.document), found.row_version)
+
+    def save(self, claimed: Claimed, step: Step, event: Event, now: datetime) -> Claimed:
+        """Save what a step made of a rotation, before its effect is performed.
+
+        Raises:
+            Lost: It was claimed or changed by somebody else.
+            StoreUnavailable: The database cannot answer; nothing may be performed.
+        """
+        rotation, was = step.rotation, claimed.rotation
+        with self._database.write() as connection:
+            values = _values(rotation) | {
+                "claimed_by": self._who, "claimed_until_us": _us(now) + (0 if step.effect is None else CLAIM_US),
+            }  # fmt: skip
+            if not store.save(connection, rotation.id, claimed.row_version, values):
+                raise Lost(rotation.id)
+            if step.note or rotation.state is not was.state or step.effect is not None:
+                store.add_step(connection, rotation.id, _history(was, step, event, now))
+            if rotation.new_key_id != was.new_key_id and rotation.new_key_id is not None:
+                ref = KeyRef(rotation.account, rotation.slot, rotation.new)
+                account_store.set_venue_key_id(connection, ref, rotation.new_key_id)
+            self._tell(connection, was, rotation)
+        return Claimed(rotation, claimed.row_version + 1)
+
+    def _tell(self, connection: Connection, was: Rotation, rotation: Rotation) -> None:
+        """Put into the audit trail what people look for: what stalls, is cut over to, and how it ends."""
+        if rotation.state is was.state:
+            return
+        if rotation.over or rotation.state in {
+            State.STALLED,
+            State.DRAINING,
+            State.ROLLING_BACK,
+            State.HALTING,
+        }:
+            self._audit.record(
+                connection, f"rotation.{rotation.state.value}", rotation.id,
+                {"account": rotation.account, "reason": rotation.reason},
+            )  # fmt: skip
+
+
+def _values(rotation: Rotation) -> dict[str, object]:
+    ended = _us(rotation.entered_at) if rotation.over else None
+    return {
+        "open_slot": None if rotation.over else f"{rotation.account}/{rotation.slot.value}",
+        "state": rotation.state.value, "reason": rotation.reason, "runbook": rotation.runbook,
+        "paused": rotation.paused, "document": document.dump(rotation), "due_us": _us(rotation.due_at),
+        "entered_us": _us(rotation.entered_at), "ended_us": ended,
+    }  # fmt: skip
+
+
+def _history(was: Rotation, step: Step, event: Event, now: datetime) -> dict[str, object]:
+    said = (
+        f"{event.answer.value} {event.reason}".strip() if isinstance(event, Reply) else type(event).__name__
+    )
+    return {
+        "at_us": _us(now), "event": said[:80], "was": was.state.value, "state": step.rotation.state.value,
+        "effect": "" if step.effect is None else step.effect.do.value, "note": step.note[:_LONGEST_NOTE],
+    }  # fmt: skip
+
+
+def _us(at: datetime) -> int:
+    return round(at.astimezone(UTC).timestamp() * 1_000_000)

@@ -1,0 +1,80 @@
+"""Planning: what a rotation will make, drawn up from the record before anything is done.
+
+Rules:
+1. Least permissions: what the policies of the grants in force need, and never more than the slot is for.
+2. A new key is bound to the addresses of its account's egress; an egress that declares none cannot be rotated to.
+3. What cannot work is refused here, with what to do about it.
+"""
+
+import secrets
+from datetime import datetime, timedelta
+
+from broker import policy_document
+from broker.db import accounts as account_store
+from broker.db import grants as grant_store
+from broker.db import rotations as store
+from broker.errors import Conflict
+from broker.policy_document import PolicyMode
+from broker.service import Service
+from clients.keys import Capabilities, Permissions
+from clients.venue import KeyType, Slot
+from clients.venues.binance.admin import CAPABILITIES
+from rotation.state import Limits, Rotation, State
+
+_MOST_GRANTS = 100_000
+CAPABLE: dict[str, Capabilities] = {"binance": CAPABILITIES}
+
+
+def draw_up(service: Service, account: str, slot: Slot, why: str, now: datetime) -> Rotation:
+    """Draw up a rotation of an account's slot.
+
+    Raises:
+        NotFound: No such account.
+        Conflict: It cannot be rotated, and why.
+    """
+    known = service.accounts.get(account)
+    if known.manager is None:
+        raise Conflict(
+            "by_hand",
+            f"{account} is under no manager key: make its new key at the exchange and import it, or "
+            f"portcullis account manage {account}",
+        )
+    addresses = service.accounts.egress(known.egress).addresses
+    if not addresses:
+        raise Conflict(
+            "no_addresses",
+            f"the egress {known.egress} of {account} declares no addresses, and a new key is bound to them: "
+            "portcullis egress create --address ADDRESS",
+        )
+    capable = CAPABLE[known.venue]
+    with service.desk.database.read() as connection:
+        if store.open_of(connection, account, slot.value) is not None:
+            raise Conflict("rotating", f"{account}/{slot.value} is being rotated already")
+        current = account_store.current_key(connection, account, slot)
+        last = account_store.last_version(connection, account, slot)
+    limits = Limits(
+        window_for=timedelta(seconds=capable.window_s + 1), settling_for=timedelta(seconds=capable.settling_s)
+    )
+    return Rotation(
+        f"rot_{secrets.token_hex(10)}", account, slot, last + 1, None if current is None else current.ref.version,
+        KeyType.ED25519 if capable.public_key else KeyType.HMAC, _permissions(service, account, slot), addresses,
+        why, by_hand=False, listed=capable.label, leased=slot is Slot.TRADE, state=State.PLANNED, started_at=now,
+        entered_at=now, due_at=now, limits=limits,
+    )  # fmt: skip
+
+
+def _permissions(service: Service, account: str, slot: Slot) -> Permissions:
+    """Return the least that the grants in force need; a trade key that nobody uses yet may trade."""
+    if slot is not Slot.TRADE:
+        return Permissions(trade=slot is not Slot.READ)
+    with service.desk.database.read() as connection:
+        every = grant_store.grants(connection, "", _MOST_GRANTS, consumer=None, account=account)
+    standing = [one.policy for one in every if one.revoked_at is None]
+    return Permissions(trade=not standing or any(map(_may_trade, standing)))
+
+
+def _may_trade(text: str) -> bool:
+    policy = policy_document.load(text)
+    if policy.mode is PolicyMode.OBSERVE:
+        return True
+    return "trade" in policy.allow or any(".order" in name for name in policy.allow)

@@ -1,0 +1,77 @@
+"""Carries rotations on: claim, decide, save, perform, decide, save. The only place where the parts meet.
+
+Rules:
+1. What is decided is saved before it is done. A save that is lost, or fails, stops the run: nothing is performed.
+2. A rotation that was left in the middle of an effect is told so (`Restarted`) before anything else.
+3. One rotation is carried on as far as it goes at once; where it has to wait, it is given back.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from broker.errors import BrokerError
+from rotation.decide import decide
+from rotation.effects import Effects
+from rotation.journal import Claimed, Journal, Lost
+from rotation.state import Event, Restarted, Rotation, State, Tick
+
+_MOST_STEPS = 200
+_LOG = logging.getLogger("portcullis.rotation")
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Carries rotations on. `now` is aware UTC, passed in."""
+
+    journal: Journal
+    effects: Effects
+    now: Callable[[], datetime]
+
+    def once(self) -> Rotation | None:
+        """Carry one rotation on that is due; None where there is none, or it was lost to another rotator.
+
+        Raises:
+            StoreUnavailable: The database cannot answer; nothing was performed that is not on record.
+        """
+        claimed = self.journal.claim(self.now())
+        if claimed is None:
+            return None
+        event: Event = Tick() if claimed.rotation.asked is None else Restarted()
+        try:
+            return self.carry_on(claimed, event)
+        except Lost:
+            _LOG.warning("another rotator works on %s", claimed.rotation.id)
+            return None
+
+    def carry_on(self, claimed: Claimed, event: Event) -> Rotation:
+        """Carry a rotation on from an event, until it has to wait or is over.
+
+        Raises:
+            Lost: Somebody else works on it now.
+            StoreUnavailable: The database cannot answer.
+        """
+        for _ in range(_MOST_STEPS):
+            now = self.now()
+            step = decide(claimed.rotation, event, now)
+            claimed = self.journal.save(claimed, step, event, now)
+            rotation = claimed.rotation
+            if step.effect is not None:
+                event = self.effects.perform(rotation, step.effect)
+                continue
+            if rotation.over:
+                self._end(rotation)
+                return rotation
+            if rotation.paused or rotation.due_at > self.now():
+                return rotation
+            event = Tick()
+        return claimed.rotation
+
+    def _end(self, rotation: Rotation) -> None:
+        if rotation.state is State.ABANDONED:
+            try:
+                self.effects.clear(rotation)
+            except BrokerError as fault:
+                _LOG.warning("what %s prepared is not cleared away yet: %s", rotation.id, fault)
+        _LOG.info("%s of %s is %s: %s", rotation.id, rotation.account, rotation.state.value, rotation.reason)

@@ -1,0 +1,69 @@
+"""Ways to a venue for one account: with its manager key, by the manager's egress; with its own keys, by its own.
+
+One client per use: rotations are rare, and a connection that was opened by one egress never serves another.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from broker.errors import Conflict
+from broker.gateway.mounts import upstream_of
+from broker.model import Account
+from broker.service import Service
+from clients.http import open_client
+from clients.keys import KeyAdmin, KeyProbe
+from clients.venues.binance.account import BinanceAccount
+from clients.venues.binance.admin import BinanceAdmin, BinanceProbe
+from clients.venues.binance.asker import clock_of
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a manager key can do for one sub-account. `lacks` says in words what the manager key may not do."""
+
+    admin: KeyAdmin
+    subaccount: str
+    now_us: Callable[[], int]
+    lacks: Callable[[], str]
+
+
+class Venues:
+    """The venues this program speaks, by the home's records."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    @contextmanager
+    def desk(self, account: Account) -> Iterator[Desk]:
+        """Open the way of an account's manager key.
+
+        Raises:
+            Conflict: The account is under no manager key.
+        """
+        if account.manager is None or account.subaccount is None:
+            raise Conflict("by_hand", f"{account.name} is under no manager key: its keys are made by hand")
+        managers = self._service.managers
+        manager = managers.get(account.manager)
+        egress = self._service.accounts.egress(manager.egress)
+        base = upstream_of(manager.venue, manager.environment, manager.upstream or "")
+        credential = managers.credential(manager)
+        with open_client(manager.venue, base, egress=egress) as http:
+            now_us = clock_of(http, self._service.desk.clock.now_us)
+            owner = BinanceAccount(http, credential, now_us)
+
+            def lacks() -> str:
+                facts = owner.key_facts()
+                if facts.can_withdraw:
+                    return "it can withdraw, and a manager key never may"
+                return "" if facts.can_trade else "it needs spot and margin trading to make keys"
+
+            yield Desk(BinanceAdmin(http, credential, now_us), account.subaccount, now_us, lacks)
+
+    @contextmanager
+    def probe(self, account: Account) -> Iterator[KeyProbe]:
+        """Open the account's own way."""
+        egress = self._service.accounts.egress(account.egress)
+        base = upstream_of(account.venue, account.environment, account.upstream or "")
+        with open_client(account.venue, base, egress=egress) as http:
+            yield BinanceProbe(http, self._service.desk.clock.now_us)

@@ -1,0 +1,132 @@
+"""A paper master with a sub-account, a broker with a gateway that trades on it, and a rotator, in one process.
+
+Manager, account and operator have different addresses; every wire is real, and the paper exchange checks them all.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from broker.db import managers as manager_store
+from broker.db import rotations as store
+from clients.paper.exchange import MASTER
+from clients.paper.ledger import PaperKey
+from clients.venue import Credential, KeyFacts, KeyType, Slot
+from rotation.effects import Effects
+from rotation.journal import Journal
+from rotation.plan import draw_up
+from rotation.runner import Runner
+from rotation.state import Limits, Rotation, State
+from rotation.venues import Venues
+from tests.gateway.world import Bot, World, running_world
+
+ACCOUNT_ADDRESS = "127.0.0.7"
+EMAIL = "main@paper.test"
+QUICK = Limits(
+    window_for=timedelta(seconds=6), settling_for=timedelta(seconds=1), backoff_for=timedelta(milliseconds=20),
+    longest_backoff_for=timedelta(seconds=1), poll_for=timedelta(milliseconds=50), drain_for=timedelta(seconds=60),
+    probes=400,
+)  # fmt: skip
+"""The venue's own window stays; what is only our patience is short."""
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Place:
+    """Everything together."""
+
+    world: World
+    bot: Bot
+    states: list[State] = field(default_factory=list)
+
+    @property
+    def old_key(self) -> str:
+        return next(key.venue_key_id for key in self.world.service.keys.list("main") if key.ref.version == 1)
+
+    def living(self) -> list[PaperKey]:
+        return [
+            key for key in self.world.paper.exchange.keys.values() if key.account == EMAIL and not key.deleted
+        ]
+
+    def runner(self, who: str = "one") -> Runner:
+        service = self.world.service
+        journal = Journal(service.desk.database, service.audit, who)
+        return Runner(journal, Effects(service, Venues(service)), now)
+
+    def plan(self) -> Rotation:
+        drawn = draw_up(self.world.service, "main", Slot.TRADE, "asked", now())
+        return replace(drawn, limits=QUICK)
+
+    async def rotate(self, most: int = 1500) -> Rotation:
+        """Plan a rotation and carry it out."""
+        planned = self.plan()
+        runner = self.runner()
+        await asyncio.to_thread(runner.journal.plan, planned)
+        return await self.carried_out(planned.id, runner, most)
+
+    async def carried_out(self, rotation: str, runner: Runner, most: int = 1500) -> Rotation:
+        last: Rotation | None = None
+        for _ in range(most):
+            found = await asyncio.to_thread(runner.once)
+            if found is not None and found.id == rotation:
+                last = found
+                if found.over or found.state is State.STALLED:
+                    return found
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"it never ended: {last}")
+
+    def history(self, rotation: str) -> list[str]:
+        with self.world.service.desk.database.read() as connection:
+            found = [row.state for row in store.steps(connection, rotation)]
+        return [state for state, before in zip(found, ["", *found], strict=False) if state != before]
+
+
+@asynccontextmanager
+async def running_place(directory: Path) -> AsyncIterator[Place]:
+    async with running_world(directory) as world:
+        service, paper = world.service, world.paper
+        service.accounts.create_egress("out", addresses=(ACCOUNT_ADDRESS,), source=ACCOUNT_ADDRESS)
+        paper.account(EMAIL)
+        service.accounts.create("main", venue="binance", egress="out", upstream=paper.base_url)
+        real = paper.key(EMAIL, ips=(ACCOUNT_ADDRESS,))
+        assert real.secret is not None
+        uid = str(paper.exchange.accounts[EMAIL].uid)
+        facts = KeyFacts(True, True, False, False, True, uid)
+        credential = Credential(real.key_id, real.secret, KeyType.HMAC)
+        service.keys.import_key("main", slot=Slot.TRADE, credential=credential, facts=facts)
+        master = next(key for key in paper.exchange.keys.values() if key.account == MASTER)
+        assert master.secret is not None
+        manager = Credential(master.key_id, master.secret, KeyType.HMAC)
+        draft = service.managers.draft(
+            "master", venue="binance", egress="direct", upstream=paper.base_url, key=manager
+        )
+        service.managers.take(draft, manager, facts)
+        with service.desk.database.write() as connection:
+            manager_store.assign(connection, "main", "master", EMAIL)
+        yield Place(world, world.bot())
+
+
+@asynccontextmanager
+async def trading(bot: Bot) -> AsyncIterator[Callable[[], list[tuple[int, str | None]]]]:
+    """Trade all the while; the answer tells every status that came, with our reason."""
+    found: list[tuple[int, str | None]] = []
+    over = asyncio.Event()
+
+    async def trade() -> None:
+        while not over.is_set():
+            answer = await bot.call("GET", "/api/v3/account")
+            found.append((answer.status, answer.reason))
+            await asyncio.sleep(0.02)
+
+    task = asyncio.create_task(trade())
+    try:
+        yield lambda: found
+    finally:
+        over.set()
+        await task
