@@ -7,6 +7,7 @@ import pytest
 
 from broker import policy_document
 from portcullis.venues_page import page
+from rotation.decide import RUNBOOKS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -14,6 +15,11 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 def test_the_venues_page_is_what_the_code_says() -> None:
     assert (ROOT / "docs" / "venues.md").read_text(encoding="utf-8") == page()
+
+
+@pytest.mark.parametrize("runbook", sorted(set(RUNBOOKS.values())))
+def test_every_runbook_a_stalled_rotation_points_at_is_there(runbook: str) -> None:
+    assert len(list(ROOT.glob(f"docs/runbooks/{runbook}-*.md"))) == 1
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
