@@ -7,7 +7,7 @@ import pytest
 
 from broker import policy_document
 from portcullis.venues_page import page
-from rotation.decide import RUNBOOKS
+from rotation.steps import RUNBOOKS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from rotation.decide import RUNBOOKS, decide
+from rotation.decide import decide
 from rotation.state import (
     TERMINAL,
     Answer,
@@ -26,6 +26,7 @@ from rotation.state import (
     State,
     Tick,
 )
+from rotation.steps import RUNBOOKS
 from tests.rotation.world import BEGAN, World, planned
 
 ASKED = {
