@@ -147,7 +147,7 @@ class Cutovers:
         """Move one gateway's leases on one version to the current one."""
         new = str(current.ref)
         account, material = await self._prepared(link, current)
-        if not await self._in_control(lambda: self._held(link, current)):
+        if not await self._in_control(lambda: self._held(link, old, current)):
             return
         if material is not None:
             link.channel.send(material)
@@ -168,7 +168,6 @@ class Cutovers:
         change = self._desk.number()
         left = self._changes.expect(change, link)
         link.channel.send(frames.Cutover(change.number, old, new, tuple(moved)))
-        link.holds.pop(old, None)
         async with asyncio.timeout(_ACK_SECONDS):
             await left.wait()
         await self._in_control(lambda: self._let_go(link, old))
@@ -186,8 +185,12 @@ class Cutovers:
         )
         return account, material
 
-    def _held(self, link: Link, key: KeyVersion) -> bool:
-        """Put the hold on the new version on record, with the record that its material goes out."""
+    def _held(self, link: Link, old: str, key: KeyVersion) -> bool:
+        """Put the hold on the new version on record, with the record that its material goes out.
+
+        In the thread that grants leases: from here on none is granted on the old version because of its hold, and
+        those granted before are among the link's leases when these are moved.
+        """
         length_us = max((one.length_us + one.exits_us for one in list(link.leases.values())), default=0)
         with self._desk.database.write() as connection:
             if not self.hold(connection, link, key.ref, length_us):
@@ -197,6 +200,7 @@ class Cutovers:
                     connection, "key.send", f"key-version:{key.ref}", {"gateway": link.gateway}
                 )
         link.holds[str(key.ref)] = length_us
+        link.holds.pop(old, None)
         return True
 
     def _let_go(self, link: Link, old: str) -> None:
