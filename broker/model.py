@@ -9,7 +9,7 @@ Rules:
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from clients.venue import Environment, KeyType, Slot
@@ -75,6 +75,11 @@ class KeyRef:
 
     def __str__(self) -> str:
         return f"{self.account}/{self.slot.value}/{self.version}"
+
+    @property
+    def path(self) -> str:
+        """Where the secret store holds its secret; the broker's role never reads a responder's."""
+        return f"{'responders' if self.slot is Slot.RESPONDER else 'keys'}/{self}"
 
     @classmethod
     def parse(cls, text: str) -> "KeyRef":
@@ -145,6 +150,25 @@ class KeyVersion:
     created_at: datetime
     ip_restricted: bool | None = None
     can_withdraw: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a slot's key is rotated: every `interval_for`, earlier by `jitter_for`, which was drawn once.
+
+    `windows` as `broker.maintenance` reads them, in the time zone `zone`. `next_at` and `why` are what the rotator
+    last worked out; None where there is nothing to rotate.
+    """
+
+    account: str
+    slot: Slot
+    interval_for: timedelta
+    jitter_for: timedelta
+    windows: str = ""
+    zone: str = "UTC"
+    paused: bool = False
+    next_at: datetime | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Rules:
 3. What a venue can do is data (`Capabilities`), never a code path of the callers.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -83,7 +84,8 @@ class Capabilities:
 
     `window_s` is how long after its timestamp a signed request may still take effect; `settling_s` how long after that
     lists may still not show it. `calls_per_minute` is the budget of each kind of call under one manager key.
-    `most_keys` counts the keys that may exist beside one another.
+    `most_keys` counts the keys that may exist beside one another. `unbound_lasts_days`: after this the venue takes
+    rights from a key that is bound to no address; None where it does not.
     """
 
     create: bool
@@ -97,13 +99,27 @@ class Capabilities:
     calls_per_minute: int
     most_keys: int
     label_longest: int
+    unbound_lasts_days: int | None = None
 
 
 BY_HAND = Capabilities(
     create=False, delete=False, list=False, label=True, public_key=True, addresses=True, window_s=0.0,
-    settling_s=0.0, calls_per_minute=0, most_keys=1, label_longest=64,
+    settling_s=10.0, calls_per_minute=0, most_keys=1, label_longest=64, unbound_lasts_days=30,
 )  # fmt: skip
 """A main account: a person makes and deletes its keys at the exchange's own pages, and nothing can be listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The venue's pages in its own words, for who makes keys by hand. `permissions` by the names of `PERMISSIONS`."""
+
+    where: str
+    own_key: str
+    their_key: str
+    reading: str
+    permissions: Mapping[str, str]
+    withdrawal: str
+    addresses: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """`portcullis demo`: a paper home with a bot that may trade, set up at the first start, found again at the next.
 
 Rules:
-1. Paper homes only. The sample sub-account, its real (paper) key, the consumer, the grant: each is made once;
-   what a broken start left half done is finished by the next.
+1. Paper homes only. The sample sub-account, its real (paper) key, the manager key that can rotate it, the consumer,
+   the grant: each is made once; what a broken start left half done is finished by the next.
 2. A virtual secret is nowhere but with the bot. This bot is ours, so its secret lies in a file of our paper home,
    0600, and the real product never does this.
 3. The fields of `Ready.document` are a promise: bot authors use them in their own CI.
@@ -21,6 +21,7 @@ from broker.errors import NotFound
 from broker.model import Grant
 from broker.service import Service
 from clients.errors import VenueRefused
+from clients.keys import VenueKey
 from clients.secret import Secret
 from clients.venue import Credential, Environment, KeyType, Slot
 from portcullis.foundation import found
@@ -32,6 +33,12 @@ from portcullis.settings import Home, SettingsError, open_home, write_private
 ACCOUNT = "demo"
 CONSUMER = "demo-bot"
 EMAIL = "demo@paper.test"
+MANAGER = "demo-master"
+MASTER = "master@paper.test"
+EGRESS = "demo"
+ADDRESS = "127.0.0.1"
+"""What the paper exchange sees of us; the demo's keys are bound to it."""
+
 BALANCES = {"USDT": "10000", "BTC": "0.5", "ETH": "5"}
 POLICY = """\
 # What the demo's bot may do. Withdrawals cannot be written down at all.
@@ -113,6 +120,7 @@ async def running_demo(home: Home, options: Options) -> AsyncIterator[Ready]:
         admin = PaperAdmin(broker.paper_base, token.reveal())
         try:
             await _account(broker, admin)
+            await _manager(broker, admin)
         finally:
             await admin.close()
         grant, secret, fresh = _grant(broker.service, home.paper / "demo-bot.json")
@@ -130,7 +138,8 @@ async def _account(broker: Broker, admin: PaperAdmin) -> None:
     try:
         account = service.accounts.get(ACCOUNT)
     except NotFound:
-        account = service.accounts.create(ACCOUNT, venue="binance", upstream=broker.paper_base)
+        _egress(service)
+        account = service.accounts.create(ACCOUNT, venue="binance", egress=EGRESS, upstream=broker.paper_base)
     egress = service.accounts.egress(account.egress)
     current = [key for key in service.keys.list(ACCOUNT) if key.stage.value == "current"]
     for key in current:
@@ -141,10 +150,40 @@ async def _account(broker: Broker, admin: PaperAdmin) -> None:
         except VenueRefused:
             continue  # the paper exchange lost it: a new one takes its place
         return
-    key_id, secret = await admin.make_key(EMAIL, label="portcullis-demo", ips=("127.0.0.1",))
+    key_id, secret = await admin.make_key(EMAIL, label="portcullis-demo", ips=(ADDRESS,))
     credential = Credential(key_id, Secret(secret), KeyType.HMAC)
     facts = await asyncio.to_thread(broker.inspector.inspect, account, egress, credential)
     service.keys.import_key(ACCOUNT, slot=Slot.TRADE, credential=credential, facts=facts)
+
+
+def _egress(service: Service) -> None:
+    """Name the way out, with the address that new keys are bound to."""
+    if all(one.name != EGRESS for one in service.accounts.egresses()):
+        service.accounts.create_egress(EGRESS, addresses=(ADDRESS,))
+
+
+async def _manager(broker: Broker, admin: PaperAdmin) -> None:
+    """Put the account under a key of the paper master, so that its keys rotate by themselves."""
+    service = broker.service
+    account = service.accounts.get(ACCOUNT)
+    if account.manager is not None:
+        return
+    if all(one.name != MANAGER for one in service.managers.list()):
+        key_id, secret = await admin.make_key(MASTER, label="portcullis-demo-manager", ips=(ADDRESS,))
+        key = Credential(key_id, Secret(secret), KeyType.HMAC)
+        draft = service.managers.draft(
+            MANAGER, venue="binance", egress=account.egress, upstream=broker.paper_base, key=key
+        )
+        egress = service.accounts.egress(account.egress)
+        facts = await asyncio.to_thread(broker.warden.facts, draft, egress, key)
+        service.managers.take(draft, key, facts)
+    manager = service.managers.get(MANAGER)
+
+    def listed() -> tuple[VenueKey, ...]:
+        egress = service.accounts.egress(manager.egress)
+        return broker.warden.listed(manager, egress, service.managers.credential(manager), EMAIL) or ()
+
+    await asyncio.to_thread(service.managers.assign, ACCOUNT, MANAGER, EMAIL, listed)
 
 
 def _grant(service: Service, path: Path) -> tuple[Grant, Secret, bool]:

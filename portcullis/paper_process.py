@@ -8,11 +8,9 @@ Rules:
 2. It is asked for its port of last time first, so that accounts find it again; else it gets a free one.
 """
 
-import ctypes
 import json
 import os
 import secrets
-import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,7 +23,6 @@ from portcullis import children
 from portcullis.children import Child
 from portcullis.settings import Home, private_directory, write_private
 
-_PR_SET_PDEATHSIG = 1
 _BAD = 400
 _CONFLICT = 409
 
@@ -117,11 +114,7 @@ def _last_port(home: Home) -> int:
 
 def main() -> None:
     """Become the paper exchange, ended with our parent."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:
-            sys.exit(1)
+    children.end_with_parent()
     os.execv(sys.executable, [sys.executable, "-m", "clients.paper", *sys.argv[1:]])  # noqa: S606 - no shell
 
 

@@ -4,7 +4,7 @@ Started in this order, ended in the reverse:
 1. The home's lock; the stores, migrated; service and lease authority.
 2. In a paper home its paper exchange, as a child, unless another is named.
 3. The authority's heartbeat; the gateway, as a child on a socketpair.
-4. The API on loopback, in the same event loop; `run.json` tells where.
+4. The API on loopback, in the same event loop; the rotator, as a child on the stores; `run.json` tells where.
 
 `python -m portcullis.run --home DIR` runs until SIGTERM or SIGINT, then ends gracefully with code 0.
 """
@@ -40,6 +40,7 @@ from portcullis.key_inspector import VenueInspector
 from portcullis.key_warden import VenueWarden
 from portcullis.notify import READY, STOPPING, Notifier
 from portcullis.peers import Peers
+from portcullis.rotator_child import RotatorChild
 from portcullis.running import Running
 from portcullis.settings import Home, SettingsError, locate, open_home, write_private
 from portcullis.upkeep import Upkeep
@@ -67,6 +68,7 @@ class Broker:
     home: Home
     service: Service
     inspector: VenueInspector
+    warden: VenueWarden
     authority: LeaseAuthority
     gateway: GatewayChild
     api: ApiServer
@@ -114,21 +116,25 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
         )
         gateway = GatewayChild(home, authority, doorway, lambda: running.tell(home, broker.running))
         peers = Peers(lambda: gateway.port)
-        inspector = VenueInspector()
+        inspector, warden, rotator = VenueInspector(), VenueWarden(), RotatorChild(home)
         context = Context(
             service,
             ConnectedGateways(authority, gateway),
             inspector,
-            VenueWarden(),
-            lambda: (*upkeep.hazards(), *peers.hazards()),
+            warden,
+            lambda: (*upkeep.hazards(), *peers.hazards(), *rotator.hazards()),
         )
         api = ApiServer(create_app(context), home.api_port if options.api_port is None else options.api_port)
         stack.push_async_callback(api.end)
         stack.push_async_callback(gateway.end)
         await gateway.start()
         await api.start()
+        stack.push_async_callback(rotator.end)
+        await rotator.start()
         fallen: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        broker = Broker(home, service, inspector, authority, gateway, api, upkeep, paper, base, fallen)
+        broker = Broker(
+            home, service, inspector, warden, authority, gateway, api, upkeep, paper, base, fallen
+        )
         if paper is not None:
             _background(stack, _mourn(paper, fallen), "watch the paper exchange")
         _background(stack, _look(peers), "watch who connects")

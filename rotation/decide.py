@@ -96,7 +96,8 @@ def _preparing(rotation: Rotation, event: Event, now: datetime) -> Step:
         return ask(rotation, Effect(Do.PREPARE, rotation.new))
     reply = reply_in(rotation, event)
     if reply.answer is Answer.OK:
-        return enter(replace(rotation, has_private=reply.has_private), State.CREATING, now)
+        made = replace(rotation, has_private=reply.has_private, public_key=reply.public_key)
+        return enter(made, State.CREATING, now)
     if reply.answer is Answer.REFUSED or rotation.tries >= rotation.limits.tries:
         return end(rotation, State.ABANDONED, reply.reason or "no answer", now)
     return later(rotation, now, reply.reason)

@@ -23,7 +23,7 @@ from clients.errors import Outcome, VenueError
 from clients.keys import KeyOrder, Standing, differences
 from clients.secret import Secret
 from clients.venue import Credential, KeyType
-from rotation.retire import ABSENT, ALIVE, LISTED
+from rotation.retire import ABSENT, ALIVE, LISTED, UNNAMED
 from rotation.state import Answer, Do, Effect, Reply, Rotation
 from rotation.venues import Venues
 
@@ -52,6 +52,8 @@ class Effects:
             Do.DELETE: self._delete,
             Do.PROBE: self._probe,
             Do.ENTOMB: self._entomb,
+            Do.ASK_CREATE: self._asked,
+            Do.ASK_DELETE: self._asked,
         }
 
     def perform(self, rotation: Rotation, effect: Effect) -> Reply:
@@ -71,6 +73,8 @@ class Effects:
     def _prepare(self, rotation: Rotation, version: int) -> Reply:
         """Prove that the manager key may and the store can, and make the pair."""
         account = self._account(rotation)
+        if rotation.by_hand:
+            return self._prepare_store(rotation, version)
         with self._venues.desk(account) as desk:
             lacks = desk.lacks()
             if lacks:
@@ -80,7 +84,10 @@ class Effects:
             return Reply(
                 Answer.REFUSED, f"{account.subaccount} has {living} keys, and the exchange allows {most}"
             )
-        path = f"keys/{self._ref(rotation, version)}"
+        return self._prepare_store(rotation, version)
+
+    def _prepare_store(self, rotation: Rotation, version: int) -> Reply:
+        path = self._ref(rotation, version).path
         if rotation.key_type is KeyType.HMAC:
             proof = f"{path}/proof"
             self._desk.secrets.write(proof, {"proof": Secret(rotation.id)}, {"rotation": rotation.id})
@@ -88,10 +95,11 @@ class Effects:
             self._desk.secrets.destroy(proof)
             return Reply(Answer.OK)
         try:
-            self._desk.secrets.read(path)
+            secret = self._desk.secrets.read(path)["secret"]
         except NotFound:
-            self._store(rotation, version, _fresh_private())
-        return Reply(Answer.OK, has_private=True)
+            secret = _fresh_private()
+            self._store(rotation, version, secret)
+        return Reply(Answer.OK, has_private=True, public_key=_public_of(secret))
 
     def _store(self, rotation: Rotation, version: int, secret: Secret) -> None:
         """Write a secret once, and read it back."""
@@ -100,9 +108,13 @@ class Effects:
             "account": rotation.account, "slot": rotation.slot.value, "version": str(version),
             "key_type": rotation.key_type.value, "rotation": rotation.id,
         }  # fmt: skip
-        self._desk.secrets.write(f"keys/{ref}", {"secret": secret}, labels)
-        if dict(self._desk.secrets.read(f"keys/{ref}")) != {"secret": secret}:
+        self._desk.secrets.write(ref.path, {"secret": secret}, labels)
+        if dict(self._desk.secrets.read(ref.path)) != {"secret": secret}:
             raise StoreUnavailable("read_back", "the secret store did not give back what was written")
+
+    def _asked(self, rotation: Rotation, _: int) -> Reply:
+        """Ask a person: the record says what (`rotation.sitting`), alerts say that."""
+        return Reply(Answer.OK, f"waits for a person: {rotation.account}/{rotation.slot.value}")
 
     def _read_clock(self, rotation: Rotation, _: int) -> Reply:
         with self._venues.desk(self._account(rotation)) as desk:
@@ -113,7 +125,7 @@ class Effects:
             raise RuntimeError("a create is signed with a saved timestamp")
         public_key = None
         if rotation.key_type is not KeyType.HMAC:
-            secret = self._desk.secrets.read(f"keys/{self._ref(rotation, version)}")["secret"]
+            secret = self._desk.secrets.read(self._ref(rotation, version).path)["secret"]
             public_key = _public_of(secret)
         with self._venues.desk(self._account(rotation)) as desk:
             order = KeyOrder(
@@ -148,8 +160,10 @@ class Effects:
         """Read the key back and compare exactly, by the account's own way out."""
         account = self._account(rotation)
         key_id = rotation.new_key_id or ""
-        with self._venues.desk(account) as desk:
-            addresses = desk.admin.addresses(desk.subaccount, key_id)
+        addresses: tuple[str, ...] | None = rotation.addresses  # a main account's cannot be read back
+        if not rotation.by_hand:
+            with self._venues.desk(account) as desk:
+                addresses = desk.admin.addresses(desk.subaccount, key_id)
         with self._venues.probe(account) as probe:
             try:
                 found = probe.restrictions(self._credential(rotation, version, key_id))
@@ -160,7 +174,7 @@ class Effects:
             wrong.append("withdraw is on and should be off")
         wrong += [f"{word} is on and should be off" for word in found.more]
         if not found.ip_restricted or set(addresses or ()) != set(rotation.addresses):
-            here = ", ".join(addresses or ()) or "any address"
+            here = ", ".join(addresses or ()) if found.ip_restricted else "no address"
             wrong.append(f"it is bound to {here} and should be to {', '.join(rotation.addresses)}")
         if account.venue_uid is not None and found.account_uid != account.venue_uid:
             wrong.append("it belongs to another account")
@@ -249,6 +263,8 @@ class Effects:
                 return Reply(Answer.REFUSED, ALIVE)
             if standing is Standing.UNDECIDED:
                 return Reply(Answer.UNKNOWN, said)
+        if rotation.by_hand:
+            return Reply(Answer.UNKNOWN, UNNAMED)
         with self._venues.desk(account) as desk:
             listed = desk.admin.find(desk.subaccount, key_id)
         return Reply(Answer.UNKNOWN, ABSENT if listed is None else LISTED)
@@ -280,7 +296,7 @@ class Effects:
 
     def _destroy(self, ref: KeyRef) -> None:
         try:
-            self._desk.secrets.destroy(f"keys/{ref}")
+            self._desk.secrets.destroy(ref.path)
         except NotFound:
             return
 
@@ -307,7 +323,7 @@ class Effects:
 
     def _has_secret(self, rotation: Rotation, version: int) -> bool:
         try:
-            self._desk.secrets.read(f"keys/{self._ref(rotation, version)}")
+            self._desk.secrets.read(self._ref(rotation, version).path)
         except NotFound:
             return False
         return True

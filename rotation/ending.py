@@ -26,6 +26,9 @@ from rotation.state import (
 )
 from rotation.steps import ask, end, enter, illegal, later, reply_in, stall, wait
 
+_OFTEN, _SELDOM = 120, 12
+"""A key that a person is to delete is probed often for so many times, then that much more seldom."""
+
 
 def retire_old(rotation: Rotation, now: datetime) -> Step:
     """Begin to retire the old version; there is none where this was a first key."""
@@ -49,8 +52,9 @@ def retiring(rotation: Rotation, event: Event, now: datetime) -> Step:
         raise IllegalTransition(f"{rotation.state}: nothing to retire")
     if isinstance(event, Tick):
         return ask(rotation, retire.effect_of(retirement))
-    if isinstance(event, Answered) and retirement.by_hand:
-        fresh = replace(rotation, due_at=now, asked=None)
+    if isinstance(event, Answered) and retirement.by_hand and not event.key_id:
+        said = replace(retirement, stated=True, absent_since=None)
+        fresh = replace(rotation, retirement=said, due_at=now, asked=None)
         return Step(fresh, None, "the operator says that it is deleted; it is probed")
     reply = reply_in(rotation, event)
     asked = rotation.asked
@@ -61,7 +65,8 @@ def retiring(rotation: Rotation, event: Event, now: datetime) -> Step:
             if not pauses:
                 return ask(stamped, effect)
             if going.by_hand and asked.do is not Do.ENTOMB:
-                return wait(stamped, now, rotation.limits.by_hand_for, reply.reason)
+                pause = rotation.limits.by_hand_for * (1 if going.probes < _OFTEN else _SELDOM)
+                return wait(stamped, now, pause, "")
             return later(stamped, now, reply.reason)
         case retire.Stuck(stuck, reason):
             if rotation.state is not State.HALTING:

@@ -7,6 +7,7 @@ Rules:
 3. An account's slot has one open rotation at a time; the database holds that, not hope.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,6 +18,7 @@ from broker.db.database import Database
 from broker.model import KeyRef, KeyVersion, Stage
 from broker.service.audit import Audit
 from rotation import document
+from rotation.sitting import todo
 from rotation.state import Event, Reply, Rotation, State, Step
 
 CLAIM_US = 60_000_000
@@ -49,7 +51,7 @@ class Journal:
         Raises:
             Conflict: The account's slot has an open rotation.
         """
-        now_us = _us(rotation.started_at)
+        now_us = microseconds(rotation.started_at)
         ref = KeyRef(rotation.account, rotation.slot, rotation.new)
         values = _values(rotation) | {
             "id": rotation.id, "account": rotation.account, "slot": rotation.slot.value, "why": rotation.why,
@@ -57,7 +59,7 @@ class Journal:
             "claimed_until_us": 0,
         }  # fmt: skip
         pending = KeyVersion(
-            ref, Stage.PENDING, "", rotation.key_type, f"keys/{ref}", rotation.started_at, True, False
+            ref, Stage.PENDING, "", rotation.key_type, ref.path, rotation.started_at, True, False
         )
         with self._database.write() as connection:
             store.add(connection, values)
@@ -68,10 +70,23 @@ class Journal:
 
     def claim(self, now: datetime) -> Claimed | None:
         """Claim a rotation that is due; None where there is none."""
-        now_us = _us(now)
+        now_us = microseconds(now)
         with self._database.write() as connection:
             found = store.claim_due(connection, self._who, now_us, now_us + CLAIM_US)
         return None if found is None else Claimed(document.load(found.document), found.row_version)
+
+    def claim_one(self, rotation: str, now: datetime) -> Claimed | None:
+        """Claim one rotation, due or not; None where somebody works on it, or it is over."""
+        now_us = microseconds(now)
+        with self._database.write() as connection:
+            found = store.claim_one(connection, rotation, self._who, now_us, now_us + CLAIM_US)
+        return None if found is None else Claimed(document.load(found.document), found.row_version)
+
+    def give_back(self, claimed: Claimed, now: datetime) -> None:
+        """Let others claim a rotation that was claimed and not changed."""
+        values = {"claimed_by": self._who, "claimed_until_us": microseconds(now)}
+        with self._database.write() as connection:
+            store.save(connection, claimed.rotation.id, claimed.row_version, values)
 
     def save(self, claimed: Claimed, step: Step, event: Event, now: datetime) -> Claimed:
         """Save what a step made of a rotation, before its effect is performed.
@@ -82,9 +97,11 @@ class Journal:
         """
         rotation, was = step.rotation, claimed.rotation
         with self._database.write() as connection:
+            claim_us = 0 if step.effect is None else CLAIM_US
             values = _values(rotation) | {
-                "claimed_by": self._who, "claimed_until_us": _us(now) + (0 if step.effect is None else CLAIM_US),
-            }  # fmt: skip
+                "claimed_by": self._who,
+                "claimed_until_us": microseconds(now) + claim_us,
+            }
             if not store.save(connection, rotation.id, claimed.row_version, values):
                 raise Lost(rotation.id)
             if step.note or rotation.state is not was.state or step.effect is not None:
@@ -112,12 +129,13 @@ class Journal:
 
 
 def _values(rotation: Rotation) -> dict[str, object]:
-    ended = _us(rotation.entered_at) if rotation.over else None
+    ended = microseconds(rotation.entered_at) if rotation.over else None
     return {
         "open_slot": None if rotation.over else f"{rotation.account}/{rotation.slot.value}",
         "state": rotation.state.value, "reason": rotation.reason, "runbook": rotation.runbook,
-        "paused": rotation.paused, "document": document.dump(rotation), "due_us": _us(rotation.due_at),
-        "entered_us": _us(rotation.entered_at), "ended_us": ended,
+        "paused": rotation.paused, "document": document.dump(rotation), "due_us": microseconds(rotation.due_at),
+        "entered_us": microseconds(rotation.entered_at), "ended_us": ended,
+        "todo": json.dumps(asked) if (asked := todo(rotation)) else "",
     }  # fmt: skip
 
 
@@ -126,10 +144,11 @@ def _history(was: Rotation, step: Step, event: Event, now: datetime) -> dict[str
         f"{event.answer.value} {event.reason}".strip() if isinstance(event, Reply) else type(event).__name__
     )
     return {
-        "at_us": _us(now), "event": said[:80], "was": was.state.value, "state": step.rotation.state.value,
+        "at_us": microseconds(now), "event": said[:80], "was": was.state.value, "state": step.rotation.state.value,
         "effect": "" if step.effect is None else step.effect.do.value, "note": step.note[:_LONGEST_NOTE],
     }  # fmt: skip
 
 
-def _us(at: datetime) -> int:
+def microseconds(at: datetime) -> int:
+    """Return an instant as the database keeps it."""
     return round(at.astimezone(UTC).timestamp() * 1_000_000)

@@ -4,6 +4,8 @@ Rules:
 1. Least permissions: what the policies of the grants in force need, and never more than the slot is for.
 2. A new key is bound to the addresses of its account's egress; an egress that declares none cannot be rotated to.
 3. What cannot work is refused here, with what to do about it.
+4. An account under no manager key goes through the same states; a person makes and deletes its keys. In the sitting in
+   which its trade key is made a standby key is enrolled too: an incident then has something to switch to.
 """
 
 import secrets
@@ -18,27 +20,37 @@ from broker.policy_document import PolicyMode
 from broker.service import Service
 from clients.keys import Capabilities, Permissions
 from clients.venue import KeyType, Slot
-from clients.venues.binance.admin import CAPABILITIES
+from clients.venues.binance import admin, by_hand
+from rotation.journal import Journal
 from rotation.state import Limits, Rotation, State
 
 _MOST_GRANTS = 100_000
-CAPABLE: dict[str, Capabilities] = {"binance": CAPABILITIES}
+CAPABLE: dict[str, Capabilities] = {"binance": admin.CAPABILITIES}
+"""What each venue's keys can be asked for under a manager key."""
+
+BY_HAND: dict[str, Capabilities] = {"binance": by_hand.CAPABILITIES}
+"""What they can without."""
 
 
-def draw_up(service: Service, account: str, slot: Slot, why: str, now: datetime) -> Rotation:
-    """Draw up a rotation of an account's slot.
+def draw_up(
+    service: Service,
+    account: str,
+    slot: Slot,
+    why: str,
+    now: datetime,
+    *,
+    rotation: str | None = None,
+    hmac: bool = False,
+) -> Rotation:
+    """Draw up a rotation of an account's slot, under an id of ours where none was given.
+
+    `hmac`: the venue makes the secret, where a person makes the key.
 
     Raises:
         NotFound: No such account.
         Conflict: It cannot be rotated, and why.
     """
     known = service.accounts.get(account)
-    if known.manager is None:
-        raise Conflict(
-            "by_hand",
-            f"{account} is under no manager key: make its new key at the exchange and import it, or "
-            f"portcullis account manage {account}",
-        )
     addresses = service.accounts.egress(known.egress).addresses
     if not addresses:
         raise Conflict(
@@ -46,7 +58,8 @@ def draw_up(service: Service, account: str, slot: Slot, why: str, now: datetime)
             f"the egress {known.egress} of {account} declares no addresses, and a new key is bound to them: "
             "portcullis egress create --address ADDRESS",
         )
-    capable = CAPABLE[known.venue]
+    alone = known.manager is None
+    capable = BY_HAND[known.venue] if alone else CAPABLE[known.venue]
     with service.desk.database.read() as connection:
         if store.open_of(connection, account, slot.value) is not None:
             raise Conflict("rotating", f"{account}/{slot.value} is being rotated already")
@@ -55,12 +68,29 @@ def draw_up(service: Service, account: str, slot: Slot, why: str, now: datetime)
     limits = Limits(
         window_for=timedelta(seconds=capable.window_s + 1), settling_for=timedelta(seconds=capable.settling_s)
     )
+    own = capable.public_key and not (alone and hmac)
     return Rotation(
-        f"rot_{secrets.token_hex(10)}", account, slot, last + 1, None if current is None else current.ref.version,
-        KeyType.ED25519 if capable.public_key else KeyType.HMAC, _permissions(service, account, slot), addresses,
-        why, by_hand=False, listed=capable.label, leased=slot is Slot.TRADE, state=State.PLANNED, started_at=now,
-        entered_at=now, due_at=now, limits=limits,
+        rotation or f"rot_{secrets.token_hex(10)}", account, slot, last + 1,
+        None if current is None else current.ref.version,
+        KeyType.ED25519 if own else KeyType.HMAC, _permissions(service, account, slot), addresses,
+        why, by_hand=alone, listed=capable.label and capable.list, leased=slot is Slot.TRADE, state=State.PLANNED,
+        started_at=now, entered_at=now, due_at=now, limits=limits, venue=known.venue,
+        old_key_id="" if current is None else current.venue_key_id,
     )  # fmt: skip
+
+
+def enrol_standby(service: Service, journal: Journal, planned: Rotation, now: datetime) -> None:
+    """Plan a standby key beside a trade key that a person makes, where the account has none."""
+    if not planned.by_hand or planned.slot is not Slot.TRADE:
+        return
+    with service.desk.database.read() as connection:
+        if (
+            account_store.current_key(connection, planned.account, Slot.STANDBY) is not None
+            or store.open_of(connection, planned.account, Slot.STANDBY.value) is not None
+        ):
+            return
+    hmac = planned.key_type is KeyType.HMAC
+    journal.plan(draw_up(service, planned.account, Slot.STANDBY, "standby", now, hmac=hmac))
 
 
 def _permissions(service: Service, account: str, slot: Slot) -> Permissions:

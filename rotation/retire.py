@@ -7,7 +7,9 @@ Used by a rotation's end, by the discarding of a new key, and by an incident.
 3. Still alive: delete again. Cannot tell: probe again. Budget spent: a human is paged.
 4. Only then the tombstone is written, and the secret destroyed. A timeout is never proof of death.
 
-Where no secret of ours can probe it, a key is dead when it is absent from two lists a settling time apart.
+Where no secret of ours can probe it, a key is dead when it is absent from two lists a settling time apart. Where
+nothing can be listed either, the operator's word is recorded as stated, never as proven: and only while the key is
+refused.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +18,10 @@ from datetime import datetime
 from rotation.state import Answer, Do, Effect, Limits, Phase, Reply, Retirement
 
 GONE = "unknown_key"
-ALIVE, ABSENT, LISTED = "alive", "absent", "listed"
+ALIVE, ABSENT, LISTED, UNNAMED = "alive", "absent", "listed", "refused-unnamed"
+"""What a probe answers beside proof. Unnamed: the exchange refuses the key without saying that it does not know it."""
+
+STATED = "an operator says it is deleted, and the exchange refuses it without naming it: stated, not proven"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +113,9 @@ def _probed(retirement: Retirement, reply: Reply, limits: Limits, now: datetime)
     if reply.answer is Answer.REFUSED or (reply.reason == LISTED and settled):
         return _alive(replace(retirement, probes=probes, absent_since=None), limits, settled=settled)
     since = retirement.absent_since
-    if reply.reason == ABSENT:
+    if reply.reason == ABSENT or (reply.reason == UNNAMED and retirement.stated):
         if since is not None and now - since >= limits.settling_for:
-            proof = "absent from two lists a settling time apart"
+            proof = STATED if reply.reason == UNNAMED else "absent from two lists a settling time apart"
             done = replace(retirement, phase=Phase.ENTOMBING, proof=proof)
             return Onward(done, Effect(Do.ENTOMB, retirement.version))
         since = since or now

@@ -111,7 +111,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Retirement:
-    """Retiring one key version: how far it is, and what it has cost. `by_hand`: a person deletes it at the exchange."""
+    """Retiring one key version: how far it is, and what it has cost.
+
+    `by_hand`: a person deletes it at the exchange; `stated`: and says that it is done.
+    """
 
     version: int
     by_hand: bool = False
@@ -121,6 +124,7 @@ class Retirement:
     deleted_at: datetime | None = None
     absent_since: datetime | None = None
     proof: str = ""
+    stated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +176,9 @@ class Rotation:
     paused: bool = False
     reason: str = ""
     runbook: str = ""
+    venue: str = "binance"
+    public_key: str = ""
+    old_key_id: str = ""
 
     @property
     def label(self) -> str:
@@ -202,7 +209,7 @@ class Reply:
     """What came of the effect that was asked.
 
     `venue_us` answers READ_CLOCK. `key_id` and `has_private` answer CREATE and FIND; OK of a FIND without a key id:
-    there is none, and none can come any more. `proof` says how a death was proven.
+    there is none, and none can come any more. `proof` says how a death was proven. `public_key` answers PREPARE.
     """
 
     answer: Answer
@@ -211,6 +218,7 @@ class Reply:
     key_id: str | None = None
     has_private: bool = False
     proof: str = ""
+    public_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

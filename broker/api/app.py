@@ -15,6 +15,8 @@ from broker.api import (
     operators,
     problems,
     reconcile,
+    rotations,
+    schedules,
     status,
 )
 from broker.api.context import Context
@@ -49,6 +51,7 @@ def create_app(context: Context) -> FastAPI:
     for router in (
         status.open_router, status.router, accounts.router, grants.router, cuts.router, calls.router,
         audit.router, operators.open_router, operators.router, reconcile.router, managers.router,
+        rotations.router, schedules.router,
     ):  # fmt: skip
         version.include_router(router)
     app.include_router(version)

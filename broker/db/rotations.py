@@ -1,10 +1,10 @@
 """Queries on rotations: claimed, saved by row version, with their history. The rotation itself is opaque text here."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, and_, func, or_, select
 from sqlalchemy.engine import Row
 
 from broker.db import tables as t
@@ -29,10 +29,37 @@ def get(connection: Connection, rotation: str) -> Row[Any] | None:
     return connection.execute(select(t.ROTATIONS).where(t.ROTATIONS.c.id == rotation)).first()
 
 
-def page(connection: Connection, before_us: int, limit: int) -> list[Row[Any]]:
-    """Return rows, newest first."""
-    query = select(t.ROTATIONS).where(t.ROTATIONS.c.created_us < before_us)
-    return list(connection.execute(query.order_by(t.ROTATIONS.c.created_us.desc()).limit(limit)))
+def page(
+    connection: Connection,
+    before: tuple[int, str],
+    limit: int,
+    *,
+    account: str | None = None,
+    only_open: bool = False,
+) -> list[Row[Any]]:
+    """Return rows before an instant and id, newest first."""
+    row = t.ROTATIONS.c
+    query = select(t.ROTATIONS).where(
+        or_(row.created_us < before[0], and_(row.created_us == before[0], row.id < before[1]))
+    )
+    if account is not None:
+        query = query.where(row.account == account)
+    if only_open:
+        query = query.where(row.ended_us.is_(None))
+    return list(connection.execute(query.order_by(row.created_us.desc(), row.id.desc()).limit(limit)))
+
+
+def every_open(connection: Connection) -> list[Row[Any]]:
+    """Return every rotation that is not over, oldest first."""
+    query = select(t.ROTATIONS).where(t.ROTATIONS.c.ended_us.is_(None))
+    return list(connection.execute(query.order_by(t.ROTATIONS.c.created_us)))
+
+
+def last_ended(connection: Connection, account: str, slot: str) -> Row[Any] | None:
+    """Return the rotation of an account's slot that ended last."""
+    row = t.ROTATIONS.c
+    query = select(t.ROTATIONS).where(row.account == account, row.slot == slot, row.ended_us.is_not(None))
+    return connection.execute(query.order_by(row.ended_us.desc()).limit(1)).first()
 
 
 def open_of(connection: Connection, account: str, slot: str) -> Row[Any] | None:
@@ -51,6 +78,7 @@ def claim_due(connection: Connection, who: str, now_us: int, until_us: int) -> S
         select(row.id, row.document, row.row_version)
         .where(
             row.ended_us.is_(None),
+            row.paused.is_(False),
             row.due_us <= now_us,
             or_(row.claimed_until_us <= now_us, row.claimed_by == who),
         )
@@ -58,15 +86,32 @@ def claim_due(connection: Connection, who: str, now_us: int, until_us: int) -> S
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    found = connection.execute(query).first()
-    if found is None:
-        return None
-    connection.execute(
-        t.ROTATIONS.update()
-        .where(row.id == found.id)
-        .values(claimed_by=who, claimed_until_us=until_us, row_version=found.row_version + 1)
+    return _claimed(connection, connection.execute(query).first(), who, until_us)
+
+
+def waiting(connection: Connection, who: Collection[str], now_us: int) -> int:
+    """Return how many rotations are due and free to be claimed by these."""
+    row = t.ROTATIONS.c
+    query = select(func.count()).where(
+        row.ended_us.is_(None), row.paused.is_(False), row.due_us <= now_us,
+        or_(row.claimed_until_us <= now_us, row.claimed_by.in_(list(who))),
+    )  # fmt: skip
+    return connection.execute(query).scalar() or 0
+
+
+def claim_one(connection: Connection, rotation: str, who: str, now_us: int, until_us: int) -> Stored | None:
+    """Claim one rotation, due or not; None where somebody works on it, or it is over."""
+    row = t.ROTATIONS.c
+    query = (
+        select(row.id, row.document, row.row_version)
+        .where(
+            row.id == rotation,
+            row.ended_us.is_(None),
+            or_(row.claimed_until_us <= now_us, row.claimed_by == who),
+        )
+        .with_for_update(skip_locked=True)
     )
-    return Stored(found.id, found.document, found.row_version + 1)
+    return _claimed(connection, connection.execute(query).first(), who, until_us)
 
 
 def save(connection: Connection, rotation: str, row_version: int, values: Mapping[str, object]) -> bool:
@@ -90,3 +135,14 @@ def steps(connection: Connection, rotation: str) -> list[Row[Any]]:
     """Return a rotation's history, oldest first."""
     query = select(t.ROTATION_STEPS).where(t.ROTATION_STEPS.c.rotation == rotation)
     return list(connection.execute(query.order_by(t.ROTATION_STEPS.c.number)))
+
+
+def _claimed(connection: Connection, found: Any, who: str, until_us: int) -> Stored | None:
+    if found is None:
+        return None
+    connection.execute(
+        t.ROTATIONS.update()
+        .where(t.ROTATIONS.c.id == found.id)
+        .values(claimed_by=who, claimed_until_us=until_us, row_version=found.row_version + 1)
+    )
+    return Stored(found.id, found.document, found.row_version + 1)

@@ -286,8 +286,10 @@ ROTATIONS = Table(
     Column("created_us", BigInteger, nullable=False, index=True),
     Column("entered_us", BigInteger, nullable=False),
     Column("ended_us", BigInteger),
+    Column("todo", Text, nullable=False, server_default=""),
 )
-"""`document` is the rotation as `rotation.journal` writes it; `open_slot` lets an account's slot have one at a time."""
+"""`todo`: what a person has to do now, as JSON. `document` is the rotation as `rotation.journal` writes it;
+`open_slot` lets an account's slot have one at a time."""
 
 ROTATION_STEPS = Table(
     "rotation_steps",
@@ -313,8 +315,25 @@ ROTATION_ASKS = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("done_us", BigInteger, index=True),
     Column("outcome", Text),
+    Column("claimed_by", String(64)),
+    Column("claimed_until_us", BigInteger, nullable=False, server_default="0"),
 )
 """What operators ask of the rotator: start, pause, resume, roll back, an answer. `outcome`: empty where it was done."""
+
+SCHEDULES = Table(
+    "schedules",
+    METADATA,
+    Column("account", String(64), ForeignKey("accounts.name"), primary_key=True),
+    Column("slot", String(16), primary_key=True),
+    Column("interval_s", BigInteger, nullable=False),
+    Column("jitter_s", BigInteger, nullable=False),
+    Column("windows", Text, nullable=False),
+    Column("zone", String(64), nullable=False),
+    Column("paused", Boolean, nullable=False),
+    Column("next_us", BigInteger),
+    Column("why", String(200), nullable=False),
+)
+"""When a slot's key is rotated. `jitter_s` was drawn once; `next_us` and `why` are what the rotator last worked out."""
 
 OPERATORS = Table(
     "operators",

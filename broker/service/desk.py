@@ -93,6 +93,9 @@ def missing(kind: str, name: str) -> NotFound:
         "account": "account list",
         "consumer": "consumer list",
         "egress": "egress list",
+        "rotation": "rotation list",
+        "schedule": "schedule show",
+        "manager": "manager list",
     }
     shown = name if len(name) <= 80 else name[:77] + "..."  # noqa: PLR2004 - what a screen line holds
     return NotFound(

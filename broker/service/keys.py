@@ -92,7 +92,7 @@ class Keys:
             version = store.last_version(connection, account, slot) + 1
             ref = KeyRef(account, slot, version)
             key = KeyVersion(
-                ref, Stage.PENDING, credential.key_id, credential.key_type, f"keys/{ref}", moment(now_us),
+                ref, Stage.PENDING, credential.key_id, credential.key_type, ref.path, moment(now_us),
                 facts.ip_restricted, facts.can_withdraw,
             )  # fmt: skip
             store.add_key(connection, key, now_us)

@@ -21,6 +21,8 @@ from broker.service.mirror import Mirror
 from broker.service.openings import FOUNDED, Openings
 from broker.service.operators import Operators
 from broker.service.reconcile import Reconciliation
+from broker.service.rotations import Rotations
+from broker.service.schedules import Schedules
 from broker.service.secrets import Secrets
 from clients.venue import Environment
 
@@ -44,6 +46,8 @@ class Service:
         self.credentials = Credentials(desk, self.audit, self.secrets)
         self.operators = Operators(desk, self.audit, self.credentials)
         self.reconciliation = Reconciliation(desk, self.audit, self.accounts, self.keys, self.managers)
+        self.rotations = Rotations(desk, self.audit)
+        self.schedules = Schedules(desk, self.audit)
         self.openings = Openings(desk, self.audit, self.credentials)
 
 

@@ -16,6 +16,8 @@ from portcullis.cli import (
     oversight,
     people,
     reconcile,
+    rotations,
+    schedules,
     storage,
 )
 from portcullis.cli.face import Face, HomeOption, JsonOption
@@ -47,6 +49,8 @@ app.add_typer(accounts.accounts, name="account")
 app.add_typer(accounts.egresses, name="egress")
 app.add_typer(keys.app, name="key")
 app.add_typer(managers.app, name="manager")
+app.add_typer(rotations.app, name="rotation")
+app.add_typer(schedules.app, name="schedule")
 app.add_typer(consumers.app, name="consumer")
 app.add_typer(grants.app, name="grant")
 app.add_typer(grants.policies, name="policy")

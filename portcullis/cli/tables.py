@@ -48,6 +48,11 @@ def when(text: str | None, now: datetime | None = None) -> str:
     return f"{at.strftime(shape)} UTC ({_ago(ago)})"
 
 
+def ago(text: str, now: datetime | None = None) -> str:
+    """Say how long ago an instant was."""
+    return _ago(((now or datetime.now(UTC)) - datetime.fromisoformat(text)).total_seconds())
+
+
 def _ago(seconds: float) -> str:
     if seconds < _MINUTE:
         return f"{max(0, int(seconds))} s ago"

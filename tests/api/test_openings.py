@@ -44,6 +44,13 @@ NOT_OPENING = {
     ("POST", "/v1/acts/{act}/confirmation"): "is the second step",
     ("POST", "/v1/acts/{act}/cancel"): "closes",
     ("POST", "/v1/reconciliations"): "compares; the thaw that follows is what opens",
+    ("POST", "/v1/rotations"): "puts a key in another's place that may do no more",
+    ("POST", "/v1/rotations/{rotation}/pause"): "changes nothing",
+    ("POST", "/v1/rotations/{rotation}/resume"): "goes on with what was planned",
+    ("POST", "/v1/rotations/{rotation}/rollback"): "takes the key back that was in use",
+    ("POST", "/v1/rotations/{rotation}/answer"): "names a key that is verified before it is used",
+    ("POST", "/v1/rotations/{rotation}/waive"): "ends the wait for somebody else",
+    ("PUT", "/v1/schedules/{account}/{slot}"): "says when, not what",
 }
 """What cannot, and why."""
 

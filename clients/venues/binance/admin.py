@@ -59,8 +59,11 @@ _EXTRA = {
 CAPABILITIES = Capabilities(
     create=True, delete=True, list=True, label=True, public_key=True, addresses=True,
     window_s=WINDOW_US / 1_000_000, settling_s=10.0, calls_per_minute=60, most_keys=30, label_longest=64,
+    unbound_lasts_days=30,
 )  # fmt: skip
-"""Window: what we sign with. Settling: our caution, the venue documents none. Calls: UID weight 3000 of 180,000."""
+"""Window: what we sign with. Settling: our caution, the venue documents none. Calls: UID weight 3000 of 180,000.
+
+A key without addresses loses its trading right after 30 days (notice of 2021-07-09, fact sheet section 6)."""
 
 
 class BinanceAdmin(Asker):

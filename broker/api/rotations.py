@@ -1,0 +1,252 @@
+"""Routes of rotations: what they do, and what operators ask of them.
+
+Rules:
+1. The broker writes an ask down; a rotator carries it out. An answer waits for that a few seconds, and says so where
+   none took it: the ask stays, and is carried out later.
+2. What cannot be done is a conflict with the rotator's reason; nothing was changed then.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field, SecretStr, StringConstraints
+
+from broker.api import schemas
+from broker.api.access import Clerk, Viewer
+from broker.api.context import Context, Given, run
+from broker.api.once import OnceRoute
+from broker.api.paging import Asked
+from broker.db.asks import Ask
+from broker.errors import Conflict, NotFound, StoreUnavailable
+from broker.model import moment
+from broker.service.rotations import Rotation, Transition, Wish
+from clients.secret import Secret
+from clients.venue import Slot
+
+router = APIRouter(route_class=OnceRoute, tags=["rotations"])
+
+_PATIENCE_S = 6.0
+_LOOK_S = 0.05
+_KeyId = Annotated[str, StringConstraints(max_length=128, pattern=r"^[\x21-\x7e]*$")]
+
+
+class RotationShown(BaseModel):
+    """One rotation. `todo` is what a person has to do now: null where nothing."""
+
+    id: str
+    account: str
+    slot: str
+    state: str
+    why: str
+    old_version: int | None
+    new_version: int
+    reason: str
+    runbook: str
+    paused: bool
+    created_at: datetime
+    entered_at: datetime
+    due_at: datetime
+    ended_at: datetime | None
+    todo: dict[str, Any] | None
+
+
+class TransitionShown(BaseModel):
+    """One line of a rotation's history."""
+
+    at: datetime
+    event: str
+    was: str
+    state: str
+    effect: str
+    note: str
+
+
+class AskShown(BaseModel):
+    """What an operator asked; `outcome` null: not carried out yet, empty: done."""
+
+    id: str
+    what: str
+    operator: str
+    at: datetime
+    outcome: str | None
+
+
+class RotationWhole(RotationShown):
+    """A rotation with its history."""
+
+    history: list[TransitionShown]
+    asks: list[AskShown]
+
+
+class NewRotation(schemas.Input):
+    """A rotation to start now. `hmac`: where a person makes the key, one whose secret the exchange makes."""
+
+    account: schemas.Name
+    slot: Slot = Slot.TRADE
+    hmac: bool = False
+
+
+class Resumed(schemas.Input):
+    """How a stalled or paused rotation goes on. `key_id` answers whether a key was made: its id, or empty for none."""
+
+    key_id: _KeyId | None = None
+    discard: bool = False
+
+
+class RolledBack(schemas.Input):
+    """Why the old key is wanted back."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class Answer(schemas.Input):
+    """What a person did at the exchange: the new key's id, and its secret where the exchange made it; or `deleted`."""
+
+    key_id: _KeyId = ""
+    secret: Annotated[SecretStr | None, Field(max_length=8 * 1024)] = None
+    deleted: bool = False
+
+
+class Waiver(schemas.Input):
+    """A destination that is not waited for, and why."""
+
+    destination: schemas.Name
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+@router.get("/rotations")
+async def list_rotations(
+    given: Given,
+    asked: Asked,
+    _: Viewer,
+    account: Annotated[str | None, Query(max_length=64)] = None,
+    only_open: Annotated[bool, Query(alias="open")] = False,
+) -> schemas.Listed[RotationShown]:
+    """List rotations, newest first."""
+    found = await run(
+        given.service.rotations.list,
+        after=asked.cursor,
+        limit=asked.limit,
+        account=account,
+        only_open=only_open,
+    )
+    return schemas.Listed(items=[RotationShown(**_shown(one)) for one in found.items], next=found.next)
+
+
+@router.get("/rotations/{rotation}")
+async def show_rotation(rotation: str, given: Given, _: Viewer) -> RotationWhole:
+    """Return one with its history."""
+    return await run(_whole, given, rotation)
+
+
+@router.post("/rotations", status_code=201)
+async def start_rotation(body: NewRotation, given: Given, _: Clerk) -> RotationWhole:
+    """Rotate an account's slot now."""
+    await run(given.service.accounts.get, body.account)
+    ask = await run(given.service.rotations.start, body.account, body.slot, hmac=body.hmac)
+    return await _carried_out(given, ask)
+
+
+@router.post("/rotations/{rotation}/pause")
+async def pause_rotation(rotation: str, given: Given, _: Clerk) -> RotationWhole:
+    """Let it stand still, where it may."""
+    return await _asked(given, rotation, Wish.PAUSE, {})
+
+
+@router.post("/rotations/{rotation}/resume")
+async def resume_rotation(rotation: str, body: Resumed, given: Given, _: Clerk) -> RotationWhole:
+    """Let it go on, with a fresh budget."""
+    return await _asked(given, rotation, Wish.RESUME, body.model_dump(exclude_none=True))
+
+
+@router.post("/rotations/{rotation}/rollback")
+async def roll_back_rotation(rotation: str, body: RolledBack, given: Given, _: Clerk) -> RotationWhole:
+    """Take the old key back; it still lives until the drain is over."""
+    return await _asked(given, rotation, Wish.ROLL_BACK, {"reason": body.reason})
+
+
+@router.post("/rotations/{rotation}/answer")
+async def answer_rotation(rotation: str, body: Answer, given: Given, _: Clerk) -> RotationWhole:
+    """Say what was done at the exchange's own pages."""
+    if body.deleted is bool(body.key_id):
+        raise Conflict("bad_answer", "say either the new key's id, or that the old key is deleted")
+    secret = None if body.secret is None else Secret(body.secret.get_secret_value())
+    told = {"deleted": True} if body.deleted else {"key_id": body.key_id}
+    return await _asked(given, rotation, Wish.ANSWER, told, secret)
+
+
+@router.post("/rotations/{rotation}/waive")
+async def waive_destination(rotation: str, body: Waiver, given: Given, _: Clerk) -> RotationWhole:
+    """Do not wait for a destination any more: what it holds stops working."""
+    return await _asked(given, rotation, Wish.WAIVE, body.model_dump())
+
+
+async def _asked(
+    given: Context, rotation: str, wish: Wish, body: Mapping[str, object], secret: Secret | None = None
+) -> RotationWhole:
+    return await _carried_out(
+        given, await run(given.service.rotations.ask, rotation, wish, body, secret=secret)
+    )
+
+
+async def _carried_out(given: Context, ask: Ask) -> RotationWhole:
+    """Wait for a rotator to carry an ask out.
+
+    Raises:
+        Conflict: It said no.
+        StoreUnavailable: None took it in time.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _PATIENCE_S
+    while ask.outcome is None and loop.time() < until:
+        await asyncio.sleep(_LOOK_S)
+        ask = await run(given.service.rotations.outcome, ask.id)
+    if ask.outcome is None:
+        raise StoreUnavailable(
+            "no_rotator",
+            f"no rotator took this up yet; it is on record as {ask.rotation}, and carried out once one does. "
+            "Look whether one runs: portcullis status",
+        )
+    if ask.outcome:
+        reason, _, message = ask.outcome.partition(": ")
+        raise Conflict(reason, message or ask.outcome)
+    try:
+        return await run(_whole, given, ask.rotation)
+    except NotFound:
+        raise Conflict("not_planned", "the rotator planned nothing") from None
+
+
+def _whole(given: Context, rotation: str) -> RotationWhole:
+    rotations = given.service.rotations
+    return RotationWhole(
+        **_shown(rotations.get(rotation)),
+        history=[_line(one) for one in rotations.history(rotation)],
+        asks=[
+            AskShown(
+                id=one.id,
+                what=one.what,
+                operator=one.operator,
+                at=moment(one.created_us),
+                outcome=one.outcome,
+            )
+            for one in rotations.asked(rotation)
+        ],
+    )
+
+
+def _shown(one: Rotation) -> dict[str, Any]:
+    return {
+        "id": one.id, "account": one.account, "slot": one.slot.value, "state": one.state, "why": one.why,
+        "old_version": one.old_version, "new_version": one.new_version, "reason": one.reason,
+        "runbook": one.runbook, "paused": one.paused, "created_at": one.created_at, "entered_at": one.entered_at,
+        "due_at": one.due_at, "ended_at": one.ended_at, "todo": dict(one.todo) or None,
+    }  # fmt: skip
+
+
+def _line(one: Transition) -> TransitionShown:
+    return TransitionShown(
+        at=one.at, event=one.event, was=one.was, state=one.state, effect=one.effect, note=one.note
+    )

@@ -1,0 +1,177 @@
+"""Rotations as operators see them, and what they ask of the rotator.
+
+Rules:
+1. The broker decides nothing about a rotation and makes no key: it writes down what an operator asks, and a rotator
+   carries it out or says why not. Both meet in the database alone.
+2. A secret that an operator brings goes into the secret store's inbox; the record holds its path.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from broker.db import asks
+from broker.db import rotations as store
+from broker.db.asks import Ask
+from broker.errors import Malformed, NotFound, Problem
+from broker.model import moment, new_id
+from broker.service.audit import Audit, acting
+from broker.service.desk import Desk, Page, missing, page
+from clients.secret import Secret
+from clients.venue import Slot
+
+_END = (2**62, "~")
+
+
+class Wish(StrEnum):
+    """What an operator can ask for."""
+
+    START = "start"
+    PAUSE = "pause"
+    RESUME = "resume"
+    ROLL_BACK = "rollback"
+    ANSWER = "answer"
+    WAIVE = "waive"
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """One rotation as it stands. `todo` is what a person has to do now; empty where nothing."""
+
+    id: str
+    account: str
+    slot: Slot
+    state: str
+    why: str
+    old_version: int | None
+    new_version: int
+    reason: str
+    runbook: str
+    paused: bool
+    created_at: datetime
+    entered_at: datetime
+    due_at: datetime
+    ended_at: datetime | None
+    todo: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One line of a rotation's history."""
+
+    at: datetime
+    event: str
+    was: str
+    state: str
+    effect: str
+    note: str
+
+
+class Rotations:
+    """Use cases on rotations."""
+
+    def __init__(self, desk: Desk, audit: Audit) -> None:
+        self._desk, self._audit = desk, audit
+
+    def list(
+        self, *, after: str = "", limit: int = 50, account: str | None = None, only_open: bool = False
+    ) -> Page[Rotation]:
+        """List rotations, newest first.
+
+        Raises:
+            Malformed: An unknown cursor.
+        """
+        before = _END
+        if after:
+            at_us, _, last = after.partition(".")
+            if not at_us.isdigit():
+                raise Malformed("bad_cursor", (Problem("cursor", "is none of ours; start without it"),))
+            before = (int(at_us), last)
+        with self._desk.database.read() as connection:
+            rows = store.page(connection, before, limit + 1, account=account, only_open=only_open)
+        found = page(rows, limit, lambda row: f"{row.created_us}.{row.id}")
+        return Page(tuple(map(_rotation, found.items)), found.next)
+
+    def get(self, rotation: str) -> Rotation:
+        """Return one.
+
+        Raises:
+            NotFound: No such rotation, or a rotator has not taken it up yet.
+        """
+        with self._desk.database.read() as connection:
+            row = store.get(connection, rotation)
+        if row is None:
+            raise missing("rotation", rotation)
+        return _rotation(row)
+
+    def history(self, rotation: str) -> tuple[Transition, ...]:
+        """Return every transition of one, oldest first."""
+        with self._desk.database.read() as connection:
+            rows = store.steps(connection, rotation)
+        return tuple(
+            Transition(moment(row.at_us), row.event, row.was, row.state, row.effect, row.note) for row in rows
+        )
+
+    def asked(self, rotation: str) -> tuple[Ask, ...]:
+        """Return what operators asked of one, oldest first."""
+        with self._desk.database.read() as connection:
+            return tuple(asks.of(connection, rotation))
+
+    # --- asking ---------------------------------------------------------------------------
+
+    def start(self, account: str, slot: Slot, why: str = "asked", *, hmac: bool = False) -> Ask:
+        """Ask for a rotation of an account's slot; the ask names it. `hmac`: a key whose secret the exchange makes."""
+        body = {"account": account, "slot": slot.value, "why": why, "hmac": hmac}
+        return self._ask(f"rot_{secrets.token_hex(10)}", Wish.START, body)
+
+    def ask(self, rotation: str, wish: Wish, body: Mapping[str, object], secret: Secret | None = None) -> Ask:
+        """Ask something of a rotation.
+
+        Args:
+            rotation: Its id.
+            wish: What is wanted.
+            body: What belongs to it.
+            secret: The secret of a key that an operator made, where the exchange made it.
+
+        Raises:
+            NotFound: No such rotation.
+            StoreUnavailable: A store cannot answer.
+        """
+        self.get(rotation)
+        document = dict(body)
+        if secret is not None:
+            path = f"inbox/{new_id('sec')}"
+            self._desk.secrets.write(path, {"secret": secret}, {"rotation": rotation})
+            document["inbox"] = path
+        return self._ask(rotation, wish, document)
+
+    def outcome(self, ask: str) -> Ask:
+        """Return an ask as it is now."""
+        with self._desk.database.read() as connection:
+            found = asks.get(connection, ask)
+        if found is None:
+            raise NotFound("no_ask", f"nothing was asked as {ask[:40]}")
+        return found
+
+    def _ask(self, rotation: str, wish: Wish, body: Mapping[str, object]) -> Ask:
+        one = Ask(
+            new_id("ask"), rotation, wish.value, json.dumps(body, sort_keys=True), acting.get(),
+            self._desk.clock.now_us(),
+        )  # fmt: skip
+        with self._desk.database.write() as connection:
+            asks.add(connection, one)
+            told = {name: str(value) for name, value in body.items() if name != "inbox"}
+            self._audit.record(connection, f"rotation.ask-{wish.value}", rotation, told)
+        return one
+
+
+def _rotation(row: Any) -> Rotation:
+    return Rotation(
+        row.id, row.account, Slot(row.slot), row.state, row.why, row.old_version, row.new_version, row.reason,
+        row.runbook, row.paused, moment(row.created_us), moment(row.entered_us), moment(row.due_us),
+        None if row.ended_us is None else moment(row.ended_us), json.loads(row.todo) if row.todo else {},
+    )  # fmt: skip

@@ -1,0 +1,191 @@
+"""`portcullis rotation`: start, watch and steer the change of a real key.
+
+Every line says what stands where: bots trade on in every state but the ones that say otherwise, and up to
+`retiring-old` the old key still lives and can be taken back.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from clients.venue import Slot
+from portcullis.cli.client import Api, connect
+from portcullis.cli.face import FAILED, Face, Stopped, command
+from portcullis.cli.inputs import secret_text
+from portcullis.cli.rotation_screen import colour, follow, summary, whole
+from portcullis.cli.tables import ago, table
+
+app = typer.Typer(
+    help="Rotations: a fresh key, verified, cut over to, the old one deleted and proven dead.",
+    no_args_is_help=True,
+)
+Rotation = Annotated[str, typer.Argument(help="As listed: rot_...", show_default=False)]
+SlotOption = Annotated[Slot, typer.Option("--slot", help="Which of the account's keys.")]
+
+
+@command(app, "list")
+def list_(
+    face: Face,
+    account: Annotated[str | None, typer.Option("--account", help="Of this account only.")] = None,
+    only_open: Annotated[bool, typer.Option("--open", help="Only what is not over.")] = False,
+    most: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 30,
+) -> None:
+    """List rotations, newest first."""
+    api = connect(face)
+    rows = list(api.pages("rotations", most=most, account=account, open=only_open or None))
+
+    def show(out: Console) -> None:
+        if not rows:
+            out.print(f"no rotations yet; the next dates: {face.command('schedule show')}")
+            return
+        listed = table("rotation", "key version", "state", "since", fold=("state",))
+        for row in rows:
+            versions = f"{row['old_version'] or 'none'} → {row['new_version']}"
+            listed.add_row(
+                row["id"], f"[bold]{row['account']}[/]/{row['slot']} {versions}", _state(row), ago(row["entered_at"])
+            )  # fmt: skip
+        out.print(listed)
+
+    face.answer({"items": rows}, show)
+
+
+@command(app, "show")
+def show_(face: Face, rotation: Rotation) -> None:
+    """Show one: where it stands, what you have to do, and every step so far."""
+    found = connect(face).get(_path(rotation))
+    face.answer(found, lambda out: whole(out, face, found))
+
+
+@command(app, "start")
+def start(
+    face: Face,
+    account: Annotated[str, typer.Option("--account", help="The account.")],
+    slot: SlotOption = Slot.TRADE,
+    hmac: Annotated[
+        bool,
+        typer.Option("--hmac", help="Where a person makes the key: one whose secret the exchange makes."),
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until the old key is proven dead.")] = False,
+) -> None:
+    """Rotate an account's key now. Bots trade on; a failure leaves the old key in use."""
+    api = connect(face)
+    begun = api.post("rotations", {"account": account, "slot": slot.value, "hmac": hmac})
+    if not wait:
+        face.answer(begun, lambda out: _begun(out, face, begun))
+        return
+    _wait(face, api, begun)
+
+
+@command(app, "watch")
+def watch(face: Face, rotation: Rotation) -> None:
+    """Follow one until it is over, or waits for you."""
+    api = connect(face)
+    _wait(face, api, api.get(_path(rotation)))
+
+
+@command(app, "pause")
+def pause(face: Face, rotation: Rotation) -> None:
+    """Let one stand still, where it may: before the key is made, and while gateways are moved."""
+    _tell(face, rotation, "pause", {}, "stands still; nothing was taken back")
+
+
+@command(app, "resume")
+def resume(
+    face: Face,
+    rotation: Rotation,
+    key_id: Annotated[
+        str | None,
+        typer.Option("--key-id", help="You looked at the exchange: this key was made. See RB-07."),
+    ] = None,
+    no_key: Annotated[bool, typer.Option("--no-key", help="You looked: no key was made. See RB-07.")] = False,
+    discard: Annotated[bool, typer.Option("--discard", help="Give the new key up. See RB-08.")] = False,
+) -> None:
+    """Let a stalled or paused one go on, with a fresh budget."""
+    if key_id and no_key:
+        raise Stopped("--key-id and --no-key say opposite things.", reason="malformed")
+    body: dict[str, Any] = {"discard": discard}
+    if key_id or no_key:
+        body["key_id"] = key_id or ""
+    _tell(face, rotation, "resume", body, "goes on")
+
+
+@command(app, "rollback")
+def roll_back(
+    face: Face,
+    rotation: Rotation,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")],
+) -> None:
+    """Take the old key back. It lives until every gateway has left it; after that there is none to take back."""
+    _tell(face, rotation, "rollback", {"reason": reason}, "rolls back: the old key is taken into use again")
+
+
+@command(app, "answer")
+def answer(
+    face: Face,
+    rotation: Rotation,
+    key_id: Annotated[str | None, typer.Option("--key-id", help="The id of the key you made.")] = None,
+    deleted: Annotated[bool, typer.Option("--deleted", help="You deleted the old key.")] = False,
+    hmac: Annotated[
+        bool, typer.Option("--hmac", help="The exchange showed a secret: you are asked for it.")
+    ] = False,
+    secret_file: Annotated[Path | None, typer.Option("--secret-file", help="File with that secret.")] = None,
+) -> None:
+    """Say what you did at the exchange. Asks for the key id where nothing was said; a secret is never an argument."""
+    if key_id is None and not deleted:
+        key_id = str(typer.prompt("key id", err=True))
+    body: dict[str, Any] = {"deleted": True} if deleted else {"key_id": (key_id or "").strip()}
+    if hmac or secret_file is not None:
+        body["secret"] = secret_text("secret", secret_file).reveal()
+    done = "the old key is probed until it is proven dead" if deleted else "the key is verified now"
+    _tell(face, rotation, "answer", body, done)
+
+
+@command(app, "waive")
+def waive(
+    face: Face,
+    rotation: Rotation,
+    destination: Annotated[str, typer.Option("--destination", help="As named in `rotation show`.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")],
+) -> None:
+    """Do not wait for a destination any more: what it still holds stops working when the old key dies."""
+    body = {"destination": destination, "reason": reason}
+    _tell(face, rotation, "waive", body, f"does not wait for {destination} any more")
+
+
+def _tell(face: Face, rotation: str, what: str, body: dict[str, Any], done: str) -> None:
+    found = connect(face).post(f"{_path(rotation)}/{what}", body)
+
+    def show(out: Console) -> None:
+        out.print(f"[green]✓[/] {found['id']} {done}")
+        out.print(f"  [dim]next[/] {face.command('rotation watch ' + found['id'])}", soft_wrap=True)
+
+    face.answer(found, show)
+
+
+def _begun(out: Console, face: Face, begun: dict[str, Any]) -> None:
+    versions = f"{begun['old_version'] or 'none'} → {begun['new_version']}"
+    out.print(f"[green]✓[/] {begun['account']}/{begun['slot']} is being rotated, key version {versions}")
+    out.print(f"  [dim]next[/] {face.command('rotation watch ' + begun['id'])}", soft_wrap=True)
+
+
+def _wait(face: Face, api: Api, begun: dict[str, Any]) -> None:
+    found = follow(face, lambda: api.get(_path(begun["id"])), begun)
+    document = summary(found)
+    face.answer(document, lambda out: whole(out, face, found, short=True))
+    if found["state"] != "done":
+        raise typer.Exit(FAILED)
+
+
+def _state(row: dict[str, Any]) -> str:
+    word = f"{row['state']} {row['runbook']}".strip() + (", paused" if row["paused"] else "")
+    word += ", waits for you" if row["todo"] else ""
+    said = f" [dim]{escape(row['reason'])}[/]" if row["reason"] and row["state"] != "done" else ""
+    return f"[{colour(row)}]{word}[/]{said}"
+
+
+def _path(rotation: str) -> str:
+    return f"rotations/{quote(rotation, safe='')}"

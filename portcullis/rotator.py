@@ -1,0 +1,56 @@
+"""Composition root of the rotator: `python -m portcullis.rotator --home DIR --who NAME`, until SIGTERM.
+
+It works on the home's database and secret store, and asks the exchanges. It listens nowhere. Started by
+`portcullis run` it ends with it; one line of JSON on stdout says that it is ready.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from portcullis import logs
+from portcullis.children import end_with_parent
+from portcullis.foundation import opened
+from portcullis.gateway import harden
+from portcullis.settings import SettingsError, locate, open_home
+from rotation.schedule import Rotator
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rotate keys until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m portcullis.rotator")
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--who", required=True, help="what it claims work under; nobody else's")
+    parser.add_argument("--with-parent", action="store_true", help="end when the starting process does")
+    given = parser.parse_args(arguments)
+    if given.with_parent:
+        end_with_parent()
+    harden()
+    os.umask(0o077)
+    logs.configure()
+    over = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: over.set())
+    try:
+        with opened(open_home(locate(given.home))) as service:
+            rotator = Rotator(service, given.who, lambda: datetime.now(UTC), random.SystemRandom())
+            rotator.start()
+            sys.stdout.write(json.dumps({"ready": given.who}) + "\n")
+            sys.stdout.flush()
+            over.wait()
+            rotator.stop()
+    except SettingsError as fault:
+        sys.stderr.write(f"{fault}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
