@@ -99,22 +99,26 @@ class Asks:
         if claimed is None:
             known = self._service.rotations.get(ask.rotation)
             return None if known.ended_at is None else f"over: it is {known.state} already"
-        rotation = claimed.rotation
-        event = self._event(Wish(ask.what), rotation, body)
         try:
+            return self._told(claimed, ask, body)
+        except Lost:
+            return None
+        except BaseException:
+            self._journal.give_back(claimed, self._now())
+            raise
+
+    def _told(self, claimed: Claimed, ask: Ask, body: Mapping[str, Any]) -> str:
+        rotation = claimed.rotation
+        try:
+            event = self._event(Wish(ask.what), rotation, body)
             step = decide(rotation, event, self._now())
-            self._journal.save(claimed, step, event, self._now())
         except IllegalTransition:
-            self._give_back(claimed)
+            self._journal.give_back(claimed, self._now())
             return (
                 f"not_now: it is {_standing(rotation)}; {ask.what} cannot be done there. Nothing was changed"
             )
-        except Lost:
-            return None
+        self._journal.save(claimed, step, event, self._now())
         return ""
-
-    def _give_back(self, claimed: Claimed) -> None:
-        self._journal.give_back(claimed, self._now())
 
     def _event(self, wish: Wish, rotation: Rotation, body: Mapping[str, Any]) -> Event:
         match wish:
