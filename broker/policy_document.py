@@ -29,6 +29,7 @@ _ASSET = re.compile(r"[A-Z0-9]{1,20}")
 _READ_PATH = re.compile(r"/[A-Za-z0-9/_.\-]{1,120}")
 _LONGEST_LEASE_S = 300
 _LONGEST_EXITS_S = 3600
+_LONGEST_CHECKOUT_S = 7 * 24 * 3600
 _LARGEST_DOCUMENT = 64 * 1024
 
 
@@ -73,6 +74,7 @@ class Policy:
     account_owner: bool = False
     lease_us: int = LEASE_US
     exits_after_end_us: int = 0
+    checkout_us: int = 0
     text: str = field(default="", repr=False, compare=False)
 
 
@@ -115,6 +117,7 @@ def parse(document: object) -> Policy:
             "extra_reads",
             "account_owner",
             "lease",
+            "checkout",
         },
     )
     if root.get("version", VERSION) != VERSION or isinstance(root.get("version"), bool):
@@ -122,6 +125,7 @@ def parse(document: object) -> Policy:
     order = reader.table(root.get("order", {}), "order", {"max_notional", "collar_percent", "market", "rate"})
     day = reader.table(root.get("day", {}), "day", {"max_notional"})
     lease = reader.table(root.get("lease", {}), "lease", {"seconds", "exits_after_end_seconds"})
+    checkout = reader.table(root.get("checkout", {}), "checkout", {"max_seconds"})
     order_max = reader.money(order, "order.max_notional")
     day_max = reader.money(day, "day.max_notional")
     collar = reader.money(order, "order.collar_percent")
@@ -165,6 +169,7 @@ def parse(document: object) -> Policy:
         reader.flag(root, "account_owner", default=False),
         US * reader.count(lease, "lease.seconds", LEASE_US // US, 2, _LONGEST_LEASE_S),
         US * reader.count(lease, "lease.exits_after_end_seconds", 0, 0, _LONGEST_EXITS_S),
+        US * reader.count(checkout, "checkout.max_seconds", 0, 0, _LONGEST_CHECKOUT_S),
         "" if reader.problems else json.dumps(document, sort_keys=True, separators=(",", ":")),
     )
     if reader.problems:

@@ -12,7 +12,7 @@ from portcullis.database_settings import DatabaseDocument
 from portcullis.settings import Home, SettingsError
 from portcullis.vault_settings import VaultDocument
 
-TREES = ("keys/", "virtual/", "responders/", "managers/", "egress/", "operators/", "inbox/")
+TREES = ("keys/", "virtual/", "responders/", "managers/", "egress/", "operators/", "inbox/", "destinations/")
 """What a secret store holds; a role in Vault may list these, and not their common root."""
 
 

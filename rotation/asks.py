@@ -8,10 +8,12 @@ Rules:
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from broker.db import asks as store
+from broker.db import destinations as destination_store
 from broker.db.asks import Ask
 from broker.errors import BrokerError, Conflict, NotFound, StoreUnavailable
 from broker.model import KeyRef
@@ -23,7 +25,7 @@ from clients.venue import Credential, KeyType, Slot
 from rotation.decide import decide
 from rotation.journal import Claimed, Journal, Lost, microseconds
 from rotation.plan import draw_up, enrol_standby
-from rotation.state import Answered, Event, IllegalTransition, Pause, Resume, RollBack, Rotation, State
+from rotation.state import Answered, Event, IllegalTransition, Pause, Resume, RollBack, Rotation, State, Tick
 from rotation.venues import Venues
 
 _CLAIM_US = 30_000_000
@@ -131,8 +133,25 @@ class Asks:
                 return RollBack(str(body["reason"]))
             case Wish.ANSWER:
                 return self._answer(rotation, body)
-            case _:
-                raise Conflict("unknown_ask", f"{wish.value} is not known here")
+            case Wish.WAIVE:
+                return self._waive(rotation, str(body["destination"]))
+            case Wish.START:
+                raise IllegalTransition("a start is no event")
+
+    def _waive(self, rotation: Rotation, name: str) -> Event:
+        """Wait for a destination no more; one that made the rotation stall lets it go on."""
+        place = self._service.destinations.get(name)
+        version = rotation.old if rotation.state is State.DRAINING_NEW else rotation.new
+        if (place.account, place.slot) != (rotation.account, rotation.slot) or version is None:
+            raise Conflict("not_waited_for", f"{rotation.id} does not wait for {name}")
+        with self._service.desk.database.write() as connection:
+            known = destination_store.delivery(connection, rotation.id, name, version)
+            destination_store.save(connection, replace(known, waived_by=acting.get(), says="waived"))
+        stalled = rotation.state is State.STALLED and rotation.stalled_from in {
+            State.DRAINING,
+            State.DRAINING_NEW,
+        }
+        return Resume() if stalled else Tick()
 
     def _answer(self, rotation: Rotation, body: Mapping[str, Any]) -> Event:
         """Take what a person says they did; a key id is tried before it is believed, so that a slip costs nothing."""

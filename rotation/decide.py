@@ -11,11 +11,13 @@ Rules:
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rotation import retire
 from rotation.ending import discard, halt, halting, retire_old, retiring
 from rotation.state import (
+    IN_USE,
+    KEYS_REFUSED,
     ONCE,
     TERMINAL,
     Answer,
@@ -41,6 +43,7 @@ _MAY_PAUSE = frozenset(
     {State.PLANNED, State.PREPARING, State.VERIFYING, State.CANARY, State.DRAINING, State.DRAINING_NEW}
 )
 _MAY_ROLL_BACK = frozenset({State.DRAINING})
+_SOON, _SELDOM = timedelta(minutes=1), 10
 
 
 def decide(rotation: Rotation, event: Event, now: datetime) -> Step:
@@ -202,12 +205,23 @@ def _cutting_over(rotation: Rotation, event: Event, now: datetime) -> Step:
 def _draining(rotation: Rotation, event: Event, now: datetime) -> Step:
     if isinstance(event, Tick):
         return ask(rotation, Effect(Do.DRAIN, rotation.old))
-    reply = reply_in(rotation, event)
+    reply, limits = reply_in(rotation, event), rotation.limits
+    if reply.answer is Answer.REFUSED and reply.reason.startswith(KEYS_REFUSED):
+        return _roll_back(rotation, reply.reason, now)
     if reply.answer is Answer.OK:
+        if reply.reason == IN_USE and now < rotation.entered_at + limits.watch_for:
+            return wait(
+                rotation, now, limits.poll_for, "every gateway has left the old key; bots use the new one"
+            )
         return retire_old(rotation, now)
     if rotation.deadline_at is not None and now >= rotation.deadline_at:
         return stall(rotation, reply.reason or "somebody still uses the old key", now)
-    return wait(rotation, now, rotation.limits.poll_for, reply.reason)
+    return wait(rotation, now, _poll(rotation, now), reply.reason)
+
+
+def _poll(rotation: Rotation, now: datetime) -> timedelta:
+    """Look often at first; who takes hours is not looked at every second."""
+    return rotation.limits.poll_for * (1 if now < rotation.entered_at + _SOON else _SELDOM)
 
 
 def _roll_back(rotation: Rotation, reason: str, now: datetime) -> Step:
@@ -238,7 +252,7 @@ def _draining_new(rotation: Rotation, event: Event, now: datetime) -> Step:
         return discard(rotation, rotation.reason, now)
     if rotation.deadline_at is not None and now >= rotation.deadline_at:
         return stall(rotation, reply.reason or "somebody still uses the new key", now)
-    return wait(rotation, now, rotation.limits.poll_for, reply.reason)
+    return wait(rotation, now, _poll(rotation, now), reply.reason)
 
 
 # --- standing still ---------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from datetime import timedelta
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from broker.db import Connection, calls, cutovers
 from broker.db import accounts as account_store
-from broker.db import cutovers
 from broker.errors import BrokerError, NotFound, StoreUnavailable
 from broker.model import Account, KeyRef, KeyVersion, Stage
 from broker.service import Service
@@ -23,9 +23,14 @@ from clients.errors import Outcome, VenueError
 from clients.keys import KeyOrder, Standing, differences
 from clients.secret import Secret
 from clients.venue import Credential, KeyType
+from rotation.destinations.delivery import Deliveries
+from rotation.journal import microseconds
 from rotation.retire import ABSENT, ALIVE, LISTED, UNNAMED
-from rotation.state import Answer, Do, Effect, Reply, Rotation
-from rotation.venues import Venues
+from rotation.state import IN_USE, KEYS_REFUSED, Answer, Do, Effect, Reply, Rotation, State
+from rotation.venues import KEY_REFUSALS, Venues
+
+_MANY_REFUSALS = 3
+"""Of a bot's requests with the new key, and more than half of them: one refusal may be an address in a ban."""
 
 CANARY_PATIENCE_US = 8_000_000
 """After this a gateway that says nothing is passed over for another."""
@@ -39,6 +44,7 @@ class Effects:
 
     def __init__(self, service: Service, venues: Venues) -> None:
         self._service, self._desk, self._venues = service, service.desk, venues
+        self._deliveries = Deliveries(service, service.desk.clock.now_us)
         self._do: dict[Do, Callable[[Rotation, int], Reply]] = {
             Do.PREPARE: self._prepare,
             Do.READ_CLOCK: self._read_clock,
@@ -227,16 +233,43 @@ class Effects:
             )
         return Reply(Answer.OK)
 
-    def _drain(self, rotation: Rotation, version: int) -> Reply:
-        """Look who may still use a version."""
-        now_us = self._desk.clock.now_us()
+    def _drain(self, rotation: Rotation, _: int) -> Reply:
+        """Look who may still use the version to be left, and bring the other to who holds a key outside a gateway."""
+        back = rotation.state is State.DRAINING_NEW
+        leaving = rotation.new if back else rotation.old
+        now_us, new = self._desk.clock.now_us(), str(self._ref(rotation, rotation.new))
+        codes = KEY_REFUSALS[rotation.venue]
         with self._desk.database.read() as connection:
-            held = cutovers.holders(connection, str(self._ref(rotation, version)), now_us)
-        if not held:
-            return Reply(Answer.OK)
-        names = ", ".join(sorted({one.gateway for one in held}))
-        longest_s = (max(one.until_us for one in held) - now_us) // 1_000_000 + 1
-        return Reply(Answer.REFUSED, f"{names} may use it for up to {longest_s} s")
+            held = () if leaving is None else self._held(connection, rotation, leaving, now_us)
+            used = cutovers.holders(connection, new, now_us)
+            refused, answered = calls.key_answers(connection, new, microseconds(rotation.entered_at), codes)
+        if not back and refused >= _MANY_REFUSALS and refused * 2 > answered and rotation.old is not None:
+            return Reply(
+                Answer.REFUSED, f"{KEYS_REFUSED}: {refused} of {answered} requests since the cutover"
+            )
+        waited = self._brought(rotation, back=back)
+        if not held and not waited:
+            return Reply(Answer.OK, IN_USE if used and not back and rotation.old is not None else "")
+        if held:
+            names = ", ".join(sorted({one.gateway for one in held}))
+            longest_s = (max(one.until_us for one in held) - now_us) // 1_000_000 + 1
+            waited = "; ".join(filter(None, (f"{names} may use it for up to {longest_s} s", waited)))
+        return Reply(Answer.REFUSED, waited)
+
+    def _held(
+        self, connection: Connection, rotation: Rotation, version: int, now_us: int
+    ) -> tuple[cutovers.Hold, ...]:
+        return cutovers.holders(connection, str(self._ref(rotation, version)), now_us)
+
+    def _brought(self, rotation: Rotation, *, back: bool) -> str:
+        """Bring the key that stays to whoever holds one outside a gateway; return who is waited for."""
+        to = rotation.old if back else rotation.new
+        if to is None:
+            return ""
+        only = self._deliveries.holders(rotation.id, rotation.new) if back else None
+        return self._deliveries.bring(
+            rotation.id, self._version(rotation, to), venue=rotation.venue, only=only
+        )
 
     # --- ending -------------------------------------------------------------------------------
 

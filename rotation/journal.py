@@ -105,12 +105,21 @@ class Journal:
             if not store.save(connection, rotation.id, claimed.row_version, values):
                 raise Lost(rotation.id)
             if step.note or rotation.state is not was.state or step.effect is not None:
-                store.add_step(connection, rotation.id, _history(was, step, event, now))
+                self._note(connection, was, _history(was, step, event, now))
             if rotation.new_key_id != was.new_key_id and rotation.new_key_id is not None:
                 ref = KeyRef(rotation.account, rotation.slot, rotation.new)
                 account_store.set_venue_key_id(connection, ref, rotation.new_key_id)
             self._tell(connection, was, rotation)
         return Claimed(rotation, claimed.row_version + 1)
+
+    def _note(self, connection: Connection, was: Rotation, line: dict[str, object]) -> None:
+        """Add a line to the history; a look that is repeated while nothing changes is one line."""
+        lately = store.last_steps(connection, was.id, 2)
+        same = ("state", "effect", "note")
+        moved = line["was"] != line["state"]
+        if not moved and any(all(getattr(one, name) == line[name] for name in same) for one in lately):
+            return
+        store.add_step(connection, was.id, line)
 
     def _tell(self, connection: Connection, was: Rotation, rotation: Rotation) -> None:
         """Put into the audit trail what people look for: what stalls, is cut over to, and how it ends."""

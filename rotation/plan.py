@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from broker import policy_document
 from broker.db import accounts as account_store
+from broker.db import destinations as destination_store
 from broker.db import grants as grant_store
 from broker.db import rotations as store
 from broker.errors import Conflict
@@ -65,9 +66,12 @@ def draw_up(
             raise Conflict("rotating", f"{account}/{slot.value} is being rotated already")
         current = account_store.current_key(connection, account, slot)
         last = account_store.last_version(connection, account, slot)
+        places = destination_store.every(connection, account, slot)
+    patience = [timedelta(seconds=one.patience_s) for one in places]
     limits = Limits(
-        window_for=timedelta(seconds=capable.window_s + 1), settling_for=timedelta(seconds=capable.settling_s)
-    )
+        window_for=timedelta(seconds=capable.window_s + 1), settling_for=timedelta(seconds=capable.settling_s),
+        drain_for=max([Limits().drain_for, *patience]),
+    )  # fmt: skip
     own = capable.public_key and not (alone and hmac)
     return Rotation(
         rotation or f"rot_{secrets.token_hex(10)}", account, slot, last + 1,

@@ -25,6 +25,7 @@ from rotation.asks import Asks
 from rotation.effects import Effects
 from rotation.journal import Journal, microseconds
 from rotation.planner import MOST_IN_ALL, Planner
+from rotation.returned import Returned
 from rotation.runner import Runner
 from rotation.venues import Venues
 
@@ -52,6 +53,7 @@ class Rotator:
         effects = Effects(service, venues)
         self._runners = {name: Runner(self._journal(name), effects, now) for name in self._names}
         self._asks = Asks(service, venues, self._journal(f"{who}-asks"), f"{who}-asks", now)
+        self._returned = Returned(service, self._journal(f"{who}-plan"))
         self._planner = Planner(service, self._journal(f"{who}-plan"), dice)
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="rotate")
         self._ticks = BackgroundScheduler(
@@ -96,7 +98,9 @@ class Rotator:
             self._workers.submit(self._work, name)
 
     def plan(self) -> None:
-        """Start what is due."""
+        """Start what is due, and end checkouts that are over."""
+        for trouble in self._returned.look(self._now()):
+            _LOG.error("%s", trouble)
         for started in self._planner.look(self._now()):
             _LOG.info("%s is due and was started", started)
 

@@ -71,6 +71,13 @@ class Do(StrEnum):
 ONCE = frozenset({Do.CREATE, Do.DELETE})
 
 
+IN_USE = "in-use"
+"""Answers DRAIN: nobody uses the old key any more, and somebody the new one."""
+
+KEYS_REFUSED = "the exchange refuses the new key"
+"""How DRAIN's answer begins where the new key is refused to bots: that takes the old one back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
     """One thing to be done in the world. `version` says about which key version it is, where it is about one."""
@@ -83,6 +90,7 @@ class Effect:
 class Limits:
     """How long and how often. Our caution; none of it is a venue's rule, but `window_for` and `settling_for`.
 
+    `watch_for` is how long the old key lives on at least while bots use the new one, so that it can be taken back.
     `window_for` is how long after its timestamp a signed request may take effect, the venue's second of tolerance
     included; `settling_for` how long after that its lists may not show it.
     """
@@ -97,6 +105,7 @@ class Limits:
     poll_for: timedelta = timedelta(seconds=1)
     canary_for: timedelta = timedelta(seconds=20)
     drain_for: timedelta = timedelta(minutes=15)
+    watch_for: timedelta = timedelta(seconds=5)
     remind_for: timedelta = timedelta(hours=4)
     by_hand_for: timedelta = timedelta(seconds=5)
 

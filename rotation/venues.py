@@ -13,9 +13,13 @@ from broker.model import Account
 from broker.service import Service
 from clients.http import open_client
 from clients.keys import KeyAdmin, KeyProbe
+from clients.venues.binance import admin
 from clients.venues.binance.account import BinanceAccount
 from clients.venues.binance.admin import BinanceAdmin, BinanceProbe
 from clients.venues.binance.asker import clock_of
+
+KEY_REFUSALS: dict[str, tuple[str, ...]] = {"binance": admin.KEY_REFUSALS}
+"""By which codes each venue refuses a key to who uses it."""
 
 
 @dataclass(frozen=True, slots=True)

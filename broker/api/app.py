@@ -10,6 +10,7 @@ from broker.api import (
     audit,
     calls,
     cuts,
+    destinations,
     grants,
     managers,
     operators,
@@ -51,7 +52,7 @@ def create_app(context: Context) -> FastAPI:
     for router in (
         status.open_router, status.router, accounts.router, grants.router, cuts.router, calls.router,
         audit.router, operators.open_router, operators.router, reconcile.router, managers.router,
-        rotations.router, schedules.router,
+        rotations.router, schedules.router, destinations.router,
     ):  # fmt: skip
         version.include_router(router)
     app.include_router(version)

@@ -33,6 +33,10 @@ def meaning(policy: Policy) -> list[str]:
     lines.append(f"a partition survives {policy.lease_us // US} s, a cut may take as long through one")
     if policy.exits_after_end_us:
         lines.append(f"cancels and exits pass {policy.exits_after_end_us // US} s longer than that")
+    if policy.checkout_us:
+        lines.append(
+            f"its real key may be handed out for {policy.checkout_us // US} s, past gateway and policy"
+        )
     lines.append("withdrawals, transfers out and key administration: never")
     return lines
 
@@ -93,7 +97,7 @@ def _collar(policy: Policy) -> str:
 
 
 _CAPS = frozenset({"order.max_notional", "order.collar_percent", "day.max_notional", "lease.seconds",
-                   "lease.exits_after_end_seconds"})  # fmt: skip
+                   "lease.exits_after_end_seconds", "checkout.max_seconds"})  # fmt: skip
 _FIELDS: tuple[tuple[str, Callable[[Policy], object], Callable[[Policy], str]], ...] = (
     ("mode", lambda p: p.mode, lambda p: p.mode.value),
     ("allow", lambda p: p.allow, lambda p: _names(p.allow)),
@@ -118,4 +122,5 @@ _FIELDS: tuple[tuple[str, Callable[[Policy], object], Callable[[Policy], str]], 
         lambda p: p.exits_after_end_us,
         lambda p: f"{p.exits_after_end_us // US} s",
     ),
+    ("checkout.max_seconds", lambda p: p.checkout_us, lambda p: f"{p.checkout_us // US} s"),
 )

@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, SecretStr, StringConstraints
 from broker.api import schemas
 from broker.api.access import Clerk, Viewer
 from broker.api.context import Context, Given, run
+from broker.api.destinations import DeliveryShown, delivery_shown
 from broker.api.once import OnceRoute
 from broker.api.paging import Asked
 from broker.db.asks import Ask
@@ -78,6 +79,7 @@ class RotationWhole(RotationShown):
     """A rotation with its history."""
 
     history: list[TransitionShown]
+    deliveries: list[DeliveryShown]
     asks: list[AskShown]
 
 
@@ -224,6 +226,7 @@ def _whole(given: Context, rotation: str) -> RotationWhole:
     return RotationWhole(
         **_shown(rotations.get(rotation)),
         history=[_line(one) for one in rotations.history(rotation)],
+        deliveries=[delivery_shown(one) for one in given.service.destinations.deliveries(rotation)],
         asks=[
             AskShown(
                 id=one.id,

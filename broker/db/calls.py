@@ -1,11 +1,11 @@
 """Queries on the call log, order owners and the budget ledger."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, select
 from sqlalchemy.engine import Row
 
 from broker.budget import ZERO, Parts, Slice
@@ -158,6 +158,16 @@ def counts_since(connection: Connection, since_us: int) -> dict[tuple[str, str],
 
 
 # --- the budget ledger ------------------------------------------------------------------------
+
+
+def key_answers(connection: Connection, key: str, since_us: int, codes: Collection[str]) -> tuple[int, int]:
+    """Count what came back to calls signed with a key version since then: of one of these codes, and in all."""
+    call = t.CALLS.c
+    query = select(func.count(), func.sum(case((call.code.in_(list(codes)), 1), else_=0))).where(
+        call.key == key, call.at_us >= since_us, call.outcome.is_not(None)
+    )
+    row = connection.execute(query).one()
+    return int(row[1] or 0), int(row[0])
 
 
 def slices(connection: Connection, grant: str, since_us: int) -> list[Slice]:

@@ -131,6 +131,12 @@ def add_step(connection: Connection, rotation: str, values: Mapping[str, object]
     connection.execute(t.ROTATION_STEPS.insert().values(rotation=rotation, number=last + 1, **values))
 
 
+def last_steps(connection: Connection, rotation: str, most: int) -> list[Row[Any]]:
+    """Return the end of a rotation's history, newest first."""
+    query = select(t.ROTATION_STEPS).where(t.ROTATION_STEPS.c.rotation == rotation)
+    return list(connection.execute(query.order_by(t.ROTATION_STEPS.c.number.desc()).limit(most)))
+
+
 def steps(connection: Connection, rotation: str) -> list[Row[Any]]:
     """Return a rotation's history, oldest first."""
     query = select(t.ROTATION_STEPS).where(t.ROTATION_STEPS.c.rotation == rotation)

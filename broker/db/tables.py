@@ -335,6 +335,54 @@ SCHEDULES = Table(
 )
 """When a slot's key is rotated. `jitter_s` was drawn once; `next_us` and `why` are what the rotator last worked out."""
 
+DESTINATIONS = Table(
+    "destinations",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("account", String(64), ForeignKey("accounts.name"), nullable=False, index=True),
+    Column("slot", String(16), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("settings", Text, nullable=False),
+    Column("secret_path", Text),
+    Column("patience_s", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("removed_us", BigInteger),
+)
+"""Who holds a real key outside a gateway. `patience_s`: how long an old key is kept alive for it."""
+
+DELIVERIES = Table(
+    "deliveries",
+    METADATA,
+    Column("rotation", String(32), primary_key=True),
+    Column("destination", String(64), ForeignKey("destinations.name"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("tries", Integer, nullable=False),
+    Column("next_us", BigInteger, nullable=False),
+    Column("delivered_us", BigInteger),
+    Column("confirmed_us", BigInteger),
+    Column("waived_by", String(64)),
+    Column("says", String(300), nullable=False),
+)
+"""How far a destination is with a key version that a rotation brings, or, rolled back, takes back."""
+
+CHECKOUTS = Table(
+    "checkouts",
+    METADATA,
+    Column("id", String(32), primary_key=True),
+    Column("grant", String(32), nullable=False),
+    Column("account", String(64), ForeignKey("accounts.name"), nullable=False, index=True),
+    Column("version", Integer, nullable=False),
+    Column("operator", String(64), nullable=False),
+    Column("holder", String(120), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("opened_us", BigInteger, nullable=False),
+    Column("ends_us", BigInteger, nullable=False),
+    Column("closed_us", BigInteger),
+    Column("rotation", String(32)),
+    Column("dead_us", BigInteger),
+)
+"""Real keys that were handed out. Its end is a rotation: what left cannot be taken back."""
+
 OPERATORS = Table(
     "operators",
     METADATA,

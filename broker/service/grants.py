@@ -286,4 +286,5 @@ def only_widens(old: Policy, new: Policy) -> bool:
         and new.account_owner >= old.account_owner
         and new.lease_us == old.lease_us
         and new.exits_after_end_us == old.exits_after_end_us
+        and new.checkout_us >= old.checkout_us
     )

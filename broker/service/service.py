@@ -10,10 +10,12 @@ from broker.service.accounts import Accounts
 from broker.service.audit import Audit
 from broker.service.call_seal import CallSeal
 from broker.service.calls import Calls
+from broker.service.checkouts import Checkouts
 from broker.service.continuity import Continuity
 from broker.service.credentials import Credentials
 from broker.service.cuts import Cuts
 from broker.service.desk import Desk, Home
+from broker.service.destinations import Destinations
 from broker.service.grants import Grants
 from broker.service.keys import Keys
 from broker.service.managers import Managers
@@ -46,6 +48,8 @@ class Service:
         self.credentials = Credentials(desk, self.audit, self.secrets)
         self.operators = Operators(desk, self.audit, self.credentials)
         self.reconciliation = Reconciliation(desk, self.audit, self.accounts, self.keys, self.managers)
+        self.destinations = Destinations(desk, self.audit, self.secrets, self.accounts)
+        self.checkouts = Checkouts(desk, self.audit, self.accounts)
         self.rotations = Rotations(desk, self.audit)
         self.schedules = Schedules(desk, self.audit)
         self.openings = Openings(desk, self.audit, self.credentials)

@@ -8,6 +8,7 @@ from portcullis.cli import (
     backups,
     consumers,
     cuts,
+    destinations,
     grants,
     install,
     keys,
@@ -51,6 +52,8 @@ app.add_typer(keys.app, name="key")
 app.add_typer(managers.app, name="manager")
 app.add_typer(rotations.app, name="rotation")
 app.add_typer(schedules.app, name="schedule")
+app.add_typer(destinations.app, name="destination")
+app.add_typer(destinations.checkouts, name="checkout")
 app.add_typer(consumers.app, name="consumer")
 app.add_typer(grants.app, name="grant")
 app.add_typer(grants.policies, name="policy")

@@ -146,6 +146,14 @@ def whole(out: Console, face: Face, found: dict[str, Any], *, short: bool = Fals
         for one in steps(found)[:-1]:
             out.print(f"  [green]✓[/] {one['state']:<15} [dim]{one['seconds']:>8.2f} s[/]")
         return
+    for one in found["deliveries"]:
+        mark = (
+            "[green]✓[/]" if one["confirmed_at"] else "[yellow]-[/]" if one["waived_by"] else "[yellow]…[/]"
+        )
+        said = f"waived by {one['waived_by']}" if one["waived_by"] else one["says"] or "has the key"
+        out.print(
+            f"  {mark} [bold]{one['destination']}[/] version {one['version']}: {escape(said)}", soft_wrap=True
+        )
     listed = table("at", "state", "what", fold=("what",))
     for line in found["history"]:
         moved = f"[bold]{line['state']}[/]" if line["was"] != line["state"] else f"[dim]{line['state']}[/]"

@@ -25,6 +25,9 @@ OPENING = {
     ("POST", "/v1/managers"): "manager.import",
     ("PUT", "/v1/accounts/{name}/manager"): "account.manage",
     ("POST", "/v1/thaws"): "cut.thaw",
+    ("POST", "/v1/destinations"): "destination.create",
+    ("POST", "/v1/destinations/{name}/key"): "destination.key",
+    ("POST", "/v1/checkouts"): "checkout.open",
     ("POST", "/v1/operators"): "operator.create",
     ("POST", "/v1/operators/{name}/enrolment"): "operator.enrol",
 }
@@ -44,6 +47,9 @@ NOT_OPENING = {
     ("POST", "/v1/acts/{act}/confirmation"): "is the second step",
     ("POST", "/v1/acts/{act}/cancel"): "closes",
     ("POST", "/v1/reconciliations"): "compares; the thaw that follows is what opens",
+    ("POST", "/v1/destinations/{name}/remove"): "closes",
+    ("POST", "/v1/destinations/{name}/confirm"): "ends a wait",
+    ("POST", "/v1/checkouts/{checkout}/close"): "closes",
     ("POST", "/v1/rotations"): "puts a key in another's place that may do no more",
     ("POST", "/v1/rotations/{rotation}/pause"): "changes nothing",
     ("POST", "/v1/rotations/{rotation}/resume"): "goes on with what was planned",
@@ -82,7 +88,10 @@ def test_every_route_that_changes_something_says_whether_it_opens(desk: Desk) ->
 def rows(desk: Desk) -> list[Any]:
     """Return everything that could have been changed."""
     with desk.service.desk.database.read() as connection:
-        tables = (t.GRANTS, t.EGRESS, t.KEY_VERSIONS, t.MANAGERS, t.ACCOUNTS, t.CUTS, t.OPERATORS, t.POLICIES)
+        tables = (
+            t.GRANTS, t.EGRESS, t.KEY_VERSIONS, t.MANAGERS, t.ACCOUNTS, t.CUTS, t.OPERATORS, t.POLICIES,
+            t.DESTINATIONS, t.CHECKOUTS,
+        )  # fmt: skip
         counted = {"failures", "totp_last", "locked_until_us"}
         return [
             [{name: value for name, value in row.items() if name not in counted} for row in
@@ -103,6 +112,7 @@ def requests(desk: Desk) -> list[tuple[str, str, dict[str, Any]]]:
         "key_type": "hmac",
         "allow_withdraw": True,
     }
+    place = {"name": "tool", "account": "main", "kind": "manual", "settings": {"what": "a tool"}}
     cut, _ = desk.service.cuts.close(targets=("consumer:bot",), mode=Mode.CLOSED, reason="x", actor="x")
     return [
         ("POST", "grants", {"consumer": "bot", "account": "main", "policy": POLICY}),
@@ -115,6 +125,9 @@ def requests(desk: Desk) -> list[tuple[str, str, dict[str, Any]]]:
         ("POST", "thaws", {"cut": cut.id, "reason": "safe"}),
         ("POST", "operators", {"name": "new", "roles": ["admin"]}),
         ("POST", "operators/second/enrolment", {"password": "planted-other-password"}),
+        ("POST", "destinations", place),
+        ("POST", "destinations/tool/key", {"reason": "x"}),
+        ("POST", "checkouts", {"grant": grant.id, "ttl_s": 60, "holder": "me", "reason": "x"}),
     ]
 
 

@@ -28,7 +28,7 @@ EMAIL = "main@paper.test"
 QUICK = Limits(
     window_for=timedelta(seconds=6), settling_for=timedelta(seconds=1), backoff_for=timedelta(milliseconds=20),
     longest_backoff_for=timedelta(seconds=1), poll_for=timedelta(milliseconds=50), drain_for=timedelta(seconds=60),
-    probes=400,
+    probes=400, watch_for=timedelta(0),
 )  # fmt: skip
 """The venue's own window stays; what is only our patience is short."""
 

@@ -1,14 +1,18 @@
 """Rotations carried out for real: paper exchange, database, secret store, gateway, a bot that trades all the while."""
 
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from broker.errors import Conflict, NotFound
-from broker.model import Stage
-from clients.venue import KeyType
-from rotation.state import State
-from tests.rotation.place import ACCOUNT_ADDRESS, Place, running_place, trading
+from broker.model import KeyRef, Stage
+from clients.venue import KeyType, Slot
+from rotation.plan import draw_up
+from rotation.state import KEYS_REFUSED, State
+from tests.rotation.place import ACCOUNT_ADDRESS, QUICK, Place, now, running_place, trading
 
 pytestmark = pytest.mark.sockets
 KEYS = "/sapi/v2/sub-account/subAccountApi"
@@ -147,3 +151,48 @@ async def test_a_slot_has_one_rotation_at_a_time(tmp_path: Path) -> None:
             here.plan()
         assert caught.value.reason == "rotating"
         assert len(here.world.service.keys.list("main")) == 2
+
+
+@pytest.mark.parametrize("slot", [Slot.READ, Slot.RESPONDER, Slot.STANDBY])
+async def test_every_slot_gets_its_key_with_its_own_rights(tmp_path: Path, slot: Slot) -> None:
+    async with running_place(tmp_path) as here:
+        service = here.world.service
+        runner = here.runner()
+        for version in (1, 2):
+            planned = replace(draw_up(service, "main", slot, "asked", now()), limits=QUICK)
+            assert planned.old == (version - 1 or None)
+            runner.journal.plan(planned)
+            done = await here.carried_out(planned.id, runner)
+            assert done.state is State.DONE, done.reason
+        keys = {key.ref: key for key in service.keys.list("main") if key.ref.slot is slot}
+        assert [key.stage for _, key in sorted(keys.items(), key=str)] == [Stage.TOMBSTONE, Stage.CURRENT]
+        fresh = next(key for key in here.living() if key.label == done.id)
+        assert fresh.flags["enableSpotAndMarginTrading"] is (slot is not Slot.READ)
+        assert len(here.living()) == 2, "and the trade key is untouched"
+        assert (await here.bot.call("GET", "/api/v3/account")).status == 200
+        path = keys[KeyRef("main", slot, 2)].path
+        assert path.startswith("responders/" if slot is Slot.RESPONDER else "keys/")
+
+
+async def test_a_new_key_that_bots_are_refused_with_is_taken_back(tmp_path: Path) -> None:
+    """The canary passed, then the exchange changes its mind: the old key still lives, and is in use again."""
+    async with running_place(tmp_path) as here:
+        assert (await here.bot.call("GET", "/api/v3/account")).status == 200
+        old = here.old_key
+        planned = replace(here.plan(), limits=replace(QUICK, watch_for=timedelta(seconds=60)))
+        runner = here.runner()
+        await asyncio.to_thread(runner.journal.plan, planned)
+        while here.world.service.rotations.get(planned.id).state != "draining":
+            await asyncio.to_thread(runner.once)
+            await asyncio.sleep(0.02)
+        (fresh,) = [key for key in here.living() if key.key_id != old]
+        fresh.ips = ("127.0.0.99",)
+        while here.world.service.rotations.get(planned.id).state not in {"abandoned", "done"}:
+            await here.bot.call("GET", "/api/v3/openOrders", symbol="BTCUSDT")
+            await asyncio.to_thread(runner.once)
+            await asyncio.sleep(0.02)
+        assert "rolling-back" in here.history(planned.id)
+        done = here.world.service.rotations.get(planned.id)
+        assert done.reason.startswith(KEYS_REFUSED)
+        one_living_key(here, 1)
+        assert (await here.bot.call("GET", "/api/v3/account")).status == 200

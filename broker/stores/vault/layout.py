@@ -50,6 +50,9 @@ RULES: dict[VaultRole, tuple[Rule, ...]] = {
         Rule("destroy", "operators", _DESTROY),
         Rule("data", "gates", _OVER),
         Rule("metadata", "gates", _LIST),
+        Rule("data", "destinations", _ONCE),
+        Rule("metadata", "destinations", _LABEL),
+        Rule("destroy", "destinations", _DESTROY),
         Rule("data", "inbox", ("create",)),
     ),
     VaultRole.ROTATOR: (
@@ -62,6 +65,8 @@ RULES: dict[VaultRole, tuple[Rule, ...]] = {
                 Rule("destroy", tree, _DESTROY),
             )
         ),
+        Rule("data", "destinations", _READ),
+        Rule("data", "egress", _READ),
         Rule("data", "inbox", _READ),
         Rule("metadata", "inbox", ("read", "list", "delete")),
     ),

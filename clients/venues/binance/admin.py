@@ -34,6 +34,9 @@ from clients.venues.binance.account import BinanceAccount
 from clients.venues.binance.asker import WINDOW_US, Asker, Http, built, clock_of, odd
 from clients.venues.binance.market import Call
 
+KEY_REFUSALS = ("-2008", "-2014", "-2015")
+"""Codes by which the venue refuses a key, or the address it is used from; fact sheet section 4.3."""
+
 PAGE = 100
 _MOST_PAGES = 10
 _ONLY_TRUSTED = "2"

@@ -1,0 +1,89 @@
+"""Queries on keys that were handed out."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, or_, select
+from sqlalchemy.engine import Row
+
+from broker.db import tables as t
+from broker.model import KeyRef, moment
+from clients.venue import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A real key in somebody's hands. `rotation` is the last that was begun to end it; `dead_at`: it is proven dead."""
+
+    id: str
+    grant: str
+    ref: KeyRef
+    operator: str
+    holder: str
+    reason: str
+    opened_at: datetime
+    ends_at: datetime
+    closed_at: datetime | None = None
+    rotation: str | None = None
+    dead_at: datetime | None = None
+
+
+def add(connection: Connection, one: Checkout, opened_us: int, ends_us: int) -> None:
+    """Insert a checkout."""
+    connection.execute(
+        t.CHECKOUTS.insert().values(
+            id=one.id, grant=one.grant, account=one.ref.account, version=one.ref.version, operator=one.operator,
+            holder=one.holder, reason=one.reason, opened_us=opened_us, ends_us=ends_us,
+        )
+    )  # fmt: skip
+
+
+def get(connection: Connection, checkout: str) -> Checkout | None:
+    """Return one."""
+    row = connection.execute(select(t.CHECKOUTS).where(t.CHECKOUTS.c.id == checkout)).first()
+    return None if row is None else _checkout(row)
+
+
+def every(connection: Connection, limit: int) -> list[Checkout]:
+    """Return the newest."""
+    query = select(t.CHECKOUTS).order_by(t.CHECKOUTS.c.opened_us.desc()).limit(limit)
+    return [_checkout(row) for row in connection.execute(query)]
+
+
+def close(connection: Connection, checkout: str, now_us: int) -> bool:
+    """End one; tell whether it was open."""
+    out = t.CHECKOUTS.c
+    done = connection.execute(
+        t.CHECKOUTS.update().where(out.id == checkout, out.closed_us.is_(None)).values(closed_us=now_us)
+    )
+    return done.rowcount == 1
+
+
+def over(connection: Connection, now_us: int) -> list[Checkout]:
+    """Return those whose time is over or that were closed, and whose key is not known to be dead."""
+    out = t.CHECKOUTS.c
+    query = select(t.CHECKOUTS).where(
+        out.dead_us.is_(None), or_(out.closed_us.is_not(None), out.ends_us <= now_us)
+    )
+    return [_checkout(row) for row in connection.execute(query.order_by(out.opened_us))]
+
+
+def being_ended(connection: Connection, checkout: str, rotation: str, now_us: int) -> None:
+    """Say which rotation is to end one."""
+    connection.execute(t.CHECKOUTS.update().where(t.CHECKOUTS.c.id == checkout).values(rotation=rotation))
+    close(connection, checkout, now_us)
+
+
+def dead(connection: Connection, checkout: str, now_us: int) -> None:
+    """Say that the key is proven dead."""
+    connection.execute(t.CHECKOUTS.update().where(t.CHECKOUTS.c.id == checkout).values(dead_us=now_us))
+    close(connection, checkout, now_us)
+
+
+def _checkout(row: Row[Any]) -> Checkout:
+    return Checkout(
+        row.id, row.grant, KeyRef(row.account, Slot.TRADE, row.version), row.operator, row.holder, row.reason,
+        moment(row.opened_us), moment(row.ends_us), None if row.closed_us is None else moment(row.closed_us),
+        row.rotation, None if row.dead_us is None else moment(row.dead_us),
+    )  # fmt: skip

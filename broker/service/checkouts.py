@@ -1,0 +1,164 @@
+"""Real keys handed out to people: only where a grant's policy allows it, only while no gate is shut, never taken back.
+
+Rules:
+1. Who takes a key, why and until when is on record before the key is read.
+2. The end of a checkout, by its time or by hand, is a rotation of that key: what left cannot be taken back. Until that
+   rotation is done, whoever kept the key can trade past gateway and policy. Nothing here claims otherwise.
+3. A person who pastes a key into a tool of somebody else's takes it by its destination: it ends with its rotation.
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from broker import gate, policy_document
+from broker.db import Connection, rows
+from broker.db import accounts as account_store
+from broker.db import checkouts as store
+from broker.db import destinations as destination_store
+from broker.db import grants as grant_store
+from broker.db.checkouts import Checkout
+from broker.destination import Kind
+from broker.errors import Conflict, Malformed, NotGranted, Problem
+from broker.gate import Mode
+from broker.model import KeyVersion, chain, moment, new_id
+from broker.service.accounts import Accounts
+from broker.service.audit import Audit, acting
+from broker.service.desk import Desk, missing
+from clients.secret import Secret
+from clients.venue import Slot
+
+NOBODY = "checkout"
+"""The gateway that a key passes which passes none."""
+
+_US = 1_000_000
+_MOST = 500
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOut:
+    """A key on its way to a person, this once."""
+
+    key: KeyVersion
+    secret: Secret = field(repr=False)
+    checkout: Checkout | None = None
+
+
+class Checkouts:
+    """Use cases on keys that leave."""
+
+    def __init__(self, desk: Desk, audit: Audit, accounts: Accounts) -> None:
+        self._desk, self._audit, self._accounts = desk, audit, accounts
+
+    def open(self, grant: str, *, ttl: timedelta, holder: str, reason: str) -> HandedOut:
+        """Hand out the real key behind a grant.
+
+        Args:
+            grant: Whose policy allows it.
+            ttl: For how long, at most; its end is a rotation.
+            holder: Who gets it.
+            reason: Why.
+
+        Raises:
+            NotFound: No such grant.
+            NotGranted: Its policy does not allow it, or not for that long; or a gate is shut.
+            Malformed: A field is missing.
+            Conflict: There is no key, or it is being rotated.
+            StoreUnavailable: A store cannot answer; nothing was handed out.
+        """
+        problems = [
+            Problem(name, "is missing: it is kept, and asked for later")
+            for name, text in (("holder", holder), ("reason", reason))
+            if not text.strip()
+        ]
+        if ttl <= timedelta(0):
+            problems.append(Problem("ttl_s", "is longer than nothing"))
+        if problems:
+            raise Malformed("bad_checkout", tuple(problems))
+        now_us = self._desk.clock.now_us()
+        with self._desk.database.write() as connection:
+            known = grant_store.grant(connection, grant)
+            if known is None:
+                raise missing("grant", grant)
+            longest_s = policy_document.load(known.policy).checkout_us // _US
+            if known.revoked_at is not None or not longest_s:
+                raise NotGranted(
+                    "no_checkout",
+                    f"{grant} does not let its key be handed out; its policy would say [checkout] max_seconds",
+                )
+            if ttl.total_seconds() > longest_s:
+                raise NotGranted("too_long", f"{grant} lets its key be handed out for {longest_s} s at most")
+            key = self._current(connection, known.account, Slot.TRADE)
+            self._ensure_open(connection, key, known.consumer, grant)
+            ends_us = now_us + round(ttl.total_seconds() * _US)
+            made = Checkout(
+                new_id("out"), grant, key.ref, acting.get(), holder, reason, moment(now_us), moment(ends_us)
+            )
+            store.add(connection, made, now_us, ends_us)
+            self._audit.record(
+                connection, "checkout.open", made.id,
+                {"key": str(key.ref), "holder": holder, "reason": reason, "ends": made.ends_at.isoformat()},
+            )  # fmt: skip
+        return HandedOut(key, self._desk.secrets.read(key.path)["secret"], made)
+
+    def close(self, checkout: str) -> Checkout:
+        """End one now: its key is rotated.
+
+        Raises:
+            NotFound: No such checkout.
+        """
+        with self._desk.database.write() as connection:
+            if store.close(connection, checkout, self._desk.clock.now_us()):
+                self._audit.record(connection, "checkout.close", checkout)
+            found = store.get(connection, checkout)
+        if found is None:
+            raise missing("checkout", checkout)
+        return found
+
+    def list(self) -> tuple[Checkout, ...]:
+        """List the newest."""
+        with self._desk.database.read() as connection:
+            return tuple(store.every(connection, _MOST))
+
+    def paste(self, destination: str, reason: str) -> HandedOut:
+        """Hand out the key that a person pastes into a tool, by its destination.
+
+        During a rotation that is the new key, once it is in use.
+
+        Raises:
+            NotFound: No such destination.
+            Conflict: It takes its key by itself, or there is none.
+            NotGranted: A gate is shut.
+        """
+        with self._desk.database.write() as connection:
+            place = destination_store.get(connection, destination)
+            if place is None:
+                raise missing("destination", destination)
+            if place.kind is not Kind.MANUAL:
+                raise Conflict(
+                    "takes_itself", f"{destination} gets its key by itself; nobody needs to see it"
+                )
+            key = self._current(connection, place.account, place.slot)
+            self._ensure_open(connection, key, destination, destination)
+            self._audit.record(
+                connection, "destination.key", f"destination:{destination}",
+                {"key": str(key.ref), "reason": reason},
+            )  # fmt: skip
+        return HandedOut(key, self._desk.secrets.read(key.path)["secret"])
+
+    def _current(self, connection: Connection, account: str, slot: Slot) -> KeyVersion:
+        key = account_store.current_key(connection, account, slot)
+        if key is None:
+            raise Conflict("no_key", f"{account}/{slot.value} has no key in use")
+        return key
+
+    def _ensure_open(self, connection: Connection, key: KeyVersion, consumer: str, grant: str) -> None:
+        """Refuse while any gate is shut, even half: a key that left heeds no gate any more."""
+        account = account_store.account(connection, key.ref.account)
+        if account is None:
+            raise missing("account", key.ref.account)
+        scopes = chain(account.venue, key.ref, NOBODY, consumer, grant)
+        if gate.mode_of(rows.gates(connection, scopes), scopes) is not Mode.OPEN:
+            raise NotGranted(
+                "cut",
+                f"{key.ref} is cut off or halted: its key is not handed out. portcullis cuts shows by what",
+            )

@@ -1,0 +1,147 @@
+"""Destinations: made by an admin, because each is a place where a real key lies; and what a person confirms of them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from broker import destination as values
+from broker.db import destinations as store
+from broker.db.destinations import Delivery
+from broker.destination import Destination, Kind
+from broker.errors import Conflict, Malformed, NotFound, Problem
+from broker.model import new_id
+from broker.service.accounts import Accounts
+from broker.service.audit import Audit, acting
+from broker.service.desk import Desk, check_name, missing
+from broker.service.secrets import Secrets
+from clients.secret import Secret
+from clients.venue import Slot
+
+PATIENCE_S = 24 * 3600
+LONGEST_PATIENCE_S = 30 * 24 * 3600
+_NEED_SECRET = frozenset({Kind.WEBHOOK})
+_TAKE_SECRET = frozenset({Kind.WEBHOOK, Kind.KUBERNETES})
+
+
+class Destinations:
+    """Use cases on destinations."""
+
+    def __init__(self, desk: Desk, audit: Audit, secrets: Secrets, accounts: Accounts) -> None:
+        self._desk, self._audit, self._secrets, self._accounts = desk, audit, secrets, accounts
+
+    def create(
+        self, name: str, *, account: str, slot: Slot, kind: str, settings: Mapping[str, Any],
+        secret: Secret | None = None, patience_s: int = PATIENCE_S,
+    ) -> Destination:  # fmt: skip
+        """Name a place that gets every new key of an account's slot.
+
+        Args:
+            name: Of ours.
+            account: Whose key it gets.
+            slot: Which of its keys: trade or read.
+            kind: See `broker.destination`.
+            settings: What belongs to the kind.
+            secret: What signs a webhook's messages, or a cluster's token.
+            patience_s: How long an old key is kept alive for it before a person is paged.
+
+        Raises:
+            Malformed: A field cannot be used.
+            NotFound: No such account.
+            Conflict: The name was given before.
+        """
+        check_name("name", name)
+        which, parsed = values.parse(kind, settings)
+        if slot not in {Slot.TRADE, Slot.READ}:
+            raise Malformed(
+                "bad_destination", (Problem("slot", "is trade or read; other keys leave nobody"),)
+            )
+        if (secret is None and which in _NEED_SECRET) or (secret is not None and which not in _TAKE_SECRET):
+            raise Malformed(
+                "bad_destination",
+                (
+                    Problem(
+                        "secret", "signs a webhook's messages, or is a cluster's token; nothing else has one"
+                    ),
+                ),
+            )
+        if not 60 <= patience_s <= LONGEST_PATIENCE_S:  # noqa: PLR2004 - a minute
+            raise Malformed(
+                "bad_destination", (Problem("patience_s", "is between a minute and 30 days, in seconds"),)
+            )
+        self._accounts.get(account)
+        path = None if secret is None else f"destinations/{name}/{new_id('sec')}"
+        made = Destination(name, account, slot, which, parsed, patience_s, self._desk.clock.now_us(), path)
+        with self._desk.database.read() as connection:
+            if store.is_taken(connection, name):
+                raise Conflict("taken", f"there is, or was, a destination {name!r}; choose another name")
+        details = {"account": account, "slot": slot.value, "kind": which.value, "where": made.where}
+        if path is None or secret is None:
+            with self._desk.database.write() as connection:
+                store.add(connection, made)
+                self._audit.record(connection, "destination.create", f"destination:{name}", details)
+        else:
+            with self._secrets.written(path, {"secret": secret}, {"destination": name}) as connection:
+                store.add(connection, made)
+                self._audit.record(connection, "destination.create", f"destination:{name}", details)
+        return made
+
+    def list(self, account: str | None = None) -> tuple[Destination, ...]:
+        """List them by name."""
+        with self._desk.database.read() as connection:
+            return tuple(store.every(connection, account))
+
+    def get(self, name: str) -> Destination:
+        """Return one.
+
+        Raises:
+            NotFound: No such destination.
+        """
+        with self._desk.database.read() as connection:
+            found = store.get(connection, name)
+        if found is None:
+            raise missing("destination", name)
+        return found
+
+    def remove(self, name: str) -> Destination:
+        """Send it no keys any more; what it holds works until its key is rotated.
+
+        Raises:
+            NotFound: No such destination.
+        """
+        found = self.get(name)
+        with self._desk.database.write() as connection:
+            store.remove(connection, name, self._desk.clock.now_us())
+            self._audit.record(connection, "destination.remove", f"destination:{name}")
+        if found.secret_path is not None:
+            try:
+                self._desk.secrets.destroy(found.secret_path)
+            except NotFound:
+                return found
+        return found
+
+    def deliveries(self, rotation: str) -> tuple[Delivery, ...]:
+        """List how far each is in one rotation."""
+        with self._desk.database.read() as connection:
+            return tuple(store.deliveries(connection, rotation))
+
+    def confirm(self, name: str, rotation: str) -> Delivery:
+        """Take a person's word that a tool has the new key.
+
+        Raises:
+            NotFound: No such destination, or it gets nothing in that rotation.
+            Conflict: It confirms by itself.
+        """
+        found = self.get(name)
+        if found.kind is not Kind.MANUAL:
+            raise Conflict("confirms_itself", f"{name} confirms by itself; nobody's word is taken for it")
+        with self._desk.database.write() as connection:
+            known = [one for one in store.deliveries(connection, rotation) if one.destination == name]
+            if not known:
+                raise NotFound("no_delivery", f"{name} gets no key in {rotation[:40]} yet")
+            last = max(known, key=lambda one: (one.next_us, one.version))
+            done = replace(last, confirmed_us=self._desk.clock.now_us(), says=f"confirmed by {acting.get()}")
+            store.save(connection, done)
+            self._audit.record(
+                connection, "destination.confirm", f"destination:{name}", {"rotation": rotation}
+            )
+        return done

@@ -1,0 +1,188 @@
+"""`portcullis destination` and `portcullis checkout`: real keys outside gateways."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from clients.venue import Slot
+from portcullis.cli.client import connect
+from portcullis.cli.face import Face, Stopped, command
+from portcullis.cli.inputs import secret_text
+from portcullis.cli.tables import ago, table, when
+
+app = typer.Typer(help="Who holds a real key outside a gateway, and gets each new one.", no_args_is_help=True)
+checkouts = typer.Typer(help="Real keys handed out; the end of each is a rotation.", no_args_is_help=True)
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept.")]
+
+
+@command(app, "create", opens=True)
+def create(
+    face: Face,
+    name: Annotated[str, typer.Argument(help="A name of yours.")],
+    account: Annotated[str, typer.Option("--account", help="Whose key it gets.")],
+    kind: Annotated[str, typer.Option("--kind", help="dotenv, json, kubernetes, webhook or manual.")],
+    settings: Annotated[
+        Path, typer.Option("--settings", help="JSON file; docs/guides/destinations.md has one of each kind.")
+    ],
+    slot: Annotated[Slot, typer.Option("--slot", help="trade or read.")] = Slot.TRADE,
+    secret_file: Annotated[
+        Path | None,
+        typer.Option("--secret-file", help="What signs a webhook's messages, or a cluster's token."),
+    ] = None,
+    patience: Annotated[
+        int, typer.Option("--patience", help="Hours an old key is kept alive for it before you are paged.")
+    ] = 24,
+) -> None:
+    """Name a place that gets each new key; it gets its first with the next rotation."""
+    try:
+        document = json.loads(settings.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as fault:
+        raise Stopped(
+            f"--settings: {settings} cannot be used ({type(fault).__name__}).", reason="malformed"
+        ) from None
+    body: dict[str, Any] = {
+        "name": name, "account": account, "slot": slot.value, "kind": kind, "settings": document,
+        "patience_s": patience * 3600,
+    }  # fmt: skip
+    if secret_file is not None:
+        body["secret"] = secret_text("secret", secret_file).reveal()
+    made = connect(face).post("destinations", body)
+
+    def show(out: Console) -> None:
+        out.print(f"[green]✓[/] {name} gets each new key of {account}/{slot.value}: {escape(made['where'])}")
+        out.print(
+            f"  [dim]next[/] {face.command(f'rotation start --account {account} --wait')}", soft_wrap=True
+        )
+
+    face.answer(made, show)
+
+
+@command(app, "list")
+def list_(face: Face) -> None:
+    """List destinations."""
+    rows = list(connect(face).pages("destinations"))
+
+    def show(out: Console) -> None:
+        if not rows:
+            out.print(
+                "no destinations: real keys are in the secret store and in gateways' memory, nowhere else"
+            )
+            return
+        listed = table("destination", "key", "kind", "where", "patience", fold=("where",))
+        for row in rows:
+            listed.add_row(
+                f"[bold]{row['name']}[/]", f"{row['account']}/{row['slot']}", row["kind"], escape(row["where"]),
+                f"{row['patience_s'] // 3600} h",
+            )  # fmt: skip
+        out.print(listed)
+
+    face.answer({"items": rows}, show)
+
+
+@command(app, "remove")
+def remove(face: Face, name: Annotated[str, typer.Argument(help="Which.")]) -> None:
+    """Send it no keys any more. What it holds works until its key is rotated."""
+    done = connect(face).post(f"destinations/{quote(name, safe='')}/remove")
+
+    def show(out: Console) -> None:
+        out.print(f"[green]✓[/] {name} gets no keys any more; the one it holds works until it is rotated")
+        out.print(
+            f"  [dim]next[/] {face.command('rotation start --account ' + done['account'])}", soft_wrap=True
+        )
+
+    face.answer(done, show)
+
+
+@command(app, "confirm")
+def confirm(
+    face: Face,
+    name: Annotated[str, typer.Argument(help="Which.")],
+    rotation: Annotated[str, typer.Option("--rotation", help="In which rotation: rot_...")],
+) -> None:
+    """Say that you gave a tool its new key, and that it works there."""
+    done = connect(face).post(f"destinations/{quote(name, safe='')}/confirm", {"rotation": rotation})
+    face.answer(
+        done, lambda out: out.print(f"[green]✓[/] {name} has key version {done['version']}, by your word")
+    )
+
+
+@command(app, "key", opens=True)
+def key(
+    face: Face, name: Annotated[str, typer.Argument(help="A manual destination.")], reason: Reason
+) -> None:
+    """Show the key that you paste into a tool, this once."""
+    done = connect(face).post(f"destinations/{quote(name, safe='')}/key", {"reason": reason})
+    face.answer(done, lambda out: _key(out, done))
+
+
+@command(checkouts, "open", opens=True)
+def open_(
+    face: Face,
+    grant: Annotated[str, typer.Option("--grant", help="Whose policy allows it: [checkout] max_seconds.")],
+    hours: Annotated[float, typer.Option("--hours", help="For how long; its end is a rotation.")],
+    holder: Annotated[str, typer.Option("--holder", help="Who gets it.")],
+    reason: Reason,
+) -> None:
+    """Hand out the real key behind a grant, this once. It heeds no gateway and no policy until it is rotated."""
+    body = {"grant": grant, "ttl_s": round(hours * 3600), "holder": holder, "reason": reason}
+    done = connect(face).post("checkouts", body)
+
+    def show(out: Console) -> None:
+        _key(out, done)
+        out.print(f"  its key is rotated at {when(done['checkout']['ends_at'])}, or earlier:")
+        out.print(
+            f"  [dim]next[/] {face.command('checkout close ' + done['checkout']['id'])}", soft_wrap=True
+        )
+
+    face.answer(done, show)
+
+
+@command(checkouts, "close")
+def close(face: Face, checkout: Annotated[str, typer.Argument(help="As listed: out_...")]) -> None:
+    """End a checkout: its key is rotated now. It is dead when that rotation says so, not before."""
+    done = connect(face).post(f"checkouts/{quote(checkout, safe='')}/close")
+
+    def show(out: Console) -> None:
+        out.print(
+            f"[green]✓[/] {checkout} ends: {done['key']} is rotated; until that is done the key still works"
+        )
+        out.print(f"  [dim]next[/] {face.command('checkout list')}", soft_wrap=True)
+
+    face.answer(done, show)
+
+
+@command(checkouts, "list")
+def list_checkouts(face: Face) -> None:
+    """List keys that were handed out, and what ended them."""
+    rows = sorted(connect(face).pages("checkouts"), key=lambda row: str(row["opened_at"]), reverse=True)
+
+    def show(out: Console) -> None:
+        if not rows:
+            out.print("no key was ever handed out")
+            return
+        listed = table("checkout", "key", "holder", "opened", "ends with", fold=("holder", "ends with"))
+        for row in rows:
+            ends = f"at {row['ends_at'][:16]}" if row["closed_at"] is None else "[yellow]a rotation, soon[/]"
+            if row["dead_at"]:
+                ends = "[green]dead[/]"
+            elif row["rotation"]:
+                ends = f"[yellow]{row['rotation']}[/]"
+            listed.add_row(
+                row["id"], row["key"], f"{escape(row['holder'])} [dim]{escape(row['reason'])}[/]",
+                ago(row["opened_at"]), ends,
+            )  # fmt: skip
+        out.print(listed)
+
+    face.answer({"items": rows}, show)
+
+
+def _key(out: Console, done: dict[str, Any]) -> None:
+    out.print(f"[bold red]A real key of {done['key']}[/], shown this once:")
+    out.print(f"  key id  {done['venue_key_id']}", soft_wrap=True)
+    secret = done["secret"] or "not shown again; open another one"
+    out.print(f"  secret  {secret}", soft_wrap=True, markup=False)

@@ -1,0 +1,1 @@
+"""Where real keys lie outside gateways, and how each gets a new one."""

@@ -1,0 +1,72 @@
+"""Keys to a service by HTTP: signed, with a timestamp, and acknowledged by the service itself.
+
+    POST {"rotation", "key": "main/trade/3", "venue", "key_id", "key_type", "secret"}
+    Portcullis-Signature: t=<seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">
+    Portcullis-Delivery: <rotation>/<key>       the same at every repetition
+
+The answer `200 {"in_use": "<key>"}` confirms; any other 2xx means that it was taken and is not in use yet, and it is
+asked again with the same message without the secret (`"secret": null`). Redirects are refused: they would carry the key
+elsewhere. Nothing of a message is logged.
+"""
+
+import hashlib
+import hmac
+import json
+import ssl
+from collections.abc import Callable
+
+import httpx
+
+from broker.destination import WebhookSettings
+from clients.http import silence
+from clients.secret import Secret
+from rotation.destinations.parcel import PATIENCE_S, NotDelivered, Parcel
+
+_GOOD = range(200, 300)
+
+
+class WebhookPlace:
+    """A service that takes keys. `now_s` is the time in seconds to sign with."""
+
+    def __init__(self, settings: WebhookSettings, secret: Secret, now_s: Callable[[], int]) -> None:
+        self._settings, self._secret, self._now_s = settings, secret, now_s
+
+    def deliver(self, parcel: Parcel) -> None:
+        """Send the key."""
+        self._send(parcel, parcel.secret.reveal())
+
+    def confirm(self, parcel: Parcel) -> str:
+        """Ask whether it is in use."""
+        answer = self._send(parcel, None)
+        try:
+            document = answer.json()
+        except ValueError:
+            document = None
+        used = document.get("in_use") if isinstance(document, dict) else None
+        return "" if used == str(parcel.ref) else "the service took it and does not use it yet"
+
+    def _send(self, parcel: Parcel, secret: str | None) -> httpx.Response:
+        silence()
+        body = json.dumps(
+            {
+                "rotation": parcel.rotation, "key": str(parcel.ref), "venue": parcel.venue,
+                "key_id": parcel.key_id, "key_type": parcel.key_type.value, "secret": secret,
+            }
+        ).encode()  # fmt: skip
+        at = self._now_s()
+        signature = hmac.new(
+            self._secret.reveal().encode(), f"{at}.".encode() + body, hashlib.sha256
+        ).hexdigest()
+        headers = {
+            "Content-Type": "application/json", "Portcullis-Signature": f"t={at},v1={signature}",
+            "Portcullis-Delivery": f"{parcel.rotation}/{parcel.ref}",
+        }  # fmt: skip
+        verify = ssl.create_default_context(cafile=self._settings.ca_file or None)
+        try:
+            with httpx.Client(verify=verify, trust_env=False, timeout=PATIENCE_S / 2) as client:
+                answer = client.post(self._settings.url, content=body, headers=headers)
+        except httpx.HTTPError as fault:
+            raise NotDelivered(f"the service does not answer ({type(fault).__name__})") from None
+        if answer.status_code not in _GOOD:
+            raise NotDelivered(f"the service answered {answer.status_code}")
+        return answer

@@ -1,0 +1,226 @@
+"""A rotation waits for who holds a key outside a gateway: through crashes, failures, roll-backs, and until waived."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from broker.model import Stage
+from broker.service.rotations import Wish
+from clients.secret import Secret
+from clients.venue import Slot
+from rotation.asks import Asks
+from rotation.decide import decide
+from rotation.destinations import delivery
+from rotation.destinations.files import FilePlace
+from rotation.destinations.parcel import NotDelivered, Parcel
+from rotation.journal import Journal
+from rotation.runner import Runner
+from rotation.state import Limits, RollBack
+from rotation.venues import Venues
+from tests.rotation.place import QUICK, Place, now, running_place, trading
+from tests.rotation.test_destinations import SIGNING, Service, service
+
+pytestmark = pytest.mark.sockets
+
+
+def add_file(here: Place, directory: Path, name: str = "env") -> Path:
+    path = directory / f"{name}.env"
+    here.world.service.destinations.create(
+        name, account="main", slot=Slot.TRADE, kind="dotenv",
+        settings={"path": str(path), "key_id": "API_KEY", "secret": "API_SECRET"},
+    )  # fmt: skip
+    return path
+
+
+def begun(here: Place, limits: Limits = QUICK) -> str:
+    planned = replace(here.plan(), limits=limits)
+    here.runner().journal.plan(planned)
+    return planned.id
+
+
+async def until(
+    here: Place, rotation: str, condition: Callable[[], bool], runner: Runner | None = None
+) -> None:
+    work = runner or here.runner()
+    for _ in range(600):
+        if condition():
+            return
+        await asyncio.to_thread(work.once)
+        await asyncio.sleep(0.02)
+    raise AssertionError(here.world.service.rotations.get(rotation))
+
+
+def state(here: Place, rotation: str) -> str:
+    return here.world.service.rotations.get(rotation).state
+
+
+def living(here: Place) -> set[str]:
+    return {key.key_id for key in here.living()}
+
+
+async def test_the_old_key_lives_until_a_file_has_the_new_one(tmp_path: Path) -> None:
+    async with running_place(tmp_path) as here, trading(here.bot) as answers:
+        path = add_file(here, tmp_path)
+        rotation = begun(here)
+        await until(here, rotation, lambda: state(here, rotation) == "done")
+        (fresh,) = here.living()
+        assert f"API_KEY={fresh.key_id}" in path.read_text()
+        (one,) = here.world.service.destinations.deliveries(rotation)
+        assert one.confirmed_us is not None
+        assert {status for status, _ in answers()} <= {200}
+
+
+async def test_one_that_fails_keeps_the_old_key_alive_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_place(tmp_path) as here:
+        monkeypatch.setattr(delivery, "_SHORTEST_US", 20_000)
+        path = add_file(here, tmp_path)
+        path.mkdir()  # nothing can be written there
+        old, rotation = here.old_key, begun(here)
+        await until(here, rotation, lambda: _tries(here, rotation) >= 3)
+        assert state(here, rotation) == "draining"
+        assert old in living(here)
+        path.rmdir()
+        await until(here, rotation, lambda: state(here, rotation) == "done")
+        assert old not in living(here)
+
+
+def _tries(here: Place, rotation: str) -> int:
+    return max([one.tries for one in here.world.service.destinations.deliveries(rotation)], default=0)
+
+
+async def test_past_its_deadline_it_stalls_and_a_waiver_lets_it_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_place(tmp_path) as here:
+        monkeypatch.setattr(delivery, "_SHORTEST_US", 20_000)
+        add_file(here, tmp_path).mkdir()
+        old = here.old_key
+        rotation = begun(here, replace(QUICK, drain_for=timedelta(seconds=1)))
+        await until(here, rotation, lambda: state(here, rotation) == "stalled")
+        known = here.world.service.rotations.get(rotation)
+        assert known.runbook == "RB-09"
+        assert known.reason.startswith("env: ")
+        assert old in living(here), "nothing dies while somebody may need it"
+        asked = here.world.service.rotations.ask(
+            rotation, Wish.WAIVE, {"destination": "env", "reason": "that tool is gone"}
+        )
+        desk = here.world.service
+        work = Asks(desk, Venues(desk), Journal(desk.desk.database, desk.audit, "asks"), "asks", now)
+        assert await asyncio.to_thread(work.once)
+        assert desk.rotations.outcome(asked.id).outcome == ""
+        await until(here, rotation, lambda: state(here, rotation) == "done")
+        assert living(here) != {old}
+        audit = [entry.entry.action for entry in desk.audit.list().items]
+        assert "rotation.ask-waive" in audit
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("where", ["file", "webhook"])
+@pytest.mark.parametrize("after", ["deliver", "confirm"])
+async def test_a_crash_between_deliver_and_confirm_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, after: str
+) -> None:
+    with service() as hook:
+        async with running_place(tmp_path) as here:
+            path = add_file(here, tmp_path) if where == "file" else _add_hook(here, hook)
+            rotation = begun(here)
+            kind = FilePlace if where == "file" else delivery.WebhookPlace
+            real = getattr(kind, after)
+
+            def dying(self: object, parcel: Parcel) -> object:
+                real(self, parcel)
+                raise Killed
+
+            monkeypatch.setattr(kind, after, dying)
+            with pytest.raises(Killed):
+                await until(here, rotation, lambda: False)
+            monkeypatch.undo()
+            assert state(here, rotation) == "draining"
+            assert here.old_key in living(here)
+            await until(here, rotation, lambda: state(here, rotation) == "done")
+            (fresh,) = here.living()
+            if path is not None:
+                assert f"API_KEY={fresh.key_id}" in path.read_text()
+            else:
+                assert {one["key_id"] for one in hook.got} == {fresh.key_id}
+                assert hook.wrong == []
+            (current,) = [key for key in here.world.service.keys.list("main") if key.stage is Stage.CURRENT]
+            assert current.venue_key_id == fresh.key_id
+
+
+def _add_hook(here: Place, hook: Service) -> None:
+    here.world.service.destinations.create(
+        "hook",
+        account="main",
+        slot=Slot.TRADE,
+        kind="webhook",
+        settings={"url": hook.url},
+        secret=Secret(SIGNING),
+    )
+
+
+async def test_a_rotation_that_is_taken_back_brings_the_old_key_back(tmp_path: Path) -> None:
+    async with running_place(tmp_path) as here:
+        path, old = add_file(here, tmp_path), here.old_key
+        add_file(here, tmp_path, "slow").mkdir()  # keeps it draining
+        rotation = begun(here)
+        await until(here, rotation, lambda: path.exists() and old not in path.read_text())
+        here.world.service.destinations.remove("slow")
+        service_ = here.world.service
+        claimed = here.runner().journal.claim_one(rotation, now())
+        assert claimed is not None
+        event = RollBack("it is slow")
+        here.runner().journal.save(claimed, decide(claimed.rotation, event, now()), event, now())
+        await until(here, rotation, lambda: state(here, rotation) == "abandoned")
+        assert f"API_KEY={old}" in path.read_text()
+        assert living(here) == {old}
+        assert service_.rotations.get(rotation).reason == "it is slow"
+
+
+async def test_a_person_confirms_a_tool_of_theirs_and_takes_its_key_once(tmp_path: Path) -> None:
+    async with running_place(tmp_path) as here:
+        desk = here.world.service
+        desk.destinations.create(
+            "tax-tool", account="main", slot=Slot.TRADE, kind="manual", settings={"what": "the tax tool"}
+        )
+        old, rotation = here.old_key, begun(here)
+        await until(here, rotation, lambda: bool(desk.destinations.deliveries(rotation)))
+        (one,) = desk.destinations.deliveries(rotation)
+        assert "a person pastes main/trade/2 into the tax tool" in one.says
+        assert old in living(here)
+        out = desk.checkouts.paste("tax-tool", "rotation")
+        assert out.key.ref.version == 2
+        assert out.secret.reveal() not in repr(out)
+        desk.destinations.confirm("tax-tool", rotation)
+        await until(here, rotation, lambda: state(here, rotation) == "done")
+        assert out.key.venue_key_id in living(here)
+
+
+async def test_a_secret_store_that_is_away_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_place(tmp_path) as here:
+        monkeypatch.setattr(delivery, "_SHORTEST_US", 20_000)
+        path, rotation = add_file(here, tmp_path), begun(here)
+        real, times = FilePlace.deliver, []
+
+        def failing(self: FilePlace, parcel: Parcel) -> None:
+            times.append(time.monotonic())
+            if len(times) < 3:
+                raise NotDelivered("not now")
+            real(self, parcel)
+
+        monkeypatch.setattr(FilePlace, "deliver", failing)
+        await until(here, rotation, lambda: state(here, rotation) == "done")
+        assert len(times) == 3
+        assert path.exists()
