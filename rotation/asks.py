@@ -24,8 +24,9 @@ from clients.errors import VenueError
 from clients.venue import Credential, KeyType, Slot
 from rotation.decide import decide
 from rotation.journal import Claimed, Journal, Lost, microseconds
-from rotation.plan import draw_up, enrol_standby
+from rotation.plan import draw_up, draw_up_retirement, enrol_standby
 from rotation.state import Answered, Event, IllegalTransition, Pause, Resume, RollBack, Rotation, State, Tick
+from rotation.sweeper import Sweeper
 from rotation.venues import Venues
 
 _CLAIM_US = 30_000_000
@@ -41,6 +42,7 @@ class Asks:
     ) -> None:
         self._service, self._venues, self._journal = service, venues, journal
         self._who, self._now = who, now
+        self._sweeper = Sweeper(service, venues, journal)
 
     def once(self) -> bool:
         """Carry the oldest ask out; tell whether there was one.
@@ -76,6 +78,13 @@ class Asks:
             if ask.what == Wish.START.value:
                 self._start(ask.rotation, body)
                 return ""
+            if ask.what == Wish.RETIRE.value:
+                planned = draw_up_retirement(self._service, KeyRef.parse(body["key"]), "retire", self._now())
+                self._journal.begin(replace(planned, id=ask.rotation))
+                return ""
+            if ask.what == Wish.SWEEP.value:
+                troubles = self._sweeper.sweep(self._now())
+                return f"swept_in_part: {'; '.join(troubles)}" if troubles else ""
             return self._tell(ask, body)
         except StoreUnavailable:
             return None
@@ -135,8 +144,8 @@ class Asks:
                 return self._answer(rotation, body)
             case Wish.WAIVE:
                 return self._waive(rotation, str(body["destination"]))
-            case Wish.START:
-                raise IllegalTransition("a start is no event")
+            case Wish.START | Wish.RETIRE | Wish.SWEEP:
+                raise IllegalTransition(f"{wish.value} is no event")
 
     def _waive(self, rotation: Rotation, name: str) -> Event:
         """Wait for a destination no more; one that made the rotation stall lets it go on."""

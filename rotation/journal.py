@@ -53,20 +53,32 @@ class Journal:
         """
         now_us = microseconds(rotation.started_at)
         ref = KeyRef(rotation.account, rotation.slot, rotation.new)
-        values = _values(rotation) | {
-            "id": rotation.id, "account": rotation.account, "slot": rotation.slot.value, "why": rotation.why,
-            "old_version": rotation.old, "new_version": rotation.new, "created_us": now_us, "row_version": 1,
-            "claimed_until_us": 0,
-        }  # fmt: skip
         pending = KeyVersion(
             ref, Stage.PENDING, "", rotation.key_type, ref.path, rotation.started_at, True, False
         )
         with self._database.write() as connection:
-            store.add(connection, values)
+            store.add(connection, _fresh(rotation))
             account_store.add_key(connection, pending, now_us)
             self._audit.record(
                 connection, "rotation.plan", rotation.id, {"key": str(ref), "why": rotation.why}
             )
+
+    def begin(self, rotation: Rotation) -> None:
+        """Put a rotation on record that makes no key: one that only retires.
+
+        Raises:
+            Conflict: The account's slot has an open rotation.
+        """
+        with self._database.write() as connection:
+            store.add(connection, _fresh(rotation))
+            self._audit.record(
+                connection, "rotation.plan", rotation.id, {"retires": str(rotation.old), "why": rotation.why}
+            )
+
+    @staticmethod
+    def read(text: str) -> Rotation:
+        """Read a rotation as it was saved."""
+        return document.load(text)
 
     def claim(self, now: datetime) -> Claimed | None:
         """Claim a rotation that is due; None where there is none."""
@@ -135,6 +147,14 @@ class Journal:
                 connection, f"rotation.{rotation.state.value}", rotation.id,
                 {"account": rotation.account, "reason": rotation.reason},
             )  # fmt: skip
+
+
+def _fresh(rotation: Rotation) -> dict[str, object]:
+    return _values(rotation) | {
+        "id": rotation.id, "account": rotation.account, "slot": rotation.slot.value, "why": rotation.why,
+        "old_version": rotation.old, "new_version": rotation.new,
+        "created_us": microseconds(rotation.started_at), "row_version": 1, "claimed_until_us": 0,
+    }  # fmt: skip
 
 
 def _values(rotation: Rotation) -> dict[str, object]:

@@ -9,19 +9,23 @@ Rules:
 """
 
 import secrets
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from broker import policy_document
 from broker.db import accounts as account_store
+from broker.db import cutovers
 from broker.db import destinations as destination_store
 from broker.db import grants as grant_store
 from broker.db import rotations as store
 from broker.errors import Conflict
+from broker.model import KeyRef, Stage
 from broker.policy_document import PolicyMode
 from broker.service import Service
 from clients.keys import Capabilities, Permissions
 from clients.venue import KeyType, Slot
 from clients.venues.binance import admin, by_hand
+from rotation import retire
 from rotation.journal import Journal
 from rotation.state import Limits, Rotation, State
 
@@ -80,6 +84,29 @@ def draw_up(
         why, by_hand=alone, listed=capable.label and capable.list, leased=slot is Slot.TRADE, state=State.PLANNED,
         started_at=now, entered_at=now, due_at=now, limits=limits, venue=known.venue,
         old_key_id="" if current is None else current.venue_key_id,
+    )  # fmt: skip
+
+
+def draw_up_retirement(service: Service, ref: KeyRef, why: str, now: datetime) -> Rotation:
+    """Draw up a rotation that makes nothing: it retires a version that is not in use any more.
+
+    Raises:
+        NotFound: No such account.
+        Conflict: The version is in use, unknown, or its slot is being rotated.
+    """
+    planned = draw_up(service, ref.account, ref.slot, why, now)
+    key = next((one for one in service.keys.list(ref.account) if one.ref == ref), None)
+    if key is None or key.stage not in {Stage.PREVIOUS, Stage.TOMBSTONE} or planned.old is None:
+        raise Conflict("in_use", f"{ref} is no version that was replaced: it is not retired")
+    with service.desk.database.read() as connection:
+        held = cutovers.holders(connection, str(ref), service.desk.clock.now_us())
+    if held:
+        names = ", ".join(sorted({one.gateway for one in held}))
+        raise Conflict("held", f"{names} may still use {ref}; try again in a minute")
+    retirement = retire.begin(ref.version, by_hand=planned.by_hand).retirement
+    return replace(
+        planned, old=ref.version, new=planned.old, old_key_id=key.venue_key_id, state=State.RETIRING_OLD,
+        retirement=retirement, may_be_current=True,
     )  # fmt: skip
 
 

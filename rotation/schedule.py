@@ -12,7 +12,7 @@ import random
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Lock
 
 from apscheduler.executors.pool import ThreadPoolExecutor as Executor
@@ -27,11 +27,16 @@ from rotation.journal import Journal, microseconds
 from rotation.planner import MOST_IN_ALL, Planner
 from rotation.returned import Returned
 from rotation.runner import Runner
+from rotation.sweeper import Sweeper
 from rotation.venues import Venues
 
 LOOK_S = 0.25
 PLAN_S = 5.0
 UPKEEP_S = 5.0
+SWEEP_S = 3600.0
+SETTLED_S = 60.0
+"""What looks at everything begins this long after the start."""
+
 _LOG = logging.getLogger("portcullis.rotation")
 
 
@@ -53,6 +58,7 @@ class Rotator:
         effects = Effects(service, venues)
         self._runners = {name: Runner(self._journal(name), effects, now) for name in self._names}
         self._asks = Asks(service, venues, self._journal(f"{who}-asks"), f"{who}-asks", now)
+        self._sweeper = Sweeper(service, venues, self._journal(f"{who}-sweep"))
         self._returned = Returned(service, self._journal(f"{who}-plan"))
         self._planner = Planner(service, self._journal(f"{who}-plan"), dice)
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="rotate")
@@ -74,8 +80,10 @@ class Rotator:
             (self.look, LOOK_S),
             (self.plan, PLAN_S),
             (self.keep_up, UPKEEP_S),
+            (self.sweep, SWEEP_S),
         ):
-            self._ticks.add_job(_guarded(work), "interval", seconds=every_s, next_run_time=self._now())
+            first = self._now() + timedelta(seconds=min(every_s, SETTLED_S) if every_s > PLAN_S else 0)
+            self._ticks.add_job(_guarded(work), "interval", seconds=every_s, next_run_time=first)
         self._ticks.start()
 
     def stop(self) -> None:
@@ -103,6 +111,11 @@ class Rotator:
             _LOG.error("%s", trouble)
         for started in self._planner.look(self._now()):
             _LOG.info("%s is due and was started", started)
+
+    def sweep(self) -> None:
+        """Compare what the venues list with the record."""
+        for trouble in self._sweeper.sweep(self._now()):
+            _LOG.warning("%s", trouble)
 
     def keep_up(self) -> None:
         """Keep the way to the secret store open."""

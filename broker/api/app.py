@@ -15,6 +15,7 @@ from broker.api import (
     managers,
     operators,
     problems,
+    readiness,
     reconcile,
     rotations,
     schedules,
@@ -52,7 +53,7 @@ def create_app(context: Context) -> FastAPI:
     for router in (
         status.open_router, status.router, accounts.router, grants.router, cuts.router, calls.router,
         audit.router, operators.open_router, operators.router, reconcile.router, managers.router,
-        rotations.router, schedules.router, destinations.router,
+        readiness.router, rotations.router, schedules.router, destinations.router,
     ):  # fmt: skip
         version.include_router(router)
     app.include_router(version)

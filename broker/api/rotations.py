@@ -19,10 +19,10 @@ from broker.api.access import Clerk, Viewer
 from broker.api.context import Context, Given, run
 from broker.api.destinations import DeliveryShown, delivery_shown
 from broker.api.once import OnceRoute
-from broker.api.paging import Asked
+from broker.api.paging import Asked, cut_out
 from broker.db.asks import Ask
 from broker.errors import Conflict, NotFound, StoreUnavailable
-from broker.model import moment
+from broker.model import KeyRef, moment
 from broker.service.rotations import Rotation, Transition, Wish
 from clients.secret import Secret
 from clients.venue import Slot
@@ -30,6 +30,7 @@ from clients.venue import Slot
 router = APIRouter(route_class=OnceRoute, tags=["rotations"])
 
 _PATIENCE_S = 6.0
+_SWEEP_S = 15.0
 _LOOK_S = 0.05
 _KeyId = Annotated[str, StringConstraints(max_length=128, pattern=r"^[\x21-\x7e]*$")]
 
@@ -81,6 +82,19 @@ class RotationWhole(RotationShown):
     history: list[TransitionShown]
     deliveries: list[DeliveryShown]
     asks: list[AskShown]
+
+
+class FindingShown(BaseModel):
+    """A key that is not as it is on record: unknown, orphan, undead, missing, replaced, permissions, addresses."""
+
+    id: str
+    account: str
+    key_id: str
+    what: str
+    key: str | None
+    says: str
+    first_at: datetime | None
+    last_at: datetime | None
 
 
 class NewRotation(schemas.Input):
@@ -186,6 +200,35 @@ async def waive_destination(rotation: str, body: Waiver, given: Given, _: Clerk)
     return await _asked(given, rotation, Wish.WAIVE, body.model_dump())
 
 
+@router.get("/findings")
+async def list_findings(given: Given, asked: Asked, _: Viewer) -> schemas.Listed[FindingShown]:
+    """List what the exchanges list otherwise than the record has it."""
+    rows = [
+        FindingShown(
+            id=f"{one.account}/{one.key_id}/{one.what}", account=one.account, key_id=one.key_id, what=one.what,
+            key=one.ref, says=one.says, first_at=one.first_at, last_at=one.last_at,
+        )
+        for one in await run(given.service.rotations.findings)
+    ]  # fmt: skip
+    found = cut_out(sorted(rows, key=lambda row: row.id), asked, lambda row: row.id)
+    return schemas.Listed(items=list(found.items), next=found.next)
+
+
+@router.post("/sweeps")
+async def sweep(given: Given, asked: Asked, operator: Clerk) -> schemas.Listed[FindingShown]:
+    """Compare what the exchanges list with the record, now."""
+    await _outcome(given, await run(given.service.rotations.sweep), _SWEEP_S)
+    return await list_findings(given, asked, operator)
+
+
+@router.post("/keys/{account}/{slot}/{version}/retire")
+async def retire_key(account: str, slot: Slot, version: int, given: Given, _: Clerk) -> RotationWhole:
+    """Delete a key version that was replaced and still lives, and prove it dead."""
+    return await _carried_out(
+        given, await run(given.service.rotations.retire, KeyRef(account, slot, version))
+    )
+
+
 async def _asked(
     given: Context, rotation: str, wish: Wish, body: Mapping[str, object], secret: Secret | None = None
 ) -> RotationWhole:
@@ -195,30 +238,35 @@ async def _asked(
 
 
 async def _carried_out(given: Context, ask: Ask) -> RotationWhole:
+    """Wait for a rotator to carry an ask out, and return the rotation as it is then."""
+    await _outcome(given, ask, _PATIENCE_S)
+    try:
+        return await run(_whole, given, ask.rotation)
+    except NotFound:
+        raise Conflict("not_planned", "the rotator planned nothing") from None
+
+
+async def _outcome(given: Context, ask: Ask, patience_s: float) -> None:
     """Wait for a rotator to carry an ask out.
 
     Raises:
         Conflict: It said no.
-        StoreUnavailable: None took it in time.
+        StoreUnavailable: None did it in time.
     """
     loop = asyncio.get_running_loop()
-    until = loop.time() + _PATIENCE_S
+    until = loop.time() + patience_s
     while ask.outcome is None and loop.time() < until:
         await asyncio.sleep(_LOOK_S)
         ask = await run(given.service.rotations.outcome, ask.id)
     if ask.outcome is None:
         raise StoreUnavailable(
             "no_rotator",
-            f"no rotator took this up yet; it is on record as {ask.rotation}, and carried out once one does. "
-            "Look whether one runs: portcullis status",
+            f"no rotator has done this yet; it is on record as {ask.rotation or ask.id}, and carried out once one "
+            "does. Look whether one runs: portcullis status",
         )
     if ask.outcome:
         reason, _, message = ask.outcome.partition(": ")
         raise Conflict(reason, message or ask.outcome)
-    try:
-        return await run(_whole, given, ask.rotation)
-    except NotFound:
-        raise Conflict("not_planned", "the rotator planned nothing") from None
 
 
 def _whole(given: Context, rotation: str) -> RotationWhole:

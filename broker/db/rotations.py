@@ -9,6 +9,9 @@ from sqlalchemy.engine import Row
 
 from broker.db import tables as t
 
+RETIRES = ("undead", "retire")
+"""Why a rotation was drawn up that makes no key."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -53,6 +56,26 @@ def every_open(connection: Connection) -> list[Row[Any]]:
     """Return every rotation that is not over, oldest first."""
     query = select(t.ROTATIONS).where(t.ROTATIONS.c.ended_us.is_(None))
     return list(connection.execute(query.order_by(t.ROTATIONS.c.created_us)))
+
+
+def ordered(connection: Connection, account: str, slot: str, version: int) -> str | None:
+    """Return the rotation that made a key version, as it was saved."""
+    row = t.ROTATIONS.c
+    query = select(row.document).where(
+        row.account == account,
+        row.slot == slot,
+        row.new_version == version,
+        row.state == "done",
+        row.why.not_in(RETIRES),
+    )
+    return connection.execute(query.order_by(row.created_us).limit(1)).scalar()
+
+
+def outcomes(connection: Connection) -> dict[str, int]:
+    """Return how many rotations ended how."""
+    row = t.ROTATIONS.c
+    query = select(row.state, func.count()).where(row.ended_us.is_not(None)).group_by(row.state)
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def last_ended(connection: Connection, account: str, slot: str) -> Row[Any] | None:

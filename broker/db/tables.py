@@ -383,6 +383,44 @@ CHECKOUTS = Table(
 )
 """Real keys that were handed out. Its end is a rotation: what left cannot be taken back."""
 
+FINDINGS = Table(
+    "findings",
+    METADATA,
+    Column("account", String(64), ForeignKey("accounts.name"), primary_key=True),
+    Column("key_id", String(128), primary_key=True),
+    Column("what", String(16), primary_key=True),
+    Column("ref", String(120)),
+    Column("says", Text, nullable=False),
+    Column("first_us", BigInteger, nullable=False),
+    Column("last_us", BigInteger, nullable=False),
+    Column("ended_us", BigInteger),
+)
+"""What a venue lists otherwise than the record has it. Ended once a sweep did not find it any more."""
+
+ALERT_CHANNELS = Table(
+    "alert_channels",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("removed_us", BigInteger),
+    Column("failed", String(200), nullable=False),
+)
+"""Where alerts go. The address holds a token, so it lies in the secret store, at `path`."""
+
+ALERTS = Table(
+    "alerts",
+    METADATA,
+    Column("kind", String(32), primary_key=True),
+    Column("subject", String(200), primary_key=True),
+    Column("says", Text, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("opened_us", BigInteger, nullable=False),
+    Column("sent_us", BigInteger),
+)
+"""What is wrong now; a row goes when it is right again."""
+
 OPERATORS = Table(
     "operators",
     METADATA,

@@ -14,11 +14,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from broker.db import asks
+from broker.db import asks, findings
 from broker.db import rotations as store
 from broker.db.asks import Ask
+from broker.db.findings import Finding
 from broker.errors import Malformed, NotFound, Problem
-from broker.model import moment, new_id
+from broker.model import KeyRef, moment, new_id
 from broker.service.audit import Audit, acting
 from broker.service.desk import Desk, Page, missing, page
 from clients.secret import Secret
@@ -36,6 +37,8 @@ class Wish(StrEnum):
     ROLL_BACK = "rollback"
     ANSWER = "answer"
     WAIVE = "waive"
+    RETIRE = "retire"
+    SWEEP = "sweep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,19 @@ class Rotations:
         body = {"account": account, "slot": slot.value, "why": why, "hmac": hmac}
         return self._ask(f"rot_{secrets.token_hex(10)}", Wish.START, body)
 
+    def retire(self, key: KeyRef) -> Ask:
+        """Ask for the retirement of a version that was replaced and still lives."""
+        return self._ask(f"rot_{secrets.token_hex(10)}", Wish.RETIRE, {"key": str(key)})
+
+    def sweep(self) -> Ask:
+        """Ask for a sweep now."""
+        return self._ask("", Wish.SWEEP, {})
+
+    def findings(self) -> tuple[Finding, ...]:
+        """List what the sweep found and did not find mended."""
+        with self._desk.database.read() as connection:
+            return tuple(findings.standing(connection))
+
     def ask(self, rotation: str, wish: Wish, body: Mapping[str, object], secret: Secret | None = None) -> Ask:
         """Ask something of a rotation.
 
@@ -165,7 +181,7 @@ class Rotations:
         with self._desk.database.write() as connection:
             asks.add(connection, one)
             told = {name: str(value) for name, value in body.items() if name != "inbox"}
-            self._audit.record(connection, f"rotation.ask-{wish.value}", rotation, told)
+            self._audit.record(connection, f"rotation.ask-{wish.value}", rotation or "everything", told)
         return one
 
 

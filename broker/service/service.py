@@ -22,6 +22,7 @@ from broker.service.managers import Managers
 from broker.service.mirror import Mirror
 from broker.service.openings import FOUNDED, Openings
 from broker.service.operators import Operators
+from broker.service.readiness import Ready
 from broker.service.reconcile import Reconciliation
 from broker.service.rotations import Rotations
 from broker.service.schedules import Schedules
@@ -50,6 +51,7 @@ class Service:
         self.reconciliation = Reconciliation(desk, self.audit, self.accounts, self.keys, self.managers)
         self.destinations = Destinations(desk, self.audit, self.secrets, self.accounts)
         self.checkouts = Checkouts(desk, self.audit, self.accounts)
+        self.ready = Ready(desk, self.accounts, self.keys)
         self.rotations = Rotations(desk, self.audit)
         self.schedules = Schedules(desk, self.audit)
         self.openings = Openings(desk, self.audit, self.credentials)

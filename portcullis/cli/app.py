@@ -16,10 +16,12 @@ from portcullis.cli import (
     managers,
     oversight,
     people,
+    readiness,
     reconcile,
     rotations,
     schedules,
     storage,
+    sweeps,
 )
 from portcullis.cli.face import Face, HomeOption, JsonOption
 
@@ -44,6 +46,7 @@ oversight.register(app)
 people.register(app)
 install.register(app)
 reconcile.register(app)
+readiness.register(app)
 backups.register(app)
 cuts.register(app)
 app.add_typer(accounts.accounts, name="account")
@@ -52,6 +55,7 @@ app.add_typer(keys.app, name="key")
 app.add_typer(managers.app, name="manager")
 app.add_typer(rotations.app, name="rotation")
 app.add_typer(schedules.app, name="schedule")
+app.add_typer(sweeps.app, name="sweep")
 app.add_typer(destinations.app, name="destination")
 app.add_typer(destinations.checkouts, name="checkout")
 app.add_typer(consumers.app, name="consumer")

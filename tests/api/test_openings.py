@@ -50,6 +50,8 @@ NOT_OPENING = {
     ("POST", "/v1/destinations/{name}/remove"): "closes",
     ("POST", "/v1/destinations/{name}/confirm"): "ends a wait",
     ("POST", "/v1/checkouts/{checkout}/close"): "closes",
+    ("POST", "/v1/sweeps"): "looks",
+    ("POST", "/v1/keys/{account}/{slot}/{version}/retire"): "closes",
     ("POST", "/v1/rotations"): "puts a key in another's place that may do no more",
     ("POST", "/v1/rotations/{rotation}/pause"): "changes nothing",
     ("POST", "/v1/rotations/{rotation}/resume"): "goes on with what was planned",

@@ -1,0 +1,65 @@
+"""Routes that tell how ready we are for a leak, and the figures of it for Prometheus."""
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from broker.api.access import Viewer
+from broker.api.context import Given, run
+from broker.api.figures import CONTENT_TYPE, figures
+from broker.api.once import OnceRoute
+from broker.service.readiness import Readiness
+
+router = APIRouter(route_class=OnceRoute, tags=["readiness"])
+
+
+class RedShown(BaseModel):
+    """What is not ready, and the command that mends it."""
+
+    what: str
+    step: str
+
+
+class ReadinessShown(BaseModel):
+    """One account. `deletes`: who can delete its key, `machine` or `you`. `age_days` null: no key in use."""
+
+    account: str
+    venue: str
+    deletes: str
+    standby: bool
+    age_days: float | None
+    bound: bool | None
+    addresses: list[str]
+    red: list[RedShown]
+
+
+class ReadyShown(BaseModel):
+    """Every account."""
+
+    ready: bool
+    accounts: list[ReadinessShown]
+
+
+@router.get("/ready")
+async def ready(given: Given, _: Viewer) -> ReadyShown:
+    """Tell how ready every account is for a leak."""
+    found = [_shown(one) for one in await run(given.service.ready.look)]
+    return ReadyShown(ready=not any(one.red for one in found), accounts=found)
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(given: Given, _: Viewer) -> Response:
+    """Return figures in Prometheus' text format; a scraper sends a viewer's token."""
+    return Response(await run(figures, given.service), media_type=CONTENT_TYPE)
+
+
+def _shown(one: Readiness) -> ReadinessShown:
+    return ReadinessShown(
+        account=one.account,
+        venue=one.venue,
+        deletes=one.deletes,
+        standby=one.standby,
+        age_days=None if one.age_for is None else round(one.age_for.total_seconds() / 86400, 2),
+        bound=one.bound,
+        addresses=list(one.addresses),
+        red=[RedShown(what=red.what, step=red.step) for red in one.red],
+    )

@@ -1,0 +1,68 @@
+"""Queries on what the sweep found."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, select, tuple_
+
+from broker.db import tables as t
+from broker.db.upsert import upsert
+from broker.model import moment
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One key that is not as it is on record. `ref` is None where the record does not know it."""
+
+    account: str
+    key_id: str
+    what: str
+    says: str
+    ref: str | None = None
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+
+
+def found(connection: Connection, account: str, ones: Iterable[Finding], now_us: int) -> list[Finding]:
+    """Write down what a sweep of an account found, end what it did not find again; return what is new."""
+    here = t.FINDINGS.c
+    known = {
+        (row.key_id, row.what)
+        for row in connection.execute(
+            select(here.key_id, here.what).where(here.account == account, here.ended_us.is_(None))
+        )
+    }
+    now = list(ones)
+    for one in now:
+        values = {"ref": one.ref, "says": one.says, "last_us": now_us, "ended_us": None}
+        if (one.key_id, one.what) not in known:
+            values["first_us"] = now_us
+        row = upsert(connection, t.FINDINGS).values(
+            account=account, key_id=one.key_id, what=one.what, **({"first_us": now_us} | values)
+        )
+        connection.execute(
+            row.on_conflict_do_update(index_elements=["account", "key_id", "what"], set_=values)
+        )
+    gone = known - {(one.key_id, one.what) for one in now}
+    if gone:
+        connection.execute(
+            t.FINDINGS.update()
+            .where(here.account == account, tuple_(here.key_id, here.what).in_(list(gone)))
+            .values(ended_us=now_us)
+        )
+    return [one for one in now if (one.key_id, one.what) not in known]
+
+
+def standing(connection: Connection) -> list[Finding]:
+    """Return what was found and not ended, by account."""
+    here = t.FINDINGS.c
+    query = (
+        select(t.FINDINGS).where(here.ended_us.is_(None)).order_by(here.account, here.first_us, here.key_id)
+    )
+    return [
+        Finding(
+            row.account, row.key_id, row.what, row.says, row.ref, moment(row.first_us), moment(row.last_us)
+        )
+        for row in connection.execute(query)
+    ]

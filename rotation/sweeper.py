@@ -1,0 +1,181 @@
+"""Looks at every account under a manager key, and sees to what is not as it is on record.
+
+| Found | What is done |
+|---|---|
+| a key that a rotation of ours made and gave up | deleted: its label names the rotation, and that is over |
+| the same, of a rotation that goes on | left to it: it looks it up by its label |
+| any other key that is not on record | reported; a person decides |
+| a key on record as dead | retired again, with proof |
+| a living key that is not listed | reported: no proof of its death |
+| a key in use whose permissions or addresses are others | reported |
+| a key that was replaced by an import | reported: `portcullis sweep retire` |
+
+A list that cannot be had changes nothing: what was found before stands.
+"""
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from broker.db import findings as store
+from broker.db import rotations as rotation_store
+from broker.db.findings import Finding
+from broker.errors import BrokerError, Conflict
+from broker.model import Account, KeyVersion, Stage, moment
+from broker.service import Service
+from clients.errors import VenueError, VenueRefused
+from clients.keys import VenueKey, differences
+from clients.venue import Credential
+from rotation.journal import Journal, microseconds
+from rotation.plan import draw_up_retirement
+from rotation.state import TERMINAL, State
+from rotation.sweep import Found, Oddity, compare
+from rotation.venues import Desk, Venues
+
+RESTS = timedelta(minutes=10)
+"""After a rotation ended: a create that was held up may still show its key until then."""
+
+_LOG = logging.getLogger("portcullis.rotation")
+_WORDS = {
+    Oddity.UNKNOWN: "a key that is not on record (label {label!r}): delete it at the exchange, or import it",
+    Oddity.ORPHAN: "a key that {label} made and gave up: it is being deleted",
+    Oddity.UNDEAD: "{ref} was proven dead, and the exchange lists it: it is retired again. Find out why",
+    Oddity.MISSING: "{ref} is on record as living, and the exchange does not list it",
+}
+
+
+class Sweeper:
+    """Sweeps."""
+
+    def __init__(self, service: Service, venues: Venues, journal: Journal) -> None:
+        self._service, self._venues, self._journal = service, venues, journal
+
+    def sweep(self, now: datetime) -> tuple[str, ...]:
+        """Sweep every account under a manager key; return the accounts that could not be looked at, and why.
+
+        Raises:
+            StoreUnavailable: The database cannot answer.
+        """
+        troubles = []
+        for account in self._service.managers.managed():
+            try:
+                self._sweep(account, now)
+            except (VenueError, BrokerError) as fault:
+                troubles.append(f"{account.name} could not be swept: {fault}")
+        return tuple(troubles)
+
+    def _sweep(self, account: Account, now: datetime) -> None:
+        before = self._service.keys.list(account.name)
+        with self._venues.desk(account) as desk:
+            listed = desk.admin.list(desk.subaccount)
+            known = self._service.keys.list(account.name)
+            if known != before:
+                raise Conflict("moving", "its keys are being changed this moment; the next sweep looks again")
+            ones = [*self._odd(account, desk, known, listed, now), *self._drift(account, desk, known, listed)]
+        with self._service.desk.database.write() as connection:
+            fresh = store.found(connection, account.name, ones, microseconds(now))
+            for one in fresh:
+                self._service.audit.record(
+                    connection, f"sweep.{one.what}", f"account:{account.name}",
+                    {"key_id": f"{one.key_id[:8]}...{one.key_id[-4:]}", "says": one.says},
+                )  # fmt: skip
+
+    # --- keys that should not be, and should ----------------------------------------------
+
+    def _odd(
+        self,
+        account: Account,
+        desk: Desk,
+        known: tuple[KeyVersion, ...],
+        listed: tuple[VenueKey, ...],
+        now: datetime,
+    ) -> Iterator[Finding]:
+        for one in compare(known, listed):
+            what = one.what
+            if what is Oddity.ORPHAN:
+                standing = self._rotation_of(one.label, now)
+                if standing == "open":
+                    continue
+                if standing == "over":
+                    self._delete(desk, one)
+                else:  # of another home's, or older than our record: not ours to delete
+                    what = Oddity.UNKNOWN
+            if what is Oddity.UNDEAD and one.ref is not None:
+                self._retire(account, one, now)
+            says = _WORDS[what].format(label=one.label, ref=one.ref)
+            yield Finding(
+                account.name, one.key_id, what.value, says, None if one.ref is None else str(one.ref)
+            )
+        for key in known:
+            if key.stage is Stage.PREVIOUS and not self._is_busy(key):
+                says = f"{key.ref} was replaced and still lives: portcullis sweep retire {key.ref}, once nobody uses it"
+                yield Finding(account.name, key.venue_key_id, "replaced", says, str(key.ref))
+
+    def _rotation_of(self, label: str, now: datetime) -> str:
+        """Tell whether the rotation that a label names is open, over, or none of ours."""
+        with self._service.desk.database.read() as connection:
+            row = rotation_store.get(connection, label)
+        if row is None:
+            return "none"
+        over = State(row.state) in TERMINAL and moment(row.ended_us) + RESTS <= now
+        return "over" if over else "open"
+
+    def _is_busy(self, key: KeyVersion) -> bool:
+        with self._service.desk.database.read() as connection:
+            return rotation_store.open_of(connection, key.ref.account, key.ref.slot.value) is not None
+
+    def _delete(self, desk: Desk, one: Found) -> None:
+        """Delete a key that a rotation of ours left behind; that it is gone the next sweep sees."""
+        try:
+            desk.admin.delete(desk.subaccount, one.key_id, timestamp_us=desk.now_us())
+        except VenueRefused as fault:
+            _LOG.error("the orphan of %s is not deleted: %s", one.label, fault)
+        else:
+            _LOG.warning("the orphan of %s was deleted", one.label)
+
+    def _retire(self, account: Account, one: Found, now: datetime) -> None:
+        """Retire a key again that was called dead."""
+        if one.ref is None:
+            return
+        try:
+            planned = draw_up_retirement(self._service, one.ref, "undead", now)
+            self._journal.begin(planned)
+        except BrokerError as fault:
+            _LOG.error("%s of %s is undead and not retired again yet: %s", one.ref, account.name, fault)
+
+    # --- keys in use that are not what they were --------------------------------------------
+
+    def _drift(
+        self, account: Account, desk: Desk, known: tuple[KeyVersion, ...], listed: tuple[VenueKey, ...]
+    ) -> Iterator[Finding]:
+        there = {key.key_id: key for key in listed}
+        wanted_at = set(self._service.accounts.egress(account.egress).addresses)
+        for key in known:
+            found = there.get(key.venue_key_id)
+            if key.stage is not Stage.CURRENT or found is None:
+                continue
+            yield from self._permissions(account, key, found)
+            here = set(desk.admin.addresses(desk.subaccount, key.venue_key_id) or ())
+            if wanted_at and here != wanted_at:
+                says = (
+                    f"{key.ref} is bound to {', '.join(sorted(here)) or 'any address'}, and its egress declares "
+                    f"{', '.join(sorted(wanted_at))}: rotate it"
+                )
+                yield Finding(account.name, key.venue_key_id, "addresses", says, str(key.ref))
+
+    def _permissions(self, account: Account, key: KeyVersion, listed: VenueKey) -> Iterator[Finding]:
+        """Compare a key with what its rotation ordered; one that was imported is only looked at for withdrawals."""
+        with self._service.desk.database.read() as connection:
+            ordered = rotation_store.ordered(connection, key.ref.account, key.ref.slot.value, key.ref.version)
+        wrong: list[str] = []
+        if ordered is not None and listed.permissions is not None:
+            wrong += differences(self._journal.read(ordered).permissions, listed.permissions)
+        secret = self._service.desk.secrets.read(key.path)["secret"]
+        with self._venues.probe(account) as probe:
+            facts = probe.restrictions(Credential(key.venue_key_id, secret, key.key_type))
+        if facts.withdraw and not key.can_withdraw:
+            wrong.append("it may WITHDRAW")
+        if wrong:
+            yield Finding(
+                account.name, key.venue_key_id, "permissions", f"{key.ref}: {'; '.join(wrong)}", str(key.ref)
+            )

@@ -1,0 +1,168 @@
+"""A sweep tells what is not as it is on record, ends what a rotation of ours left behind, and touches nothing else."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from broker.db import tables as t
+from broker.model import KeyRef, Stage
+from clients.secret import Secret
+from clients.venue import Credential, KeyFacts, KeyType, Slot
+from rotation import document
+from rotation.journal import Journal
+from rotation.plan import draw_up_retirement
+from rotation.state import State
+from rotation.sweeper import RESTS, Sweeper
+from rotation.venues import Venues
+from tests.rotation.place import ACCOUNT_ADDRESS, EMAIL, QUICK, Place, now, running_place
+
+pytestmark = pytest.mark.sockets
+
+
+def sweeper(here: Place) -> Sweeper:
+    service = here.world.service
+    return Sweeper(service, Venues(service), Journal(service.desk.database, service.audit, "sweep"))
+
+
+async def swept(here: Place, after: timedelta = timedelta(0)) -> dict[str, str]:
+    """Sweep; return what stands, by key id."""
+    assert await asyncio.to_thread(sweeper(here).sweep, now() + after) == ()
+    return {one.key_id: one.what for one in here.world.service.rotations.findings()}
+
+
+def stray(here: Place, label: str) -> str:
+    key = here.world.paper.exchange.make_key(
+        EMAIL, KeyType.HMAC, {"enableSpotAndMarginTrading": True}, ips=(ACCOUNT_ADDRESS,), label=label
+    )
+    return key.key_id
+
+
+def living(here: Place) -> set[str]:
+    return {key.key_id for key in here.living()}
+
+
+async def test_all_is_well_and_nothing_is_said(tmp_path: Path) -> None:
+    async with running_place(tmp_path) as here:
+        assert await swept(here) == {}
+        done = await here.rotate()
+        assert done.state is State.DONE
+        assert await swept(here) == {}
+        assert here.world.service.keys.list("main")[1].stage is Stage.CURRENT
+
+
+@pytest.mark.parametrize("label", ["my own", "rot_" + "a" * 20])
+async def test_a_key_of_somebody_elses_is_reported_and_never_deleted(tmp_path: Path, label: str) -> None:
+    async with running_place(tmp_path) as here:
+        key = stray(here, label)
+        assert await swept(here, timedelta(days=1)) == {key: "unknown"}
+        assert key in living(here)
+        here.world.paper.exchange.keys[key].deleted = True
+        assert await swept(here) == {}, "mended, it is not said any more"
+
+
+async def test_what_a_rotation_of_ours_gave_up_is_deleted_once_it_is_over_for_a_while(tmp_path: Path) -> None:
+    async with running_place(tmp_path) as here:
+        planned = here.plan()
+        runner = here.runner()
+        runner.journal.plan(planned)
+        key = stray(here, planned.id)
+        assert await swept(here) == {}, "the open rotation looks it up itself"
+        assert key in living(here)
+        master = next(one for one in here.world.paper.exchange.keys.values() if one.label == "manager")
+        master.flags["enableSpotAndMarginTrading"] = False
+        done = await here.carried_out(planned.id, runner)
+        master.flags["enableSpotAndMarginTrading"] = True
+        assert done.state is State.ABANDONED
+        assert await swept(here) == {}
+        assert key in living(here), "a create that was held up may still be on its way"
+        assert await swept(here, RESTS + timedelta(seconds=1)) == {key: "orphan"}
+        assert key not in living(here)
+        assert await swept(here, RESTS + timedelta(seconds=1)) == {}
+        assert here.old_key in living(here)
+
+
+async def test_a_dead_key_that_comes_back_is_retired_again(tmp_path: Path) -> None:
+    async with running_place(tmp_path) as here:
+        old = here.old_key
+        assert (await here.rotate()).state is State.DONE
+        here.world.paper.exchange.keys[old].deleted = False
+        assert await swept(here) == {old: "undead"}
+        (again,) = [one for one in here.world.service.rotations.list().items if one.why == "undead"]
+        for _ in range(600):
+            await asyncio.to_thread(here.runner().once)
+            if here.world.service.rotations.get(again.id).ended_at is not None:
+                break
+            hasten(here, again.id)
+            await asyncio.sleep(0.02)
+        assert here.world.service.rotations.get(again.id).state == "done"
+        assert old not in living(here)
+        assert await swept(here) == {}
+
+
+def hasten(here: Place, rotation: str) -> None:
+    """Let the tests' patience hold for a rotation that the sweep planned."""
+    with here.world.service.desk.database.write() as connection:
+        row = connection.execute(t.ROTATIONS.select().where(t.ROTATIONS.c.id == rotation)).one()
+        known = document.load(row.document)
+        fresh = document.dump(replace(known, limits=QUICK, due_at=known.started_at))
+        connection.execute(
+            t.ROTATIONS.update().where(t.ROTATIONS.c.id == rotation).values(document=fresh, due_us=0)
+        )
+
+
+async def test_a_key_that_was_replaced_by_an_import_is_retired_at_a_persons_word(tmp_path: Path) -> None:
+    async with running_place(tmp_path) as here:
+        old, service = here.old_key, here.world.service
+        fresh = here.world.paper.key(EMAIL, ips=(ACCOUNT_ADDRESS,))
+        assert fresh.secret is not None
+        uid = str(here.world.paper.exchange.accounts[EMAIL].uid)
+        facts = KeyFacts(True, True, False, False, True, uid)
+        credential = Credential(fresh.key_id, Secret(fresh.secret.reveal()), KeyType.HMAC)
+        service.keys.import_key("main", slot=Slot.TRADE, credential=credential, facts=facts)
+        assert await swept(here) == {old: "replaced"}
+        planned = draw_up_retirement(service, KeyRef("main", Slot.TRADE, 1), "retire", now())
+        planned = replace(planned, limits=QUICK)
+        runner = here.runner()
+        runner.journal.begin(planned)
+        assert await swept(here) == {}, "it is being retired"
+        done = await here.carried_out(planned.id, runner)
+        assert done.state is State.DONE
+        assert living(here) == {fresh.key_id}
+        stages = {key.ref.version: key.stage for key in service.keys.list("main")}
+        assert stages == {1: Stage.TOMBSTONE, 2: Stage.CURRENT}
+
+
+async def test_permissions_and_addresses_that_drift_are_reported(tmp_path: Path) -> None:
+    async with running_place(tmp_path) as here:
+        assert (await here.rotate()).state is State.DONE
+        (key,) = here.living()
+        key.flags["enableFutures"] = True
+        assert await swept(here) == {key.key_id: "permissions"}
+        (found,) = here.world.service.rotations.findings()
+        assert found.says == "main/trade/2: futures is on and should be off"
+        key.flags["enableFutures"] = False
+        key.ips = (ACCOUNT_ADDRESS, "127.0.0.9")
+        assert await swept(here) == {key.key_id: "addresses"}
+        key.ips = (ACCOUNT_ADDRESS,)
+        key.deleted = True
+        assert await swept(here) == {key.key_id: "missing"}
+
+
+async def test_a_list_that_cannot_be_had_changes_nothing(tmp_path: Path) -> None:
+    async with running_place(tmp_path) as here:
+        key = stray(here, "my own")
+        assert await swept(here) == {key: "unknown"}
+        fault = {
+            "do": "error",
+            "status": 500,
+            "code": -1000,
+            "match": {"path": "/sapi/v1/sub-account"},
+            "times": 9,
+        }
+        await here.world.paper.admin("POST", "faults", fault)
+        (trouble,) = await asyncio.to_thread(sweeper(here).sweep, now())
+        assert trouble.startswith("main could not be swept")
+        assert {one.what for one in here.world.service.rotations.findings()} == {"unknown"}
