@@ -22,6 +22,7 @@ from broker.service.audit import acting
 from broker.service.rotations import Wish
 from clients.errors import VenueError
 from clients.venue import Credential, KeyType, Slot
+from rotation.alerts.telling import Telling
 from rotation.decide import decide
 from rotation.journal import Claimed, Journal, Lost, microseconds
 from rotation.plan import draw_up, draw_up_retirement, enrol_standby
@@ -43,6 +44,7 @@ class Asks:
         self._service, self._venues, self._journal = service, venues, journal
         self._who, self._now = who, now
         self._sweeper = Sweeper(service, venues, journal)
+        self._telling = Telling(service, service.desk.clock.now_us)
 
     def once(self) -> bool:
         """Carry the oldest ask out; tell whether there was one.
@@ -82,6 +84,9 @@ class Asks:
                 planned = draw_up_retirement(self._service, KeyRef.parse(body["key"]), "retire", self._now())
                 self._journal.begin(replace(planned, id=ask.rotation))
                 return ""
+            if ask.what == Wish.TEST_ALERT.value:
+                why = self._telling.test(str(body["channel"]))
+                return f"not_sent: {body['channel']} did not take a test: {why}" if why else ""
             if ask.what == Wish.SWEEP.value:
                 troubles = self._sweeper.sweep(self._now())
                 return f"swept_in_part: {'; '.join(troubles)}" if troubles else ""
@@ -144,7 +149,7 @@ class Asks:
                 return self._answer(rotation, body)
             case Wish.WAIVE:
                 return self._waive(rotation, str(body["destination"]))
-            case Wish.START | Wish.RETIRE | Wish.SWEEP:
+            case Wish.START | Wish.RETIRE | Wish.SWEEP | Wish.TEST_ALERT:
                 raise IllegalTransition(f"{wish.value} is no event")
 
     def _waive(self, rotation: Rotation, name: str) -> Event:

@@ -21,6 +21,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from broker.db import rotations as store
 from broker.errors import BrokerError
 from broker.service import Service
+from rotation.alerts.telling import Telling
 from rotation.asks import Asks
 from rotation.effects import Effects
 from rotation.journal import Journal, microseconds
@@ -33,6 +34,7 @@ from rotation.venues import Venues
 LOOK_S = 0.25
 PLAN_S = 5.0
 UPKEEP_S = 5.0
+TELL_S = 5.0
 SWEEP_S = 3600.0
 SETTLED_S = 60.0
 """What looks at everything begins this long after the start."""
@@ -58,12 +60,13 @@ class Rotator:
         effects = Effects(service, venues)
         self._runners = {name: Runner(self._journal(name), effects, now) for name in self._names}
         self._asks = Asks(service, venues, self._journal(f"{who}-asks"), f"{who}-asks", now)
+        self._telling = Telling(service, service.desk.clock.now_us)
         self._sweeper = Sweeper(service, venues, self._journal(f"{who}-sweep"))
         self._returned = Returned(service, self._journal(f"{who}-plan"))
         self._planner = Planner(service, self._journal(f"{who}-plan"), dice)
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="rotate")
         self._ticks = BackgroundScheduler(
-            executors={"default": Executor(4)}, timezone="UTC",
+            executors={"default": Executor(6)}, timezone="UTC",
             job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
         )  # fmt: skip
 
@@ -80,6 +83,7 @@ class Rotator:
             (self.look, LOOK_S),
             (self.plan, PLAN_S),
             (self.keep_up, UPKEEP_S),
+            (self.tell, TELL_S),
             (self.sweep, SWEEP_S),
         ):
             first = self._now() + timedelta(seconds=min(every_s, SETTLED_S) if every_s > PLAN_S else 0)
@@ -116,6 +120,10 @@ class Rotator:
         """Compare what the venues list with the record."""
         for trouble in self._sweeper.sweep(self._now()):
             _LOG.warning("%s", trouble)
+
+    def tell(self) -> None:
+        """Tell people what is wrong."""
+        self._telling.look()
 
     def keep_up(self) -> None:
         """Keep the way to the secret store open."""

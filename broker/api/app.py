@@ -7,6 +7,7 @@ from fastapi.routing import APIRoute
 
 from broker.api import (
     accounts,
+    alerts,
     audit,
     calls,
     cuts,
@@ -53,7 +54,7 @@ def create_app(context: Context) -> FastAPI:
     for router in (
         status.open_router, status.router, accounts.router, grants.router, cuts.router, calls.router,
         audit.router, operators.open_router, operators.router, reconcile.router, managers.router,
-        readiness.router, rotations.router, schedules.router, destinations.router,
+        readiness.router, alerts.router, rotations.router, schedules.router, destinations.router,
     ):  # fmt: skip
         version.include_router(router)
     app.include_router(version)

@@ -217,7 +217,7 @@ async def list_findings(given: Given, asked: Asked, _: Viewer) -> schemas.Listed
 @router.post("/sweeps")
 async def sweep(given: Given, asked: Asked, operator: Clerk) -> schemas.Listed[FindingShown]:
     """Compare what the exchanges list with the record, now."""
-    await _outcome(given, await run(given.service.rotations.sweep), _SWEEP_S)
+    await outcome_of(given, await run(given.service.rotations.sweep), _SWEEP_S)
     return await list_findings(given, asked, operator)
 
 
@@ -239,14 +239,14 @@ async def _asked(
 
 async def _carried_out(given: Context, ask: Ask) -> RotationWhole:
     """Wait for a rotator to carry an ask out, and return the rotation as it is then."""
-    await _outcome(given, ask, _PATIENCE_S)
+    await outcome_of(given, ask, _PATIENCE_S)
     try:
         return await run(_whole, given, ask.rotation)
     except NotFound:
         raise Conflict("not_planned", "the rotator planned nothing") from None
 
 
-async def _outcome(given: Context, ask: Ask, patience_s: float) -> None:
+async def outcome_of(given: Context, ask: Ask, patience_s: float) -> None:
     """Wait for a rotator to carry an ask out.
 
     Raises:

@@ -39,6 +39,7 @@ class Wish(StrEnum):
     WAIVE = "waive"
     RETIRE = "retire"
     SWEEP = "sweep"
+    TEST_ALERT = "test-alert"
 
 
 @dataclass(frozen=True, slots=True)

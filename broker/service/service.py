@@ -7,6 +7,7 @@ from broker.db.database import Database
 from broker.errors import Conflict, StoreUnavailable
 from broker.ports import Clock, SecretStore
 from broker.service.accounts import Accounts
+from broker.service.alerts import Alerts
 from broker.service.audit import Audit
 from broker.service.call_seal import CallSeal
 from broker.service.calls import Calls
@@ -51,6 +52,7 @@ class Service:
         self.reconciliation = Reconciliation(desk, self.audit, self.accounts, self.keys, self.managers)
         self.destinations = Destinations(desk, self.audit, self.secrets, self.accounts)
         self.checkouts = Checkouts(desk, self.audit, self.accounts)
+        self.alerts = Alerts(desk, self.audit, self.secrets)
         self.ready = Ready(desk, self.accounts, self.keys)
         self.rotations = Rotations(desk, self.audit)
         self.schedules = Schedules(desk, self.audit)

@@ -4,6 +4,7 @@ import typer
 
 from portcullis.cli import (
     accounts,
+    alerts,
     audit,
     backups,
     consumers,
@@ -55,6 +56,7 @@ app.add_typer(keys.app, name="key")
 app.add_typer(managers.app, name="manager")
 app.add_typer(rotations.app, name="rotation")
 app.add_typer(schedules.app, name="schedule")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(destinations.app, name="destination")
 app.add_typer(destinations.checkouts, name="checkout")

@@ -1,0 +1,97 @@
+"""Routes of alerts: what is wrong now, and who is told."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field, SecretStr, StringConstraints
+
+from broker.api import schemas
+from broker.api.access import Clerk, Viewer
+from broker.api.context import Given, run
+from broker.api.once import OnceRoute
+from broker.api.paging import Asked, cut_out
+from broker.api.rotations import outcome_of
+from broker.db.alerts import Channel
+from broker.model import moment
+from clients.secret import Secret
+
+router = APIRouter(route_class=OnceRoute, tags=["alerts"])
+_SENDING_S = 15.0
+
+
+class NewChannel(schemas.Input):
+    """A place that alerts go to. The address is an Apprise URL; it is stored as a secret."""
+
+    name: schemas.Name
+    kind: Annotated[str, StringConstraints(max_length=32)]
+    address: Annotated[SecretStr, Field(min_length=1, max_length=2000)]
+
+
+class ChannelShown(BaseModel):
+    """A channel. `failed` is empty where its last message went."""
+
+    name: str
+    kind: str
+    created_at: datetime
+    failed: str
+
+
+class AlertShown(BaseModel):
+    """Something that is wrong. `sent_at` null: nobody was told yet."""
+
+    id: str
+    kind: str
+    subject: str
+    says: str
+    step: str
+    opened_at: datetime
+    sent_at: datetime | None
+
+
+@router.get("/alerts")
+async def list_alerts(given: Given, asked: Asked, _: Viewer) -> schemas.Listed[AlertShown]:
+    """List what is wrong now."""
+    rows = [
+        AlertShown(
+            id=f"{one.kind}/{one.subject}", kind=one.kind, subject=one.subject, says=one.says, step=one.step,
+            opened_at=moment(one.opened_us), sent_at=None if one.sent_us is None else moment(one.sent_us),
+        )
+        for one in await run(given.service.alerts.standing)
+    ]  # fmt: skip
+    found = cut_out(sorted(rows, key=lambda row: row.id), asked, lambda row: row.id)
+    return schemas.Listed(items=list(found.items), next=found.next)
+
+
+@router.get("/alert-channels")
+async def list_channels(given: Given, asked: Asked, _: Viewer) -> schemas.Listed[ChannelShown]:
+    """List who is told."""
+    found = cut_out(list(await run(given.service.alerts.channels)), asked, lambda one: one.name)
+    return schemas.Listed(items=[_shown(one) for one in found.items], next=found.next)
+
+
+@router.post("/alert-channels", status_code=201)
+async def add_channel(body: NewChannel, given: Given, _: Clerk) -> ChannelShown:
+    """Name a place that alerts go to, and send it a test."""
+    made = await run(given.service.alerts.add, body.name, body.kind, Secret(body.address.get_secret_value()))
+    await outcome_of(given, await run(given.service.alerts.test, made.name), _SENDING_S)
+    return _shown(made)
+
+
+@router.post("/alert-channels/{name}/test")
+async def send_test(name: str, given: Given, _: Clerk) -> schemas.Listed[ChannelShown]:
+    """Send a test."""
+    await outcome_of(given, await run(given.service.alerts.test, name), _SENDING_S)
+    return schemas.Listed(
+        items=[_shown(one) for one in await run(given.service.alerts.channels) if one.name == name]
+    )
+
+
+@router.post("/alert-channels/{name}/remove")
+async def remove_channel(name: str, given: Given, _: Clerk) -> ChannelShown:
+    """Tell it nothing any more."""
+    return _shown(await run(given.service.alerts.remove, name))
+
+
+def _shown(one: Channel) -> ChannelShown:
+    return ChannelShown(name=one.name, kind=one.kind, created_at=moment(one.created_us), failed=one.failed)

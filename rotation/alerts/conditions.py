@@ -1,0 +1,118 @@
+"""What is wrong, read off the record. Every condition has a kind, a subject that stays the same, and a next step.
+
+| Kind | When |
+|---|---|
+| stalled | a rotation waits for a person, with its runbook |
+| waits | a person is asked to make or delete a key |
+| overdue | a key is a day past its date |
+| expiring | the venue takes a key's rights away within a week |
+| key | the sweep found one that is not as it is on record |
+| checkout | a key left, its time is over, and it is not dead an hour later |
+| refused-orders | a bot had many orders refused in a quarter of an hour |
+| restarts | a gateway was started again and again in ten minutes |
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from broker.db import alerts as store
+from broker.db import checkouts as checkout_store
+from broker.db import findings as finding_store
+from broker.db import rotations as rotation_store
+from broker.db import schedules as schedule_store
+from broker.db.alerts import Alert
+from broker.model import Stage
+from broker.service import Service
+from broker.service.readiness import OVERDUE
+from rotation.journal import microseconds
+from rotation.planner import ends_at
+from rotation.state import State
+
+SOON = timedelta(days=7)
+RETURN = timedelta(hours=1)
+ORDERS, ORDERS_FOR = 5, timedelta(minutes=15)
+STARTS, STARTS_FOR = 3, timedelta(minutes=10)
+
+
+def conditions(service: Service, now: datetime) -> list[Alert]:
+    """Return everything that is wrong.
+
+    Raises:
+        StoreUnavailable: The database cannot answer.
+    """
+    return [*_rotations(service), *_dates(service, now), *_keys(service, now), *_traffic(service, now)]
+
+
+def _rotations(service: Service) -> Iterator[Alert]:
+    with service.desk.database.read() as connection:
+        rows = rotation_store.every_open(connection)
+    for row in rows:
+        name = f"{row.account}/{row.slot}"
+        step = f"portcullis rotation show {row.id}"
+        if row.state == State.STALLED.value:
+            yield Alert(
+                "stalled",
+                row.id,
+                f"the rotation of {name} stands still: {row.reason}",
+                f"{row.runbook}; {step}",
+            )
+        elif row.state == State.HALTING.value:
+            yield Alert("stalled", row.id, f"an incident retires keys of {name}: {row.reason}", step)
+        elif row.todo:
+            yield Alert("waits", row.id, f"a person is waited for: {json.loads(row.todo)['title']}", step)
+
+
+def _dates(service: Service, now: datetime) -> Iterator[Alert]:
+    with service.desk.database.read() as connection:
+        schedules = schedule_store.every(connection)
+    for one in schedules:
+        if one.next_at is not None and one.next_at + OVERDUE < now:
+            name = f"{one.account}/{one.slot.value}"
+            yield Alert(
+                "overdue", name, f"{name} was to be rotated on {one.next_at:%Y-%m-%d}: {one.why}",
+                f"portcullis rotation start --account {one.account} --slot {one.slot.value} --wait",
+            )  # fmt: skip
+    for key in service.keys.list():
+        if key.stage is not Stage.CURRENT:
+            continue
+        end = ends_at(key, service.accounts.get(key.ref.account).venue)
+        if end is not None and end - SOON < now:
+            yield Alert(
+                "expiring", str(key.ref), f"the exchange ends {key.ref} on {end:%Y-%m-%d}: it is bound to no address",
+                f"portcullis rotation start --account {key.ref.account} --slot {key.ref.slot.value} --wait",
+            )  # fmt: skip
+
+
+def _keys(service: Service, now: datetime) -> Iterator[Alert]:
+    with service.desk.database.read() as connection:
+        found = finding_store.standing(connection)
+        late = checkout_store.over(connection, microseconds(now - RETURN))
+    for one in found:
+        shown = f"{one.key_id[:8]}...{one.key_id[-4:]}"
+        yield Alert(
+            "key", f"{one.account}/{shown}/{one.what}", f"{one.account}: {one.says}", "portcullis sweep show"
+        )
+    for out in late:
+        if (out.closed_at or out.ends_at) + RETURN < now:
+            yield Alert(
+                "checkout", out.id, f"{out.ref} left with {out.holder}, is to be dead, and is not proven to be",
+                f"portcullis rotation list --account {out.ref.account}",
+            )  # fmt: skip
+
+
+def _traffic(service: Service, now: datetime) -> Iterator[Alert]:
+    with service.desk.database.read() as connection:
+        refused = store.refused_orders(connection, microseconds(now - ORDERS_FOR))
+        boots = store.boots(connection, microseconds(now - STARTS_FOR))
+    for consumer, count in refused.items():
+        if count >= ORDERS:
+            yield Alert(
+                "refused-orders", consumer, f"orders of {consumer} are refused by its policy, many a minute",
+                f"portcullis calls --consumer {consumer}",
+            )  # fmt: skip
+    for gateway, count in boots.items():
+        if count >= STARTS:
+            yield Alert(
+                "restarts", gateway, f"the gateway {gateway} was started again and again", "portcullis status"
+            )

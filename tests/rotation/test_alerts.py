@@ -1,0 +1,275 @@
+"""What is wrong is told once, together, again after a while, and when it is right again. Real HTTP, real Apprise."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from broker.db import checkouts, findings
+from broker.db import schedules as schedule_store
+from broker.db import tables as t
+from broker.db.checkouts import Checkout
+from broker.db.findings import Finding
+from broker.errors import Conflict, Malformed, NotFound
+from broker.model import KeyRef, Schedule
+from broker.service import Service
+from clients.secret import Secret
+from clients.venue import Credential, Environment, KeyFacts, KeyType, Slot
+from portcullis.foundation import found, opened
+from rotation.alerts.conditions import conditions
+from rotation.alerts.telling import AGAIN_US, BEAT_US, TOGETHER_US, Telling
+from rotation.journal import Journal, microseconds
+from rotation.plan import draw_up
+from tests.places import database_document
+
+pytestmark = pytest.mark.sockets
+TOKEN = "planted-token-of-a-channel"
+
+
+@dataclass
+class Phone:
+    """Somebody's phone, or a dead man's switch."""
+
+    port: int = 0
+    status: int = 200
+    got: list[dict[str, str]] = field(default_factory=list)
+    beats: int = 0
+
+    @property
+    def address(self) -> Secret:
+        return Secret(f"json://127.0.0.1:{self.port}/{TOKEN}")
+
+    @property
+    def text(self) -> str:
+        return "\n".join(one["message"] for one in self.got)
+
+
+@contextmanager
+def phone() -> Iterator[Phone]:
+    here = Phone()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if here.status == 200:
+                here.got.append(json.loads(body))
+            self.send_response(here.status)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            here.beats += 1
+            self.send_response(here.status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    here.port = server.server_port
+    try:
+        yield here
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@dataclass
+class Clock:
+    us: int
+
+    def __call__(self) -> int:
+        return self.us
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    home = found(tmp_path / "home", Environment.PAPER, "solo", database=database_document(tmp_path)).home
+    with opened(home) as service:
+        service.accounts.create_egress("out", addresses=("127.0.0.7",))
+        service.accounts.create("main", venue="binance", egress="out", upstream="http://127.0.0.1:9")
+        key = Credential("KEY", Secret("planted-real-secret"), KeyType.HMAC)
+        facts = KeyFacts(True, True, False, False, True, "42")
+        service.keys.import_key("main", slot=Slot.TRADE, credential=key, facts=facts)
+        yield service
+
+
+@pytest.fixture
+def clock(service: Service) -> Clock:
+    return Clock(service.desk.clock.now_us())
+
+
+def unknown(service: Service, clock: Clock, *ids: str) -> None:
+    """Let the sweep have found these, and nothing else."""
+    with service.desk.database.write() as connection:
+        ones = [Finding("main", one, "unknown", f"a key that is not on record: {one}") for one in ids]
+        findings.found(connection, "main", ones, clock())
+
+
+def test_what_comes_together_is_one_message_told_once(service: Service, clock: Clock) -> None:
+    with phone() as here:
+        service.alerts.add("phone", "webhook", here.address)
+        telling = Telling(service, clock)
+        unknown(service, clock, "A" * 64, "B" * 64)
+        telling.look()
+        assert here.got == [], "what comes a moment later belongs to it"
+        clock.us += TOGETHER_US
+        telling.look()
+        (one,) = here.got
+        assert "2 to see to" in one["title"]
+        assert "PAPER" in one["title"]
+        assert "A" * 64 in one["message"]
+        assert "next: portcullis sweep show" in one["message"]
+        clock.us += AGAIN_US - 1
+        telling.look()
+        assert len(here.got) == 1
+        clock.us += 1
+        telling.look()
+        assert len(here.got) == 2, "what stands is told again"
+
+
+def test_that_it_is_right_again_is_told_too(service: Service, clock: Clock) -> None:
+    with phone() as here:
+        service.alerts.add("phone", "webhook", here.address)
+        telling = Telling(service, clock)
+        unknown(service, clock, "A" * 64)
+        telling.look()
+        clock.us += TOGETHER_US
+        telling.look()
+        unknown(service, clock)
+        telling.look()
+        assert "right again" in here.got[-1]["message"]
+        assert service.alerts.standing() == ()
+        unknown(service, clock, "C" * 64)
+        telling.look()
+        unknown(service, clock)
+        telling.look()
+        assert len(here.got) == 2, "what nobody was told of ends in silence"
+
+
+def test_a_channel_that_fails_is_shown_and_tried_again(service: Service, clock: Clock) -> None:
+    with phone() as here:
+        here.status = 500
+        service.alerts.add("phone", "webhook", here.address)
+        telling = Telling(service, clock)
+        unknown(service, clock, "A" * 64)
+        telling.look()
+        clock.us += TOGETHER_US
+        telling.look()
+        assert service.alerts.channels()[0].failed.startswith("it was not taken")
+        assert service.alerts.standing()[0].sent_us is None, "nobody was told"
+        here.status = 200
+        telling.look()
+        assert len(here.got) == 1
+        assert service.alerts.channels()[0].failed == ""
+
+
+def test_a_heartbeat_is_asked_every_minute(service: Service, clock: Clock) -> None:
+    with phone() as here:
+        service.alerts.add("dead-man", "heartbeat", Secret(f"http://127.0.0.1:{here.port}/ping/{TOKEN}"))
+        telling = Telling(service, clock)
+        for wait_us, beats in ((0, 1), (BEAT_US - 1, 1), (1, 2)):
+            clock.us += wait_us
+            telling.look()
+            assert here.beats == beats
+        assert here.got == []
+
+
+def test_no_address_is_kept_outside_the_store_or_logged(
+    service: Service, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with phone() as here:
+        here.status = 500
+        channel = service.alerts.add("phone", "webhook", here.address)
+        assert Telling(service, clock).test("phone")
+        assert TOKEN not in caplog.text
+        with service.desk.database.read() as connection:
+            assert TOKEN not in repr(list(connection.execute(t.ALERT_CHANNELS.select())))
+        service.alerts.remove("phone")
+        assert service.alerts.channels() == ()
+        with pytest.raises(NotFound):
+            service.desk.secrets.read(channel.path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "address"),
+    [("telegram", "https://example.invalid"), ("pigeon", "x://y"), ("heartbeat", "http://example.invalid/")],
+)
+def test_an_address_of_another_kind_is_refused(service: Service, kind: str, address: str) -> None:
+    with pytest.raises(Malformed):
+        service.alerts.add("phone", kind, Secret(address))
+    service.alerts.add("known", "mail", Secret("mailtos://a:b@example.invalid?to=c@example.invalid"))
+    with pytest.raises(Conflict):
+        service.alerts.add("known", "mail", Secret("mailtos://a:b@example.invalid?to=c@example.invalid"))
+
+
+# --- conditions -------------------------------------------------------------------------------
+
+
+def kinds(service: Service, clock: Clock, after: timedelta = timedelta(0)) -> dict[str, str]:
+    now = service.desk.clock.now() + after
+    assert clock() > 0
+    return {one.kind: one.says for one in conditions(service, now)}
+
+
+def test_all_is_well(service: Service, clock: Clock) -> None:
+    assert kinds(service, clock) == {}
+
+
+def test_each_thing_that_is_wrong_is_found_in_the_record(service: Service, clock: Clock) -> None:
+    now = service.desk.clock.now()
+    planned = draw_up(service, "main", Slot.TRADE, "asked", now)
+    Journal(service.desk.database, service.audit, "one").plan(planned)
+    with service.desk.database.write() as connection:
+        connection.execute(
+            t.ROTATIONS.update().values(state="stalled", reason="two gateways are silent", runbook="RB-09")
+        )
+    assert kinds(service, clock) == {
+        "stalled": "the rotation of main/trade stands still: two gateways are silent"
+    }
+    with service.desk.database.write() as connection:
+        connection.execute(t.ROTATIONS.update().values(state="creating", todo='{"title": "make a key"}'))
+    assert kinds(service, clock) == {"waits": "a person is waited for: make a key"}
+    with service.desk.database.write() as connection:
+        connection.execute(t.ROTATIONS.update().values(state="done", open_slot=None, ended_us=1))
+        schedule_store.add(connection, Schedule("main", Slot.TRADE, timedelta(days=90), timedelta(0)))
+        schedule_store.work_out(connection, "main", Slot.TRADE, microseconds(now), "every 90 days")
+    assert kinds(service, clock, timedelta(hours=23)) == {}
+    assert "overdue" in kinds(service, clock, timedelta(hours=25))
+
+
+def test_a_key_that_the_venue_ends_soon_and_orders_that_are_refused(service: Service, clock: Clock) -> None:
+    with service.desk.database.write() as connection:
+        connection.execute(t.KEY_VERSIONS.update().values(ip_restricted=False))
+    assert kinds(service, clock, timedelta(days=22)) == {}
+    assert "the exchange ends main/trade/1" in kinds(service, clock, timedelta(days=24))["expiring"]
+    with service.desk.database.write() as connection:
+        connection.execute(t.KEY_VERSIONS.update().values(ip_restricted=True))
+        for seq in range(5):
+            connection.execute(
+                t.CALLS.insert().values(
+                    gateway="local", boot="b", seq=seq, at_us=clock(), grant="g", consumer="bot", account="main",
+                    key="main/trade/1", method="POST", endpoint="spot.order.place", action="place", client_ids="[]",
+                    decision="deny", reason="cap", source="127.0.0.1", leaving=False, reserved="[]", released="[]",
+                    status=400,
+                )
+            )  # fmt: skip
+    assert "orders of bot" in kinds(service, clock)["refused-orders"]
+    assert "refused-orders" not in kinds(service, clock, timedelta(minutes=16))
+
+
+def test_a_key_that_left_and_is_not_dead_in_time(service: Service, clock: Clock) -> None:
+    now = service.desk.clock.now()
+    out = Checkout("out_1", "g", KeyRef("main", Slot.TRADE, 1), "owner", "Ann", "tax", now, now)
+    with service.desk.database.write() as connection:
+        checkouts.add(connection, out, microseconds(now), microseconds(now))
+    assert kinds(service, clock, timedelta(minutes=59)) == {}
+    assert "left with Ann" in kinds(service, clock, timedelta(minutes=61))["checkout"]
