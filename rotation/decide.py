@@ -19,6 +19,7 @@ from rotation.state import (
     IN_USE,
     KEYS_REFUSED,
     ONCE,
+    OUT_OF_BUDGET,
     TERMINAL,
     Answer,
     Answered,
@@ -77,12 +78,20 @@ def decide(rotation: Rotation, event: Event, now: datetime) -> Step:
             return Step(rotation)
         case Tick() if rotation.paused or now < rotation.due_at:
             return Step(rotation)
+        case Reply(Answer.RETRY, reason) if reason == OUT_OF_BUDGET and rotation.asked != _deletes(rotation):
+            return wait(replace(rotation, stamp_us=None), now, rotation.limits.budget_for, reason)
         case RollBack() if rotation.state in _MAY_ROLL_BACK:
             return _roll_back(rotation, event.reason, now)
     handler = _STATES.get(rotation.state)
     if handler is None:
         raise IllegalTransition(f"{rotation.state}: {type(event).__name__}")
     return handler(rotation, event, now)
+
+
+def _deletes(rotation: Rotation) -> Effect | None:
+    """Return a delete that is under way: `retire` counts those itself."""
+    asked = rotation.asked
+    return asked if asked is not None and asked.do is Do.DELETE else None
 
 
 # --- before the key exists --------------------------------------------------------------------

@@ -9,6 +9,7 @@ Rules:
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 from cryptography.hazmat.primitives import serialization
@@ -28,6 +29,7 @@ from rotation.journal import microseconds
 from rotation.retire import ABSENT, ALIVE, LISTED, UNNAMED
 from rotation.state import IN_USE, KEYS_REFUSED, Answer, Do, Effect, Reply, Rotation, State
 from rotation.venues import KEY_REFUSALS, Venues
+from rotation.venues import Desk as VenueDesk
 
 _MANY_REFUSALS = 3
 """Of a bot's requests with the new key, and more than half of them: one refusal may be an address in a ban."""
@@ -81,7 +83,7 @@ class Effects:
         account = self._account(rotation)
         if rotation.by_hand:
             return self._prepare_store(rotation, version)
-        with self._venues.desk(account) as desk:
+        with self._manager(rotation) as desk:
             lacks = desk.lacks()
             if lacks:
                 return Reply(Answer.REFUSED, f"the manager key {account.manager} cannot be used: {lacks}")
@@ -123,7 +125,7 @@ class Effects:
         return Reply(Answer.OK, f"waits for a person: {rotation.account}/{rotation.slot.value}")
 
     def _read_clock(self, rotation: Rotation, _: int) -> Reply:
-        with self._venues.desk(self._account(rotation)) as desk:
+        with self._manager(rotation) as desk:
             return Reply(Answer.OK, venue_us=desk.now_us())
 
     def _create(self, rotation: Rotation, version: int) -> Reply:
@@ -133,7 +135,7 @@ class Effects:
         if rotation.key_type is not KeyType.HMAC:
             secret = self._desk.secrets.read(self._ref(rotation, version).path)["secret"]
             public_key = _public_of(secret)
-        with self._venues.desk(self._account(rotation)) as desk:
+        with self._manager(rotation) as desk:
             order = KeyOrder(
                 desk.subaccount, rotation.label, rotation.permissions, rotation.addresses, public_key
             )
@@ -149,7 +151,7 @@ class Effects:
         """Look whether a create in doubt made a key; 'none' only when none can come any more."""
         if not rotation.listed:
             return Reply(Answer.REFUSED, "this venue's keys carry no label: look it up at the exchange")
-        with self._venues.desk(self._account(rotation)) as desk:
+        with self._manager(rotation) as desk:
             asked_us = desk.now_us()
             for key in desk.admin.list(desk.subaccount):
                 if key.label == rotation.label:
@@ -168,7 +170,7 @@ class Effects:
         key_id = rotation.new_key_id or ""
         addresses: tuple[str, ...] | None = rotation.addresses  # a main account's cannot be read back
         if not rotation.by_hand:
-            with self._venues.desk(account) as desk:
+            with self._manager(rotation) as desk:
                 addresses = desk.admin.addresses(desk.subaccount, key_id)
         with self._venues.probe(account) as probe:
             try:
@@ -279,7 +281,7 @@ class Effects:
         key = self._version(rotation, version)
         if key.stage is Stage.CURRENT and rotation.halt is None:
             return Reply(Answer.REFUSED, "it is the key in use: it was not deleted")
-        with self._venues.desk(self._account(rotation)) as desk:
+        with self._manager(rotation) as desk:
             desk.admin.delete(desk.subaccount, key.venue_key_id, timestamp_us=rotation.stamp_us)
         return Reply(Answer.OK)
 
@@ -298,7 +300,7 @@ class Effects:
                 return Reply(Answer.UNKNOWN, said)
         if rotation.by_hand:
             return Reply(Answer.UNKNOWN, UNNAMED)
-        with self._venues.desk(account) as desk:
+        with self._manager(rotation) as desk:
             listed = desk.admin.find(desk.subaccount, key_id)
         return Reply(Answer.UNKNOWN, ABSENT if listed is None else LISTED)
 
@@ -334,6 +336,9 @@ class Effects:
             return
 
     # --- parts --------------------------------------------------------------------------------
+
+    def _manager(self, rotation: Rotation) -> AbstractContextManager[VenueDesk]:
+        return self._venues.desk(self._account(rotation), urgent=rotation.halt is not None)
 
     def _account(self, rotation: Rotation) -> Account:
         return self._service.accounts.get(rotation.account)

@@ -74,6 +74,9 @@ ONCE = frozenset({Do.CREATE, Do.DELETE})
 IN_USE = "in-use"
 """Answers DRAIN: nobody uses the old key any more, and somebody the new one."""
 
+OUT_OF_BUDGET = "out_of_budget"
+"""Answers RETRY: nothing was sent, because this minute's calls to the venue are spent. No try is counted for it."""
+
 KEYS_REFUSED = "the exchange refuses the new key"
 """How DRAIN's answer begins where the new key is refused to bots: that takes the old one back."""
 
@@ -108,6 +111,7 @@ class Limits:
     watch_for: timedelta = timedelta(seconds=5)
     remind_for: timedelta = timedelta(hours=4)
     by_hand_for: timedelta = timedelta(seconds=5)
+    budget_for: timedelta = timedelta(seconds=5)
 
 
 class Phase(StrEnum):

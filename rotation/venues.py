@@ -17,6 +17,7 @@ from clients.venues.binance import admin
 from clients.venues.binance.account import BinanceAccount
 from clients.venues.binance.admin import BinanceAdmin, BinanceProbe
 from clients.venues.binance.asker import clock_of
+from rotation.budget import Budgets, Metered
 
 KEY_REFUSALS: dict[str, tuple[str, ...]] = {"binance": admin.KEY_REFUSALS}
 """By which codes each venue refuses a key to who uses it."""
@@ -35,12 +36,12 @@ class Desk:
 class Venues:
     """The venues this program speaks, by the home's records."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, service: Service, budgets: Budgets | None = None) -> None:
+        self._service, self._budgets = service, budgets or Budgets()
 
     @contextmanager
-    def desk(self, account: Account) -> Iterator[Desk]:
-        """Open the way of an account's manager key.
+    def desk(self, account: Account, *, urgent: bool = False) -> Iterator[Desk]:
+        """Open the way of an account's manager key; what is `urgent` may use the venue's whole budget.
 
         Raises:
             Conflict: The account is under no manager key.
@@ -62,7 +63,9 @@ class Venues:
                     return "it can withdraw, and a manager key never may"
                 return "" if facts.can_trade else "it needs spot and margin trading to make keys"
 
-            yield Desk(BinanceAdmin(http, credential, now_us), account.subaccount, now_us, lacks)
+            key_admin = BinanceAdmin(http, credential, now_us)
+            metered = Metered(key_admin, self._budgets, manager.name, account.venue, urgent=urgent)
+            yield Desk(metered, account.subaccount, now_us, lacks)
 
     @contextmanager
     def probe(self, account: Account) -> Iterator[KeyProbe]:

@@ -1,0 +1,95 @@
+"""Calls to a venue under one manager key, kept within what the venue allows; a reserve is left for incidents.
+
+Rules:
+1. Each kind of call has its own minute, as the venue counts them (`Capabilities.calls_per_minute`).
+2. Ordinary work stops short of the whole; an incident may use all of it.
+3. What would be too much is refused before anything is sent: nothing was done, and it is asked again later.
+
+Counted in this process alone. Several rotators under one manager key share the venue's budget unawares; the venue's own
+429 then says the same.
+"""
+
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+
+from clients.errors import VenueUnavailable
+from clients.keys import Capabilities, KeyAdmin, KeyOrder, MadeKey, VenueKey
+from rotation.state import OUT_OF_BUDGET
+
+MINUTE_S = 60.0
+ORDINARY = 0.8
+"""Of a minute's calls; the rest is for incidents."""
+
+
+class Budgets:
+    """Counts calls by manager key and kind."""
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s, self._lock = now_s, threading.Lock()
+        self._spent: dict[tuple[str, str], deque[float]] = defaultdict(deque)
+
+    def spend(self, manager: str, kind: str, most: int, venue: str) -> None:
+        """Count one call.
+
+        Raises:
+            VenueUnavailable: It would be one too many in this minute; nothing was done.
+        """
+        now_s = self._now_s()
+        with self._lock:
+            spent = self._spent[manager, kind]
+            while spent and spent[0] <= now_s - MINUTE_S:
+                spent.popleft()
+            if len(spent) >= most:
+                text = f"{most} of these calls a minute under {manager} are spent"
+                raise VenueUnavailable(venue, f"key.{kind}", OUT_OF_BUDGET, text=text)
+            spent.append(now_s)
+
+    def left(self, manager: str, kind: str, most: int) -> int:
+        """Return how many calls are left in this minute."""
+        now_s = self._now_s()
+        with self._lock:
+            return most - sum(at > now_s - MINUTE_S for at in self._spent[manager, kind])
+
+
+class Metered:
+    """A manager key's calls, counted. See `KeyAdmin`."""
+
+    def __init__(self, admin: KeyAdmin, budgets: Budgets, manager: str, venue: str, *, urgent: bool) -> None:
+        self._admin, self._budgets, self._manager, self._venue = admin, budgets, manager, venue
+        self.capabilities: Capabilities = admin.capabilities
+        whole = self.capabilities.calls_per_minute
+        self._most = whole if urgent else int(whole * ORDINARY)
+
+    def _spend(self, kind: str) -> None:
+        self._budgets.spend(self._manager, kind, self._most, self._venue)
+
+    def create(self, order: KeyOrder, *, timestamp_us: int) -> MadeKey:
+        """See `KeyAdmin`."""
+        self._spend("create")
+        return self._admin.create(order, timestamp_us=timestamp_us)
+
+    def list(self, subaccount: str) -> tuple[VenueKey, ...]:
+        """See `KeyAdmin`."""
+        self._spend("list")
+        return self._admin.list(subaccount)
+
+    def find(self, subaccount: str, key_id: str) -> VenueKey | None:
+        """See `KeyAdmin`."""
+        self._spend("list")
+        return self._admin.find(subaccount, key_id)
+
+    def addresses(self, subaccount: str, key_id: str) -> tuple[str, ...] | None:
+        """See `KeyAdmin`."""
+        self._spend("addresses")
+        return self._admin.addresses(subaccount, key_id)
+
+    def delete(self, subaccount: str, key_id: str, *, timestamp_us: int) -> None:
+        """See `KeyAdmin`."""
+        self._spend("delete")
+        self._admin.delete(subaccount, key_id, timestamp_us=timestamp_us)
+
+    def subaccounts(self) -> tuple[str, ...]:
+        """See `KeyAdmin`."""
+        return self._admin.subaccounts()
