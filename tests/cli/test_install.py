@@ -109,7 +109,7 @@ def test_systemd_is_told_that_we_are_ready_alive_and_stopping(tmp_path: Path) ->
             assert systemd.recv(100) == b"READY=1"
             assert {systemd.recv(100) for _ in range(3)} == {b"WATCHDOG=1"}
             processes = [broker.pid, *children_of(broker.pid)]
-            assert len(processes) == 3, "broker, gateway, paper exchange"
+            assert len(processes) == 4, "broker, gateway, rotator, paper exchange"
             for pid in processes:
                 assert b"NOTIFY_SOCKET" not in Path(f"/proc/{pid}/environ").read_bytes() or pid == broker.pid
             limits = [Path(f"/proc/{pid}/limits").read_text() for pid in (broker.pid, _gateway(home.running))]
