@@ -33,7 +33,8 @@ RTT_S = 0.1
 BEGIN, END = "<!-- rotations: begin -->", "<!-- rotations: end -->"
 POLICY = 'allow = ["market", "account", "trade"]\nsymbols = ["BTCUSDT"]\n[order]\nmax_notional = "1000"\n'
 _BOTS = 10
-_PAUSE_S = 0.2
+_PAUSE_S = 1.0
+"""Ten bots stay within the weight that the venue grants one address in a minute."""
 _MS = 1000
 _WELL = 200
 
