@@ -104,7 +104,7 @@ class Capabilities:
 
 BY_HAND = Capabilities(
     create=False, delete=False, list=False, label=True, public_key=True, addresses=True, window_s=0.0,
-    settling_s=10.0, calls_per_minute=0, most_keys=1, label_longest=64, unbound_lasts_days=30,
+    settling_s=10.0, calls_per_minute=0, most_keys=0, label_longest=64, unbound_lasts_days=30,
 )  # fmt: skip
 """A main account: a person makes and deletes its keys at the exchange's own pages, and nothing can be listed."""
 

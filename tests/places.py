@@ -9,11 +9,18 @@ from pathlib import Path
 from broker.db.database import Database
 from broker.db.engines import Postgres
 from broker.db.tables import METADATA
+from broker.ports import SecretStore
+from broker.stores.embedded import key
+from broker.stores.embedded.store import EmbeddedStore
+from broker.stores.vault.config import TokenAuth, VaultConfig
+from broker.stores.vault.session import Session
+from broker.stores.vault.values import VaultStore
 from clients.secret import Secret
 from portcullis.database_settings import DatabaseDocument
 from tests.services.postgres.server import PASSWORD
 
 NAMED = "postgres.json"
+VAULT = "vault.json"
 
 
 def database_at(directory: Path) -> Database:
@@ -53,3 +60,13 @@ def contents(directory: Path) -> bytes:
     database.close()
     files = [path.read_bytes() for path in directory.rglob("*") if path.is_file()]
     return b"\n".join([*(row.encode() for row in rows), *files])
+
+
+def secrets_at(directory: Path) -> SecretStore:
+    """Open the secret store of a folder: the Vault that a file there names, or the embedded one."""
+    named = directory / VAULT
+    if not named.exists():
+        return EmbeddedStore(directory / "secrets.db", key.from_file(directory / "kek"))
+    found = json.loads(named.read_text())
+    auth = TokenAuth(Path(found["token_file"]))
+    return VaultStore(Session(VaultConfig((found["address"],), auth, found["mount"])))

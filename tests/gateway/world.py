@@ -27,12 +27,11 @@ from broker.service import Service
 from broker.service.grants import Issued
 from broker.service.service import found_home, open_service
 from broker.stores.embedded import key as keys
-from broker.stores.embedded.store import EmbeddedStore
 from clients.secret import Secret
 from clients.venue import Credential, Environment, KeyFacts, KeyType, Slot
 from clients.venues.binance import WIRE
 from tests.paper.harness import Paper, running_paper
-from tests.places import database_at
+from tests.places import database_at, secrets_at
 
 UPKEEP = {"/api/v3/time", "/api/v3/ticker/price"}
 POLICY = """
@@ -222,7 +221,7 @@ async def running_world(directory: Path, paper_clock: Any = None) -> AsyncIterat
         database.upgrade()
         found_home(database, Environment.PAPER, "solo")
         keys.to_file(directory / "kek", keys.fresh())
-        store = EmbeddedStore(directory / "secrets.db", keys.from_file(directory / "kek"))
+        store = secrets_at(directory)
         service = open_service(database, store, WallClock())
         service.mirror.merge()
         authority = LeaseAuthority(service, paper.base_url)

@@ -1,7 +1,8 @@
 """A rotator as a process of its own that kills itself (-9) at one point. `python killed_rotator.py DIR POINT WHEN`.
 
 POINT counts effects from 1; WHEN is before or after that effect. POINT 0 never dies: it carries on until all is over.
-Prints the state of the last rotation at its end.
+WHEN `stopped-before-create` (or any other effect) stops itself (SIGSTOP) there, once, and goes on when it is let.
+The secret store is the folder's Vault where `vault.json` there names one. Prints the state of the last rotation.
 """
 
 import os
@@ -14,15 +15,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from broker.service.service import open_service
-from broker.stores.embedded import key as keys
-from broker.stores.embedded.store import EmbeddedStore
 from portcullis.clock import SystemClock
 from rotation.effects import Effects
 from rotation.journal import Journal
 from rotation.runner import Runner
 from rotation.state import Effect, Reply, Rotation, State
 from rotation.venues import Venues
-from tests.places import database_at
+from tests.places import database_at, secrets_at
 
 PATIENCE_S = 60.0
 
@@ -33,11 +32,15 @@ class Deadly(Effects):
     point = 0
     when = "before"
     count = 0
+    stopped = False
 
     def perform(self, rotation: Rotation, effect: Effect) -> Reply:
         self.count += 1
         if self.count == self.point and self.when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.when == f"stopped-before-{effect.do.value}" and not self.stopped:
+            self.stopped = True
+            os.kill(os.getpid(), signal.SIGSTOP)
         reply = super().perform(rotation, effect)
         if self.count == self.point:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -46,7 +49,7 @@ class Deadly(Effects):
 
 def main(directory: Path, point: int, when: str) -> int:
     database = database_at(directory)
-    store = EmbeddedStore(directory / "secrets.db", keys.from_file(directory / "kek"))
+    store = secrets_at(directory)
     service = open_service(database, store, SystemClock())
     effects = Deadly(service, Venues(service))
     effects.point, effects.when = point, when
@@ -55,6 +58,9 @@ def main(directory: Path, point: int, when: str) -> int:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         found = runner.once()
+        if effects.stopped and found is None:
+            sys.stdout.write("lost")
+            return 0
         if found is not None and (found.over or found.state is State.STALLED):
             sys.stdout.write(found.state.value)
             return 0

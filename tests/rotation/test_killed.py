@@ -1,11 +1,17 @@
 """kill -9 of the rotator, a process of its own, before and after every effect; another goes on where it stood.
 
-The sample of `make test` takes a few points on both databases; `PORTCULLIS_LONG=1` takes all, with a venue that fails.
+The sample of `make test` takes a few points on both databases and both stores; `PORTCULLIS_LONG=1` takes all, with a
+venue that fails, and a thousand seeded runs (`PORTCULLIS_DEATHS`, `PORTCULLIS_SEED`).
 """
 
 import asyncio
 import itertools
+import json
+import os
+import random
+import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +22,12 @@ from broker.model import Stage
 from rotation.decide import decide
 from rotation.journal import Lost
 from rotation.state import State, Tick
+from tests.cli.started import wait_until
+from tests.conftest import MIGRATED
 from tests.long import LONG
-from tests.places import contents
+from tests.places import NAMED, VAULT, contents
 from tests.rotation.place import Place, running_place, trading
+from tests.services.vault.server import VaultServer
 
 pytestmark = [pytest.mark.process, pytest.mark.sockets, pytest.mark.timeout(120)]
 PROGRAM = Path(__file__).with_name("killed_rotator.py")
@@ -32,6 +41,10 @@ FAULTS: tuple[dict[str, Any] | None, ...] = (
 SAMPLE = ((1, "after", 0), (3, "before", 0), (3, "after", 0), (6, "after", 0), (9, "after", 2))
 EVERY = tuple(itertools.product(range(1, 13), ("before", "after"), range(len(FAULTS))))
 CASES = EVERY if LONG else SAMPLE
+ON_VAULT = ((1, "after", 0), (3, "after", 1), (9, "after", 3))
+RUNS, CHUNKS = int(os.environ.get("PORTCULLIS_DEATHS", "1000")), 50
+SEED = int(os.environ.get("PORTCULLIS_SEED", "1"))
+_NUMBERS = itertools.count(1)
 
 
 async def rotator(here: Place, point: int, when: str) -> tuple[int, str]:
@@ -56,32 +69,124 @@ async def test_a_killed_rotator_leaves_one_living_key_and_nothing_unknown(
     tmp_path: Path, kind: str, point: int, when: str, fault: int
 ) -> None:
     del kind
-    async with running_place(tmp_path) as here:
+    await killed(tmp_path, point, when, fault)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"], indirect=True)
+@pytest.mark.parametrize(("point", "when", "fault"), EVERY if LONG else ON_VAULT)
+async def test_the_same_on_a_real_vault(
+    tmp_path: Path, kind: str, keeper: None, point: int, when: str, fault: int
+) -> None:
+    del kind, keeper
+    await killed(tmp_path, point, when, fault)
+
+
+@pytest.mark.skipif(not LONG, reason="1,000 deaths take hours: make test-long")
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+async def test_a_thousand_seeded_deaths(tmp_path: Path, request: pytest.FixtureRequest, chunk: int) -> None:
+    """Any point, any fault, any pair of stores, and the next rotator dies too; what it was is in the test's name."""
+    dice = random.Random(SEED + chunk)  # noqa: S311 - a seed, so that a failure can be repeated
+    for number in range(RUNS // CHUNKS):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        if dice.random() < 0.5:
+            server = request.getfixturevalue("postgres_server")
+            (directory / NAMED).write_text(server.database(f"deaths-{chunk}-{number}", MIGRATED))
+        if dice.random() < 0.5:
+            name_vault(request, directory, f"deaths-{chunk}-{number}")
+        deaths = [
+            (dice.randrange(1, 13), dice.choice(("before", "after"))) for _ in range(dice.randrange(1, 4))
+        ]
+        await killed(directory, *deaths[0], dice.randrange(len(FAULTS)), more=deaths[1:])
+
+
+def name_vault(request: pytest.FixtureRequest, directory: Path, mount: str) -> None:
+    """Let a folder keep its secrets in the tests' Vault."""
+    vault: VaultServer = request.getfixturevalue("vault")
+    vault.client().sys.enable_secrets_engine("kv", path=mount, options={"version": "2"})
+    token = directory / "vault.token"
+    token.write_text(vault.root)
+    token.chmod(0o600)
+    found = {"address": vault.address, "mount": mount, "token_file": str(token)}
+    (directory / VAULT).write_text(json.dumps(found))
+
+
+@pytest.fixture
+def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    name_vault(request, tmp_path, f"killed-{next(_NUMBERS)}")
+
+
+async def killed(
+    directory: Path, point: int, when: str, fault: int, more: Sequence[tuple[int, str]] = ()
+) -> None:
+    """Kill a rotator at a point, and the next ones, let the last go on, and look at what is left."""
+    async with running_place(directory) as here:
         assert (await here.bot.call("GET", "/api/v3/account")).status == 200
         if (played := FAULTS[fault]) is not None:
             await here.world.paper.admin("POST", "faults", played)
         planned = here.plan()
         here.runner().journal.plan(planned)
         async with trading(here.bot) as answers:
-            code, said = await rotator(here, point, when)
-            if code != 0:
+            for died_at, how in ((point, when), *more, (0, "never")):
+                code, said = await rotator(here, died_at, how)
+                if code == 0:
+                    break
                 assert code == -9, said
                 release(here)
-                code, said = await rotator(here, 0, "never")
             assert (await here.bot.call("GET", "/api/v3/account")).status == 200
         assert code == 0
         assert said in {State.DONE.value, State.ABANDONED.value}, said
         assert {status for status, _ in answers()} <= {200}, answers()
-        known = {key.ref.version: key for key in here.world.service.keys.list("main")}
-        (current,) = [key for key in known.values() if key.stage is Stage.CURRENT]
-        assert [key.key_id for key in here.living()] == [current.venue_key_id], (
-            "not one living key that we know"
-        )
-        assert here.world.service.desk.secrets.read(current.path)["secret"].reveal()
-        assert {key.stage for key in known.values() if key is not current} == {Stage.TOMBSTONE}
+        one_living_key(here)
         made = [row for row in here.world.executed() if row["action"] == "key-create"]
         assert len(made) <= 1, "a create was repeated"
-        assert b"PRIVATE KEY" not in contents(tmp_path)
+        assert b"PRIVATE KEY" not in contents(directory)
+
+
+def one_living_key(here: Place) -> None:
+    """One key at the exchange, on record as the current one, with its secret; everything else is a tombstone."""
+    known = {key.ref.version: key for key in here.world.service.keys.list("main")}
+    (current,) = [key for key in known.values() if key.stage is Stage.CURRENT]
+    assert [key.key_id for key in here.living()] == [current.venue_key_id], "not one living key that we know"
+    assert here.world.service.desk.secrets.read(current.path)["secret"].reveal()
+    assert {key.stage for key in known.values() if key is not current} == {Stage.TOMBSTONE}
+
+
+@pytest.mark.parametrize("effect", ["create", "delete"])
+async def test_of_two_rotators_the_one_that_was_stopped_does_nothing_twice(
+    tmp_path: Path, on_postgres: str, effect: str
+) -> None:
+    """SIGSTOP just before the request goes out, past the claim; another carries it on to its end; then SIGCONT."""
+    del on_postgres
+    async with running_place(tmp_path) as here:
+        planned = here.plan()
+        here.runner().journal.plan(planned)
+        first = await asyncio.create_subprocess_exec(
+            sys.executable, str(PROGRAM), str(here.world.directory), "0", f"stopped-before-{effect}",
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        await asyncio.to_thread(wait_until, lambda: _is_stopped(first.pid), "it stopped itself")
+        release(here)
+        try:
+            code, said = await rotator(here, 0, "never")
+            assert code == 0
+            assert said == (State.ABANDONED if effect == "create" else State.DONE).value
+            one_living_key(here)
+            before = [row["action"] for row in here.world.executed() if row["action"].startswith("key-")]
+        finally:
+            first.send_signal(signal.SIGCONT)
+        output, _ = await first.communicate()
+        assert output.decode() == "lost", "its save was refused, and it did nothing more"
+        after = [row["action"] for row in here.world.executed() if row["action"].startswith("key-")]
+        assert after == before, "what it had signed died by its receive window"
+        assert after.count("key-create") == (0 if effect == "create" else 1)
+        assert after.count("key-delete") == (0 if effect == "create" else 1)
+        one_living_key(here)
+
+
+def _is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
 
 
 async def test_a_rotator_that_lost_its_claim_does_nothing_more(tmp_path: Path) -> None:
