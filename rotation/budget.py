@@ -12,7 +12,7 @@ Counted in this process alone. Several rotators under one manager key share the 
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from clients.errors import VenueUnavailable
 from clients.keys import Capabilities, KeyAdmin, KeyOrder, MadeKey, VenueKey
@@ -46,6 +46,18 @@ class Budgets:
                 raise VenueUnavailable(venue, f"key.{kind}", OUT_OF_BUDGET, text=text)
             spent.append(now_s)
 
+    def ensure(self, manager: str, kinds: Iterable[str], whole: int, venue: str, *, urgent: bool) -> None:
+        """Make sure that calls of these kinds are left in this minute.
+
+        Raises:
+            VenueUnavailable: They are not; nothing was done.
+        """
+        most = share(whole, urgent=urgent)
+        for kind in kinds:
+            if self.left(manager, kind, most) <= 0:
+                text = f"{most} of these calls a minute under {manager} are spent"
+                raise VenueUnavailable(venue, f"key.{kind}", OUT_OF_BUDGET, text=text)
+
     def left(self, manager: str, kind: str, most: int) -> int:
         """Return how many calls are left in this minute."""
         now_s = self._now_s()
@@ -59,8 +71,7 @@ class Metered:
     def __init__(self, admin: KeyAdmin, budgets: Budgets, manager: str, venue: str, *, urgent: bool) -> None:
         self._admin, self._budgets, self._manager, self._venue = admin, budgets, manager, venue
         self.capabilities: Capabilities = admin.capabilities
-        whole = self.capabilities.calls_per_minute
-        self._most = whole if urgent else int(whole * ORDINARY)
+        self._most = share(self.capabilities.calls_per_minute, urgent=urgent)
 
     def _spend(self, kind: str) -> None:
         self._budgets.spend(self._manager, kind, self._most, self._venue)
@@ -93,3 +104,8 @@ class Metered:
     def subaccounts(self) -> tuple[str, ...]:
         """See `KeyAdmin`."""
         return self._admin.subaccounts()
+
+
+def share(whole: int, *, urgent: bool) -> int:
+    """Return how much of a minute's calls may be used."""
+    return whole if urgent else int(whole * ORDINARY)

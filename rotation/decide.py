@@ -44,6 +44,9 @@ _MAY_PAUSE = frozenset(
     {State.PLANNED, State.PREPARING, State.VERIFYING, State.CANARY, State.DRAINING, State.DRAINING_NEW}
 )
 _MAY_ROLL_BACK = frozenset({State.DRAINING})
+_NO_TRY = frozenset({OUT_OF_BUDGET, "rate_limited"})
+"""We ask too much: who asks on is banned. It is waited for, however long, and no try is counted."""
+
 _SOON, _SELDOM = timedelta(minutes=1), 10
 
 
@@ -78,8 +81,10 @@ def decide(rotation: Rotation, event: Event, now: datetime) -> Step:
             return Step(rotation)
         case Tick() if rotation.paused or now < rotation.due_at:
             return Step(rotation)
-        case Reply(Answer.RETRY, reason) if reason == OUT_OF_BUDGET and rotation.asked != _deletes(rotation):
-            return wait(replace(rotation, stamp_us=None), now, rotation.limits.budget_for, reason)
+        case Reply(Answer.RETRY, reason) if reason in _NO_TRY and rotation.asked != _deletes(rotation):
+            limits = rotation.limits
+            pause = limits.budget_for if reason == OUT_OF_BUDGET else limits.longest_backoff_for
+            return wait(replace(rotation, stamp_us=None), now, pause, reason)
         case RollBack() if rotation.state in _MAY_ROLL_BACK:
             return _roll_back(rotation, event.reason, now)
     handler = _STATES.get(rotation.state)

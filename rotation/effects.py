@@ -83,7 +83,7 @@ class Effects:
         account = self._account(rotation)
         if rotation.by_hand:
             return self._prepare_store(rotation, version)
-        with self._manager(rotation) as desk:
+        with self._manager(rotation, "list", "create") as desk:
             lacks = desk.lacks()
             if lacks:
                 return Reply(Answer.REFUSED, f"the manager key {account.manager} cannot be used: {lacks}")
@@ -125,7 +125,8 @@ class Effects:
         return Reply(Answer.OK, f"waits for a person: {rotation.account}/{rotation.slot.value}")
 
     def _read_clock(self, rotation: Rotation, _: int) -> Reply:
-        with self._manager(rotation) as desk:
+        """Read venue time to sign with, once a call of that kind is left in this minute."""
+        with self._manager(rotation, "delete" if rotation.retirement else "create") as desk:
             return Reply(Answer.OK, venue_us=desk.now_us())
 
     def _create(self, rotation: Rotation, version: int) -> Reply:
@@ -151,7 +152,7 @@ class Effects:
         """Look whether a create in doubt made a key; 'none' only when none can come any more."""
         if not rotation.listed:
             return Reply(Answer.REFUSED, "this venue's keys carry no label: look it up at the exchange")
-        with self._manager(rotation) as desk:
+        with self._manager(rotation, "list") as desk:
             asked_us = desk.now_us()
             for key in desk.admin.list(desk.subaccount):
                 if key.label == rotation.label:
@@ -170,7 +171,7 @@ class Effects:
         key_id = rotation.new_key_id or ""
         addresses: tuple[str, ...] | None = rotation.addresses  # a main account's cannot be read back
         if not rotation.by_hand:
-            with self._manager(rotation) as desk:
+            with self._manager(rotation, "addresses") as desk:
                 addresses = desk.admin.addresses(desk.subaccount, key_id)
         with self._venues.probe(account) as probe:
             try:
@@ -337,8 +338,8 @@ class Effects:
 
     # --- parts --------------------------------------------------------------------------------
 
-    def _manager(self, rotation: Rotation) -> AbstractContextManager[VenueDesk]:
-        return self._venues.desk(self._account(rotation), urgent=rotation.halt is not None)
+    def _manager(self, rotation: Rotation, *needs: str) -> AbstractContextManager[VenueDesk]:
+        return self._venues.desk(self._account(rotation), urgent=rotation.halt is not None, needs=needs)
 
     def _account(self, rotation: Rotation) -> Account:
         return self._service.accounts.get(rotation.account)

@@ -66,7 +66,7 @@ class Sweeper:
 
     def _sweep(self, account: Account, now: datetime) -> None:
         before = self._service.keys.list(account.name)
-        with self._venues.desk(account) as desk:
+        with self._venues.desk(account, needs=("list", "addresses")) as desk:
             listed = desk.admin.list(desk.subaccount)
             known = self._service.keys.list(account.name)
             if known != before:

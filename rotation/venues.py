@@ -19,6 +19,7 @@ from clients.venues.binance.admin import BinanceAdmin, BinanceProbe
 from clients.venues.binance.asker import clock_of
 from rotation.budget import Budgets, Metered
 
+CALLS_PER_MINUTE: dict[str, int] = {"binance": admin.CAPABILITIES.calls_per_minute}
 KEY_REFUSALS: dict[str, tuple[str, ...]] = {"binance": admin.KEY_REFUSALS}
 """By which codes each venue refuses a key to who uses it."""
 
@@ -40,8 +41,11 @@ class Venues:
         self._service, self._budgets = service, budgets or Budgets()
 
     @contextmanager
-    def desk(self, account: Account, *, urgent: bool = False) -> Iterator[Desk]:
+    def desk(self, account: Account, *, urgent: bool = False, needs: tuple[str, ...] = ()) -> Iterator[Desk]:
         """Open the way of an account's manager key; what is `urgent` may use the venue's whole budget.
+
+        `needs` names kinds of calls that must be left in this minute; where they are not, nothing at all is asked:
+        waiting costs the venue nothing.
 
         Raises:
             Conflict: The account is under no manager key.
@@ -51,6 +55,9 @@ class Venues:
         managers = self._service.managers
         manager = managers.get(account.manager)
         egress = self._service.accounts.egress(manager.egress)
+        self._budgets.ensure(
+            manager.name, needs, CALLS_PER_MINUTE[account.venue], account.venue, urgent=urgent
+        )
         base = upstream_of(manager.venue, manager.environment, manager.upstream or "")
         credential = managers.credential(manager)
         with open_client(manager.venue, base, egress=egress) as http:

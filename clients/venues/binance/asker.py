@@ -120,6 +120,8 @@ def clock_of(http: Http, here: Callable[[], int]) -> Callable[[], int]:
     more = {"endpoint": "market.time", "write": False}
     response = http.request(call.method, call.path, headers=[], extensions=more)
     received_us = here()
+    if response.status_code >= _REDIRECT:
+        raise codes.to_error("market.time", response.status_code, _code(response.content), write=False)
     try:
         offset_us = market.parse_venue_time(response.content) - (sent_us + received_us) // 2
     except ValueError:
