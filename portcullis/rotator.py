@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from portcullis import logs
 from portcullis.children import end_with_parent
 from portcullis.foundation import opened
 from portcullis.gateway import harden
-from portcullis.settings import SettingsError, locate, open_home
+from portcullis.settings import Home, SettingsError, locate, open_home
 from rotation.schedule import Rotator
 
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
     try:
-        with opened(open_home(locate(given.home))) as service:
+        with opened(_as_rotator(open_home(locate(given.home)))) as service:
             rotator = Rotator(service, given.who, lambda: datetime.now(UTC), random.SystemRandom())
             rotator.start()
             sys.stdout.write(json.dumps({"ready": given.who}) + "\n")
@@ -50,6 +51,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{fault}\n")
         return 1
     return 0
+
+
+def _as_rotator(home: Home) -> Home:
+    """Return a home as a second process beside the broker opens it."""
+    if home.vault is None:
+        return home
+    own = home.vault.of_rotator()
+    if own is None:
+        raise SettingsError(
+            "vault.auth.rotator_secret_id_file",
+            "is missing: a wrapped secret id is used up by the broker, so the rotator needs one of its own; "
+            "until then no key is rotated",
+        )
+    return replace(home, vault=own)
 
 
 if __name__ == "__main__":

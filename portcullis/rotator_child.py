@@ -30,12 +30,11 @@ class RotatorChild:
         self.child: Child | None = None
 
     async def start(self) -> None:
-        """Start it, and keep it running.
-
-        Raises:
-            ChildFailed: It did not get ready.
-        """
-        self.child = await self._start()
+        """Start it, and keep it running. One that does not start is tried again: bots trade without."""
+        try:
+            self.child = await self._start()
+        except (ChildFailed, OSError) as fault:
+            self._log.error("the rotator did not start", why=str(fault))
         self._keeping = asyncio.create_task(self._keep(), name="keep the rotator")
 
     async def end(self) -> None:
@@ -60,18 +59,19 @@ class RotatorChild:
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
         pause = 0.0
-        while self.child is not None:
+        while True:
             began = loop.time()
-            code = await self.child.ended()
-            self.child = None
+            if self.child is not None:
+                code = await self.child.ended()
+                self.child = None
+                self._log.error("the rotator is gone: no key is rotated", code=code)
             if loop.time() - began > _STEADY_S:
                 pause = 0.0
-            while self.child is None:
-                self._log.error("the rotator is gone: no key is rotated", code=code, again_in_s=pause)
-                await asyncio.sleep(pause)
-                pause = min(LONGEST_PAUSE_S, max(1.0, pause * 2))
-                try:
-                    self.child = await self._start()
-                except (ChildFailed, OSError) as fault:
-                    self._log.error("the rotator did not start", why=str(fault))
-            self._log.warning("the rotator is back", pid=self.child.pid)
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_PAUSE_S, max(1.0, pause * 2))
+            try:
+                self.child = await self._start()
+            except (ChildFailed, OSError) as fault:
+                self._log.error("the rotator did not start", why=str(fault), again_in_s=pause)
+            else:
+                self._log.warning("the rotator is back", pid=self.child.pid)

@@ -36,11 +36,15 @@ class TokenDocument(_Strict):
 
 
 class AppRoleDocument(_Strict):
-    """A role id, and a secret id in a file; wrapped where it was made with `-wrap-ttl`."""
+    """A role id, and a secret id in a file; wrapped where it was made with `-wrap-ttl`.
+
+    A wrapped one is used up by the first process that takes it, so the rotator needs one of its own.
+    """
 
     method: Literal["approle"]
     role_id: str = Field(min_length=1)
     secret_id_file: Path
+    rotator_secret_id_file: Path | None = None
     wrapped: bool = False
     role: str = "portcullis-run"
     mount: _Name = "approle"
@@ -50,6 +54,12 @@ class AppRoleDocument(_Strict):
         return AppRoleAuth(
             self.role_id, self.secret_id_file.expanduser(), self.wrapped, self.role, self.mount
         )
+
+    def of_rotator(self) -> "AppRoleDocument | None":
+        """Return the same for the rotator's process; None where it has none of its own and needs one."""
+        if self.rotator_secret_id_file is None:
+            return None if self.wrapped else self
+        return self.model_copy(update={"secret_id_file": self.rotator_secret_id_file})
 
 
 class KubernetesDocument(_Strict):
@@ -98,6 +108,13 @@ class VaultDocument(_Strict):
         if (self.client_cert is None) != (self.client_key is None):
             raise ValueError("client_cert and client_key go together")
         return self
+
+    def of_rotator(self) -> "VaultDocument | None":
+        """Return this as the rotator's process uses it; None where it cannot log in beside us."""
+        if not isinstance(self.auth, AppRoleDocument):
+            return self
+        own = self.auth.of_rotator()
+        return None if own is None else self.model_copy(update={"auth": own})
 
     def config(self) -> VaultConfig:
         """Return what the store works with."""

@@ -35,7 +35,10 @@ LOOK_S = 0.25
 PLAN_S = 5.0
 UPKEEP_S = 5.0
 TELL_S = 5.0
-SWEEP_S = 3600.0
+SWEEP_S = 60.0
+SWEPT_FOR = timedelta(hours=1)
+"""Each account is looked at so often; a look a minute takes as many as the venue's budget lets."""
+
 SETTLED_S = 60.0
 """What looks at everything begins this long after the start."""
 
@@ -118,7 +121,7 @@ class Rotator:
 
     def sweep(self) -> None:
         """Compare what the venues list with the record."""
-        for trouble in self._sweeper.sweep(self._now()):
+        for trouble in self._sweeper.sweep(self._now(), SWEPT_FOR):
             _LOG.warning("%s", trouble)
 
     def tell(self) -> None:

@@ -28,7 +28,7 @@ from clients.keys import VenueKey, differences
 from clients.venue import Credential
 from rotation.journal import Journal, microseconds
 from rotation.plan import draw_up_retirement
-from rotation.state import TERMINAL, State
+from rotation.state import OUT_OF_BUDGET, TERMINAL, State
 from rotation.sweep import Found, Oddity, compare
 from rotation.venues import Desk, Venues
 
@@ -49,19 +49,38 @@ class Sweeper:
 
     def __init__(self, service: Service, venues: Venues, journal: Journal) -> None:
         self._service, self._venues, self._journal = service, venues, journal
+        self._looked: dict[str, datetime] = {}
 
-    def sweep(self, now: datetime) -> tuple[str, ...]:
-        """Sweep every account under a manager key; return the accounts that could not be looked at, and why.
+    def sweep(self, now: datetime, again_for: timedelta = timedelta(0)) -> tuple[str, ...]:
+        """Sweep the accounts under a manager key that were not looked at for so long, those longest ago first.
+
+        Where the venue's minute is spent it stops; the rest comes first the next time.
+
+        Returns:
+            The accounts that could not be looked at, and why.
 
         Raises:
             StoreUnavailable: The database cannot answer.
         """
-        troubles = []
-        for account in self._service.managers.managed():
+        never = datetime.min.replace(tzinfo=now.tzinfo)
+        due = [
+            account
+            for account in self._service.managers.managed()
+            if self._looked.get(account.name, never) <= now - again_for
+        ]
+        due.sort(key=lambda account: self._looked.get(account.name, never))
+        troubles: list[str] = []
+        for number, account in enumerate(due):
             try:
                 self._sweep(account, now)
-            except (VenueError, BrokerError) as fault:
+            except VenueError as fault:
+                if fault.reason == OUT_OF_BUDGET:
+                    left = len(due) - number
+                    return (*troubles, f"{left} accounts wait: the exchange's calls of this minute are spent")
                 troubles.append(f"{account.name} could not be swept: {fault}")
+            except BrokerError as fault:
+                troubles.append(f"{account.name} could not be swept: {fault}")
+            self._looked[account.name] = now
         return tuple(troubles)
 
     def _sweep(self, account: Account, now: datetime) -> None:

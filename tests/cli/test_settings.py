@@ -10,6 +10,7 @@ from clients.venue import Environment
 from portcullis.foundation import found, opened
 from portcullis.running import Running, find, held, tell
 from portcullis.settings import Home, SettingsError, create, locate, open_home, write_private
+from portcullis.vault_settings import VaultDocument
 
 
 @pytest.fixture
@@ -151,3 +152,18 @@ def test_an_operator_who_cannot_be_named_leaves_no_home_behind(tmp_path: Path) -
     with pytest.raises(SettingsError, match="--operator"):
         found(tmp_path / "home", Environment.PAPER, "solo", operators=["Not A Name"])
     assert not (tmp_path / "home").exists()
+
+
+def test_a_wrapped_secret_id_serves_one_process_and_the_rotator_has_its_own() -> None:
+    own = {"method": "approle", "role_id": "r", "secret_id_file": "/a"}
+    for auth, file in (
+        (own, "/a"),
+        (own | {"wrapped": True, "rotator_secret_id_file": "/b"}, "/b"),
+        (own | {"rotator_secret_id_file": "/b"}, "/b"),
+    ):
+        found = VaultDocument.model_validate({"addresses": ["https://v:8200"], "auth": auth}).of_rotator()
+        assert found is not None
+        assert found.auth.method == "approle"
+        assert str(found.auth.secret_id_file) == file
+    alone = {"addresses": ["https://v:8200"], "auth": own | {"wrapped": True}}
+    assert VaultDocument.model_validate(alone).of_rotator() is None

@@ -12,6 +12,7 @@ from broker.model import KeyRef, Stage
 from clients.secret import Secret
 from clients.venue import Credential, KeyFacts, KeyType, Slot
 from rotation import document
+from rotation.budget import Budgets
 from rotation.journal import Journal
 from rotation.plan import draw_up_retirement
 from rotation.state import State
@@ -166,3 +167,24 @@ async def test_a_list_that_cannot_be_had_changes_nothing(tmp_path: Path) -> None
         (trouble,) = await asyncio.to_thread(sweeper(here).sweep, now())
         assert trouble.startswith("main could not be swept")
         assert {one.what for one in here.world.service.rotations.findings()} == {"unknown"}
+
+
+async def test_what_the_venues_minute_does_not_let_through_comes_first_the_next_time(tmp_path: Path) -> None:
+    async with running_place(tmp_path) as here:
+        service, clock = here.world.service, [1000.0]
+        budgets = Budgets(lambda: clock[0])
+        for _ in range(48):
+            budgets.spend("master", "list", 60, "binance")
+        key = stray(here, "my own")
+        journal = Journal(service.desk.database, service.audit, "sweep")
+        work = Sweeper(service, Venues(service, budgets), journal)
+        hour = timedelta(hours=1)
+        (trouble,) = await asyncio.to_thread(work.sweep, now(), hour)
+        assert trouble.startswith("1 accounts wait")
+        assert service.rotations.findings() == ()
+        clock[0] += 60
+        assert await asyncio.to_thread(work.sweep, now(), hour) == ()
+        assert [one.key_id for one in service.rotations.findings()] == [key]
+        before = budgets.left("master", "list", 48)
+        assert await asyncio.to_thread(work.sweep, now(), hour) == ()
+        assert budgets.left("master", "list", 48) == before, "not again within the hour"
