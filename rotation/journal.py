@@ -100,8 +100,12 @@ class Journal:
         with self._database.write() as connection:
             store.save(connection, claimed.rotation.id, claimed.row_version, values)
 
-    def save(self, claimed: Claimed, step: Step, event: Event, now: datetime) -> Claimed:
+    def save(
+        self, claimed: Claimed, step: Step, event: Event, now: datetime, *, goes_on: bool = False
+    ) -> Claimed:
         """Save what a step made of a rotation, before its effect is performed.
+
+        The claim is kept where there is an effect to perform, or where who saves `goes_on` with it at once.
 
         Raises:
             Lost: It was claimed or changed by somebody else.
@@ -109,7 +113,7 @@ class Journal:
         """
         rotation, was = step.rotation, claimed.rotation
         with self._database.write() as connection:
-            claim_us = 0 if step.effect is None else CLAIM_US
+            claim_us = CLAIM_US if step.effect is not None or goes_on else 0
             values = _values(rotation) | {
                 "claimed_by": self._who,
                 "claimed_until_us": microseconds(now) + claim_us,

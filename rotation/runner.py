@@ -55,7 +55,8 @@ class Runner:
         for _ in range(_MOST_STEPS):
             now = self.now()
             step = decide(claimed.rotation, event, now)
-            claimed = self.journal.save(claimed, step, event, now)
+            rests = step.rotation.over or step.rotation.paused or step.rotation.due_at > now
+            claimed = self.journal.save(claimed, step, event, now, goes_on=not rests)
             rotation = claimed.rotation
             if step.effect is not None:
                 event = self.effects.perform(rotation, step.effect)
@@ -63,7 +64,7 @@ class Runner:
             if rotation.over:
                 self._end(rotation)
                 return rotation
-            if rotation.paused or rotation.due_at > self.now():
+            if rests:
                 return rotation
             event = Tick()
         return claimed.rotation
