@@ -182,7 +182,7 @@ class Asks:
         secrets = self._service.desk.secrets
         secret = secrets.read(ref.path if inbox is None else inbox)["secret"]
         account = self._service.accounts.get(rotation.account)
-        with self._venues.probe(account) as probe:
+        with self._venues.probe(account, urgent=True) as probe:
             probe.restrictions(Credential(str(body["key_id"]), secret, rotation.key_type))
         if inbox is not None:
             labels = {"account": rotation.account, "slot": rotation.slot.value, "version": str(rotation.new),

@@ -3,7 +3,8 @@
 Rules:
 1. Each kind of call has its own minute, as the venue counts them (`Capabilities.calls_per_minute`).
 2. Ordinary work stops short of the whole; an incident may use all of it.
-3. What would be too much is refused before anything is sent: nothing was done, and it is asked again later.
+3. What the venue charges an address is shared with the bots behind it: the rotator takes a quarter at most.
+4. What would be too much is refused before anything is sent: nothing was done, and it is asked again later.
 
 Counted in this process alone. Several rotators under one manager key share the venue's budget unawares; the venue's own
 429 then says the same.
@@ -28,6 +29,7 @@ class Budgets:
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s, self._lock = now_s, threading.Lock()
+        self._weights: dict[tuple[str, str], deque[tuple[float, int]]] = defaultdict(deque)
         self._spent: dict[tuple[str, str], deque[float]] = defaultdict(deque)
 
     def spend(self, manager: str, kind: str, most: int, venue: str) -> None:
@@ -45,6 +47,22 @@ class Budgets:
                 text = f"{most} of these calls a minute under {manager} are spent"
                 raise VenueUnavailable(venue, f"key.{kind}", OUT_OF_BUDGET, text=text)
             spent.append(now_s)
+
+    def weigh(self, egress: str, venue: str, weight: int, most: int, *, urgent: bool) -> None:
+        """Count weight that the venue charges the address of an egress, which the bots behind it share.
+
+        Raises:
+            VenueUnavailable: It would be too much for this minute; nothing was done. Never where it is urgent.
+        """
+        now_s = self._now_s()
+        with self._lock:
+            spent = self._weights[egress, venue]
+            while spent and spent[0][0] <= now_s - MINUTE_S:
+                spent.popleft()
+            if not urgent and sum(one for _, one in spent) + weight > most:
+                text = f"the rotator's share of a minute's weight behind {egress} is spent"
+                raise VenueUnavailable(venue, "weight", OUT_OF_BUDGET, text=text)
+            spent.append((now_s, weight))
 
     def ensure(self, manager: str, kinds: Iterable[str], whole: int, venue: str, *, urgent: bool) -> None:
         """Make sure that calls of these kinds are left in this minute.

@@ -173,7 +173,7 @@ class Effects:
         if not rotation.by_hand:
             with self._manager(rotation, "addresses") as desk:
                 addresses = desk.admin.addresses(desk.subaccount, key_id)
-        with self._venues.probe(account) as probe:
+        with self._venues.probe(account, urgent=rotation.halt is not None) as probe:
             try:
                 found = probe.restrictions(self._credential(rotation, version, key_id))
             except VenueError as fault:  # a young key may not be known everywhere yet
@@ -291,7 +291,7 @@ class Effects:
         account, key_id = self._account(rotation), self._version(rotation, version).venue_key_id
         said = "its secret is lost"
         if self._has_secret(rotation, version):
-            with self._venues.probe(account) as probe:
+            with self._venues.probe(account, urgent=rotation.halt is not None) as probe:
                 standing, said = probe.standing(self._credential(rotation, version, key_id))
             if standing is Standing.DEAD:
                 return Reply(Answer.OK, proof="the exchange refused it by name, on every host")

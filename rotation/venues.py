@@ -20,6 +20,12 @@ from clients.venues.binance.asker import clock_of
 from rotation.budget import Budgets, Metered
 
 CALLS_PER_MINUTE: dict[str, int] = {"binance": admin.CAPABILITIES.calls_per_minute}
+WEIGHT: dict[str, int] = {"binance": 1500}
+"""Of what a venue grants one address in a minute: a quarter of Binance's 6,000 on `/api` (fact sheet section 10)."""
+
+_CLOCK, _WHO = 1, 22
+"""What it costs at most to read a clock, and to ask a key who it is: `GET /api/v3/account` is 20 of it."""
+
 KEY_REFUSALS: dict[str, tuple[str, ...]] = {"binance": admin.KEY_REFUSALS}
 """By which codes each venue refuses a key to who uses it."""
 
@@ -55,6 +61,8 @@ class Venues:
         managers = self._service.managers
         manager = managers.get(account.manager)
         egress = self._service.accounts.egress(manager.egress)
+        weight = _WHO if "list" in needs else _CLOCK
+        self._budgets.weigh(manager.egress, account.venue, weight, WEIGHT[account.venue], urgent=urgent)
         self._budgets.ensure(
             manager.name, needs, CALLS_PER_MINUTE[account.venue], account.venue, urgent=urgent
         )
@@ -75,8 +83,9 @@ class Venues:
             yield Desk(metered, account.subaccount, now_us, lacks)
 
     @contextmanager
-    def probe(self, account: Account) -> Iterator[KeyProbe]:
-        """Open the account's own way."""
+    def probe(self, account: Account, *, urgent: bool = False) -> Iterator[KeyProbe]:
+        """Open the account's own way; what is `urgent` is not held up for the sake of bots behind the same address."""
+        self._budgets.weigh(account.egress, account.venue, _WHO, WEIGHT[account.venue], urgent=urgent)
         egress = self._service.accounts.egress(account.egress)
         base = upstream_of(account.venue, account.environment, account.upstream or "")
         with open_client(account.venue, base, egress=egress) as http:
