@@ -32,7 +32,7 @@ TIMEOUT = httpx.Timeout(connect=5.0, read=10.0, write=5.0, pool=5.0)
 _LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=10, keepalive_expiry=30.0)
 _LOGGERS = (
     *("httpx", "httpcore", "httpcore.connection", "httpcore.http11", "httpcore.http2"),
-    *("httpcore.proxy", "httpcore.socks"),
+    *("httpcore.proxy", "httpcore.socks", "urllib3", "urllib3.connectionpool", "urllib3.connection"),
 )
 _BEFORE_SENT = (
     *(httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError),
@@ -52,7 +52,7 @@ _QUIET = _Quiet()
 
 
 def silence() -> None:
-    """Hold the log lines of httpx and httpcore that would show URLs. May be called again."""
+    """Hold the log lines of HTTP libraries that would show URLs. May be called again."""
     for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.setLevel(logging.WARNING)

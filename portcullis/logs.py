@@ -2,7 +2,7 @@
 
 Rules:
 1. stdout belongs to answers; logs go to stderr only.
-2. httpx and httpcore write URLs with signatures: held at WARNING whatever the level (`clients.http.silence`).
+2. HTTP libraries write URLs with signatures and tokens: held at WARNING whatever the level (`clients.http.silence`).
    uvicorn's access log repeats what the call log says better: off.
 3. `Secret` redacts itself; keys of an event that name a secret are masked as well, whatever they hold.
 """

@@ -1,5 +1,9 @@
 """The OpenAPI document is true: what is generated from it gets documented answers, never a 500."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
+from broker.service import Service
 from broker.service.operators import Role
+from rotation.asks import Asks
+from rotation.journal import Journal
+from rotation.venues import Venues
 from tests.api.desk import Desk, opened_desk
 
 
@@ -26,13 +34,35 @@ class _OnLoopback:
         await self._app(scope, receive, send)
 
 
+@contextmanager
+def rotator(service: Service) -> Iterator[None]:
+    """Let somebody carry out what is asked; without one, those answers are an honest 503."""
+    ended = threading.Event()
+
+    def work() -> None:
+        journal = Journal(service.desk.database, service.audit, "asks")
+        asks = Asks(service, Venues(service), journal, "asks", lambda: datetime.now(UTC))
+        while not ended.is_set():
+            if not asks.once():
+                ended.wait(0.05)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
     directory: Path = tmp_path_factory.mktemp("openapi")
     with opened_desk(directory) as desk:
         body = desk.trading()
         desk.service.grants.create(**body)
-        yield desk
+        with rotator(desk.service):
+            yield desk
 
 
 @pytest.fixture(scope="module")

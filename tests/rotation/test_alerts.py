@@ -1,6 +1,7 @@
 """What is wrong is told once, together, again after a while, and when it is right again. Real HTTP, real Apprise."""
 
 import json
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -186,6 +187,7 @@ def test_a_heartbeat_is_asked_every_minute(service: Service, clock: Clock) -> No
 def test_no_address_is_kept_outside_the_store_or_logged(
     service: Service, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     with phone() as here:
         here.status = 500
         channel = service.alerts.add("phone", "webhook", here.address)
