@@ -3,6 +3,7 @@
 Rules:
 1. The way to the store is kept open, and the mirror of the gates merged; a failure of either is tried again.
 2. That the store went away is logged once, that it is back once; `status` says it in red all the while.
+3. With real keys somebody is to be told what goes wrong: a broker whose alerts go nowhere says so.
 """
 
 import asyncio
@@ -13,6 +14,8 @@ from datetime import datetime
 from broker.api.context import Hazard
 from broker.errors import BrokerError
 from broker.service import Service
+from broker.service.alerts import HEARTBEAT
+from clients.venue import Environment
 
 EVERY_S = 5.0
 _LOG = logging.getLogger("portcullis.upkeep")
@@ -25,6 +28,7 @@ class Upkeep:
         self._service = service
         self._away_since: datetime | None = None
         self._why = ""
+        self._untold = False
 
     def once(self) -> None:
         """Look after it once, and note how it fares."""
@@ -33,6 +37,7 @@ class Upkeep:
             self._service.desk.secrets.maintain()
             self._service.mirror.merge()
             self._service.secrets.tidy()
+            self._untold = self._tells_nobody()
         except BrokerError as fault:
             if self._away_since is None:
                 self._away_since = self._service.desk.clock.now()
@@ -42,6 +47,10 @@ class Upkeep:
         if self._away_since is not None:
             _LOG.warning("the secret store is back; it was away since %s", self._away_since.isoformat())
             self._away_since = None
+
+    def _tells_nobody(self) -> bool:
+        live = self._service.desk.home.environment is Environment.LIVE
+        return live and not any(one.kind != HEARTBEAT for one in self._service.alerts.channels())
 
     def _sign(self, *, at_once: bool = False) -> None:
         try:
@@ -69,6 +78,11 @@ class Upkeep:
         for name, why in self._service.audit.unanchored().items():
             yield Hazard(
                 f"the audit trail is not anchored at {name}: {why}", "mend it: docs/guides/operator.md"
+            )
+        if self._untold:
+            yield Hazard(
+                "alerts go nowhere: nobody hears of a rotation that stalls or a key we do not know",
+                "portcullis alerts add telegram (or slack, mail, ...)",
             )
         if self._away_since is None:
             return

@@ -77,8 +77,9 @@ class AskShown(BaseModel):
 
 
 class RotationWhole(RotationShown):
-    """A rotation with its history."""
+    """A rotation with its history. `beside`: what else is open of this account, to be done in the same sitting."""
 
+    beside: list[RotationShown]
     history: list[TransitionShown]
     deliveries: list[DeliveryShown]
     asks: list[AskShown]
@@ -271,8 +272,11 @@ async def outcome_of(given: Context, ask: Ask, patience_s: float) -> None:
 
 def _whole(given: Context, rotation: str) -> RotationWhole:
     rotations = given.service.rotations
+    found = rotations.get(rotation)
+    every = rotations.list(account=found.account, only_open=True).items
     return RotationWhole(
-        **_shown(rotations.get(rotation)),
+        **_shown(found),
+        beside=[RotationShown(**_shown(one)) for one in every if one.id != rotation],
         history=[_line(one) for one in rotations.history(rotation)],
         deliveries=[delivery_shown(one) for one in given.service.destinations.deliveries(rotation)],
         asks=[

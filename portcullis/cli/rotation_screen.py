@@ -142,6 +142,10 @@ def whole(out: Console, face: Face, found: dict[str, Any], *, short: bool = Fals
     elif found["state"] == "stalled":
         out.print(f"  [dim]next[/] read docs/runbooks/{found['runbook']}.md, then")
         out.print(f"       {face.command('rotation resume ' + found['id'])}", soft_wrap=True)
+    for one in found["beside"]:
+        said = "waits for you too: do it in the same sitting" if one["todo"] else one["state"]
+        out.print(f"  [bold]{one['account']}/{one['slot']}[/] {said}")
+        out.print(f"       {face.command('rotation show ' + one['id'])}", soft_wrap=True)
     if short and found["state"] == "done":
         for one in steps(found)[:-1]:
             out.print(f"  [green]✓[/] {one['state']:<15} [dim]{one['seconds']:>8.2f} s[/]")

@@ -4,11 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from broker.authority.leases import Opening, Secrets
+from broker.authority.link import Link
 from broker.db import cutovers as store
 from broker.gate import Mode
+from broker.link.frames import OpenLease
 from broker.model import KeyRef
 from clients.secret import Secret
 from clients.venue import Credential, KeyFacts, KeyType, Slot
@@ -155,3 +159,29 @@ async def test_a_key_the_venue_does_not_serve_is_told_of(tmp_path: Path) -> None
             if tried.well is not None:
                 break
         assert (tried.well, tried.reason) == (False, "refused")
+
+
+async def test_a_lease_granted_in_the_instant_of_the_move_is_not_left_on_the_old_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was judged on the old version; then its gateway's hold went over to the new one."""
+    async with trading_world(tmp_path) as (world, _bot):
+        authority = world.authority
+        (link,) = authority.changes.links.values()
+        late, granted = world.bot("late"), authority.leases.grant
+        fresh = []
+
+        def just_moved(link_: Link, frame: OpenLease, opening: Opening, secrets: Secrets) -> Any:
+            if not fresh:
+                assert opening.key.ref == OLD
+                fresh.append(second(world))
+                current = next(key for key in world.service.keys.list("main") if key.ref == NEW)
+                assert authority.cutovers._held(link, str(OLD), current)
+            return granted(link_, frame, opening, secrets)
+
+        monkeypatch.setattr(authority.leases, "grant", just_moved)
+        before = set(link.leases)
+        assert (await late.call("GET", "/api/v3/account")).status == 200
+        (lease,) = [held for name, held in link.leases.items() if name not in before]
+        assert lease.key == NEW
+        assert world.paper.exchange.requests[-1]["key_id"] == fresh[0]

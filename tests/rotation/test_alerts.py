@@ -23,6 +23,7 @@ from broker.service import Service
 from clients.secret import Secret
 from clients.venue import Credential, Environment, KeyFacts, KeyType, Slot
 from portcullis.foundation import found, opened
+from portcullis.upkeep import Upkeep
 from rotation.alerts.conditions import conditions
 from rotation.alerts.telling import AGAIN_US, BEAT_US, TOGETHER_US, Telling
 from rotation.journal import Journal, microseconds
@@ -275,3 +276,20 @@ def test_a_key_that_left_and_is_not_dead_in_time(service: Service, clock: Clock)
         checkouts.add(connection, out, microseconds(now), microseconds(now))
     assert kinds(service, clock, timedelta(minutes=59)) == {}
     assert "left with Ann" in kinds(service, clock, timedelta(minutes=61))["checkout"]
+
+
+@pytest.mark.parametrize("environment", [Environment.LIVE, Environment.PAPER])
+def test_with_real_keys_alerts_that_go_nowhere_are_a_hazard(tmp_path: Path, environment: Environment) -> None:
+    home = found(tmp_path / "home", environment, "solo", database=database_document(tmp_path)).home
+    with opened(home) as service:
+        upkeep = Upkeep(service)
+
+        def said() -> list[str]:
+            upkeep.once()
+            return [one.what for one in upkeep.hazards() if one.what.startswith("alerts go nowhere")]
+
+        assert len(said()) == (1 if environment is Environment.LIVE else 0)
+        service.alerts.add("switch", "heartbeat", Secret("https://example.invalid/ping"))
+        assert len(said()) == (1 if environment is Environment.LIVE else 0), "a heartbeat tells of no alert"
+        service.alerts.add("phone", "webhook", Secret("json://127.0.0.1:9/"))
+        assert said() == []

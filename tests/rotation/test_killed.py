@@ -13,31 +13,31 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from broker.db import tables as t
-from broker.model import Stage
 from rotation.decide import decide
 from rotation.journal import Lost
 from rotation.state import State, Tick
 from tests.cli.started import wait_until
 from tests.conftest import MIGRATED
 from tests.long import LONG
-from tests.places import NAMED, VAULT, contents
-from tests.rotation.place import Place, running_place, trading
+from tests.places import NAMED, VAULT
+from tests.rotation.deaths import (
+    FAULTS,
+    PROGRAM,
+    Death,
+    die_and_go_on,
+    nothing_is_left_over,
+    one_living_key,
+    planned,
+    release,
+    rotator,
+)
+from tests.rotation.place import running_place, trading
 from tests.services.vault.server import VaultServer
 
 pytestmark = [pytest.mark.process, pytest.mark.sockets, pytest.mark.timeout(120)]
-PROGRAM = Path(__file__).with_name("killed_rotator.py")
-FAULTS: tuple[dict[str, Any] | None, ...] = (
-    None,
-    {"do": "lose-reply", "match": {"method": "POST", "path": "/sapi/v2/sub-account"}},
-    {"do": "accept-not-apply", "match": {"method": "DELETE", "path": "/sapi/v1/sub-account"}},
-    {"do": "lose-reply", "match": {"method": "DELETE", "path": "/sapi/v1/sub-account"}},
-    {"do": "error", "status": 429, "code": -1003, "match": {"path": "/sapi/v1/sub-account"}, "times": 2},
-)
 SAMPLE = ((1, "after", 0), (3, "before", 0), (3, "after", 0), (6, "after", 0), (9, "after", 2))
 EVERY = tuple(itertools.product(range(1, 13), ("before", "after"), range(len(FAULTS))))
 CASES = EVERY if LONG else SAMPLE
@@ -45,22 +45,6 @@ ON_VAULT = ((1, "after", 0), (3, "after", 1), (9, "after", 3))
 RUNS, CHUNKS = int(os.environ.get("PORTCULLIS_DEATHS", "1000")), 50
 SEED = int(os.environ.get("PORTCULLIS_SEED", "1"))
 _NUMBERS = itertools.count(1)
-
-
-async def rotator(here: Place, point: int, when: str) -> tuple[int, str]:
-    """Run a rotator process to its end; return its exit code and what it said."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(PROGRAM), str(here.world.directory), str(point), when, stdout=asyncio.subprocess.PIPE
-    )  # fmt: skip
-    said, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, said.decode()
-
-
-def release(here: Place) -> None:
-    """Let the dead rotator's claim be over, as it would be a minute later."""
-    with here.world.service.desk.database.write() as connection:
-        connection.execute(t.ROTATIONS.update().values(claimed_until_us=0))
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"], indirect=True)
@@ -117,40 +101,16 @@ def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     name_vault(request, tmp_path, f"killed-{next(_NUMBERS)}")
 
 
-async def killed(
-    directory: Path, point: int, when: str, fault: int, more: Sequence[tuple[int, str]] = ()
-) -> None:
+async def killed(directory: Path, point: int, when: str, fault: int, more: Sequence[Death] = ()) -> None:
     """Kill a rotator at a point, and the next ones, let the last go on, and look at what is left."""
     async with running_place(directory) as here:
         assert (await here.bot.call("GET", "/api/v3/account")).status == 200
-        if (played := FAULTS[fault]) is not None:
-            await here.world.paper.admin("POST", "faults", played)
-        planned = here.plan()
-        here.runner().journal.plan(planned)
+        await planned(here, fault)
         async with trading(here.bot) as answers:
-            for died_at, how in ((point, when), *more, (0, "never")):
-                code, said = await rotator(here, died_at, how)
-                if code == 0:
-                    break
-                assert code == -9, said
-                release(here)
+            await die_and_go_on(here, [(point, when), *more])
             assert (await here.bot.call("GET", "/api/v3/account")).status == 200
-        assert code == 0
-        assert said in {State.DONE.value, State.ABANDONED.value}, said
         assert {status for status, _ in answers()} <= {200}, answers()
-        one_living_key(here)
-        made = [row for row in here.world.executed() if row["action"] == "key-create"]
-        assert len(made) <= 1, "a create was repeated"
-        assert b"PRIVATE KEY" not in contents(directory)
-
-
-def one_living_key(here: Place) -> None:
-    """One key at the exchange, on record as the current one, with its secret; everything else is a tombstone."""
-    known = {key.ref.version: key for key in here.world.service.keys.list("main")}
-    (current,) = [key for key in known.values() if key.stage is Stage.CURRENT]
-    assert [key.key_id for key in here.living()] == [current.venue_key_id], "not one living key that we know"
-    assert here.world.service.desk.secrets.read(current.path)["secret"].reveal()
-    assert {key.stage for key in known.values() if key is not current} == {Stage.TOMBSTONE}
+        nothing_is_left_over(here)
 
 
 @pytest.mark.parametrize("effect", ["create", "delete"])
@@ -160,8 +120,7 @@ async def test_of_two_rotators_the_one_that_was_stopped_does_nothing_twice(
     """SIGSTOP just before the request goes out, past the claim; another carries it on to its end; then SIGCONT."""
     del on_postgres
     async with running_place(tmp_path) as here:
-        planned = here.plan()
-        here.runner().journal.plan(planned)
+        await planned(here, 0)
         first = await asyncio.create_subprocess_exec(
             sys.executable, str(PROGRAM), str(here.world.directory), "0", f"stopped-before-{effect}",
             stdout=asyncio.subprocess.PIPE,
@@ -192,18 +151,18 @@ def _is_stopped(pid: int) -> bool:
 async def test_a_rotator_that_lost_its_claim_does_nothing_more(tmp_path: Path) -> None:
     """Two rotators: the first is paused past its claim, the second goes on; the first's next save is refused."""
     async with running_place(tmp_path) as here:
-        planned = here.plan()
+        rotation = here.plan()
         first, second = here.runner("first"), here.runner("second")
-        first.journal.plan(planned)
+        first.journal.plan(rotation)
         held = first.journal.claim(first.now())
         assert held is not None
         assert second.journal.claim(second.now()) is None, "it is claimed"
         release(here)
         assert second.journal.claim(second.now()) is not None
-        step_before = here.history(planned.id)
+        step_before = here.history(rotation.id)
         with pytest.raises(Lost):
             first.journal.save(held, decide(held.rotation, Tick(), first.now()), Tick(), first.now())
-        assert here.history(planned.id) == step_before
+        assert here.history(rotation.id) == step_before
 
 
 def test_the_sample_is_part_of_the_whole() -> None:

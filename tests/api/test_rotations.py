@@ -1,0 +1,31 @@
+"""What one rotation shows: itself, and what else waits of the same account."""
+
+from datetime import UTC, datetime
+
+from broker.db import tables as t
+from broker.service.operators import Role
+from clients.venue import Slot
+from rotation.journal import Journal
+from rotation.plan import draw_up, enrol_standby
+from tests.api.desk import UPSTREAM, Desk
+from tests.api.test_readiness import account
+
+
+async def test_a_rotation_by_hand_names_the_standby_key_of_the_same_sitting(desk: Desk) -> None:
+    account(desk)
+    desk.service.accounts.create("other", venue="binance", egress="out", upstream=UPSTREAM)
+    now, service = datetime.now(UTC), desk.service
+    with service.desk.database.write() as connection:
+        connection.execute(t.KEY_VERSIONS.delete().where(t.KEY_VERSIONS.c.slot == "standby"))
+    journal = Journal(service.desk.database, service.audit, "test")
+    trade, other = (draw_up(service, name, Slot.TRADE, "asked", now) for name in ("main", "other"))
+    for planned in (trade, other):
+        journal.plan(planned)
+    enrol_standby(service, journal, trade, now)
+    async with desk.client(Role.VIEWER) as client:
+        shown = (await client.get(f"/v1/rotations/{trade.id}")).json()
+        alone = (await client.get(f"/v1/rotations/{other.id}")).json()
+    assert [(one["account"], one["slot"], one["why"]) for one in shown["beside"]] == [
+        ("main", "standby", "standby")
+    ]
+    assert alone["beside"] == []
