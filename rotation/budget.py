@@ -3,7 +3,7 @@
 Rules:
 1. Each kind of call has its own minute, as the venue counts them (`Capabilities.calls_per_minute`).
 2. Ordinary work stops short of the whole; an incident may use all of it.
-3. What the venue charges an address is shared with the bots behind it: the rotator takes a quarter at most.
+3. What the venue charges an address is shared with the bots behind it: the rotator takes what they leave (`weight`).
 4. What would be too much is refused before anything is sent: nothing was done, and it is asked again later.
 
 Counted in this process alone. Several rotators under one manager key share the venue's budget unawares; the venue's own
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from clients.errors import VenueUnavailable
 from clients.keys import Capabilities, KeyAdmin, KeyOrder, MadeKey, VenueKey
 from rotation.state import OUT_OF_BUDGET
+from rotation.weight import Weight
 
 MINUTE_S = 60.0
 ORDINARY = 0.8
@@ -25,11 +26,15 @@ ORDINARY = 0.8
 
 
 class Budgets:
-    """Counts calls by manager key and kind."""
+    """Counts calls by manager key and kind, and weight by egress. `clock_us` is wall time: minutes are the venue's."""
 
-    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._now_s, self._lock = now_s, threading.Lock()
-        self._weights: dict[tuple[str, str], deque[tuple[float, int]]] = defaultdict(deque)
+    def __init__(
+        self,
+        now_s: Callable[[], float] = time.monotonic,
+        clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._now_s, self._clock_us, self._lock = now_s, clock_us, threading.Lock()
+        self._weights: dict[tuple[str, str], Weight] = {}
         self._spent: dict[tuple[str, str], deque[float]] = defaultdict(deque)
 
     def spend(self, manager: str, kind: str, most: int, venue: str) -> None:
@@ -48,21 +53,24 @@ class Budgets:
                 raise VenueUnavailable(venue, f"key.{kind}", OUT_OF_BUDGET, text=text)
             spent.append(now_s)
 
-    def weigh(self, egress: str, venue: str, weight: int, most: int, *, urgent: bool) -> None:
-        """Count weight that the venue charges the address of an egress, which the bots behind it share.
+    def weigh(self, egress: str, venue: str, weight: int, whole: int, *, urgent: bool) -> None:
+        """Count weight that the venue charges the address of an egress, of the whole it grants one in a minute.
 
         Raises:
-            VenueUnavailable: It would be too much for this minute; nothing was done. Never where it is urgent.
+            VenueUnavailable: The bots behind it need what is left; nothing was done. Never where it is urgent.
         """
-        now_s = self._now_s()
+        now_us = self._clock_us()
         with self._lock:
-            spent = self._weights[egress, venue]
-            while spent and spent[0][0] <= now_s - MINUTE_S:
-                spent.popleft()
-            if not urgent and sum(one for _, one in spent) + weight > most:
-                text = f"the rotator's share of a minute's weight behind {egress} is spent"
+            known = self._weights.setdefault((egress, venue), Weight(whole))
+            if not urgent and known.left(now_us) < weight:
+                text = f"the rotator's share of this minute's weight behind {egress} is spent"
                 raise VenueUnavailable(venue, "weight", OUT_OF_BUDGET, text=text)
-            spent.append((now_s, weight))
+            known.spend(weight, now_us)
+
+    def told(self, egress: str, venue: str, used: int, whole: int) -> None:
+        """Take in what the venue says is used of this minute, by everybody behind an egress."""
+        with self._lock:
+            self._weights.setdefault((egress, venue), Weight(whole)).told(used, self._clock_us())
 
     def ensure(self, manager: str, kinds: Iterable[str], whole: int, venue: str, *, urgent: bool) -> None:
         """Make sure that calls of these kinds are left in this minute.

@@ -7,24 +7,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import httpx
+
 from broker.errors import Conflict
 from broker.gateway.mounts import upstream_of
 from broker.model import Account
 from broker.service import Service
 from clients.http import open_client
 from clients.keys import KeyAdmin, KeyProbe
-from clients.venues.binance import admin
+from clients.venues.binance import admin, weights
 from clients.venues.binance.account import BinanceAccount
 from clients.venues.binance.admin import BinanceAdmin, BinanceProbe
 from clients.venues.binance.asker import clock_of
 from rotation.budget import Budgets, Metered
 
 CALLS_PER_MINUTE: dict[str, int] = {"binance": admin.CAPABILITIES.calls_per_minute}
-WEIGHT: dict[str, int] = {"binance": 1500}
-"""Of what a venue grants one address in a minute: a quarter of Binance's 6,000 on `/api` (fact sheet section 10)."""
+WEIGHT: dict[str, int] = {"binance": weights.A_MINUTE}
+USED: dict[str, str] = {"binance": weights.USED}
 
-_CLOCK, _WHO = 1, 22
-"""What it costs at most to read a clock, and to ask a key who it is: `GET /api/v3/account` is 20 of it."""
+_CLOCK, _WHO = 1, 21
+"""What it costs to read a clock, and to ask a key who it is: `GET /api/v3/account` is 20 of it."""
 
 KEY_REFUSALS: dict[str, tuple[str, ...]] = {"binance": admin.KEY_REFUSALS}
 """By which codes each venue refuses a key to who uses it."""
@@ -61,19 +63,19 @@ class Venues:
         managers = self._service.managers
         manager = managers.get(account.manager)
         egress = self._service.accounts.egress(manager.egress)
-        weight = _WHO if "list" in needs else _CLOCK
-        self._budgets.weigh(manager.egress, account.venue, weight, WEIGHT[account.venue], urgent=urgent)
         self._budgets.ensure(
             manager.name, needs, CALLS_PER_MINUTE[account.venue], account.venue, urgent=urgent
         )
+        self._budgets.weigh(manager.egress, account.venue, _CLOCK, WEIGHT[account.venue], urgent=urgent)
         base = upstream_of(manager.venue, manager.environment, manager.upstream or "")
         credential = managers.credential(manager)
         with open_client(manager.venue, base, egress=egress) as http:
+            self._listen(http, manager.egress, account.venue)
             now_us = clock_of(http, self._service.desk.clock.now_us)
             owner = BinanceAccount(http, credential, now_us)
 
             def lacks() -> str:
-                facts = owner.key_facts()
+                facts = owner.key_facts(whose=False)
                 if facts.can_withdraw:
                     return "it can withdraw, and a manager key never may"
                 return "" if facts.can_trade else "it needs spot and margin trading to make keys"
@@ -89,4 +91,15 @@ class Venues:
         egress = self._service.accounts.egress(account.egress)
         base = upstream_of(account.venue, account.environment, account.upstream or "")
         with open_client(account.venue, base, egress=egress) as http:
+            self._listen(http, account.egress, account.venue)
             yield BinanceProbe(http, self._service.desk.clock.now_us)
+
+    def _listen(self, http: httpx.Client, egress: str, venue: str) -> None:
+        """Have every answer's word of what is used of this minute counted."""
+
+        def heard(response: httpx.Response) -> None:
+            used = response.headers.get(USED[venue], "")
+            if used.isdecimal():
+                self._budgets.told(egress, venue, int(used), WEIGHT[venue])
+
+        http.event_hooks = {"response": [heard]}

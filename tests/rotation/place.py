@@ -23,6 +23,7 @@ from rotation.plan import draw_up
 from rotation.runner import Runner
 from rotation.state import Limits, Rotation, State
 from rotation.venues import Venues
+from rotation.weight import MINUTE_US
 from tests.gateway.world import Bot, World, running_world
 
 ACCOUNT_ADDRESS = "127.0.0.7"
@@ -59,10 +60,9 @@ class Place:
     def runner(self, who: str = "one") -> Runner:
         service = self.world.service
         journal = Journal(service.desk.database, service.audit, who)
-        hasty = itertools.count(
-            0.0, 5.0
-        ).__next__  # what is waited for here in seconds takes minutes elsewhere
-        return Runner(journal, Effects(service, Venues(service, Budgets(hasty))), now)
+        # what is waited for here in seconds takes minutes elsewhere: each look is a later minute
+        hasty = Budgets(itertools.count(0.0, 5.0).__next__, itertools.count(0, MINUTE_US).__next__)
+        return Runner(journal, Effects(service, Venues(service, hasty)), now)
 
     def plan(self) -> Rotation:
         drawn = draw_up(self.world.service, "main", Slot.TRADE, "asked", now())

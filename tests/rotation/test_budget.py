@@ -43,20 +43,6 @@ def test_a_minute_has_so_many_calls_of_each_kind() -> None:
     budgets.spend("master", "create", 3, "binance")
 
 
-def test_the_weight_of_an_address_is_shared_with_its_bots() -> None:
-    clock = Clock()
-    budgets = Budgets(clock)
-    for _ in range(2):
-        budgets.weigh("out", "binance", 22, 60, urgent=False)
-    with pytest.raises(VenueUnavailable) as caught:
-        budgets.weigh("out", "binance", 22, 60, urgent=False)
-    assert caught.value.reason == OUT_OF_BUDGET
-    budgets.weigh("elsewhere", "binance", 22, 60, urgent=False)
-    budgets.weigh("out", "binance", 1000, 60, urgent=True)
-    clock.s += MINUTE_S
-    budgets.weigh("out", "binance", 60, 60, urgent=False)
-
-
 @pytest.mark.parametrize("state", [State.PREPARING, State.CREATING, State.RECONCILING, State.VERIFYING])
 def test_waiting_for_the_budget_costs_no_try(state: State) -> None:
     rotation = replace(planned(World()), state=state, asked=Effect(Do.READ_CLOCK), tries=5, stamp_us=7)

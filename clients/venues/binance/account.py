@@ -88,17 +88,14 @@ class Transfer:
 class BinanceAccount(Asker):
     """One account, seen with one key."""
 
-    def key_facts(self) -> KeyFacts:
-        """Ask what this key may do and whose it is. Two signed reads.
+    def key_facts(self, *, whose: bool = True) -> KeyFacts:
+        """Ask what this key may do and whose it is. Two signed reads; without `whose` one, and no `account_uid`.
 
         Raises:
             VenueError: As in the module's rules; `unknown_key` or `key_refused` for a key that is not good.
         """
         flags = self._object(Call("GET", "/sapi/v1/account/apiRestrictions"), "wallet.key_restrictions")
-        account = self._object(market.holdings(), "spot.account")
-        uid = account.get("uid")
-        if not isinstance(uid, int):
-            raise odd("spot.account")
+        uid = str(self._uid()) if whose else ""
         created = flags.get("createTime")
         return KeyFacts(
             can_read=flags.get("enableReading") is True,
@@ -107,10 +104,16 @@ class BinanceAccount(Asker):
             can_transfer=_permitted(flags, "permitsUniversalTransfer")
             or _permitted(flags, "enableInternalTransfer"),
             ip_restricted=flags.get("ipRestrict") is True,
-            account_uid=str(uid),
+            account_uid=uid,
             created_at_ms=created if isinstance(created, int) else None,
             extra=tuple(sorted(name for name in _MORE_FLAGS if flags.get(name) is True)),
         )
+
+    def _uid(self) -> int:
+        uid = self._object(market.holdings(), "spot.account").get("uid")
+        if not isinstance(uid, int):
+            raise odd("spot.account")
+        return uid
 
     def balances(self) -> Mapping[str, Holding]:
         """Return what is held on spot, by asset, zero balances left out."""

@@ -13,6 +13,12 @@ from clients.venues.binance.grammar import split_list
 
 Values = Mapping[str, str]
 
+A_MINUTE = 6000
+"""Of weight on `/api`, for one address; fact sheet section 10."""
+
+USED = "x-mbx-used-weight-1m"
+"""Header of its answers: what everybody behind the address used of this minute."""
+
 
 def named_symbols(values: Values) -> tuple[str, ...]:
     """Return the symbols a request names, in its order."""
