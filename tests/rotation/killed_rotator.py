@@ -1,7 +1,7 @@
-"""A rotator as a process of its own that kills itself (-9) at one point. `python killed_rotator.py DIR POINT WHEN`.
+"""A rotator as a process of its own that kills itself (-9) around one effect. `python killed_rotator.py DIR DEATH`.
 
-POINT counts effects from 1; WHEN is before or after that effect. POINT 0 never dies: it carries on until all is over.
-WHEN `stopped-before-create` (or any other effect) stops itself (SIGSTOP) there, once, and goes on when it is let.
+DEATH is WHEN:STATE:EFFECT, as `after:creating:create`; WHEN is before, after, or stop: before it stops itself (SIGSTOP),
+once, and goes on when it is let. `never`: it carries on until all is over.
 The secret store is the folder's Vault where `vault.json` there names one. Prints the state of the last rotation.
 """
 
@@ -29,30 +29,28 @@ PATIENCE_S = 60.0
 class Deadly(Effects):
     """Effects of which one is the last."""
 
-    point = 0
-    when = "before"
-    count = 0
+    death = ""
     stopped = False
 
     def perform(self, rotation: Rotation, effect: Effect) -> Reply:
-        self.count += 1
-        if self.count == self.point and self.when == "before":
+        here = f"{rotation.state.value}:{effect.do.value}"
+        if self.death == f"before:{here}":
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.when == f"stopped-before-{effect.do.value}" and not self.stopped:
+        if self.death == f"stop:{here}" and not self.stopped:
             self.stopped = True
             os.kill(os.getpid(), signal.SIGSTOP)
         reply = super().perform(rotation, effect)
-        if self.count == self.point:
+        if self.death == f"after:{here}":
             os.kill(os.getpid(), signal.SIGKILL)
         return reply
 
 
-def main(directory: Path, point: int, when: str) -> int:
+def main(directory: Path, death: str) -> int:
     database = database_at(directory)
     store = secrets_at(directory)
     service = open_service(database, store, SystemClock())
     effects = Deadly(service, Venues(service))
-    effects.point, effects.when = point, when
+    effects.death = death
     who = f"rotator-{os.getpid()}"
     runner = Runner(Journal(database, service.audit, who), effects, lambda: datetime.now(UTC))
     deadline = time.monotonic() + PATIENCE_S
@@ -69,4 +67,4 @@ def main(directory: Path, point: int, when: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
