@@ -14,6 +14,7 @@ from typing import Any
 
 from broker.db import asks as store
 from broker.db import destinations as destination_store
+from broker.db import rotations as rotation_store
 from broker.db.asks import Ask
 from broker.errors import BrokerError, Conflict, NotFound, StoreUnavailable
 from broker.model import KeyRef
@@ -26,7 +27,19 @@ from rotation.alerts.telling import Telling
 from rotation.decide import decide
 from rotation.journal import Claimed, Journal, Lost, microseconds
 from rotation.plan import draw_up, draw_up_retirement, enrol_standby
-from rotation.state import Answered, Event, IllegalTransition, Pause, Resume, RollBack, Rotation, State, Tick
+from rotation.possible import commands
+from rotation.state import (
+    Answered,
+    Event,
+    IllegalTransition,
+    Pause,
+    Resume,
+    RollBack,
+    Rotation,
+    State,
+    Step,
+    Tick,
+)
 from rotation.sweeper import Sweeper
 from rotation.venues import Venues
 
@@ -102,6 +115,9 @@ class Asks:
             )
 
     def _start(self, rotation: str, body: Mapping[str, Any]) -> None:
+        with self._service.desk.database.read() as connection:
+            if rotation_store.get(connection, rotation) is not None:
+                return  # it was planned, and who planned it died before it said so
         planned = draw_up(
             self._service, body["account"], Slot(body["slot"]), body["why"], self._now(), rotation=rotation,
             hmac=bool(body.get("hmac")),
@@ -114,7 +130,10 @@ class Asks:
         claimed = self._journal.claim_one(ask.rotation, self._now())
         if claimed is None:
             known = self._service.rotations.get(ask.rotation)
-            return None if known.ended_at is None else f"over: it is {known.state} already"
+            if known.ended_at is None:
+                return None
+            anew = f"portcullis rotation start --account {known.account} --slot {known.slot.value}"
+            return f"over: it is {known.state} already; {anew} begins a new one"
         try:
             return self._told(claimed, ask, body)
         except Lost:
@@ -124,15 +143,17 @@ class Asks:
             raise
 
     def _told(self, claimed: Claimed, ask: Ask, body: Mapping[str, Any]) -> str:
-        rotation = claimed.rotation
+        rotation, wish = claimed.rotation, Wish(ask.what)
         try:
-            event = self._event(Wish(ask.what), rotation, body)
-            step = decide(rotation, event, self._now())
+            event = self._event(wish, rotation, body)
+            step = (
+                Step(replace(rotation, due_at=self._now()), None, "a destination is waited for no more")
+                if wish is Wish.WAIVE and isinstance(event, Tick)
+                else decide(rotation, event, self._now())
+            )
         except IllegalTransition:
             self._journal.give_back(claimed, self._now())
-            return (
-                f"not_now: it is {_standing(rotation)}; {ask.what} cannot be done there. Nothing was changed"
-            )
+            return f"not_now: it is {_standing(rotation)}; that cannot be done there. {_can(rotation)}"
         self._journal.save(claimed, step, event, self._now())
         return ""
 
@@ -142,7 +163,10 @@ class Asks:
                 return Pause()
             case Wish.RESUME:
                 key_id = body.get("key_id")
-                return Resume(key_id, self._has_private(rotation), bool(body.get("discard")))
+                self._refuse_known(rotation, key_id)
+                return Resume(
+                    key_id, self._has_private(rotation), bool(body.get("discard")), bool(body.get("onward"))
+                )
             case Wish.ROLL_BACK:
                 return RollBack(str(body["reason"]))
             case Wish.ANSWER:
@@ -179,6 +203,7 @@ class Asks:
                 "wrong_kind",
                 f"this rotation waits for {'a key with its secret: add --hmac' if inbox is None else _OWN_KEY}",
             )
+        self._refuse_known(rotation, body.get("key_id"))
         secrets = self._service.desk.secrets
         secret = secrets.read(ref.path if inbox is None else inbox)["secret"]
         account = self._service.accounts.get(rotation.account)
@@ -191,6 +216,17 @@ class Asks:
             secrets.destroy(inbox)
         return Answered(str(body["key_id"]), has_private=True)
 
+    def _refuse_known(self, rotation: Rotation, key_id: object) -> None:
+        """Refuse the id of a key that is on record as another version: it would be verified, used, and then deleted."""
+        for key in self._service.keys.list():
+            own = key.ref == KeyRef(rotation.account, rotation.slot, rotation.new)
+            if key_id and key.venue_key_id == key_id and not own:
+                raise Conflict(
+                    "key_known",
+                    f"this is the id of {key.ref}, not of the key that {rotation.id} makes: copy the id of the key "
+                    f"with the label {rotation.label}",
+                )
+
     def _has_private(self, rotation: Rotation) -> bool:
         try:
             self._service.desk.secrets.read(KeyRef(rotation.account, rotation.slot, rotation.new).path)
@@ -200,4 +236,9 @@ class Asks:
 
 
 def _standing(rotation: Rotation) -> str:
-    return f"{rotation.state.value}{', paused' if rotation.paused else ''}"
+    stalled = f" from {rotation.stalled_from.value}" if rotation.stalled_from is not None else ""
+    return f"{rotation.state.value}{stalled}{', paused' if rotation.paused else ''}"
+
+
+def _can(rotation: Rotation) -> str:
+    return f"What can: {'; '.join(f'portcullis {one}' for one in commands(rotation))}"

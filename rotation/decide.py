@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from rotation import retire
 from rotation.ending import discard, halt, halting, retire_old, retiring
+from rotation.possible import may_give_up, may_pause
 from rotation.state import (
     IN_USE,
     KEYS_REFUSED,
@@ -40,10 +41,6 @@ from rotation.state import (
 )
 from rotation.steps import ask, end, enter, illegal, later, reply_in, stall, wait
 
-_MAY_PAUSE = frozenset(
-    {State.PLANNED, State.PREPARING, State.VERIFYING, State.CANARY, State.DRAINING, State.DRAINING_NEW}
-)
-_MAY_ROLL_BACK = frozenset({State.DRAINING})
 _NO_TRY = frozenset({OUT_OF_BUDGET, "rate_limited"})
 """We ask too much: who asks on is banned. It is waited for, however long, and no try is counted."""
 
@@ -72,9 +69,9 @@ def decide(rotation: Rotation, event: Event, now: datetime) -> Step:
         case Pause():
             return _pause(rotation, now)
         case Resume() if rotation.paused:
-            return enter(
-                replace(rotation, paused=False, deadline_at=None), rotation.state, now, note="resumed"
-            )
+            if event != Resume(has_private=event.has_private):
+                raise illegal(rotation, event)
+            return _resumed(rotation, now)
         case Restarted():
             return _restarted(rotation, now)
         case Tick() if rotation.over:
@@ -85,8 +82,8 @@ def decide(rotation: Rotation, event: Event, now: datetime) -> Step:
             limits = rotation.limits
             pause = limits.budget_for if reason == OUT_OF_BUDGET else limits.longest_backoff_for
             return wait(replace(rotation, stamp_us=None), now, pause, reason)
-        case RollBack() if rotation.state in _MAY_ROLL_BACK:
-            return _roll_back(rotation, event.reason, now)
+        case RollBack() if (given_up := _given_up(rotation, event.reason, now)) is not None:
+            return given_up
     handler = _STATES.get(rotation.state)
     if handler is None:
         raise IllegalTransition(f"{rotation.state}: {type(event).__name__}")
@@ -238,6 +235,24 @@ def _poll(rotation: Rotation, now: datetime) -> timedelta:
     return rotation.limits.poll_for * (1 if now < rotation.entered_at + _SOON else _SELDOM)
 
 
+def _given_up(rotation: Rotation, reason: str, now: datetime) -> Step | None:
+    """Give the new key up, however far it is; None where that cannot be done now."""
+    if not may_give_up(rotation):
+        return None
+    going = replace(rotation, paused=False)
+    match rotation.state:
+        case State.VERIFYING:
+            return discard(going, reason, now)
+        case State.CANARY:
+            return _enter_draining_new(going, reason, now)
+        case State.DRAINING:
+            return _roll_back(going, reason, now)
+        case State.STALLED:
+            return _roll_back(_unstalled(going), reason, now)
+        case _:  # nothing was asked of the exchange yet
+            return end(going, State.ABANDONED, reason, now)
+
+
 def _roll_back(rotation: Rotation, reason: str, now: datetime) -> Step:
     return enter(replace(rotation, reason=reason), State.ROLLING_BACK, now, note=f"rolls back: {reason}")
 
@@ -276,16 +291,17 @@ def _stalled(rotation: Rotation, event: Event, now: datetime) -> Step:
     origin = rotation.stalled_from
     if isinstance(event, Tick):
         return wait(rotation, now, rotation.limits.remind_for, rotation.reason)
-    if isinstance(event, RollBack) and origin is State.DRAINING:
-        return _roll_back(_unstalled(rotation), event.reason, now)
-    if not isinstance(event, Resume) or origin is None:
+    if not isinstance(event, Resume) or origin is None or not _belongs(event, origin):
         raise illegal(rotation, event)
     fresh = _unstalled(rotation)
-    if origin is State.RECONCILING and event.key_id is not None:
+    if event.key_id is not None:
         if event.key_id:
             return _found(fresh, event.key_id, now, has_private=event.has_private)
         return end(fresh, State.ABANDONED, "the operator looked: no key was made", now)
-    if origin is State.CUTTING_OVER and event.discard:  # whether it was moved is not known: it is moved back
+    if event.onward:
+        going = replace(fresh, deadline_at=now + rotation.limits.drain_for)
+        return enter(going, State.DRAINING, now, keep_deadline=True, note="goes on with the new key")
+    if event.discard:  # whether it was moved is not known: it is moved back
         return _roll_back(fresh, "the operator gives the new key up", now)
     if fresh.retirement is not None and origin in {State.RETIRING_OLD, State.DISCARDING_NEW}:
         fresh = replace(fresh, retirement=retire.again(fresh.retirement).retirement)
@@ -294,12 +310,19 @@ def _stalled(rotation: Rotation, event: Event, now: datetime) -> Step:
     return enter(fresh, origin, now, keep_deadline=True, note="resumed")
 
 
+def _belongs(event: Resume, origin: State) -> bool:
+    """Tell whether what is said with a resume is an answer to what stalled."""
+    asked = ((event.key_id is not None, State.RECONCILING), (event.discard, State.CUTTING_OVER),
+             (event.onward, State.ROLLING_BACK))  # fmt: skip
+    return all(origin is state for said, state in asked if said)
+
+
 def _unstalled(rotation: Rotation) -> Rotation:
     return replace(rotation, stalled_from=None, reason="", runbook="", deadline_at=None)
 
 
 def _pause(rotation: Rotation, now: datetime) -> Step:
-    if rotation.state not in _MAY_PAUSE or rotation.paused:
+    if not may_pause(rotation):
         raise illegal(rotation, Pause())
     return Step(replace(rotation, paused=True, asked=None, entered_at=now), None, "paused")
 

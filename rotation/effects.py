@@ -223,6 +223,16 @@ class Effects:
         return self._moved(rotation, version, rotation.old)
 
     def _move_back(self, rotation: Rotation, version: int) -> Reply:
+        """Make the old version current again: only if the exchange serves it, and the new one is in use at all."""
+        if self._version(rotation, rotation.new).stage is not Stage.CURRENT:
+            return Reply(Answer.OK, "the new version is not in use")
+        with self._venues.probe(self._account(rotation), urgent=True) as probe:
+            key_id = self._version(rotation, version).venue_key_id
+            standing, said = probe.standing(self._credential(rotation, version, key_id))
+        if standing is Standing.UNDECIDED:
+            return Reply(Answer.UNKNOWN, said)
+        if standing is not Standing.ALIVE:
+            return Reply(Answer.REFUSED, f"the exchange does not serve the old key any more ({said})")
         return self._moved(rotation, version, rotation.new)
 
     def _moved(self, rotation: Rotation, to: int, away_from: int | None) -> Reply:
@@ -280,11 +290,17 @@ class Effects:
         if rotation.stamp_us is None:
             raise RuntimeError("a delete is signed with a saved timestamp")
         key = self._version(rotation, version)
-        if key.stage is Stage.CURRENT and rotation.halt is None:
+        if rotation.halt is None and self._is_in_use(key.venue_key_id):
             return Reply(Answer.REFUSED, "it is the key in use: it was not deleted")
         with self._manager(rotation) as desk:
             desk.admin.delete(desk.subaccount, key.venue_key_id, timestamp_us=rotation.stamp_us)
         return Reply(Answer.OK)
+
+    def _is_in_use(self, key_id: str) -> bool:
+        """Tell whether any version in use is this key at the venue, whatever the record of a rotation calls it."""
+        return any(
+            key.venue_key_id == key_id and key.stage is Stage.CURRENT for key in self._service.keys.list()
+        )
 
     def _probe(self, rotation: Rotation, version: int) -> Reply:
         """Ask the venue with the key itself; where that proves nothing, look it up in the list."""

@@ -100,7 +100,8 @@ def halt(rotation: Rotation, event: Incident, now: datetime) -> Step:
         wider = replace(known, versions=(*known.versions, *more), left=(*known.left, *more))
         return Step(replace(rotation, halt=wider), None, "the incident grows")
     left = list(event.versions)
-    if rotation.state is State.RETIRING_OLD and rotation.old is not None and rotation.old not in left:
+    begun = (rotation.stalled_from or rotation.state) is State.RETIRING_OLD
+    if begun and rotation.old is not None and rotation.old not in left:
         left.append(rotation.old)
     doubtful = _in_doubt(rotation)
     known_new = rotation.new_key_id is not None
@@ -109,11 +110,10 @@ def halt(rotation: Rotation, event: Incident, now: datetime) -> Step:
     if not known_new and rotation.new in left:
         left.remove(rotation.new)
     halt = Halt(event.versions, tuple(left), looked=not doubtful)
-    begun = rotation.retirement if rotation.state is State.RETIRING_OLD else None
     fresh = replace(
         rotation,
         halt=halt,
-        retirement=begun,
+        retirement=rotation.retirement if begun else None,
         reason=event.reason,
         paused=False,
         stalled_from=None,

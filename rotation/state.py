@@ -236,7 +236,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class RollBack:
-    """An operator, or key refusals that rise after the cutover, want the old version back."""
+    """An operator, or key refusals that rise after the cutover, want the old version, and the new one given up."""
 
     reason: str
 
@@ -245,12 +245,14 @@ class RollBack:
 class Resume:
     """An operator lets a stalled or paused rotation go on.
 
-    `key_id` answers RECONCILING: the key that was found by hand, or empty for none. `discard` gives the new version up.
+    `key_id` answers RECONCILING: the key that was found by hand, or empty for none. `discard` gives the new version up;
+    `onward` keeps it where the old one cannot be taken back.
     """
 
     key_id: str | None = None
     has_private: bool = False
     discard: bool = False
+    onward: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,7 @@ class Resumed(schemas.Input):
 
     key_id: _KeyId | None = None
     discard: bool = False
+    onward: bool = False
 
 
 class RolledBack(schemas.Input):
@@ -181,7 +182,7 @@ async def resume_rotation(rotation: str, body: Resumed, given: Given, _: Clerk) 
 
 @router.post("/rotations/{rotation}/rollback")
 async def roll_back_rotation(rotation: str, body: RolledBack, given: Given, _: Clerk) -> RotationWhole:
-    """Take the old key back; it still lives until the drain is over."""
+    """Give the new key up: before it is made, or by taking the old one back, which lives until the drain is over."""
     return await _asked(given, rotation, Wish.ROLL_BACK, {"reason": body.reason})
 
 

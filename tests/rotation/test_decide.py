@@ -1,12 +1,19 @@
 """Every state meets every event: it is listed and leads to where the table says, or it is our own bug and raises."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from rotation.decide import decide
+from rotation.possible import commands
+from rotation.retire import ABSENT, GONE, LISTED, UNNAMED
 from rotation.state import (
+    IN_USE,
+    KEYS_REFUSED,
+    OUT_OF_BUDGET,
     TERMINAL,
     Answer,
     Answered,
@@ -46,17 +53,22 @@ STAY = "stays"
 
 S = State
 TABLE: dict[State, dict[str, State | str]] = {
-    S.PLANNED: {"tick": S.PREPARING},
-    S.PREPARING: {"reply-ok": S.CREATING, "reply-refused": S.ABANDONED, "reply-unknown": STAY, "reply-retry": STAY},
+    S.PLANNED: {"tick": S.PREPARING, "rollback": S.ABANDONED},
+    S.PREPARING: {
+        "reply-ok": S.CREATING, "reply-refused": S.ABANDONED, "reply-unknown": STAY, "reply-retry": STAY,
+        "rollback": S.ABANDONED,
+    },
     S.CREATING: {
         "reply-ok": S.VERIFYING, "reply-refused": S.ABANDONED, "reply-unknown": S.RECONCILING, "restarted": S.RECONCILING, "reply-retry": STAY,
     },
     S.RECONCILING: {"reply-ok": S.VERIFYING, "reply-refused": S.STALLED, "reply-unknown": STAY, "reply-retry": STAY},
     S.VERIFYING: {
         "reply-ok": S.CANARY, "reply-refused": S.DISCARDING_NEW, "reply-unknown": STAY, "reply-retry": STAY,
+        "rollback": S.DISCARDING_NEW,
     },
     S.CANARY: {
         "reply-ok": S.CUTTING_OVER, "reply-refused": S.DRAINING_NEW, "reply-unknown": STAY, "reply-retry": STAY,
+        "rollback": S.DRAINING_NEW,
     },
     S.CUTTING_OVER: {"reply-ok": S.DRAINING, "reply-refused": S.STALLED, "reply-unknown": STAY, "reply-retry": STAY},
     S.DRAINING: {
@@ -148,6 +160,140 @@ def test_paused_it_stands_still_until_it_is_resumed() -> None:
     assert decide(paused, Tick(), BEGAN + timedelta(days=9)).effect is None
     resumed = decide(paused, Resume(), BEGAN).rotation
     assert decide(resumed, Tick(), BEGAN).effect == Effect(Do.VERIFY, 2)
+
+
+@pytest.mark.parametrize("state", [S.CANARY, S.DRAINING, S.DRAINING_NEW])
+def test_a_pause_does_not_take_a_deadline_away(state: State) -> None:
+    """What was resumed stalls, or is given up, when its time is over; it never waits for ever."""
+    known = replace(standing_in(state), asked=None, deadline_at=BEGAN + timedelta(seconds=1))
+    paused = decide(known, Pause(), BEGAN).rotation
+    resumed = decide(paused, Resume(), BEGAN + timedelta(hours=1)).rotation
+    assert resumed.deadline_at is not None
+    assert resumed.deadline_at > BEGAN + timedelta(hours=1)
+    asked = decide(resumed, Tick(), resumed.deadline_at).rotation
+    late = decide(asked, Reply(Answer.UNKNOWN, "nobody answers"), resumed.deadline_at).rotation
+    assert late.state in {S.STALLED, S.DRAINING_NEW} - {state}
+
+
+def test_a_paused_one_that_is_given_up_goes_on() -> None:
+    paused = decide(standing_in(S.DRAINING), Pause(), BEGAN).rotation
+    back = decide(paused, RollBack("asked"), BEGAN).rotation
+    assert (back.state, back.paused) == (S.ROLLING_BACK, False)
+    assert decide(back, Tick(), BEGAN).effect == Effect(Do.MOVE_BACK, 1)
+
+
+def test_a_key_a_person_is_to_make_can_be_given_up_and_one_in_flight_cannot() -> None:
+    waits = replace(standing_in(S.CREATING), by_hand=True, asked=None, new_key_id=None)
+    assert decide(waits, RollBack("the wrong account"), BEGAN).rotation.state is S.ABANDONED
+    with pytest.raises(IllegalTransition):
+        decide(replace(waits, by_hand=False, asked=Effect(Do.CREATE, 2)), RollBack("asked"), BEGAN)
+
+
+def test_where_the_old_key_cannot_be_taken_back_the_new_one_can_be_kept() -> None:
+    asked = replace(standing_in(S.ROLLING_BACK), may_be_current=True)
+    stalled = decide(asked, Reply(Answer.REFUSED, "the exchange does not serve the old key"), BEGAN).rotation
+    assert (stalled.state, stalled.runbook) == (S.STALLED, RUNBOOKS[S.ROLLING_BACK])
+    onward = decide(stalled, Resume(onward=True), BEGAN).rotation
+    assert (onward.state, onward.may_be_current) == (S.DRAINING, True)
+    assert onward.deadline_at is not None
+
+
+def test_an_incident_finishes_a_retirement_that_was_begun_and_stalled() -> None:
+    stuck = replace(
+        standing_in(S.STALLED), stalled_from=S.RETIRING_OLD, runbook="RB-10", retirement=Retirement(1, deletes=3),
+        may_be_current=True,
+    )  # fmt: skip
+    halted = decide(stuck, Incident((), "another key leaked"), BEGAN).rotation
+    assert halted.halt is not None
+    assert halted.halt.left == (1,)
+    assert halted.retirement == stuck.retirement, "it goes on where it stood"
+
+
+def test_a_delete_that_was_cut_off_is_probed_and_not_sent_again() -> None:
+    cut_off = replace(standing_in(S.RETIRING_OLD), asked=Effect(Do.DELETE, 1), stamp_us=7)
+    assert decide(cut_off, Restarted(), BEGAN).effect == Effect(Do.PROBE, 1)
+
+
+# --- everything that can stand, with everything that can happen --------------------------------
+
+RETIRES = (Do.READ_CLOCK, Do.DELETE, Do.ASK_DELETE, Do.PROBE, Do.ENTOMB)
+MAY_ASK: dict[State, tuple[Do, ...]] = {state: (effect.do,) for state, effect in ASKED.items()} | {
+    S.CREATING: (Do.READ_CLOCK, Do.CREATE, Do.ASK_CREATE),
+    S.RETIRING_OLD: RETIRES, S.DISCARDING_NEW: RETIRES, S.HALTING: (*RETIRES, Do.FIND),
+}  # fmt: skip
+REASONS = ("why", IN_USE, OUT_OF_BUDGET, KEYS_REFUSED, GONE, ABSENT, LISTED, UNNAMED)
+HAPPENS: list[Event] = [
+    *(Reply(answer, reason, key_id="N1", venue_us=7) for answer in Answer for reason in REASONS),
+    *(Reply(answer, reason) for answer in Answer for reason in REASONS),
+    *(
+        Tick(),
+        Restarted(),
+        RollBack("asked"),
+        Pause(),
+        Resume(),
+        Resume("N1"),
+        Resume(""),
+        Resume(discard=True),
+    ),
+    *(Resume(onward=True), Answered("N1"), Answered(), Incident((1,), "leak"), Incident((1, 2), "leaks")),
+]
+
+
+def everything_that_can_stand() -> Iterator[Rotation]:
+    for state, by_hand in itertools.product(State, (False, True)):
+        known = replace(standing_in(state), by_hand=by_hand)
+        if known.retirement is not None:
+            known = replace(known, retirement=replace(known.retirement, by_hand=by_hand))
+        if state is S.STALLED:
+            yield from (replace(known, stalled_from=origin) for origin in RUNBOOKS)
+            continue
+        for do in (*MAY_ASK.get(state, ()), None):
+            one = replace(known, asked=None if do is None else Effect(do, 1))
+            if do is Do.FIND and state is S.HALTING:
+                one = replace(one, halt=Halt((1,), (1,), looked=False), retirement=None)
+            yield one
+            if state in PAUSES and do is None:
+                yield replace(one, paused=True)
+
+
+def test_whatever_happens_wherever_it_stands_is_decided_or_our_own_bug() -> None:
+    """And every step keeps what the runner counts on."""
+    decided = 0
+    for rotation, event in itertools.product(everything_that_can_stand(), HAPPENS):
+        try:
+            step = decide(rotation, event, BEGAN)
+        except IllegalTransition:
+            assert not isinstance(event, (Tick, Restarted, Incident)), (rotation.state, event)
+            continue
+        decided += 1
+        after = step.rotation
+        assert step.effect is None or after.asked == step.effect, (rotation.state, event)
+        assert (after.state is S.STALLED) == (after.stalled_from is not None), (rotation.state, event)
+        assert after.state is not S.STALLED or after.runbook
+        assert after.state not in TERMINAL or (step.effect is None and after.deadline_at is None)
+        assert not (after.paused and step.effect), "what stands still asks for nothing"
+        if isinstance(event, (RollBack, Answered, Resume)) and not rotation.over:
+            assert not after.paused, "who is told to go on does not stand still"
+    assert decided > 1000
+
+
+def test_what_is_said_to_be_possible_is_and_nothing_else() -> None:
+    words: list[tuple[str, Event]] = [
+        ("rollback", RollBack("asked")), ("pause", Pause()), ("--discard", Resume(discard=True)),
+        ("--onward", Resume(onward=True)), ("--no-key", Resume("")), ("--deleted", Answered()),
+    ]  # fmt: skip
+    for rotation, (word, event) in itertools.product(everything_that_can_stand(), words):
+        if rotation.over:
+            continue
+        try:
+            decide(rotation, event, BEGAN)
+        except IllegalTransition:
+            takes = False
+        else:
+            takes = True
+        if word == "--no-key" and rotation.state is S.HALTING:
+            continue  # an incident asks for itself
+        assert takes == any(word in one for one in commands(rotation)), (rotation.state, rotation.asked, word)
 
 
 def test_a_naive_time_is_the_callers_bug() -> None:

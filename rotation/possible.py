@@ -1,0 +1,63 @@
+"""What an operator can do about a rotation where it stands, as commands. Pure; said beside every no.
+
+It lists what `decide` takes: a test tries every command here, and that nothing else is taken.
+"""
+
+from collections.abc import Iterator
+
+from rotation.state import Do, Rotation, State
+
+_PAUSES = frozenset(
+    {State.PLANNED, State.PREPARING, State.VERIFYING, State.CANARY, State.DRAINING, State.DRAINING_NEW}
+)
+
+
+def may_pause(rotation: Rotation) -> bool:
+    """Tell whether it may stand still here."""
+    return rotation.state in _PAUSES and not rotation.paused
+
+
+def may_give_up(rotation: Rotation) -> bool:
+    """Tell whether the new key can be given up here: before it was asked for, and until the old one is retired."""
+    match rotation.state:
+        case State.PLANNED | State.PREPARING | State.VERIFYING | State.CANARY | State.DRAINING:
+            return True
+        case State.CREATING:
+            return rotation.asked is None or rotation.asked.do is not Do.CREATE
+        case State.STALLED:
+            return rotation.stalled_from is State.DRAINING
+        case _:
+            return False
+
+
+def commands(rotation: Rotation) -> tuple[str, ...]:
+    """Return the commands that work now, without `portcullis`, each with what it does."""
+    return tuple(_commands(rotation))
+
+
+def _commands(rotation: Rotation) -> Iterator[str]:
+    name = rotation.id
+    if rotation.over:
+        yield f"rotation start --account {rotation.account} --slot {rotation.slot.value} (a new one)"
+        return
+    if rotation.paused or rotation.state is State.STALLED:
+        yield f"rotation resume {name}"
+    match rotation.stalled_from if rotation.state is State.STALLED else None:
+        case State.RECONCILING:
+            yield f"rotation resume {name} --key-id ID, or --no-key (you looked at the exchange)"
+        case State.CUTTING_OVER:
+            yield f"rotation resume {name} --discard (gives the new key up)"
+        case State.ROLLING_BACK:
+            yield f"rotation resume {name} --onward (goes on with the new key)"
+        case _:
+            pass
+    if may_pause(rotation):
+        yield f"rotation pause {name}"
+    if may_give_up(rotation):
+        yield f'rotation rollback {name} --reason "..." (gives the new key up)'
+    retirement = rotation.retirement
+    if rotation.by_hand and rotation.state is State.CREATING:
+        yield f"rotation answer {name} --key-id ID"
+    elif retirement is not None and retirement.by_hand and rotation.state is not State.STALLED:
+        yield f"rotation answer {name} --deleted"
+    yield f"rotation watch {name}"
