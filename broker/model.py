@@ -94,14 +94,17 @@ class KeyRef:
 
 def chain(venue: str, key: KeyRef, gateway: str, consumer: str, grant: str) -> tuple[str, ...]:
     """Return every scope that a request of this grant stands in, widest first."""
+    return (*whereabouts(venue, key, gateway), f"consumer:{consumer}", f"grant:{grant}")
+
+
+def whereabouts(venue: str, key: KeyRef, gateway: str) -> tuple[str, ...]:
+    """Return every scope that a key stands in at a gateway, whoever uses it there."""
     return (
         EVERYTHING,
         f"venue:{venue}",
         f"account:{key.account}",
         f"key-version:{key}",
         f"gateway:{gateway}",
-        f"consumer:{consumer}",
-        f"grant:{grant}",
     )
 
 

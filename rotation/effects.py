@@ -15,10 +15,12 @@ from datetime import timedelta
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from broker.db import Connection, calls, cutovers
+from broker import gate
+from broker.db import Connection, calls, cutovers, rows
 from broker.db import accounts as account_store
 from broker.errors import BrokerError, NotFound, StoreUnavailable
-from broker.model import Account, KeyRef, KeyVersion, Stage
+from broker.gate import Mode
+from broker.model import Account, KeyRef, KeyVersion, Stage, whereabouts
 from broker.service import Service
 from clients.errors import Outcome, VenueError
 from clients.keys import KeyOrder, Standing, differences
@@ -198,7 +200,8 @@ class Effects:
         now_us, new = self._desk.clock.now_us(), str(self._ref(rotation, version))
         with self._desk.database.write() as connection:
             old = str(self._ref(rotation, rotation.old))
-            gateways = sorted({one.gateway for one in cutovers.holders(connection, old, now_us)})
+            holders = {one.gateway for one in cutovers.holders(connection, old, now_us)}
+            gateways = sorted(one for one in holders if not self._is_cut(connection, rotation, version, one))
             tried = {one.gateway: one for one in cutovers.canaries(connection, rotation.id)}
             if not gateways and not tried:
                 return Reply(Answer.OK, "no gateway holds a lease")
@@ -218,6 +221,11 @@ class Effects:
         if not waited_for and refused:
             return Reply(Answer.REFUSED, f"{refused[0].gateway} was told {refused[0].reason}")
         return Reply(Answer.UNKNOWN, "no gateway has tried it yet")
+
+    def _is_cut(self, connection: Connection, rotation: Rotation, version: int, gateway: str) -> bool:
+        """Tell whether a gateway may see no key now."""
+        scopes = whereabouts(rotation.venue, self._ref(rotation, version), gateway)
+        return gate.mode_of(rows.gates(connection, scopes), scopes) is Mode.CLOSED
 
     def _move(self, rotation: Rotation, version: int) -> Reply:
         return self._moved(rotation, version, rotation.old)

@@ -8,6 +8,7 @@ Rules:
    ends when it has acknowledged, which is after its last request in flight. Without the material nothing is moved:
    the old key lives as long as anybody holds it.
 4. A canary is one gateway that tries a pending version with a signed read; what it found is written down.
+5. No key goes to a gateway that is cut off: that is judged in the step in which it is sent.
 """
 
 import asyncio
@@ -18,14 +19,14 @@ from typing import Any
 
 from broker import gate
 from broker.authority.changes import Changes
-from broker.authority.link import Link
+from broker.authority.link import Kept, Link
 from broker.db import Connection
 from broker.db import accounts as account_store
 from broker.db import cutovers as store
 from broker.errors import BrokerError
-from broker.gate import Gate, Shut
+from broker.gate import Gate, Mode, Shut
 from broker.link import frames
-from broker.model import Account, KeyRef, KeyVersion, chain
+from broker.model import Account, KeyRef, KeyVersion, chain, whereabouts
 from broker.service import Service
 
 MARGIN_US = 2_000_000
@@ -41,9 +42,9 @@ Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What one heartbeat wrote (holds by gateway and key, in microseconds of lease), lost, and read."""
+    """What one heartbeat wrote (holds by gateway and key), lost, and read."""
 
-    held_for: dict[tuple[str, str], int]
+    kept: dict[tuple[str, str], Kept]
     lost: frozenset[tuple[str, str]]
     currents: dict[str, KeyVersion]
     canaries: tuple[store.Canary, ...]
@@ -66,7 +67,7 @@ class Cutovers:
         """Prolong the holds of every lease, and read what is current; in the heartbeat's transaction."""
         now_us = self._desk.clock.now_us()
         lost: set[tuple[str, str]] = set()
-        held_for: dict[tuple[str, str], int] = {}
+        kept: dict[tuple[str, str], Kept] = {}
         accounts: set[str] = set()
         for link in list(self._changes.links.values()):
             lengths: dict[str, int] = {}
@@ -77,33 +78,33 @@ class Cutovers:
             for key, length_us in lengths.items():
                 one = store.Hold(link.gateway, link.boot, key, now_us + length_us + MARGIN_US)
                 if store.prolong(connection, one, now_us):
-                    held_for[link.gateway, key] = length_us
+                    kept[link.gateway, key] = Kept(length_us, one.until_us)
                 else:
                     lost.add((link.gateway, key))
         store.forget_holds(connection, now_us - _FORGET_US)
         return Noted(
-            held_for,
+            kept,
             frozenset(lost),
             store.currents(connection, accounts),
             store.open_canaries(connection, now_us - CANARY_US),
         )
 
-    def hold(self, connection: Connection, link: Link, key: KeyRef, length_us: int) -> bool:
-        """Put a hold on record for a lease that is about to be granted; False where the key is current no more."""
+    def hold(self, connection: Connection, link: Link, key: KeyRef, length_us: int) -> Kept | None:
+        """Put a hold on record for a lease that is about to be granted; None where the key is current no more."""
         if not store.is_current(connection, key):
-            return False
+            return None
         until_us = self._desk.clock.now_us() + length_us + MARGIN_US
         store.hold(connection, store.Hold(link.gateway, link.boot, str(key), until_us))
-        return True
+        return Kept(length_us, until_us)
 
     # --- after a heartbeat ----------------------------------------------------------------
 
     def follow(self, noted: Noted) -> None:
         """Do what a heartbeat found to be done; in the loop's thread."""
         for link in list(self._changes.links.values()):
-            for (gateway, key), length_us in noted.held_for.items():
+            for (gateway, key), kept in noted.kept.items():
                 if gateway == link.gateway and key in link.holds:
-                    link.holds[key] = length_us
+                    link.holds[key] = kept
             for gateway, key in noted.lost:
                 if gateway == link.gateway:
                     link.holds.pop(key, None)
@@ -149,9 +150,8 @@ class Cutovers:
         account, material = await self._prepared(link, current)
         if not await self._in_control(lambda: self._held(link, old, current)):
             return
-        if material is not None:
-            link.channel.send(material)
-            link.keys.add(new)
+        if material is None and new not in link.keys:
+            return  # wiped while we read: begun anew at a later heartbeat
         gates = dict(self._changes.gates)
         moved = []
         for held in [held for held in list(link.leases.values()) if str(held.key) == old]:
@@ -165,14 +165,17 @@ class Cutovers:
             moved.append(frames.Moved(held.id, scopes, epochs))
         for name in [name for name, held in list(link.leases.items()) if str(held.key) == old]:
             del link.leases[name]
+        if moved and material is not None:
+            link.channel.send(material)
+            link.keys.add(new)
         change = self._desk.number()
         left = self._changes.expect(change, link)
         link.channel.send(frames.Cutover(change.number, old, new, tuple(moved)))
         async with asyncio.timeout(_ACK_SECONDS):
             await left.wait()
-        await self._in_control(lambda: self._let_go(link, old))
-        link.keys.discard(old)
-        link.channel.send(frames.Wipe((old,)))
+        if await self._in_control(lambda: self._let_go(link, old)):
+            link.keys.discard(old)
+            link.channel.send(frames.Wipe((old,)))
 
     async def _prepared(self, link: Link, key: KeyVersion) -> tuple[Account, frames.Material | None]:
         """Read what a gateway needs for a key version: its account, and its material where it has none yet."""
@@ -193,19 +196,24 @@ class Cutovers:
         """
         length_us = max((one.length_us + one.exits_us for one in list(link.leases.values())), default=0)
         with self._desk.database.write() as connection:
-            if not self.hold(connection, link, key.ref, length_us):
+            kept = self.hold(connection, link, key.ref, length_us)
+            if kept is None:
                 return False
             if str(key.ref) not in link.keys:
                 self._service.audit.record(
                     connection, "key.send", f"key-version:{key.ref}", {"gateway": link.gateway}
                 )
-        link.holds[str(key.ref)] = length_us
+        link.holds[str(key.ref)] = kept
         link.holds.pop(old, None)
         return True
 
-    def _let_go(self, link: Link, old: str) -> None:
+    def _let_go(self, link: Link, old: str) -> bool:
+        """End the hold on a version that was left; False where it was taken back into use meanwhile."""
+        if old in link.holds:
+            return False
         with self._desk.database.write() as connection:
             store.let_go(connection, link.gateway, link.boot, old)
+        return True
 
     # --- canaries -------------------------------------------------------------------------
 
@@ -218,6 +226,9 @@ class Cutovers:
         egress = await self._in_control(lambda: self._service.accounts.egress(account.egress))
         if material is not None:
             await self._in_control(lambda: self._sent(link, key))
+        if self._is_cut(link, account, key.ref) or (material is None and canary.key not in link.keys):
+            return  # it is passed over; wiped while we read it is asked again
+        if material is not None:
             link.channel.send(material)
             link.keys.add(canary.key)
         self._number += 1
@@ -242,6 +253,10 @@ class Cutovers:
             canary.rotation, canary.gateway, canary.key, canary.asked_us, done.well, done.reason
         )
         await self._in_control(lambda: self._answered(answered))
+
+    def _is_cut(self, link: Link, account: Account, key: KeyRef) -> bool:
+        scopes = whereabouts(account.venue, key, link.gateway)
+        return gate.mode_of(self._changes.gates, scopes) is Mode.CLOSED
 
     def answer(self, done: frames.CanaryDone) -> None:
         """A gateway tells what it found."""

@@ -135,19 +135,23 @@ class Leases:
     def _hold(self, link: Link, opening: Opening, length_us: int, *, sends: bool) -> bool:
         """Put on record that this gateway may use the key, and that it is sent to it; False where it is not current.
 
-        A hold that is on record already, for a lease as long, is enough: each heartbeat prolongs it.
+        A hold that is on record already is enough where it outlasts the lease: each heartbeat prolongs it. That of a
+        gateway without a lease on the key runs out.
         """
         key = str(opening.key.ref)
         sends = sends and key not in link.keys
-        if not sends and link.holds.get(key, -1) >= length_us:
+        kept = link.holds.get(key)
+        ends_us = self._desk.clock.now_us() + length_us
+        if not sends and kept is not None and kept.length_us >= length_us and kept.until_us >= ends_us:
             return True
         with self._desk.database.write() as connection:
-            if not self._cutovers.hold(connection, link, opening.key.ref, length_us):
+            kept = self._cutovers.hold(connection, link, opening.key.ref, length_us)
+            if kept is None:
                 return False
             if sends:
                 details: dict[str, Detail] = {"gateway": link.gateway}
                 self._service.audit.record(connection, "key.send", f"key-version:{key}", details)
-        link.holds[key] = max(length_us, link.holds.get(key, 0))
+        link.holds[key] = kept
         return True
 
     def _send_soon(self, link: Link, frame: frames.Material) -> None:
@@ -190,7 +194,8 @@ class Leases:
                 link.leases.pop(lease_id, None)
                 voided.append((lease_id, shut.reason if isinstance(shut, Shut) else "unknown_lease"))
                 continue
-            length_us = min(held.length_us, link.holds.get(str(held.key), 0) - held.exits_us)
+            kept = link.holds.get(str(held.key))
+            length_us = min(held.length_us, (0 if kept is None else kept.length_us) - held.exits_us)
             ttl_us = lease.granted_us(max(0, length_us), began_us, now_us)
             if ttl_us > 0 and may_go_on:
                 ttls.append((lease_id, ttl_us))

@@ -28,12 +28,20 @@ class Open:
     exits_us: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A hold on record as we wrote it last: for a lease of which length, and until when (wall time, microseconds)."""
+
+    length_us: int
+    until_us: int
+
+
 @dataclass(slots=True, eq=False)
 class Link:
     """One gateway that is connected.
 
     The control thread adds leases while the loop reads them: whoever walks `leases` walks a copy.
-    `holds` are the key versions with a hold on record, and for how long a lease it is enough.
+    `holds` are the key versions with a hold on record; each heartbeat prolongs those that a lease needs.
     """
 
     channel: Channel
@@ -41,7 +49,7 @@ class Link:
     boot: str
     leases: dict[str, Open] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)
-    holds: dict[str, int] = field(default_factory=dict)
+    holds: dict[str, Kept] = field(default_factory=dict)
     health: frames.Health | None = None
 
 

@@ -190,19 +190,21 @@ class Book:
             frame.key_id, frame.secret, KeyType(frame.key_type), frame.passphrase
         )
 
-    def cut_over(self, frame: frames.Cutover) -> bool:
-        """Let leases go on with another key version; False where its material never came: nothing is changed."""
-        if frame.new not in self.material:
-            return False
+    def cut_over(self, frame: frames.Cutover) -> tuple[str, ...]:
+        """Let leases go on with another key version; return those that cannot, and are gone.
+
+        Nothing is signed with the old version afterwards. Where the new one's material never came none goes on.
+        """
         ref = KeyRef.parse(frame.new)
-        for moved in frame.leases:
+        for moved in frame.leases if frame.new in self.material else ():
             held = self.by_lease.get(moved.lease)
             if held is not None and len(moved.chain) == len(moved.epochs):
                 held.lease = replace(held.lease, key=ref, chain=moved.chain, epochs=moved.epochs)
                 held.key_text = frame.new
-        for lease_id in [name for name, held in self.by_lease.items() if held.key_text == frame.old]:
-            self.drop(lease_id)  # the broker knows no such lease: it is opened anew, on the new version
-        return True
+        gone = tuple(name for name, held in self.by_lease.items() if held.key_text == frame.old)
+        for lease_id in gone:
+            self.drop(lease_id)
+        return gone
 
     def wipe(self, keys: tuple[str, ...]) -> tuple[str, ...]:
         """Forget real keys; return their ids at the venue, for parsed copies to go too."""

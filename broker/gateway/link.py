@@ -241,8 +241,9 @@ class LinkClient:
 
     def _cut_over(self, frame: frames.Cutover) -> None:
         """Change over at once; acknowledge when the last request signed with the old key has its answer."""
-        if not self._book.cut_over(frame):
-            return
+        gone = self._book.cut_over(frame)
+        if gone:
+            self._send(frames.EndLease(gone))
         if self._book.flying.get(frame.old, 0) == 0:
             self._send(frames.Ack(frame.change))
         else:
