@@ -43,7 +43,7 @@ from rotation.state import (
 from rotation.sweeper import Sweeper
 from rotation.venues import Venues
 
-_CLAIM_US = 30_000_000
+_CLAIM_US = 180_000_000
 _AGAIN_US = 200_000
 _OWN_KEY = "a key made with the public key it shows, and no secret"
 
@@ -179,7 +179,8 @@ class Asks:
     def _waive(self, rotation: Rotation, name: str) -> Event:
         """Wait for a destination no more; one that made the rotation stall lets it go on."""
         place = self._service.destinations.get(name)
-        version = rotation.old if rotation.state is State.DRAINING_NEW else rotation.new
+        back = (rotation.stalled_from or rotation.state) is State.DRAINING_NEW
+        version = rotation.old if back else rotation.new
         if (place.account, place.slot) != (rotation.account, rotation.slot) or version is None:
             raise Conflict("not_waited_for", f"{rotation.id} does not wait for {name}")
         with self._service.desk.database.write() as connection:

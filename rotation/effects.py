@@ -5,9 +5,12 @@ Rules:
 2. A venue's error carries what it knows: REFUSED, RETRY or UNKNOWN. A store that cannot answer before anything was
    asked of the venue is RETRY, after it UNKNOWN.
 3. The key in use is never deleted outside an incident, whatever the record of the rotation says.
-4. A key is dead when the venue was seen refusing it by name on every host, by the account's own way out.
+4. A key is dead when the venue was seen refusing it by name, and serving it on no host, by the account's own way out.
+5. What fails unforeseen is UNKNOWN: tries and deadlines count it, and a human is paged in the end.
 """
 
+import logging
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -18,9 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from broker import gate
 from broker.db import Connection, calls, cutovers, rows
 from broker.db import accounts as account_store
+from broker.db import rotations as rotation_store
 from broker.errors import BrokerError, NotFound, StoreUnavailable
 from broker.gate import Mode
-from broker.model import Account, KeyRef, KeyVersion, Stage, whereabouts
+from broker.model import Account, KeyRef, KeyVersion, Stage, new_id, whereabouts
 from broker.service import Service
 from clients.errors import Outcome, VenueError
 from clients.keys import KeyOrder, Standing, differences
@@ -39,6 +43,10 @@ _MANY_REFUSALS = 3
 CANARY_PATIENCE_US = 8_000_000
 """After this a gateway that says nothing is passed over for another."""
 
+_BEFORE_US = 3_600_000_000
+"""How far back the old key's refusals are compared with."""
+
+_LOG = logging.getLogger("portcullis.rotation")
 _ANSWERS = {Outcome.REFUSED: Answer.REFUSED, Outcome.RETRY: Answer.RETRY, Outcome.UNKNOWN: Answer.UNKNOWN}
 _US = timedelta(microseconds=1)
 
@@ -77,6 +85,13 @@ class Effects:
             return Reply(Answer.RETRY, fault.reason)
         except BrokerError as fault:
             return Reply(Answer.REFUSED, f"{fault.reason}: {fault}")
+        except Exception as fault:  # noqa: BLE001 - its text may quote what must not be said
+            where = traceback.extract_tb(fault.__traceback__)[-1]
+            name = type(fault).__name__
+            _LOG.critical(
+                "%s failed unforeseen: %s at %s:%s", effect.do.value, name, where.name, where.lineno
+            )
+            return Reply(Answer.UNKNOWN, f"failed unforeseen ({name})")
 
     # --- making -------------------------------------------------------------------------------
 
@@ -99,7 +114,7 @@ class Effects:
     def _prepare_store(self, rotation: Rotation, version: int) -> Reply:
         path = self._ref(rotation, version).path
         if rotation.key_type is KeyType.HMAC:
-            proof = f"{path}/proof"
+            proof = f"{path}/{new_id('proof')}"
             self._desk.secrets.write(proof, {"proof": Secret(rotation.id)}, {"rotation": rotation.id})
             self._desk.secrets.read(proof)
             self._desk.secrets.destroy(proof)
@@ -189,7 +204,12 @@ class Effects:
             wrong.append(f"it is bound to {here} and should be to {', '.join(rotation.addresses)}")
         if account.venue_uid is not None and found.account_uid != account.venue_uid:
             wrong.append("it belongs to another account")
-        return Reply(Answer.REFUSED, "; ".join(wrong)) if wrong else Reply(Answer.OK)
+        if wrong:
+            return Reply(Answer.REFUSED, "; ".join(wrong))
+        if account.venue_uid is None:
+            with self._desk.database.write() as connection:
+                account_store.set_uid(connection, account.name, found.account_uid)
+        return Reply(Answer.OK)
 
     # --- moving -------------------------------------------------------------------------------
 
@@ -259,15 +279,12 @@ class Effects:
         back = rotation.state is State.DRAINING_NEW
         leaving = rotation.new if back else rotation.old
         now_us, new = self._desk.clock.now_us(), str(self._ref(rotation, rotation.new))
-        codes = KEY_REFUSALS[rotation.venue]
         with self._desk.database.read() as connection:
             held = () if leaving is None else self._held(connection, rotation, leaving, now_us)
             used = cutovers.holders(connection, new, now_us)
-            refused, answered = calls.key_answers(connection, new, microseconds(rotation.entered_at), codes)
-        if not back and refused >= _MANY_REFUSALS and refused * 2 > answered and rotation.old is not None:
-            return Reply(
-                Answer.REFUSED, f"{KEYS_REFUSED}: {refused} of {answered} requests since the cutover"
-            )
+            refused = "" if back else self._refusals(connection, rotation)
+        if refused:
+            return Reply(Answer.REFUSED, f"{KEYS_REFUSED}: {refused}")
         waited = self._brought(rotation, back=back)
         if not held and not waited:
             return Reply(Answer.OK, IN_USE if used and not back and rotation.old is not None else "")
@@ -276,6 +293,23 @@ class Effects:
             longest_s = (max(one.until_us for one in held) - now_us) // 1_000_000 + 1
             waited = "; ".join(filter(None, (f"{names} may use it for up to {longest_s} s", waited)))
         return Reply(Answer.REFUSED, waited)
+
+    def _refusals(self, connection: Connection, rotation: Rotation) -> str:
+        """Say how many requests the exchange refuses the new key; empty where it is not the new key's fault.
+
+        A bot that asks for what its key never was allowed is refused the old one just so.
+        """
+        if rotation.old is None:
+            return ""
+        codes, since_us = KEY_REFUSALS[rotation.venue], microseconds(rotation.entered_at)
+        new, old = (str(self._ref(rotation, version)) for version in (rotation.new, rotation.old))
+        refused, answered = calls.key_answers(connection, new, since_us, codes)
+        if refused < _MANY_REFUSALS or refused * 2 <= answered:
+            return ""
+        before, of = calls.key_answers(connection, old, since_us - _BEFORE_US, codes)
+        if before >= _MANY_REFUSALS and before * answered * 2 > refused * of:
+            return ""  # at least half as often with the old key
+        return f"{refused} of {answered} requests since the cutover"
 
     def _held(
         self, connection: Connection, rotation: Rotation, version: int, now_us: int
@@ -318,7 +352,7 @@ class Effects:
             with self._venues.probe(account, urgent=rotation.halt is not None) as probe:
                 standing, said = probe.standing(self._credential(rotation, version, key_id))
             if standing is Standing.DEAD:
-                return Reply(Answer.OK, proof="the exchange refused it by name, on every host")
+                return Reply(Answer.OK, proof="the exchange refused it by name, and serves it on no host")
             if standing is Standing.ALIVE:
                 return Reply(Answer.REFUSED, ALIVE)
             if standing is Standing.UNDECIDED:
@@ -341,18 +375,32 @@ class Effects:
         self._destroy(ref)
         return Reply(Answer.OK)
 
-    def clear(self, rotation: Rotation) -> None:
+    def clear(self, ref: KeyRef) -> None:
         """After a rotation that made no key: its pending version is a tombstone, and its pair is destroyed.
 
         Raises:
             StoreUnavailable: A store cannot answer; done again later.
         """
-        key = self._version(rotation, rotation.new)
-        if key.stage is not Stage.PENDING or key.venue_key_id:
+        key = next((one for one in self._service.keys.list(ref.account) if one.ref == ref), None)
+        if key is None or key.stage is not Stage.PENDING or key.venue_key_id:
             return
+        self._destroy(key.ref)
         with self._desk.database.write() as connection:
             account_store.set_stage(connection, key.ref, Stage.TOMBSTONE)
-        self._destroy(key.ref)
+
+    def clear_up(self) -> None:
+        """Clear away what rotations left that were given up, and whose rotator died before it did.
+
+        Raises:
+            StoreUnavailable: A store cannot answer; done again later.
+        """
+        for key in self._service.keys.list():
+            if key.stage is not Stage.PENDING or key.venue_key_id:
+                continue
+            with self._desk.database.read() as connection:
+                made_by = rotation_store.making(connection, key.ref)
+            if made_by is not None and State(made_by.state) in {State.ABANDONED, State.HALTED}:
+                self.clear(key.ref)
 
     def _destroy(self, ref: KeyRef) -> None:
         try:

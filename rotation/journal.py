@@ -21,8 +21,9 @@ from rotation import document
 from rotation.sitting import todo
 from rotation.state import Event, Reply, Rotation, State, Step
 
-CLAIM_US = 60_000_000
-"""Far beyond the receive window of what is signed, and the longest wait for an answer."""
+CLAIM_US = 180_000_000
+"""Far beyond the receive window of what is signed, and longer than the slowest effect: one that asks several hosts, of
+which each lets us wait to the end of our patience."""
 
 _LONGEST_NOTE = 500
 

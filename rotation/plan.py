@@ -87,26 +87,42 @@ def draw_up(
     )  # fmt: skip
 
 
-def draw_up_retirement(service: Service, ref: KeyRef, why: str, now: datetime) -> Rotation:
+def draw_up_retirement(
+    service: Service, ref: KeyRef, why: str, now: datetime, *, undead: bool = False
+) -> Rotation:
     """Draw up a rotation that makes nothing: it retires a version that is not in use any more.
+
+    `undead`: it was proven dead, and the exchange lists it all the same.
 
     Raises:
         NotFound: No such account.
-        Conflict: The version is in use, unknown, or its slot is being rotated.
+        Conflict: The version is in use, somebody may still use it, it is dead or unknown, or its slot is being rotated.
     """
     planned = draw_up(service, ref.account, ref.slot, why, now)
-    key = next((one for one in service.keys.list(ref.account) if one.ref == ref), None)
-    if key is None or key.stage not in {Stage.PREVIOUS, Stage.TOMBSTONE} or planned.old is None:
+    keys = {one.ref: one for one in service.keys.list(ref.account)}
+    key = keys.get(ref)
+    if key is not None and key.stage is Stage.TOMBSTONE and not undead:
+        raise Conflict("dead", f"{ref} is dead already: there is nothing to retire")
+    if key is None or key.stage not in {Stage.PREVIOUS, Stage.TOMBSTONE}:
         raise Conflict("in_use", f"{ref} is no version that was replaced: it is not retired")
+    current = None if planned.old is None else keys[KeyRef(ref.account, ref.slot, planned.old)]
     with service.desk.database.read() as connection:
         held = cutovers.holders(connection, str(ref), service.desk.clock.now_us())
+        places = [] if undead else destination_store.lacking(connection, ref.account, ref.slot, planned.old)
     if held:
         names = ", ".join(sorted({one.gateway for one in held}))
         raise Conflict("held", f"{names} may still use {ref}; try again in a minute")
-    retirement = retire.begin(ref.version, by_hand=planned.by_hand).retirement
+    if places:
+        raise Conflict(
+            "held",
+            f"{', '.join(places)} may still hold {ref}: destinations get a key by a rotation. First "
+            f"portcullis rotation start --account {ref.account} --slot {ref.slot.value} --wait",
+        )
+    stays = current or key
     return replace(
-        planned, old=ref.version, new=planned.old, old_key_id=key.venue_key_id, state=State.RETIRING_OLD,
-        retirement=retirement, may_be_current=True,
+        planned, old=ref.version, new=stays.ref.version, new_key_id=stays.venue_key_id, may_be_current=True,
+        old_key_id=key.venue_key_id, state=State.RETIRING_OLD,
+        retirement=retire.begin(ref.version, by_hand=planned.by_hand).retirement,
     )  # fmt: skip
 
 

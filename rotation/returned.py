@@ -3,7 +3,7 @@
 Rules:
 1. A checkout is over when its key is proven dead, whoever rotated it and why; until then each look asks again.
 2. A rotation that cannot be started now (another is under way, a store is away) or that was given up is started at a
-   later look, after a rest.
+   later look, after a rest; at once where somebody ends the checkout again.
 """
 
 from datetime import datetime
@@ -17,7 +17,7 @@ from broker.model import KeyVersion, Stage
 from broker.service import Service
 from clients.venue import Slot
 from rotation.journal import Journal, microseconds
-from rotation.plan import draw_up
+from rotation.plan import draw_up, draw_up_retirement
 from rotation.planner import REST
 from rotation.state import State
 
@@ -55,15 +55,17 @@ class Returned:
         if busy is not None:
             self._being_ended(one, busy.id, now_us)
             return ""
-        if key.stage is not Stage.CURRENT:
-            return f"{one.id}: {one.ref} was handed out, was replaced and still lives: portcullis sweep"
-        if last is not None and last.state == State.ABANDONED.value and now_us < last.ended_us + REST_US:
+        if last is not None and last.state == State.ABANDONED.value and _rests(one, last.ended_us, now_us):
             return f"{one.id}: {one.ref} was handed out, and rotating it was given up: {last.reason}"
         try:
-            planned = draw_up(self._service, account, Slot.TRADE, WHY, now)
-            self._journal.plan(planned)
+            if key.stage is Stage.CURRENT:
+                planned = draw_up(self._service, account, Slot.TRADE, WHY, now)
+                self._journal.plan(planned)
+            else:  # an import replaced it
+                planned = draw_up_retirement(self._service, one.ref, "retire", now)
+                self._journal.begin(planned)
         except BrokerError as fault:
-            return f"{one.id}: {one.ref} was handed out and cannot be rotated: {fault}"
+            return f"{one.id}: {one.ref} was handed out and cannot be ended: {fault}"
         self._being_ended(one, planned.id, now_us)
         return ""
 
@@ -72,6 +74,12 @@ class Returned:
             return
         with self._service.desk.database.write() as connection:
             store.being_ended(connection, one.id, rotation, now_us)
+
+
+def _rests(one: Checkout, given_up_us: int, now_us: int) -> bool:
+    """Tell whether its rotation was given up so lately that the next one waits; who ends it again does not wait."""
+    asked_again = one.closed_at is not None and microseconds(one.closed_at) > given_up_us
+    return now_us < given_up_us + REST_US and not asked_again
 
 
 REST_US = round(REST.total_seconds() * 1_000_000)

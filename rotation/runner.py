@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from broker.errors import BrokerError
+from broker.model import KeyRef
 from rotation.decide import decide
 from rotation.effects import Effects
 from rotation.journal import Claimed, Journal, Lost
@@ -70,9 +71,9 @@ class Runner:
         return claimed.rotation
 
     def _end(self, rotation: Rotation) -> None:
-        if rotation.state is State.ABANDONED:
+        if rotation.state in {State.ABANDONED, State.HALTED}:
             try:
-                self.effects.clear(rotation)
-            except BrokerError as fault:
+                self.effects.clear(KeyRef(rotation.account, rotation.slot, rotation.new))
+            except BrokerError as fault:  # `Remains` does it later
                 _LOG.warning("what %s prepared is not cleared away yet: %s", rotation.id, fault)
         _LOG.info("%s of %s is %s: %s", rotation.id, rotation.account, rotation.state.value, rotation.reason)

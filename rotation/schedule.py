@@ -60,8 +60,9 @@ class Rotator:
         self._names = [f"{who}-{number}" for number in range(workers)]
         self._idle, self._changing = list(self._names), Lock()
         venues = Venues(service)
-        effects = Effects(service, venues)
-        self._runners = {name: Runner(self._journal(name), effects, now) for name in self._names}
+        self._effects = Effects(service, venues)
+        self._said: set[str] = set()
+        self._runners = {name: Runner(self._journal(name), self._effects, now) for name in self._names}
         self._asks = Asks(service, venues, self._journal(f"{who}-asks"), f"{who}-asks", now)
         self._telling = Telling(service, service.desk.clock.now_us)
         self._sweeper = Sweeper(service, venues, self._journal(f"{who}-sweep"))
@@ -114,8 +115,10 @@ class Rotator:
 
     def plan(self) -> None:
         """Start what is due, and end checkouts that are over."""
-        for trouble in self._returned.look(self._now()):
+        for trouble in sorted(set(troubles := self._returned.look(self._now())) - self._said):
             _LOG.error("%s", trouble)
+        self._said = set(troubles)
+        self._effects.clear_up()
         for started in self._planner.look(self._now()):
             _LOG.info("%s is due and was started", started)
 

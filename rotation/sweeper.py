@@ -2,7 +2,7 @@
 
 | Found | What is done |
 |---|---|
-| a key that a rotation of ours made and gave up | deleted: its label names the rotation, and that is over |
+| a key that a rotation of this account made and gave up | deleted: its label names the rotation, and that is over |
 | the same, of a rotation that goes on | left to it: it looks it up by its label |
 | any other key that is not on record | reported; a person decides |
 | a key on record as dead | retired again, with proof |
@@ -10,7 +10,8 @@
 | a key in use whose permissions or addresses are others | reported |
 | a key that was replaced by an import | reported: `portcullis sweep retire` |
 
-A list that cannot be had changes nothing: what was found before stands.
+A list that cannot be had changes nothing: what was found before stands. A list may lag: what a rotation changed within
+the last minutes is not looked at. No key that is on record anywhere, under whatever account, is ever deleted here.
 """
 
 import logging
@@ -34,6 +35,9 @@ from rotation.venues import Desk, Venues
 
 RESTS = timedelta(minutes=10)
 """After a rotation ended: a create that was held up may still show its key until then."""
+
+SETTLES = timedelta(minutes=1)
+"""After a rotation ended: a list that lags may still show the old key, and not the new one. Our caution."""
 
 _LOG = logging.getLogger("portcullis.rotation")
 _WORDS = {
@@ -109,19 +113,24 @@ class Sweeper:
         listed: tuple[VenueKey, ...],
         now: datetime,
     ) -> Iterator[Finding]:
+        elsewhere = {key.venue_key_id: key.ref for key in self._service.keys.list() if key.venue_key_id}
         for one in compare(known, listed):
             what = one.what
+            if one.ref is not None and self._is_settling(account.name, one.ref.slot.value, now):
+                continue
             if what is Oddity.ORPHAN:
-                standing = self._rotation_of(one.label, now)
+                standing = self._rotation_of(account.name, one.label, now)
                 if standing == "open":
                     continue
-                if standing == "over":
+                if standing == "over" and one.key_id not in elsewhere:
                     self._delete(desk, one)
-                else:  # of another home's, or older than our record: not ours to delete
+                else:  # of another home's or account's, or older than our record: not ours to delete
                     what = Oddity.UNKNOWN
             if what is Oddity.UNDEAD and one.ref is not None:
                 self._retire(account, one, now)
             says = _WORDS[what].format(label=one.label, ref=one.ref)
+            if one.key_id in elsewhere and one.ref is None:
+                says = f"this is {elsewhere[one.key_id]}, the key of another account: two accounts are one sub-account"
             yield Finding(
                 account.name, one.key_id, what.value, says, None if one.ref is None else str(one.ref)
             )
@@ -130,14 +139,22 @@ class Sweeper:
                 says = f"{key.ref} was replaced and still lives: portcullis sweep retire {key.ref}, once nobody uses it"
                 yield Finding(account.name, key.venue_key_id, "replaced", says, str(key.ref))
 
-    def _rotation_of(self, label: str, now: datetime) -> str:
-        """Tell whether the rotation that a label names is open, over, or none of ours."""
+    def _rotation_of(self, account: str, label: str, now: datetime) -> str:
+        """Tell whether the rotation that a label names is open, given up for a while, or none of this account."""
         with self._service.desk.database.read() as connection:
             row = rotation_store.get(connection, label)
-        if row is None:
+        if row is None or row.account != account:
             return "none"
-        over = State(row.state) in TERMINAL and moment(row.ended_us) + RESTS <= now
-        return "over" if over else "open"
+        if State(row.state) not in TERMINAL or moment(row.ended_us) + RESTS > now:
+            return "open"
+        return "over" if State(row.state) in {State.ABANDONED, State.HALTED} else "none"
+
+    def _is_settling(self, account: str, slot: str, now: datetime) -> bool:
+        """Tell whether a slot's keys changed so lately that a list may not show it."""
+        with self._service.desk.database.read() as connection:
+            row = rotation_store.last_ended(connection, account, slot)
+            busy = rotation_store.open_of(connection, account, slot) is not None
+        return busy or (row is not None and moment(row.ended_us) + SETTLES > now)
 
     def _is_busy(self, key: KeyVersion) -> bool:
         with self._service.desk.database.read() as connection:
@@ -157,7 +174,7 @@ class Sweeper:
         if one.ref is None:
             return
         try:
-            planned = draw_up_retirement(self._service, one.ref, "undead", now)
+            planned = draw_up_retirement(self._service, one.ref, "undead", now, undead=True)
             self._journal.begin(planned)
         except BrokerError as fault:
             _LOG.error("%s of %s is undead and not retired again yet: %s", one.ref, account.name, fault)
@@ -173,7 +190,6 @@ class Sweeper:
             found = there.get(key.venue_key_id)
             if key.stage is not Stage.CURRENT or found is None:
                 continue
-            yield from self._permissions(account, key, found)
             here = set(desk.admin.addresses(desk.subaccount, key.venue_key_id) or ())
             if wanted_at and here != wanted_at:
                 says = (
@@ -181,6 +197,7 @@ class Sweeper:
                     f"{', '.join(sorted(wanted_at))}: rotate it"
                 )
                 yield Finding(account.name, key.venue_key_id, "addresses", says, str(key.ref))
+            yield from self._permissions(account, key, found)
 
     def _permissions(self, account: Account, key: KeyVersion, listed: VenueKey) -> Iterator[Finding]:
         """Compare a key with what its rotation ordered; one that was imported is only looked at for withdrawals."""
@@ -190,8 +207,15 @@ class Sweeper:
         if ordered is not None and listed.permissions is not None:
             wrong += differences(self._journal.read(ordered).permissions, listed.permissions)
         secret = self._service.desk.secrets.read(key.path)["secret"]
-        with self._venues.probe(account) as probe:
-            facts = probe.restrictions(Credential(key.venue_key_id, secret, key.key_type))
+        try:
+            with self._venues.probe(account) as probe:
+                facts = probe.restrictions(Credential(key.venue_key_id, secret, key.key_type))
+        except VenueRefused as fault:
+            says = f"{key.ref} is in use and refused by the exchange ({fault.reason}): rotate it"
+            yield Finding(account.name, key.venue_key_id, "refused", says, str(key.ref))
+            return
+        if ordered is not None:
+            wrong += [f"{word} is on and should be off" for word in facts.more]
         if facts.withdraw and not key.can_withdraw:
             wrong.append("it may WITHDRAW")
         if wrong:

@@ -51,11 +51,18 @@ def every(connection: Connection, limit: int) -> list[Checkout]:
     return [_checkout(row) for row in connection.execute(query)]
 
 
+def running(connection: Connection) -> list[Checkout]:
+    """Return those that nobody ended yet."""
+    out = t.CHECKOUTS.c
+    query = select(t.CHECKOUTS).where(out.closed_us.is_(None), out.dead_us.is_(None))
+    return [_checkout(row) for row in connection.execute(query)]
+
+
 def close(connection: Connection, checkout: str, now_us: int) -> bool:
-    """End one; tell whether it was open."""
+    """End one, now or once more; tell whether its key is not known to be dead."""
     out = t.CHECKOUTS.c
     done = connection.execute(
-        t.CHECKOUTS.update().where(out.id == checkout, out.closed_us.is_(None)).values(closed_us=now_us)
+        t.CHECKOUTS.update().where(out.id == checkout, out.dead_us.is_(None)).values(closed_us=now_us)
     )
     return done.rowcount == 1
 
@@ -71,14 +78,20 @@ def over(connection: Connection, now_us: int) -> list[Checkout]:
 
 def being_ended(connection: Connection, checkout: str, rotation: str, now_us: int) -> None:
     """Say which rotation is to end one."""
-    connection.execute(t.CHECKOUTS.update().where(t.CHECKOUTS.c.id == checkout).values(rotation=rotation))
-    close(connection, checkout, now_us)
+    out = t.CHECKOUTS.c
+    connection.execute(t.CHECKOUTS.update().where(out.id == checkout).values(rotation=rotation))
+    connection.execute(
+        t.CHECKOUTS.update().where(out.id == checkout, out.closed_us.is_(None)).values(closed_us=now_us)
+    )
 
 
 def dead(connection: Connection, checkout: str, now_us: int) -> None:
     """Say that the key is proven dead."""
-    connection.execute(t.CHECKOUTS.update().where(t.CHECKOUTS.c.id == checkout).values(dead_us=now_us))
-    close(connection, checkout, now_us)
+    out = t.CHECKOUTS.c
+    connection.execute(
+        t.CHECKOUTS.update().where(out.id == checkout, out.closed_us.is_(None)).values(closed_us=now_us)
+    )
+    connection.execute(t.CHECKOUTS.update().where(out.id == checkout).values(dead_us=now_us))
 
 
 def _checkout(row: Row[Any]) -> Checkout:

@@ -64,6 +64,16 @@ def every(connection: Connection, account: str | None = None, slot: Slot | None 
     return [_destination(row) for row in connection.execute(query)]
 
 
+def lacking(connection: Connection, account: str, slot: Slot, version: int | None) -> list[str]:
+    """Return the names of a slot's destinations that have not confirmed a version, and were not waived for it."""
+    here = t.DELIVERIES.c
+    query = select(here.destination).where(
+        here.version == version, here.confirmed_us.is_not(None) | here.waived_by.is_not(None)
+    )
+    have = set(connection.execute(query).scalars())
+    return [one.name for one in every(connection, account, slot) if one.name not in have]
+
+
 def is_taken(connection: Connection, name: str) -> bool:
     """Tell whether a name was ever given."""
     return (

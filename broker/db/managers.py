@@ -38,9 +38,9 @@ def assign(connection: Connection, account: str, manager: str, subaccount: str) 
     )
 
 
-def of_subaccount(connection: Connection, manager: str, subaccount: str) -> Account | None:
-    """Return the account that is this sub-account."""
-    query = select(t.ACCOUNTS).where(t.ACCOUNTS.c.manager == manager, t.ACCOUNTS.c.subaccount == subaccount)
+def of_subaccount(connection: Connection, venue: str, subaccount: str) -> Account | None:
+    """Return the account that is this sub-account, under whatever manager key."""
+    query = select(t.ACCOUNTS).where(t.ACCOUNTS.c.venue == venue, t.ACCOUNTS.c.subaccount == subaccount)
     row = connection.execute(query).first()
     return None if row is None else rows.account(row)
 

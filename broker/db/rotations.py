@@ -8,6 +8,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 from sqlalchemy.engine import Row
 
 from broker.db import tables as t
+from broker.model import KeyRef
 
 RETIRES = ("undead", "retire")
 """Why a rotation was drawn up that makes no key."""
@@ -83,6 +84,16 @@ def last_ended(connection: Connection, account: str, slot: str) -> Row[Any] | No
     row = t.ROTATIONS.c
     query = select(t.ROTATIONS).where(row.account == account, row.slot == slot, row.ended_us.is_not(None))
     return connection.execute(query.order_by(row.ended_us.desc()).limit(1)).first()
+
+
+def making(connection: Connection, ref: KeyRef) -> Row[Any] | None:
+    """Return the rotation that was to make a key version."""
+    row = t.ROTATIONS.c
+    query = select(t.ROTATIONS).where(
+        row.account == ref.account, row.slot == ref.slot.value, row.new_version == ref.version,
+        row.why.not_in(RETIRES),
+    )  # fmt: skip
+    return connection.execute(query.order_by(row.created_us).limit(1)).first()
 
 
 def open_of(connection: Connection, account: str, slot: str) -> Row[Any] | None:

@@ -16,6 +16,7 @@ from broker.db import accounts as account_store
 from broker.db import checkouts as store
 from broker.db import destinations as destination_store
 from broker.db import grants as grant_store
+from broker.db import rotations as rotation_store
 from broker.db.checkouts import Checkout
 from broker.destination import Kind
 from broker.errors import Conflict, Malformed, NotGranted, Problem
@@ -62,7 +63,7 @@ class Checkouts:
             NotFound: No such grant.
             NotGranted: Its policy does not allow it, or not for that long; or a gate is shut.
             Malformed: A field is missing.
-            Conflict: There is no key, or it is being rotated.
+            Conflict: There is no key, or it is being rotated: it would be dead soon.
             StoreUnavailable: A store cannot answer; nothing was handed out.
         """
         problems = [
@@ -88,7 +89,13 @@ class Checkouts:
             if ttl.total_seconds() > longest_s:
                 raise NotGranted("too_long", f"{grant} lets its key be handed out for {longest_s} s at most")
             key = self._current(connection, known.account, Slot.TRADE)
-            self._ensure_open(connection, key, known.consumer, grant)
+            self.ensure_open(connection, key, known.consumer, grant)
+            busy = rotation_store.open_of(connection, known.account, Slot.TRADE.value)
+            if busy is not None:
+                raise Conflict(
+                    "rotating",
+                    f"{key.ref} is being rotated: wait for it, portcullis rotation watch {busy.id}",
+                )
             ends_us = now_us + round(ttl.total_seconds() * _US)
             made = Checkout(
                 new_id("out"), grant, key.ref, acting.get(), holder, reason, moment(now_us), moment(ends_us)
@@ -101,7 +108,7 @@ class Checkouts:
         return HandedOut(key, self._desk.secrets.read(key.path)["secret"], made)
 
     def close(self, checkout: str) -> Checkout:
-        """End one now: its key is rotated.
+        """End one now, or once more where its rotation was given up: its key is rotated.
 
         Raises:
             NotFound: No such checkout.
@@ -138,7 +145,7 @@ class Checkouts:
                     "takes_itself", f"{destination} gets its key by itself; nobody needs to see it"
                 )
             key = self._current(connection, place.account, place.slot)
-            self._ensure_open(connection, key, destination, destination)
+            self.ensure_open(connection, key, destination)
             self._audit.record(
                 connection, "destination.key", f"destination:{destination}",
                 {"key": str(key.ref), "reason": reason},
@@ -151,14 +158,25 @@ class Checkouts:
             raise Conflict("no_key", f"{account}/{slot.value} has no key in use")
         return key
 
-    def _ensure_open(self, connection: Connection, key: KeyVersion, consumer: str, grant: str) -> None:
-        """Refuse while any gate is shut, even half: a key that left heeds no gate any more."""
+    @staticmethod
+    def ensure_open(connection: Connection, key: KeyVersion, consumer: str, grant: str = "") -> None:
+        """Let a key leave only while every gate on its way is open: one that left heeds no gate any more.
+
+        Args:
+            connection: A transaction to read the gates in.
+            key: What is to leave.
+            consumer: Who gets it: a consumer, or a destination.
+            grant: Under which grant, if under one.
+
+        Raises:
+            NotGranted: A gate is shut, if only half.
+        """
         account = account_store.account(connection, key.ref.account)
         if account is None:
             raise missing("account", key.ref.account)
-        scopes = chain(account.venue, key.ref, NOBODY, consumer, grant)
+        scopes = chain(account.venue, key.ref, NOBODY, consumer, grant or consumer)
         if gate.mode_of(rows.gates(connection, scopes), scopes) is not Mode.OPEN:
             raise NotGranted(
                 "cut",
-                f"{key.ref} is cut off or halted: its key is not handed out. portcullis cuts shows by what",
+                f"{key.ref} is cut off or halted: the key goes to nobody. portcullis cuts shows by what",
             )

@@ -5,6 +5,7 @@ Rules:
 2. A thaw removes the closers of its own cut and no others; what another cut holds stays closed.
 3. A thaw is in the secret store's mirror before it is in the database: while the store is away, nothing opens.
 4. Nothing here looks at grants: a cut costs the same whether it stops one bot or ten thousand.
+5. A closed cut ends the checkouts in its scope: a key that was handed out heeds no gate, so it is rotated.
 """
 
 from dataclasses import dataclass, replace
@@ -13,12 +14,14 @@ from typing import Any
 
 from broker import gate
 from broker.audit.chain import Detail
-from broker.db import Connection, rows
+from broker.db import Connection, checkouts, rows
+from broker.db import accounts as account_store
 from broker.db import cuts as store
+from broker.db import grants as grant_store
 from broker.errors import Conflict, Malformed, NotFound, Problem
 from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
-from broker.model import EVERYTHING, ScopeKind, moment, new_id, scope
+from broker.model import EVERYTHING, ScopeKind, chain, moment, new_id, scope
 from broker.service.audit import Audit
 from broker.service.desk import VENUES, Change, Desk, Page, page
 from broker.service.mirror import Mirror
@@ -83,9 +86,26 @@ class Cuts:
                 closed.append(gate.close(known.get(name, Gate(name)), cut_id, mode))
                 rows.save_gate(connection, closed[-1])
             details: dict[str, Detail] = {"mode": mode.value, "scopes": list(names), "reason": reason}
+            ended = self._end_checkouts(connection, names, now_us) if mode is Mode.CLOSED else []
+            if ended:
+                details["checkouts"] = ended
             self._audit.record(connection, "cut.close", cut_id, details)
         change = self._desk.tell(closed)
         return Cut(cut_id, mode, names, reason, actor, moment(now_us)), change
+
+    @staticmethod
+    def _end_checkouts(connection: Connection, names: tuple[str, ...], now_us: int) -> list[str]:
+        """End the checkouts that stand in some of the scopes; their keys live until they are rotated."""
+        ended = []
+        for out in checkouts.running(connection):
+            account = account_store.account(connection, out.ref.account)
+            grant = grant_store.grant(connection, out.grant)
+            if account is None or grant is None:
+                continue
+            scopes = chain(account.venue, out.ref, "", grant.consumer, grant.id)
+            if set(names) & set(scopes) and checkouts.close(connection, out.id, now_us):
+                ended.append(out.id)
+        return ended
 
     def thaw(self, cut_id: str, *, reason: str, actor: str) -> tuple[Cut, Change]:
         """Take the closers of one cut away; what other cuts hold stays closed.

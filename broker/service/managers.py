@@ -117,7 +117,7 @@ class Managers:
             raise Conflict("other_venue", f"{manager} is a manager key of another exchange than {account}")
         there = {key.key_id for key in listed()}
         with self._desk.database.write() as connection:
-            other = store.of_subaccount(connection, manager, subaccount)
+            other = store.of_subaccount(connection, known.venue, subaccount)
             if other is not None and other.name != account:
                 raise Conflict("taken", f"{other.name} is {subaccount} already")
             living = [

@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError
 
 from broker.destination import ClusterSettings
 from clients.secret import Secret
-from rotation.destinations.parcel import PATIENCE_S, NotDelivered, Parcel
+from rotation.destinations.parcel import PATIENCE_S, NotDelivered, Parcel, WrittenOver
 
 ANNOTATION = "portcullis.dev/key-version"
 _PAIR_S = (PATIENCE_S / 4, PATIENCE_S / 2)
@@ -61,7 +61,9 @@ class ClusterPlace:
                 core.read_namespaced_secret(here.secret, here.namespace, _request_timeout=_PAIR_S).data or {}
             )
             if any(found.get(name) != value for name, value in self._data(parcel).items()):
-                return f"the Secret {here.namespace}/{here.secret} holds another key: somebody wrote over it"
+                raise WrittenOver(
+                    f"the Secret {here.namespace}/{here.secret} holds another key: somebody wrote over it"
+                )
             for one in here.restart:
                 kind, _, name = one.partition("/")
                 read = getattr(apps, f"read_namespaced_{_KINDS[kind]}")

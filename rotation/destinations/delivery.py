@@ -1,12 +1,16 @@
 """Brings a key version to every destination of its slot, a step at a time, and says who is still waited for.
 
 Rules:
-1. What was done is on record after each step; a crash between two repeats the last one, which brings about the same.
+1. That a key is about to be brought is on record before it is; a crash repeats the last step, which brings about the
+   same, and whoever takes a rotation back knows who may hold what.
 2. One that fails is tried again, ever more seldom, and never given up: it keeps the old key alive until a person waives
    it. One that is slow does not hold up a claim: the others' turn comes at the next look.
 3. A rotation that is taken back brings the old key back to every destination that may hold the new one.
+4. Nothing is brought while a gate on the way is shut: a key that left heeds no gate any more.
+5. One that holds another key than it was brought gets it again: somebody wrote over it.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,10 +28,11 @@ from broker.model import KeyVersion
 from broker.service import Service
 from clients.secret import Secret
 from rotation.destinations.files import FilePlace
-from rotation.destinations.parcel import NotDelivered, Parcel, Place
+from rotation.destinations.parcel import NotDelivered, Parcel, Place, WrittenOver
 from rotation.destinations.webhook import WebhookPlace
 
 US = 1_000_000
+_LOG = logging.getLogger("portcullis.rotation")
 _SHORTEST_US, _LONGEST_US = 2 * US, 300 * US
 _TURN_US = 15 * US
 """After this no further destination is begun with: a rotator's claim lasts a minute."""
@@ -70,8 +75,7 @@ class Deliveries:
                 continue
             if known.next_us <= self._now_us() and self._now_us() - began_us < _TURN_US:
                 known = self._step(place, known, key, venue)
-                with database.write() as connection:
-                    store.save(connection, known)
+                self._save(known)
             if not known.over:
                 waited.append(f"{place.name}: {known.says or 'not brought yet'}")
         return "; ".join(waited)
@@ -88,18 +92,31 @@ class Deliveries:
         pause_us = min(_SHORTEST_US * 2 ** min(known.tries, 10), _LONGEST_US)
         later = replace(known, tries=known.tries + 1, next_us=now_us + pause_us)
         try:
+            with self._service.desk.database.read() as connection:
+                self._service.checkouts.ensure_open(connection, key, place.name)
             secret = self._service.desk.secrets.read(key.path)["secret"]
             parcel = Parcel(known.rotation, key.ref, venue, key.venue_key_id, key.key_type, secret)
             at_work = self._at_work(place)
             if known.delivered_us is None:
+                self._save(later)
                 at_work.deliver(parcel)
                 later = replace(later, delivered_us=now_us, tries=0, next_us=now_us)
             awaited = at_work.confirm(parcel)
+        except WrittenOver as fault:
+            return replace(later, delivered_us=None, says=str(fault), next_us=now_us + pause_us)
         except (NotDelivered, BrokerError) as fault:
             return replace(later, says=str(fault), next_us=max(later.next_us, now_us + pause_us))
+        except Exception as fault:  # noqa: BLE001 - one destination must not stop the others; its text may quote
+            name = type(fault).__name__
+            _LOG.critical("the destination %s failed unforeseen: %s", place.name, name)
+            return replace(later, says=f"failed unforeseen ({name})", next_us=now_us + pause_us)
         if awaited:
             return replace(later, says=awaited, next_us=now_us + pause_us)
         return replace(later, confirmed_us=now_us, says="")
+
+    def _save(self, one: Delivery) -> None:
+        with self._service.desk.database.write() as connection:
+            store.save(connection, one)
 
     def _at_work(self, place: Destination) -> Place:
         match place.settings:

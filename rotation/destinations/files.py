@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.destination import FileSettings, Kind, Reload
-from rotation.destinations.parcel import NotDelivered, Parcel
+from rotation.destinations.parcel import NotDelivered, Parcel, WrittenOver
 
 _LARGEST = 1024 * 1024
 _LINE = re.compile(r"^(?P<head>\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=)(?P<value>.*)$")
@@ -47,7 +47,9 @@ class FilePlace:
         """Look whether the file holds the key."""
         values = self._values(parcel)
         found = self._found(_read(self._path)[0], tuple(values))
-        return "" if found == values else f"{self._path} holds another key: somebody wrote over it"
+        if found != values:
+            raise WrittenOver(f"{self._path} holds another key: somebody wrote over it")
+        return ""
 
     def _values(self, parcel: Parcel) -> dict[str, str]:
         return {self._settings.key_id: parcel.key_id, self._settings.secret: parcel.secret.reveal()}

@@ -33,6 +33,10 @@ class NotDelivered(Exception):
     """It did not get there, or nobody knows whether it did; it is tried again."""
 
 
+class WrittenOver(NotDelivered):
+    """It was there, and is not any more: it is brought again."""
+
+
 class Place(Protocol):
     """One destination at work."""
 
@@ -41,5 +45,5 @@ class Place(Protocol):
         ...
 
     def confirm(self, parcel: Parcel) -> str:
-        """Return what is still waited for; empty where the key is in use. Raises NotDelivered."""
+        """Return what is still waited for; empty where the key is in use. Raises NotDelivered, WrittenOver."""
         ...

@@ -61,7 +61,10 @@ class WebhookPlace:
             "Content-Type": "application/json", "Portcullis-Signature": f"t={at},v1={signature}",
             "Portcullis-Delivery": f"{parcel.rotation}/{parcel.ref}",
         }  # fmt: skip
-        verify = ssl.create_default_context(cafile=self._settings.ca_file or None)
+        try:
+            verify = ssl.create_default_context(cafile=self._settings.ca_file or None)
+        except OSError as fault:  # ssl.SSLError is one
+            raise NotDelivered(f"its ca_file cannot be used ({type(fault).__name__})") from None
         try:
             with httpx.Client(verify=verify, trust_env=False, timeout=PATIENCE_S / 2) as client:
                 answer = client.post(self._settings.url, content=body, headers=headers)

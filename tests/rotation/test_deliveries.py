@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.gate import Mode
 from broker.model import Stage
 from broker.service.rotations import Wish
 from clients.secret import Secret
@@ -22,6 +23,7 @@ from rotation.journal import Journal
 from rotation.runner import Runner
 from rotation.state import Limits, RollBack
 from rotation.venues import Venues
+from tests.rotation.deaths import release, tell
 from tests.rotation.place import QUICK, Place, now, running_place, trading
 from tests.rotation.test_destinations import SIGNING, Service, service
 
@@ -44,10 +46,10 @@ def begun(here: Place, limits: Limits = QUICK) -> str:
 
 
 async def until(
-    here: Place, rotation: str, condition: Callable[[], bool], runner: Runner | None = None
+    here: Place, rotation: str, condition: Callable[[], bool], runner: Runner | None = None, most: int = 1500
 ) -> None:
     work = runner or here.runner()
-    for _ in range(600):
+    for _ in range(most):
         if condition():
             return
         await asyncio.to_thread(work.once)
@@ -224,3 +226,113 @@ async def test_a_secret_store_that_is_away_is_waited_for(
         await until(here, rotation, lambda: state(here, rotation) == "done")
         assert len(times) == 3
         assert path.exists()
+
+
+async def test_a_key_that_was_brought_and_not_written_down_is_taken_back_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rotator dies after it wrote the file and before it said so; then the rotation is taken back."""
+    async with running_place(tmp_path) as here:
+        path, old = add_file(here, tmp_path), here.old_key
+        rotation = begun(here)
+        deliver = FilePlace.deliver
+
+        def dies(place: FilePlace, parcel: Parcel) -> None:
+            deliver(place, parcel)
+            raise Killed
+
+        monkeypatch.setattr(FilePlace, "deliver", dies)
+        with pytest.raises(Killed):
+            await until(here, rotation, lambda: False)
+        monkeypatch.setattr(FilePlace, "deliver", deliver)
+        assert old not in path.read_text()
+        release(here)
+        await tell(here, rotation, RollBack("asked"))
+        await until(here, rotation, lambda: state(here, rotation) == "abandoned")
+        assert f"API_KEY={old}" in path.read_text()
+        assert living(here) == {old}
+
+
+@pytest.mark.parametrize("mode", [Mode.CLOSED, Mode.HALT])
+async def test_no_key_is_brought_past_a_cut(tmp_path: Path, mode: Mode) -> None:
+    async with running_place(tmp_path) as here:
+        path, old = add_file(here, tmp_path), here.old_key
+        assert (await here.bot.call("GET", "/api/v3/account")).status == 200
+        cut = await here.world.cut("account:main", mode=mode)
+        rotation = begun(here)
+        await until(here, rotation, lambda: _tries(here, rotation) >= 1)
+        assert not path.exists()
+        assert old in living(here)
+        (one,) = here.world.service.destinations.deliveries(rotation)
+        assert "cut off or halted" in one.says
+        await here.world.thaw(cut)
+        await until(here, rotation, lambda: state(here, rotation) == "done")
+        (fresh,) = living(here)
+        assert fresh in path.read_text()
+
+
+async def test_one_that_was_written_over_gets_its_key_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_place(tmp_path) as here:
+        monkeypatch.setattr(delivery, "_SHORTEST_US", 20_000)
+        path, rotation = add_file(here, tmp_path), begun(here)
+        deliver, over = FilePlace.deliver, list[str]()
+
+        def written_over(place: FilePlace, parcel: Parcel) -> None:
+            deliver(place, parcel)
+            if not over:
+                over.append(path.read_text())
+                path.write_text("API_KEY=somebody\nAPI_SECRET=elses\n")
+
+        monkeypatch.setattr(FilePlace, "deliver", written_over)
+        await until(here, rotation, lambda: state(here, rotation) == "done")
+        (fresh,) = living(here)
+        assert f"API_KEY={fresh}" in path.read_text()
+
+
+async def test_one_that_fails_unforeseen_is_tried_again_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_place(tmp_path) as here:
+        monkeypatch.setattr(delivery, "_SHORTEST_US", 20_000)
+        add_file(here, tmp_path, "broken")
+        well = add_file(here, tmp_path, "well")
+        rotation, deliver, failed = begun(here), FilePlace.deliver, list[str]()
+
+        def fails(place: FilePlace, parcel: Parcel) -> None:
+            if "broken" in str(place._path) and len(failed) < 3:
+                failed.append("planted-secret-in-a-text")
+                raise LookupError("planted-secret-in-a-text")
+            deliver(place, parcel)
+
+        monkeypatch.setattr(FilePlace, "deliver", fails)
+        await until(here, rotation, lambda: len(failed) == 3)
+        (one, _) = here.world.service.destinations.deliveries(rotation)
+        assert one.says == "failed unforeseen (LookupError)"
+        assert well.exists()
+        await until(here, rotation, lambda: state(here, rotation) == "done")
+
+
+async def test_one_that_is_waived_on_the_way_back_is_waited_for_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stalled while the old key was brought back: the waiver is of the old key's delivery."""
+    async with running_place(tmp_path) as here:
+        monkeypatch.setattr(delivery, "_SHORTEST_US", 20_000)
+        path, old = add_file(here, tmp_path), here.old_key
+        rotation = begun(
+            here, replace(QUICK, drain_for=timedelta(seconds=2), watch_for=timedelta(seconds=60))
+        )
+        assert (await here.bot.call("GET", "/api/v3/account")).status == 200
+        await until(here, rotation, path.exists)
+        path.unlink()
+        path.mkdir()
+        await tell(here, rotation, RollBack("asked"))
+        await until(here, rotation, lambda: state(here, rotation) == "stalled")
+        here.world.service.rotations.ask(rotation, Wish.WAIVE, {"destination": "env", "reason": "gone"})
+        desk = here.world.service
+        work = Asks(desk, Venues(desk), Journal(desk.desk.database, desk.audit, "asks"), "asks", now)
+        assert await asyncio.to_thread(work.once)
+        await until(here, rotation, lambda: state(here, rotation) == "abandoned")
+        assert living(here) == {old}

@@ -32,7 +32,7 @@ from clients.secret import Secret
 from clients.venue import KeyType, Slot
 from rotation.destinations.cluster import ANNOTATION, ClusterPlace
 from rotation.destinations.files import FilePlace
-from rotation.destinations.parcel import NotDelivered, Parcel
+from rotation.destinations.parcel import NotDelivered, Parcel, WrittenOver
 from rotation.destinations.webhook import WebhookPlace
 from tests.services import binaries
 from tests.services.kubernetes_api.server import ADMIN, KubernetesApi, kubernetes_api
@@ -99,7 +99,8 @@ def test_a_json_file_keeps_its_shape(tmp_path: Path) -> None:
     }  # fmt: skip
     assert '\n  "name"' in path.read_text()
     assert place.confirm(parcel(secret=PEM)) == ""
-    assert place.confirm(parcel(3, PEM)) != ""
+    with pytest.raises(WrittenOver):
+        place.confirm(parcel(3, PEM))
 
 
 @pytest.mark.parametrize("text", ["not json", "[1]", '{"exchange": "text"}'])
@@ -297,7 +298,8 @@ def test_a_cluster_secret_is_patched_and_its_roll_out_awaited(cluster: Kubernete
     assert "has not begun" in place.confirm(parcel(3))
     annotations = cluster.call("GET", DEPLOYMENT)["spec"]["template"]["metadata"]["annotations"]
     assert annotations == {ANNOTATION: "main/trade/3"}
-    assert "holds another key" in place.confirm(parcel())
+    with pytest.raises(WrittenOver, match="holds another key"):
+        place.confirm(parcel())
 
 
 @pytest.mark.sockets

@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,7 +59,7 @@ ON_VAULT = (
 )
 RUNS, CHUNKS = int(os.environ.get("PORTCULLIS_DEATHS", "1000")), 50
 SEED = int(os.environ.get("PORTCULLIS_SEED", "1"))
-AT_ONCE = 5
+AT_ONCE = 3
 """Seeded runs side by side: they mostly wait for windows to pass."""
 
 _NUMBERS = itertools.count(1)
@@ -95,7 +96,8 @@ async def test_a_thousand_seeded_deaths(tmp_path: Path, request: pytest.FixtureR
             try:
                 await killed(tmp_path / str(number), scenario, deaths)
             except Exception as fault:  # noqa: BLE001 - told with what was dealt, after the others ended
-                return f"{scenario} {' '.join(deaths)}: {type(fault).__name__} {fault}"
+                (*_, where) = traceback.extract_tb(fault.__traceback__)
+                return f"{scenario} {' '.join(deaths)}: {where.name}:{where.lineno} {type(fault).__name__} {fault}"
         return ""
 
     runs = []

@@ -54,6 +54,7 @@ RULES: dict[VaultRole, tuple[Rule, ...]] = {
         Rule("metadata", "destinations", _LABEL),
         Rule("destroy", "destinations", _DESTROY),
         Rule("data", "inbox", ("create",)),
+        Rule("metadata", "inbox", ("update", "read")),
     ),
     VaultRole.ROTATOR: (
         *(
@@ -68,7 +69,8 @@ RULES: dict[VaultRole, tuple[Rule, ...]] = {
         Rule("data", "destinations", _READ),
         Rule("data", "egress", _READ),
         Rule("data", "inbox", _READ),
-        Rule("metadata", "inbox", ("read", "list", "delete")),
+        Rule("metadata", "inbox", _LABEL),
+        Rule("destroy", "inbox", _DESTROY),
     ),
     VaultRole.RESPONDER: (
         Rule("data", "managers", _READ),
