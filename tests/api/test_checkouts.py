@@ -13,6 +13,7 @@ from broker.model import Stage
 from clients.secret import Secret
 from clients.venue import Credential, KeyType, Slot
 from rotation.journal import Journal
+from rotation.plan import draw_up
 from rotation.planner import REST, Planner
 from rotation.returned import Returned
 from tests.api.desk import POLICY, REAL_SECRET, SAFE, UPSTREAM, Desk
@@ -145,3 +146,64 @@ async def test_a_rotation_under_way_ends_it_too(desk: Desk, grant: str) -> None:
     returned(desk).look(datetime.now(UTC))
     assert desk.service.checkouts.list()[0].rotation == rotation.id
     assert len(desk.service.rotations.list().items) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "mode", "ends"),
+    [
+        ("everything", Mode.CLOSED, True), ("account:main", Mode.CLOSED, True), ("consumer:bot", Mode.CLOSED, True),
+        ("account:main", Mode.HALT, False), ("account:other", Mode.CLOSED, False),
+    ],
+)  # fmt: skip
+async def test_a_cut_ends_the_checkouts_in_its_scope(
+    desk: Desk, grant: str, target: str, mode: Mode, ends: bool
+) -> None:
+    """A key that was handed out heeds no gate: what is left to do is to rotate it."""
+    desk.service.accounts.create("other", venue="binance", egress="out", upstream=UPSTREAM)
+    _, out = await ask(desk, "POST", "checkouts", wanted(grant))
+    desk.service.cuts.close(targets=(target,), mode=mode, reason="x", actor="x")
+    (one,) = desk.service.checkouts.list()
+    assert (one.closed_at is not None) is ends
+    assert one.dead_at is None, "nothing is called dead that is not"
+    returned(desk).look(datetime.now(UTC))
+    assert len(desk.service.rotations.list().items) == (1 if ends else 0)
+    _, audit = await ask(desk, "GET", "audit")
+    (cut,) = [line for line in audit["items"] if line["action"] == "cut.close"]
+    assert (out["checkout"]["id"] in str(cut["details"])) is ends
+
+
+async def test_a_key_that_is_being_rotated_is_not_handed_out(desk: Desk, grant: str) -> None:
+    journal = Journal(desk.service.desk.database, desk.service.audit, "planner")
+    planned = draw_up(desk.service, "main", Slot.TRADE, "asked", datetime.now(UTC))
+    journal.plan(planned)
+    status, problem = await ask(desk, "POST", "checkouts", wanted(grant))
+    assert (status, problem["reason"]) == (409, "rotating")
+    assert planned.id in problem["detail"]
+    assert desk.service.checkouts.list() == ()
+
+
+async def test_a_key_that_left_and_was_replaced_by_an_import_is_retired(desk: Desk, grant: str) -> None:
+    _, out = await ask(desk, "POST", "checkouts", wanted(grant))
+    fresh = Credential("REAL2", Secret("planted-second-secret"), KeyType.HMAC)
+    desk.service.keys.import_key("main", slot=Slot.TRADE, credential=fresh, facts=SAFE)
+    await ask(desk, "POST", f"checkouts/{out['checkout']['id']}/close")
+    assert returned(desk).look(datetime.now(UTC)) == ()
+    (rotation,) = desk.service.rotations.list().items
+    assert (rotation.state, rotation.old_version, rotation.new_version) == ("retiring-old", 1, 2)
+
+
+async def test_who_ends_a_checkout_again_waits_for_no_rest(desk: Desk, grant: str) -> None:
+    """Its rotation was given up; the next one begins as soon as somebody says so."""
+    _, out = await ask(desk, "POST", "checkouts", wanted(grant))
+    close = f"checkouts/{out['checkout']['id']}/close"
+    await ask(desk, "POST", close)
+    returned(desk).look(datetime.now(UTC))
+    ended_us = round(datetime.now(UTC).timestamp() * 1_000_000)
+    with desk.service.desk.database.write() as connection:
+        connection.execute(
+            t.ROTATIONS.update().values(open_slot=None, ended_us=ended_us, state="abandoned", reason="no")
+        )
+    assert len(returned(desk).look(datetime.now(UTC))) == 1, "it rests"
+    await ask(desk, "POST", close)
+    assert returned(desk).look(datetime.now(UTC)) == ()
+    assert len(desk.service.rotations.list().items) == 2

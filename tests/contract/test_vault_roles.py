@@ -4,13 +4,18 @@ import itertools
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import hvac
 import pytest
 
-from broker.errors import Conflict
+from broker.errors import Conflict, NotFound, StoreUnavailable
+from broker.stores.vault.config import TokenAuth, VaultConfig
 from broker.stores.vault.layout import RULES, VaultRole, policy, policy_name
+from broker.stores.vault.session import Session
 from broker.stores.vault.setup import Plan, apply
+from broker.stores.vault.values import VaultStore
+from clients.secret import Secret
 from tests.services import binaries
 from tests.services.vault.server import VaultServer
 
@@ -156,3 +161,26 @@ def test_the_printed_plan_does_the_same_by_hand(
         assert vault.client().sys.read_policy(name)["data"]["rules"] == policy(role, plan.mount, prefix)
     again = apply(vault.client(), plan.steps())
     assert len(again) == len(plan.steps())
+
+
+def test_what_a_person_brings_passes_from_the_broker_to_the_rotator(
+    vault: VaultServer, mount: str, tmp_path: Path
+) -> None:
+    """The broker puts it into the inbox and cannot read it back; the rotator reads and destroys it."""
+
+    def store(role: VaultRole) -> VaultStore:
+        token = tmp_path / role.value
+        token.write_text(holder(vault, mount, role).token)
+        token.chmod(0o600)
+        return VaultStore(Session(VaultConfig((vault.address,), TokenAuth(token), mount)))
+
+    broker, rotator = store(VaultRole.BROKER), store(VaultRole.ROTATOR)
+    broker.write("inbox/sec_1", {"secret": Secret("planted-hmac-secret")}, {"rotation": "rot_1"})
+    with pytest.raises(StoreUnavailable):
+        broker.read("inbox/sec_1")
+    with pytest.raises(StoreUnavailable):
+        broker.destroy("inbox/sec_1")
+    assert rotator.read("inbox/sec_1")["secret"].reveal() == "planted-hmac-secret"
+    rotator.destroy("inbox/sec_1")
+    with pytest.raises(NotFound):
+        rotator.read("inbox/sec_1")

@@ -1,0 +1,93 @@
+"""A key is dead when that was proven, and not a moment before."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from rotation import retire
+from rotation.retire import ABSENT, GONE, LISTED, STATED, UNNAMED, Dead, Onward, Stuck
+from rotation.state import Answer, Do, Limits, Phase, Reply, Retirement
+from tests.rotation.world import BEGAN
+
+LIMITS = Limits(settling_for=timedelta(seconds=10))
+PROBING = Retirement(1, phase=Phase.PROBING, deletes=1, deleted_at=BEGAN)
+SETTLED = LIMITS.window_for + LIMITS.settling_for
+MOMENT = timedelta(microseconds=1)
+
+
+def probed(known: Retirement, reply: Reply, after: timedelta) -> retire.Outcome:
+    return retire.step(known, Do.PROBE, reply, LIMITS, BEGAN + after)
+
+
+def is_proven(outcome: retire.Outcome) -> bool:
+    return isinstance(outcome, Onward) and outcome.retirement.phase is Phase.ENTOMBING
+
+
+@pytest.mark.parametrize(
+    ("after", "proven"),
+    [(timedelta(0), False), (LIMITS.settling_for - MOMENT, False), (LIMITS.settling_for, True)],
+)
+def test_absence_is_proof_in_two_lists_a_settling_time_apart(after: timedelta, proven: bool) -> None:
+    first = probed(PROBING, Reply(Answer.UNKNOWN, ABSENT), SETTLED)
+    assert isinstance(first, Onward)
+    assert not is_proven(first)
+    second = probed(first.retirement, Reply(Answer.UNKNOWN, ABSENT), SETTLED + after)
+    assert is_proven(second) is proven
+
+
+def test_a_key_that_is_listed_in_between_begins_anew() -> None:
+    first = probed(PROBING, Reply(Answer.UNKNOWN, ABSENT), timedelta(0))
+    assert isinstance(first, Onward)
+    listed = probed(first.retirement, Reply(Answer.UNKNOWN, LISTED), timedelta(seconds=1))
+    assert isinstance(listed, Onward)
+    again = probed(listed.retirement, Reply(Answer.UNKNOWN, ABSENT), timedelta(seconds=11))
+    assert not is_proven(again)
+
+
+@pytest.mark.parametrize("reason", ["timed_out", "rate_limited", UNNAMED, ""])
+def test_silence_and_refusals_without_a_name_prove_nothing(reason: str) -> None:
+    known = PROBING
+    for seconds in range(LIMITS.probes):
+        outcome = probed(known, Reply(Answer.UNKNOWN, reason), timedelta(seconds=seconds))
+        assert isinstance(outcome, Onward)
+        assert not is_proven(outcome)
+        known = outcome.retirement
+    assert isinstance(probed(known, Reply(Answer.UNKNOWN, reason), timedelta(hours=1)), Stuck)
+
+
+def test_an_operators_word_counts_only_while_the_key_is_refused_and_is_no_proof() -> None:
+    said = replace(PROBING, by_hand=True, stated=True)
+    first = probed(said, Reply(Answer.UNKNOWN, UNNAMED), timedelta(0))
+    assert isinstance(first, Onward)
+    second = probed(first.retirement, Reply(Answer.UNKNOWN, UNNAMED), LIMITS.settling_for)
+    assert isinstance(second, Onward)
+    assert second.retirement.proof == STATED
+    alive = probed(said, Reply(Answer.REFUSED, "alive"), SETTLED)
+    assert isinstance(alive, Onward)
+    assert not is_proven(alive)
+
+
+@pytest.mark.parametrize(("after", "again"), [(SETTLED - MOMENT, False), (SETTLED, True)])
+def test_one_that_lives_on_is_deleted_again_once_the_delete_can_take_effect_no_more(
+    after: timedelta, again: bool
+) -> None:
+    outcome = probed(PROBING, Reply(Answer.REFUSED, "alive"), after)
+    assert isinstance(outcome, Onward)
+    assert (outcome.retirement.phase is Phase.DELETING) is again
+
+
+@pytest.mark.parametrize(
+    "reply", [Reply(Answer.OK), Reply(Answer.REFUSED, GONE), Reply(Answer.UNKNOWN, "lost")]
+)
+def test_whatever_a_delete_is_answered_the_key_is_probed(reply: Reply) -> None:
+    outcome = retire.step(Retirement(1, deletes=1), Do.DELETE, reply, LIMITS, BEGAN)
+    assert isinstance(outcome, Onward)
+    assert outcome.effect.do is Do.PROBE
+
+
+def test_it_is_called_dead_after_its_tombstone_is_written() -> None:
+    proven = replace(PROBING, phase=Phase.ENTOMBING, proof="refused by name")
+    assert isinstance(retire.step(proven, Do.ENTOMB, Reply(Answer.OK), LIMITS, BEGAN), Dead)
+    again = retire.step(proven, Do.ENTOMB, Reply(Answer.RETRY, "store"), LIMITS, BEGAN)
+    assert isinstance(again, Onward)
