@@ -1,7 +1,8 @@
 """Keys in files: NAME=value lines, or JSON. Written whole or not at all, read by their owner only.
 
 Rules:
-1. Everything in the file that is not ours stays as it is, byte for byte in a dotenv file.
+1. Everything in the file that is not ours stays as it is, byte for byte in a dotenv file. A quoted value is replaced up
+   to its closing quote, on whatever line that is; where that cannot be told nothing is written.
 2. Mode 0600, the owner it had; a link is refused: who may write beside it could send the key elsewhere.
 3. Then the program is told, by a command without a shell, or by a signal to the process in a pid file. A command that
    fails is a delivery that failed.
@@ -13,7 +14,8 @@ import re
 import signal
 import stat
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,15 @@ from broker.destination import FileSettings, Kind, Reload
 from rotation.destinations.parcel import NotDelivered, Parcel, WrittenOver
 
 _LARGEST = 1024 * 1024
-_LINE = re.compile(r"^(?P<head>\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=)(?P<value>.*)$")
+_HEAD = re.compile(r"[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)[ \t]*=")
+_QUOTED = re.compile(
+    r"""[ \t]*(?:"(?P<double>(?:\\.|[^"\\])*)"|(?P<quote>['`])(?P<literal>(?:(?!(?P=quote)).)*)(?P=quote))"""
+    r"[ \t]*(?:#[^\r\n]*)?(?=\r?(?:\n|\Z))",
+    re.DOTALL,
+)
+"""A value in quotes, over as many lines as it takes; nothing but a comment may follow it."""
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_QUOTES = ('"', "'", "`")
 _PASSED_ON = ("PATH", "HOME", "LANG", "TZ")
 
 
@@ -100,22 +110,57 @@ def _replace(path: Path, text: str, owner: tuple[int, int] | None) -> None:
 # --- dotenv -----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Assigned:
+    """One NAME=value of a dotenv file; the value may span lines. `value` None: its quote is never closed."""
+
+    name: str
+    begins: int
+    ends: int
+    value: str | None
+
+
+def _assigned(text: str) -> Iterator[_Assigned]:
+    """Yield what a dotenv file assigns. A line inside somebody's quoted value assigns nothing."""
+    at = 0
+    while at < len(text):
+        head = _HEAD.match(text, at)
+        if head is not None:
+            one = _value(text, head["name"], head.end())
+            yield one
+            at = one.ends
+        at = text.find("\n", at) + 1 or len(text)
+
+
+def _value(text: str, name: str, begins: int) -> _Assigned:
+    quoted = _QUOTED.match(text, begins)
+    if quoted is None:
+        end = text.find("\n", begins)
+        plain = text[begins : len(text) if end < 0 else end].removesuffix("\r")
+        is_open = plain.strip().startswith(_QUOTES)
+        return _Assigned(name, begins, begins + len(plain), None if is_open else plain.strip())
+    value = quoted["literal"] if quoted["double"] is None else _ESCAPED.sub(_unescaped, quoted["double"])
+    return _Assigned(name, begins, quoted.end(), value)
+
+
 def _fill_dotenv(text: str, values: Mapping[str, str]) -> str:
-    left = dict(values)
-    lines = []
-    for line in text.split("\n"):
-        found = _LINE.match(line)
-        if found is not None and found["name"] in values:
-            lines.append(found["head"] + _quoted(values[found["name"]]))
-            left.pop(found["name"], None)
-        else:
-            lines.append(line)
-    more = [f"{name}={_quoted(value)}" for name, value in left.items()]
-    if more and lines and lines[-1] == "":
-        lines[-1:] = [*more, ""]
-    else:
-        lines += more
-    return "\n".join(lines)
+    left, pieces, at = dict(values), list[str](), 0
+    for one in _assigned(text):
+        if one.name not in values:
+            continue
+        if one.value is None:
+            raise NotDelivered(
+                f"the quote that {one.name} begins with is not closed, or more follows it; the file was left as it "
+                "is: mend that line"
+            )
+        pieces += [text[at : one.begins], _quoted(values[one.name])]
+        at = one.ends
+        left.pop(one.name, None)
+    filled = "".join([*pieces, text[at:]])
+    more = "\n".join(f"{name}={_quoted(value)}" for name, value in left.items())
+    if not more:
+        return filled
+    return f"{filled}{more}\n" if not filled or filled.endswith("\n") else f"{filled}\n{more}"
 
 
 def _quoted(value: str) -> str:
@@ -126,18 +171,11 @@ def _quoted(value: str) -> str:
 
 
 def _found_dotenv(text: str, names: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for line in text.split("\n"):
-        match = _LINE.match(line)
-        if match is not None and match["name"] in names:
-            found[match["name"]] = _unquoted(match["value"].strip())
-    return found
+    return {one.name: one.value for one in _assigned(text) if one.name in names and one.value is not None}
 
 
-def _unquoted(value: str) -> str:
-    if len(value) > 1 and value[0] == value[-1] == '"':
-        return value[1:-1].replace("\\n", "\n").replace('\\"', '"').replace("\\\\", "\\")
-    return value
+def _unescaped(found: re.Match[str]) -> str:
+    return "\n" if found[1] == "n" else found[1] if found[1] in '"\\' else found[0]
 
 
 # --- JSON -------------------------------------------------------------------------------------
