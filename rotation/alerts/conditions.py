@@ -3,7 +3,7 @@
 | Kind | When |
 |---|---|
 | stalled | a rotation waits for a person, with its runbook |
-| waits | a person is asked to make or delete a key |
+| waits | a person is asked to make or delete a key, or to paste one into a tool; each request is one of its own |
 | overdue | a key is a day past its date |
 | expiring | the venue takes a key's rights away within a week |
 | key | the sweep found one that is not as it is on record |
@@ -15,17 +15,21 @@
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 from broker.db import alerts as store
 from broker.db import checkouts as checkout_store
+from broker.db import destinations as destination_store
 from broker.db import findings as finding_store
 from broker.db import rotations as rotation_store
 from broker.db import schedules as schedule_store
 from broker.db.alerts import Alert
+from broker.destination import Kind
 from broker.model import Stage
 from broker.service import Service
 from broker.service.readiness import OVERDUE
-from rotation.journal import microseconds
+from clients.venue import Slot
+from rotation.journal import Journal, microseconds
 from rotation.planner import ends_at
 from rotation.state import State
 
@@ -60,7 +64,44 @@ def _rotations(service: Service) -> Iterator[Alert]:
         elif row.state == State.HALTING.value:
             yield Alert("stalled", row.id, f"an incident retires keys of {name}: {row.reason}", step)
         elif row.todo:
-            yield Alert("waits", row.id, f"a person is waited for: {json.loads(row.todo)['title']}", step)
+            yield Alert(
+                "waits",
+                f"{row.id}/{row.state}",
+                f"a person is waited for: {json.loads(row.todo)['title']}",
+                step,
+            )
+        yield from _pastes(service, row)
+
+
+def _pastes(service: Service, row: Any) -> Iterator[Alert]:
+    """Yield each tool of a person's that a rotation waits for, with the two commands."""
+    version = _drained_to(row)
+    if version is None:
+        return
+    with service.desk.database.read() as connection:
+        places = destination_store.every(connection, row.account, Slot(row.slot))
+        known = {one.destination: one for one in destination_store.deliveries(connection, row.id)
+                 if one.version == version}  # fmt: skip
+    for place in places:
+        delivery = known.get(place.name)
+        if place.kind is not Kind.MANUAL or delivery is None or delivery.over:
+            continue
+        yield Alert(
+            "waits", f"{row.id}/{place.name}/{version}",
+            f"a person is waited for: paste {row.account}/{row.slot}/{version} into {place.where}",
+            f"portcullis destination key {place.name} --reason rotation, then "
+            f"portcullis destination confirm {place.name} --rotation {row.id}",
+        )  # fmt: skip
+
+
+def _drained_to(row: Any) -> int | None:
+    """Return the key version that destinations are to have now; None where none is waited for."""
+    state = State(row.state)
+    if state is State.STALLED:
+        state = Journal.read(row.document).stalled_from or state
+    if state is State.DRAINING_NEW:
+        return None if row.old_version is None else int(row.old_version)
+    return int(row.new_version) if state is State.DRAINING else None
 
 
 def _dates(service: Service, now: datetime) -> Iterator[Alert]:

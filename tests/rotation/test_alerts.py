@@ -5,17 +5,19 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from broker.db import checkouts, findings
+from broker.db import checkouts, destinations, findings
 from broker.db import schedules as schedule_store
 from broker.db import tables as t
+from broker.db.alerts import Alert
 from broker.db.checkouts import Checkout
+from broker.db.destinations import Delivery
 from broker.db.findings import Finding
 from broker.errors import Conflict, Malformed, NotFound
 from broker.model import KeyRef, Schedule
@@ -28,6 +30,7 @@ from rotation.alerts.conditions import conditions
 from rotation.alerts.telling import AGAIN_US, BEAT_US, TOGETHER_US, Telling
 from rotation.journal import Journal, microseconds
 from rotation.plan import draw_up
+from rotation.state import State
 from tests.places import database_document
 
 pytestmark = pytest.mark.sockets
@@ -247,6 +250,77 @@ def test_each_thing_that_is_wrong_is_found_in_the_record(service: Service, clock
         schedule_store.work_out(connection, "main", Slot.TRADE, microseconds(now), "every 90 days")
     assert kinds(service, clock, timedelta(hours=23)) == {}
     assert "overdue" in kinds(service, clock, timedelta(hours=25))
+
+
+def planned(service: Service) -> str:
+    """Put a rotation of main/trade on record."""
+    made = draw_up(service, "main", Slot.TRADE, "asked", service.desk.clock.now())
+    Journal(service.desk.database, service.audit, "one").plan(made)
+    return made.id
+
+
+def becomes(service: Service, rotation: str, **values: object) -> None:
+    """Let a rotation stand otherwise."""
+    with service.desk.database.write() as connection:
+        connection.execute(t.ROTATIONS.update().where(t.ROTATIONS.c.id == rotation).values(**values))
+
+
+def test_each_request_to_a_person_is_told_by_itself(service: Service, clock: Clock) -> None:
+    """That a key is to be deleted is told although it was told before that one is to be made."""
+    rotation = planned(service)
+    with phone() as here:
+        service.alerts.add("phone", "webhook", here.address)
+        telling = Telling(service, clock)
+        for state, title in (("creating", "make a key"), ("retiring-old", "delete the key")):
+            becomes(service, rotation, state=state, todo=json.dumps({"title": title}))
+            telling.look()
+            clock.us += TOGETHER_US
+            telling.look()
+            assert f"- a person is waited for: {title}" in here.got[-1]["message"]
+        assert len(here.got) == 2
+        clock.us += TOGETHER_US
+        telling.look()
+        assert len(here.got) == 2, "one that stands is told once"
+
+
+@pytest.mark.parametrize(
+    ("stands", "version"),
+    [
+        ({"state": "draining"}, 2),
+        ({"state": "draining-new"}, 1),
+        ({"state": "stalled"}, 2),
+        ({"state": "canary"}, None),
+    ],
+)
+def test_a_tool_that_a_person_gives_its_key_is_an_alert_with_both_commands(
+    service: Service, stands: dict[str, object], version: int | None
+) -> None:
+    """While a rotation waits for a person to paste a key, they are told which, where, and the two commands."""
+    made = replace(
+        draw_up(service, "main", Slot.TRADE, "asked", service.desk.clock.now()), stalled_from=State.DRAINING
+    )
+    Journal(service.desk.database, service.audit, "one").plan(made)
+    service.destinations.create(
+        "tax-tool", account="main", slot=Slot.TRADE, kind="manual", settings={"what": "the tax tool"}
+    )
+    becomes(service, made.id, **stands)
+    with service.desk.database.write() as connection:
+        for number in (1, 2):
+            destinations.save(connection, Delivery(made.id, "tax-tool", number, says="a person pastes it"))
+
+    def waits() -> list[Alert]:
+        return [one for one in conditions(service, service.desk.clock.now()) if one.kind == "waits"]
+
+    if version is None:
+        assert waits() == []
+        return
+    (one,) = waits()
+    assert one.says == f"a person is waited for: paste main/trade/{version} into the tax tool"
+    assert "portcullis destination key tax-tool" in one.step
+    assert f"portcullis destination confirm tax-tool --rotation {made.id}" in one.step
+    with service.desk.database.write() as connection:
+        destinations.save(connection, Delivery(made.id, "tax-tool", version, confirmed_us=1))
+    assert waits() == []
 
 
 def test_a_key_that_the_venue_ends_soon_and_orders_that_are_refused(service: Service, clock: Clock) -> None:
