@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.engine import Row
 
 from broker.db import tables as t
+from broker.db.rotations import RETIRES
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,16 @@ def boots(connection: Connection, since_us: int) -> dict[str, int]:
         .group_by(held.gateway)
     )
     return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def given_up(connection: Connection, since_us: int) -> list[Row[Any]]:
+    """Return each slot's rotation that ended last, where it was abandoned since then. Retirements make no key."""
+    row = t.ROTATIONS.c
+    query = (
+        select(t.ROTATIONS).where(row.ended_us >= since_us, row.why.not_in(RETIRES)).order_by(row.ended_us)
+    )
+    last = {(one.account, one.slot): one for one in connection.execute(query)}
+    return [one for one in last.values() if one.state == "abandoned"]
 
 
 def _the(at: tuple[str, str]) -> Any:

@@ -4,6 +4,8 @@
 |---|---|
 | stalled | a rotation waits for a person, with its runbook |
 | waits | a person is asked to make or delete a key, or to paste one into a tool; each request is one of its own |
+| slow | a rotation that waits for no person is in one state for half an hour |
+| given-up | a rotation ended without a new key within a day, and no person wanted that |
 | overdue | a key is a day past its date |
 | expiring | the venue takes a key's rights away within a week |
 | key | the sweep found one that is not as it is on record |
@@ -18,16 +20,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from broker.db import alerts as store
+from broker.db import asks as ask_store
 from broker.db import checkouts as checkout_store
 from broker.db import destinations as destination_store
 from broker.db import findings as finding_store
 from broker.db import rotations as rotation_store
 from broker.db import schedules as schedule_store
 from broker.db.alerts import Alert
+from broker.db.asks import Ask
 from broker.destination import Kind
 from broker.model import Stage
 from broker.service import Service
 from broker.service.readiness import OVERDUE
+from broker.service.rotations import Wish
 from clients.venue import Slot
 from rotation.journal import Journal, microseconds
 from rotation.planner import ends_at
@@ -36,6 +41,7 @@ from rotation.state import State
 SOON = timedelta(days=7)
 RETURN = timedelta(hours=1)
 ORDERS, ORDERS_FOR = 5, timedelta(minutes=15)
+SLOW, LATELY = timedelta(minutes=30), timedelta(days=1)
 STARTS, STARTS_FOR = 3, timedelta(minutes=10)
 
 
@@ -45,32 +51,78 @@ def conditions(service: Service, now: datetime) -> list[Alert]:
     Raises:
         StoreUnavailable: The database cannot answer.
     """
-    return [*_rotations(service), *_dates(service, now), *_keys(service, now), *_traffic(service, now)]
+    return [
+        *_rotations(service, now), *_given_up(service, now), *_dates(service, now), *_keys(service, now),
+        *_traffic(service, now),
+    ]  # fmt: skip
 
 
-def _rotations(service: Service) -> Iterator[Alert]:
+def _rotations(service: Service, now: datetime) -> Iterator[Alert]:
     with service.desk.database.read() as connection:
         rows = rotation_store.every_open(connection)
     for row in rows:
-        name = f"{row.account}/{row.slot}"
-        step = f"portcullis rotation show {row.id}"
-        if row.state == State.STALLED.value:
-            yield Alert(
-                "stalled",
-                row.id,
-                f"the rotation of {name} stands still: {row.reason}",
-                f"{row.runbook}; {step}",
-            )
-        elif row.state == State.HALTING.value:
-            yield Alert("stalled", row.id, f"an incident retires keys of {name}: {row.reason}", step)
-        elif row.todo:
-            yield Alert(
-                "waits",
-                f"{row.id}/{row.state}",
-                f"a person is waited for: {json.loads(row.todo)['title']}",
-                step,
-            )
-        yield from _pastes(service, row)
+        pastes = list(_pastes(service, row))
+        asks = list(_asks_for_a_person(row))
+        yield from [*asks, *pastes] or _slow(service, row, now)
+
+
+def _asks_for_a_person(row: Any) -> Iterator[Alert]:
+    name = f"{row.account}/{row.slot}"
+    step = f"portcullis rotation show {row.id}"
+    if row.state == State.STALLED.value:
+        says = f"the rotation of {name} stands still: {row.reason}"
+        yield Alert("stalled", row.id, says, f"{row.runbook}; {step}")
+    elif row.state == State.HALTING.value:
+        yield Alert("stalled", row.id, f"an incident retires keys of {name}: {row.reason}", step)
+    elif row.todo:
+        says = f"a person is waited for: {json.loads(row.todo)['title']}"
+        yield Alert("waits", f"{row.id}/{row.state}", says, step)
+
+
+def _slow(service: Service, row: Any, now: datetime) -> Iterator[Alert]:
+    """Yield a rotation that goes on by itself and does not come on."""
+    if row.paused or row.entered_us >= microseconds(now - SLOW):
+        return
+    with service.desk.database.read() as connection:
+        notes = [step.note for step in rotation_store.last_steps(connection, row.id, 1) if step.note]
+    yield Alert(
+        "slow", f"{row.id}/{row.state}",
+        f"the rotation of {row.account}/{row.slot} has been {row.state} for more than half an hour"
+        + "".join(f": {note}" for note in notes),
+        f"portcullis rotation show {row.id}",
+    )  # fmt: skip
+
+
+def _given_up(service: Service, now: datetime) -> Iterator[Alert]:
+    """Yield each slot whose last rotation ended without a new key, unless a person wanted that or rotated it since."""
+    with service.desk.database.read() as connection:
+        rows = [
+            row for row in store.given_up(connection, microseconds(now - LATELY))
+            if not any(_gave_up(ask) for ask in ask_store.of(connection, row.id))
+        ]  # fmt: skip
+    now_in_use = {
+        (key.ref.account, key.ref.slot.value): key.ref.version
+        for key in service.keys.list()
+        if key.stage is Stage.CURRENT
+    }
+    for row in rows:
+        if now_in_use.get((row.account, row.slot), 0) > row.new_version:
+            continue
+        yield Alert(
+            "given-up", row.id,
+            f"the rotation of {row.account}/{row.slot} was given up, no new key is in use: {row.reason}",
+            f"portcullis rotation show {row.id}, then "
+            f"portcullis rotation start --account {row.account} --slot {row.slot} --wait",
+        )  # fmt: skip
+
+
+def _gave_up(ask: Ask) -> bool:
+    """Tell whether a person wanted a rotation to end without a new key, and was heard."""
+    if ask.outcome != "":
+        return False
+    return ask.what == Wish.ROLL_BACK.value or (
+        ask.what == Wish.RESUME.value and bool(json.loads(ask.body).get("discard"))
+    )
 
 
 def _pastes(service: Service, row: Any) -> Iterator[Alert]:

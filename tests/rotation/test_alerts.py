@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.db import checkouts, destinations, findings
+from broker.db import asks, checkouts, destinations, findings
+from broker.db import rotations as rotation_store
 from broker.db import schedules as schedule_store
 from broker.db import tables as t
 from broker.db.alerts import Alert
@@ -22,6 +23,7 @@ from broker.db.findings import Finding
 from broker.errors import Conflict, Malformed, NotFound
 from broker.model import KeyRef, Schedule
 from broker.service import Service
+from broker.service.rotations import Wish
 from clients.secret import Secret
 from clients.venue import Credential, Environment, KeyFacts, KeyType, Slot
 from portcullis.foundation import found, opened
@@ -321,6 +323,73 @@ def test_a_tool_that_a_person_gives_its_key_is_an_alert_with_both_commands(
     with service.desk.database.write() as connection:
         destinations.save(connection, Delivery(made.id, "tax-tool", version, confirmed_us=1))
     assert waits() == []
+
+
+def test_a_rotation_that_does_not_come_on_is_told_after_half_an_hour(service: Service, clock: Clock) -> None:
+    """One that no person is asked about and that stays in a state is slow, unless it is paused."""
+    rotation = planned(service)
+    becomes(service, rotation, state="creating")
+    assert kinds(service, clock, timedelta(minutes=29)) == {}
+    with service.desk.database.write() as connection:
+        line = {"at_us": 1, "event": "Reply", "was": "creating", "state": "creating", "effect": ""}
+        rotation_store.add_step(connection, rotation, line | {"note": "rate_limited"})
+    said = kinds(service, clock, timedelta(minutes=31))
+    assert said == {
+        "slow": "the rotation of main/trade has been creating for more than half an hour: rate_limited"
+    }
+    becomes(service, rotation, todo='{"title": "make a key"}')
+    assert set(kinds(service, clock, timedelta(minutes=31))) == {"waits"}
+    becomes(service, rotation, todo="", paused=True)
+    assert kinds(service, clock, timedelta(minutes=31)) == {}
+
+
+def ends(service: Service, rotation: str, state: str) -> None:
+    now_us = microseconds(service.desk.clock.now())
+    becomes(service, rotation, state=state, open_slot=None, ended_us=now_us, reason="the store is full")
+
+
+def test_a_rotation_that_was_given_up_is_told_for_a_day(service: Service, clock: Clock) -> None:
+    """That a key was not rotated is heard of, until it is, or a day is over."""
+    ends(service, planned(service), "abandoned")
+    words = "the rotation of main/trade was given up, no new key is in use: the store is full"
+    assert kinds(service, clock) == {"given-up": words}
+    assert kinds(service, clock, timedelta(hours=23))
+    assert kinds(service, clock, timedelta(hours=25)) == {}
+    ends(service, planned(service), "done")
+    assert kinds(service, clock) == {}
+
+
+def test_a_key_that_was_imported_after_a_rotation_was_given_up_ends_the_alert(
+    service: Service, clock: Clock
+) -> None:
+    """A newer key in use by another way is as good as a rotation."""
+    ends(service, planned(service), "abandoned")
+    key = Credential("NEW", Secret("planted-real-secret"), KeyType.HMAC)
+    service.keys.import_key(
+        "main", slot=Slot.TRADE, credential=key, facts=KeyFacts(True, True, False, False, True, "42")
+    )
+    assert kinds(service, clock) == {}
+
+
+@pytest.mark.parametrize(
+    ("wish", "body", "outcome", "told"),
+    [
+        (Wish.ROLL_BACK, {"reason": "it is slow"}, "", False),
+        (Wish.RESUME, {"discard": True}, "", False),
+        (Wish.RESUME, {}, "", True),
+        (Wish.ROLL_BACK, {"reason": "it is slow"}, "not_now: it is creating", True),
+    ],
+)
+def test_what_a_person_gave_up_is_not_told_to_them(
+    service: Service, clock: Clock, wish: Wish, body: dict[str, object], outcome: str, told: bool
+) -> None:
+    """Who took a rotation back, and was heard, knows that the key is the old one."""
+    rotation = planned(service)
+    ask = service.rotations.ask(rotation, wish, body)
+    with service.desk.database.write() as connection:
+        asks.finish(connection, ask.id, 1, outcome)
+    ends(service, rotation, "abandoned")
+    assert bool(kinds(service, clock)) is told
 
 
 def test_a_key_that_the_venue_ends_soon_and_orders_that_are_refused(service: Service, clock: Clock) -> None:
