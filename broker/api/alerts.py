@@ -13,6 +13,7 @@ from broker.api.once import OnceRoute
 from broker.api.paging import Asked, cut_out
 from broker.api.rotations import outcome_of
 from broker.db.alerts import Channel
+from broker.errors import Conflict, StoreUnavailable
 from broker.model import moment
 from clients.secret import Secret
 
@@ -72,9 +73,22 @@ async def list_channels(given: Given, asked: Asked, _: Viewer) -> schemas.Listed
 
 @router.post("/alert-channels", status_code=201)
 async def add_channel(body: NewChannel, given: Given, _: Clerk) -> ChannelShown:
-    """Name a place that alerts go to, and send it a test."""
+    """Name a place that alerts go to, and send it a test; one that does not take it is not kept."""
     made = await run(given.service.alerts.add, body.name, body.kind, Secret(body.address.get_secret_value()))
-    await outcome_of(given, await run(given.service.alerts.test, made.name), _SENDING_S)
+    try:
+        await outcome_of(given, await run(given.service.alerts.test, made.name), _SENDING_S)
+    except Conflict as fault:
+        await run(given.service.alerts.remove, made.name)
+        raise Conflict(
+            fault.reason, f"{fault}. The channel is not kept: mend what is wrong, and add it again"
+        ) from None
+    except StoreUnavailable as fault:
+        await run(given.service.alerts.remove, made.name)
+        raise StoreUnavailable(
+            fault.reason,
+            f"no rotator sent a test to {made.name}, and it is not kept. Look whether one runs: portcullis status; "
+            "then add it again",
+        ) from None
     return _shown(made)
 
 

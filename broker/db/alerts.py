@@ -71,7 +71,9 @@ def sent(connection: Connection, ones: Iterable[Alert], now_us: int) -> None:
 
 
 def add_channel(connection: Connection, one: Channel) -> None:
-    """Insert a channel."""
+    """Insert a channel, over one of its name that was removed."""
+    here = t.ALERT_CHANNELS.c
+    connection.execute(t.ALERT_CHANNELS.delete().where(here.name == one.name, here.removed_us.is_not(None)))
     connection.execute(
         t.ALERT_CHANNELS.insert().values(
             name=one.name, kind=one.kind, path=one.path, created_us=one.created_us, failed=""
@@ -87,8 +89,9 @@ def channels(connection: Connection) -> list[Channel]:
 
 
 def is_taken(connection: Connection, name: str) -> bool:
-    """Tell whether a name was ever given."""
-    query = select(t.ALERT_CHANNELS.c.name).where(t.ALERT_CHANNELS.c.name == name)
+    """Tell whether there is a channel of that name."""
+    here = t.ALERT_CHANNELS.c
+    query = select(here.name).where(here.name == name, here.removed_us.is_(None))
     return connection.execute(query).first() is not None
 
 

@@ -42,7 +42,7 @@ class Alerts:
 
         Raises:
             Malformed: The kind is not known, or the address is none of that kind.
-            Conflict: The name was given before.
+            Conflict: There is a channel of that name.
         """
         check_name("name", name)
         if kind not in SCHEMES:
@@ -54,7 +54,10 @@ class Alerts:
         made = Channel(name, kind, f"destinations/alerts/{name}/{new_id('sec')}", self._desk.clock.now_us())
         with self._desk.database.read() as connection:
             if store.is_taken(connection, name):
-                raise Conflict("taken", f"there is, or was, a channel {name!r}; choose another name")
+                raise Conflict(
+                    "taken",
+                    f"there is a channel {name!r}: portcullis alerts remove {name}, or choose another name",
+                )
         with self._secrets.written(made.path, {"secret": address}, {"channel": name}) as connection:
             store.add_channel(connection, made)
             self._audit.record(connection, "alerts.add", f"channel:{name}", {"kind": kind})
