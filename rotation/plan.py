@@ -60,8 +60,9 @@ def draw_up(
     if not addresses:
         raise Conflict(
             "no_addresses",
-            f"the egress {known.egress} of {account} declares no addresses, and a new key is bound to them: "
-            "portcullis egress create --address ADDRESS",
+            f"the egress {known.egress} of {account} declares no addresses, and a new key is bound to them. An account "
+            "keeps its egress for ever: make another with portcullis egress create --name NAME --address ADDRESS, and "
+            "an account on it with portcullis account create --name ACCOUNT --egress NAME",
         )
     alone = known.manager is None
     capable = BY_HAND[known.venue] if alone else CAPABLE[known.venue]

@@ -1,14 +1,19 @@
 """Is each account ready for a leak: who can delete its key, what it switches to, how old and how bound the key is.
 
-A red fact comes with the command that mends it. Pure but for reading the record.
+A red fact comes with the command that mends it, and that works as things stand: what is being rotated already is
+looked after, not started again. Pure but for reading the record.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+from broker.db import checkouts as checkout_store
 from broker.db import findings as finding_store
+from broker.db import rotations as rotation_store
 from broker.db import schedules as schedule_store
+from broker.db.checkouts import Checkout
 from broker.db.findings import Finding
 from broker.model import Account, KeyVersion, Schedule, Stage
 from broker.service.accounts import Accounts
@@ -18,6 +23,12 @@ from clients.venue import Slot
 
 OVERDUE = timedelta(days=1)
 _MOST = 500
+_FOR_EVER_US = 2**62
+_STANDS_STILL = frozenset({"stalled", "halting"})
+_AN_EGRESS = (
+    "portcullis egress create --name NAME --address ADDRESS, then "
+    "portcullis account create --name ACCOUNT --egress NAME"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,19 @@ class Readiness:
     red: tuple[Red, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the record says of one account. `rotating`: its open rotations by slot; `out`: keys not known to be dead."""
+
+    account: Account
+    keys: Sequence[KeyVersion]
+    schedule: Schedule | None
+    addresses: tuple[str, ...]
+    found: Sequence[Finding]
+    rotating: Mapping[str, Any]
+    out: Sequence[Checkout]
+
+
 class Ready:
     """Looks at every account."""
 
@@ -53,66 +77,106 @@ class Ready:
         with self._desk.database.read() as connection:
             found = finding_store.standing(connection)
             schedules = {(one.account, one.slot): one for one in schedule_store.every(connection)}
+            rotating = rotation_store.every_open(connection)
+            out = checkout_store.over(connection, _FOR_EVER_US)
         addresses = {one.name: one.addresses for one in self._accounts.egresses()}
         keys = [key for key in self._keys.list() if key.stage is Stage.CURRENT]
-        after, ready = "", []
+        after, ready, now = "", list[Readiness](), self._desk.clock.now()
         while True:
             page = self._accounts.list(after=after, limit=_MOST)
             for account in page.items:
-                own = [key for key in keys if key.ref.account == account.name]
-                ready.append(
-                    _one(
-                        account, own, schedules.get((account.name, Slot.TRADE)), addresses.get(account.egress, ()),
-                        [one for one in found if one.account == account.name], self._desk.clock.now(),
-                    )
-                )  # fmt: skip
+                known = _Known(
+                    account,
+                    [key for key in keys if key.ref.account == account.name],
+                    schedules.get((account.name, Slot.TRADE)),
+                    addresses.get(account.egress, ()),
+                    [one for one in found if one.account == account.name],
+                    {row.slot: row for row in rotating if row.account == account.name},
+                    [one for one in out if one.ref.account == account.name],
+                )
+                ready.append(_one(known, now))
             if page.next is None:
                 return tuple(ready)
             after = page.next
 
 
-def _one(
-    account: Account, keys: Sequence[KeyVersion], schedule: Schedule | None, addresses: tuple[str, ...],
-    found: Sequence[Finding], now: datetime,
-) -> Readiness:  # fmt: skip
-    trade = next((key for key in keys if key.ref.slot is Slot.TRADE), None)
-    standby = any(key.ref.slot is Slot.STANDBY for key in keys)
+def _one(known: _Known, now: datetime) -> Readiness:
+    account = known.account
+    trade = next((key for key in known.keys if key.ref.slot is Slot.TRADE), None)
+    standby = any(key.ref.slot is Slot.STANDBY for key in known.keys)
     by_hand = account.manager is None
+    red = (
+        *_of_the_key(known, trade), *_of_the_way(known, bare=by_hand and not standby and trade is not None),
+        *_of_what_goes_on(known, now),
+    )  # fmt: skip
     return Readiness(
         account.name, account.venue, "you" if by_hand else "machine", standby,
         None if trade is None else now - trade.created_at, None if trade is None else trade.ip_restricted,
-        addresses, tuple(_red(account, trade, schedule, addresses, found, now, bare=by_hand and not standby)),
+        known.addresses, red,
     )  # fmt: skip
 
 
-def _red(
-    account: Account, trade: KeyVersion | None, schedule: Schedule | None, addresses: tuple[str, ...],
-    found: Sequence[Finding], now: datetime, *, bare: bool,
-) -> Iterator[Red]:  # fmt: skip
-    name = account.name
+def _of_the_key(known: _Known, trade: KeyVersion | None) -> Iterator[Red]:
+    name = known.account.name
     if trade is None:
-        yield Red("it has no key in use: no bot of it can trade", f"portcullis key import --account {name}")
+        going_on = known.rotating.get(Slot.TRADE.value)
+        step = f"key import --account {name}" if going_on is None else f"rotation show {going_on.id}"
+        yield Red("it has no key in use: no bot of it can trade", f"portcullis {step}")
         return
     if trade.ip_restricted is False:
-        yield Red("its key works from ANY address", f"portcullis rotation start --account {name} --wait")
+        yield Red("its key works from ANY address", _rotate(known, Slot.TRADE))
     if trade.can_withdraw:
-        yield Red("its key can WITHDRAW", f"portcullis rotation start --account {name} --wait")
-    if not addresses:
+        yield Red("its key can WITHDRAW", _rotate(known, Slot.TRADE))
+
+
+def _of_the_way(known: _Known, *, bare: bool) -> Iterator[Red]:
+    if not known.addresses:
         yield Red(
-            f"its egress {account.egress} declares no addresses: no new key can be bound",
-            "portcullis egress create --name NAME --address ADDRESS, and an account on it",
+            f"its egress {known.account.egress} declares no addresses: no new key can be bound. An account keeps its "
+            "egress for ever",
+            _AN_EGRESS,
         )
     if bare:
         yield Red(
-            "no standby key: in an incident there is nothing to switch to",
-            f"portcullis rotation start --account {name} --slot standby",
+            "no standby key: in an incident there is nothing to switch to", _rotate(known, Slot.STANDBY)
         )
+
+
+def _of_what_goes_on(known: _Known, now: datetime) -> Iterator[Red]:
+    for row in known.rotating.values():
+        if row.state in _STANDS_STILL:
+            yield Red(
+                f"the rotation of its {row.slot} key stands still: {row.reason}",
+                f"portcullis rotation show {row.id}",
+            )
+    for one in known.out:
+        yield Red(f"its key {one.ref} left with {one.holder}, and is not proven dead", _end(one))
+    schedule = known.schedule
     if schedule is not None and schedule.next_at is not None and schedule.next_at + OVERDUE < now:
         yield Red(
             f"its rotation is overdue since {schedule.next_at:%Y-%m-%d}: {schedule.why}",
-            f"portcullis rotation start --account {name} --wait",
+            _rotate(known, Slot.TRADE),
         )
-    if found:
-        yield Red(
-            f"{len(found)} finding{'s' if len(found) > 1 else ''} of the sweep", "portcullis sweep show"
-        )
+    if known.found:
+        many = "s" if len(known.found) > 1 else ""
+        yield Red(f"{len(known.found)} finding{many} of the sweep", "portcullis sweep show")
+
+
+def _rotate(known: _Known, slot: Slot) -> str:
+    """Return the command that gives a slot a new key, or looks after the rotation that does so already."""
+    going_on = known.rotating.get(slot.value)
+    if going_on is not None:
+        return f"portcullis rotation show {going_on.id}"
+    if not known.addresses:
+        return _AN_EGRESS
+    more = "" if slot is Slot.TRADE else f" --slot {slot.value}"
+    return f"portcullis rotation start --account {known.account.name}{more} --wait"
+
+
+def _end(one: Checkout) -> str:
+    """Return the command that ends a checkout, or looks after the rotation that does so already."""
+    if one.rotation is not None:
+        return f"portcullis rotation show {one.rotation}"
+    if one.closed_at is None:
+        return f"portcullis checkout close {one.id}"
+    return f"portcullis rotation list --account {one.ref.account}"

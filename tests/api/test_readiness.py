@@ -4,13 +4,20 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
+from broker.db import checkouts
 from broker.db import managers as manager_store
 from broker.db import schedules as schedule_store
 from broker.db import tables as t
-from broker.model import Schedule
+from broker.db.checkouts import Checkout
+from broker.errors import Conflict
+from broker.model import KeyRef, Schedule
 from broker.service.operators import Role
 from clients.secret import Secret
 from clients.venue import Credential, KeyType, Slot
+from rotation.journal import Journal
+from rotation.plan import draw_up
 from tests.api.desk import REAL_SECRET, SAFE, UPSTREAM, Desk
 
 
@@ -56,7 +63,9 @@ async def test_each_thing_that_lacks_is_red_with_its_command(desk: Desk) -> None
     found = await ask(desk)
     assert not found["ready"]
     red = {one["account"]: [row["what"] for row in one["red"]] for one in found["accounts"]}
-    assert red["empty"] == ["it has no key in use: no bot of it can trade"]
+    assert [text.split(":")[0] for text in red["empty"]] == [
+        "it has no key in use", "its egress direct declares no addresses",
+    ], "what bars its next step is said at once, not after it was taken"  # fmt: skip
     assert [text.split(":")[0] for text in red["loose"]] == [
         "its key works from ANY address", "its egress direct declares no addresses",
     ]  # fmt: skip
@@ -73,6 +82,87 @@ async def test_a_standby_is_missed_only_where_a_person_deletes(desk: Desk) -> No
         manager_store.assign(connection, "main", "master", "a@b.c")
     (one,) = (await ask(desk))["accounts"]
     assert (one["deletes"], one["red"]) == ("machine", [])
+
+
+async def steps(desk: Desk) -> list[tuple[str, str]]:
+    """Return what is red of main, and the command of each."""
+    (one,) = [row for row in (await ask(desk))["accounts"] if row["account"] == "main"]
+    return [(red["what"], red["step"]) for red in one["red"]]
+
+
+def planned(desk: Desk, slot: Slot) -> str:
+    """Put a rotation of main on record."""
+    made = draw_up(desk.service, "main", slot, "asked", datetime.now(UTC))
+    Journal(desk.service.desk.database, desk.service.audit, "one").plan(made)
+    return made.id
+
+
+async def test_where_no_key_can_be_bound_no_rotation_is_named(desk: Desk) -> None:
+    """A rotation would be refused for want of addresses, so the command is the one that gives them."""
+    account(desk, bound=False, egress="direct")
+    mends = (
+        "portcullis egress create --name NAME --address ADDRESS, then "
+        "portcullis account create --name ACCOUNT --egress NAME"
+    )
+    assert {step for _, step in await steps(desk)} == {mends}
+    with pytest.raises(Conflict, match="egress create --name NAME --address ADDRESS") as refused:
+        draw_up(desk.service, "main", Slot.TRADE, "asked", datetime.now(UTC))
+    assert refused.value.reason == "no_addresses"
+    assert "keeps its egress for ever" in str(refused.value)
+
+
+async def test_what_is_being_rotated_is_looked_after_not_started_again(desk: Desk) -> None:
+    """A command that could only be answered with `is being rotated already` is not named."""
+    account(desk, bound=False)
+    with desk.service.desk.database.write() as connection:
+        connection.execute(t.KEY_VERSIONS.delete().where(t.KEY_VERSIONS.c.slot == "standby"))
+    assert [step for _, step in await steps(desk)] == [
+        "portcullis rotation start --account main --wait",
+        "portcullis rotation start --account main --slot standby --wait",
+    ]
+    trade, standby = planned(desk, Slot.TRADE), planned(desk, Slot.STANDBY)
+    assert [step for _, step in await steps(desk)] == [
+        f"portcullis rotation show {trade}", f"portcullis rotation show {standby}",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["stalled", "halting"])
+async def test_a_rotation_that_stands_still_is_red(desk: Desk, state: str) -> None:
+    """Nobody is ready for a leak whose rotation waits for them."""
+    account(desk)
+    rotation = planned(desk, Slot.TRADE)
+    assert await steps(desk) == [], "one that goes on is no fault"
+    with desk.service.desk.database.write() as connection:
+        connection.execute(t.ROTATIONS.update().values(state=state, reason="a gateway is silent"))
+    assert await steps(desk) == [
+        (
+            "the rotation of its trade key stands still: a gateway is silent",
+            f"portcullis rotation show {rotation}",
+        )
+    ]
+
+
+async def test_a_key_in_somebodys_hands_is_red_until_it_is_dead(desk: Desk) -> None:
+    """A key that left works for its holder, whatever is cut here."""
+    account(desk)
+    now = datetime.now(UTC)
+    out = Checkout(
+        "out_1", "g", KeyRef("main", Slot.TRADE, 1), "owner", "Ann", "tax", now, now + timedelta(hours=1)
+    )
+    database, us = desk.service.desk.database, round(now.timestamp() * 1_000_000)
+    with database.write() as connection:
+        checkouts.add(connection, out, us, us + 3_600_000_000)
+    said = "its key main/trade/1 left with Ann, and is not proven dead"
+    assert await steps(desk) == [(said, "portcullis checkout close out_1")]
+    with database.write() as connection:
+        checkouts.close(connection, "out_1", us)
+    assert await steps(desk) == [(said, "portcullis rotation list --account main")]
+    with database.write() as connection:
+        checkouts.being_ended(connection, "out_1", "rot_1", us)
+    assert await steps(desk) == [(said, "portcullis rotation show rot_1")]
+    with database.write() as connection:
+        checkouts.dead(connection, "out_1", us)
+    assert await steps(desk) == []
 
 
 async def test_the_figures_are_those_of_the_record(desk: Desk) -> None:
