@@ -96,6 +96,9 @@ def missing(kind: str, name: str) -> NotFound:
         "rotation": "rotation list",
         "schedule": "schedule show",
         "manager": "manager list",
+        "destination": "destination list",
+        "checkout": "checkout list",
+        "channel": "alerts list",
     }
     shown = name if len(name) <= 80 else name[:77] + "..."  # noqa: PLR2004 - what a screen line holds
     return NotFound(

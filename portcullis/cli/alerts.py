@@ -18,6 +18,10 @@ SHAPES = {
     "telegram": "tgram://BOT_TOKEN/CHAT_ID",
     "slack": "slack://TOKEN_A/TOKEN_B/TOKEN_C, or the webhook's URL",
     "mail": "mailtos://USER:PASSWORD@HOST?to=ADDRESS",
+    "discord": "discord://WEBHOOK_ID/WEBHOOK_TOKEN, or the webhook's URL",
+    "ntfy": "ntfys://TOPIC, or ntfys://USER:PASSWORD@HOST/TOPIC",
+    "pagerduty": "pagerduty://INTEGRATION_KEY@API_KEY",
+    "webhook": "jsons://USER:PASSWORD@HOST/PATH, which gets JSON",
     "heartbeat": "https://..., asked every minute: somebody else notices when we are dead",
 }
 
@@ -42,7 +46,12 @@ def add(
     )
 
     def show(out: Console) -> None:
-        out.print(f"[green]✓[/] {made['name']} is told what is wrong; a test was sent and taken")
+        if made["kind"] == "heartbeat":
+            out.print(
+                f"[green]✓[/] {made['name']} is asked every minute, and answered; it is told nothing else"
+            )
+        else:
+            out.print(f"[green]✓[/] {made['name']} is told what is wrong; a test was sent and taken")
 
     face.answer(made, show)
 

@@ -4,7 +4,8 @@ Rules:
 1. What is new waits a few seconds, so that what comes together is one message. What stands is told again every four
    hours, and what is right again once.
 2. An alert counts as told when one channel took it: two rotators may tell it twice, never none. A channel that fails
-   is shown in `alerts list`, and tried again.
+   is shown in `alerts list`, and tried again: what stands and another channel took is told to it within a minute
+   of its working again.
 3. No message holds a secret: it is made of what operators read anyway. Addresses never leave `Secret` but to be asked.
 4. A heartbeat URL is asked every minute, so that somebody else notices when we are dead.
 """
@@ -28,8 +29,10 @@ from rotation.alerts.conditions import conditions
 TOGETHER_US = 5_000_000
 AGAIN_US = round(timedelta(hours=4).total_seconds() * 1_000_000)
 BEAT_US = 60_000_000
+CATCH_UP_US = 60_000_000
 _MOST_LINES = 30
 _PATIENCE_S = 10.0
+_NOT_TAKEN = "it was not taken: its host does not answer, or its address is wrong"
 _LOG = logging.getLogger("portcullis.alerts")
 Send = Callable[[str, str, str], bool]
 """Address, title, body: whether it was taken."""
@@ -50,6 +53,7 @@ class Telling:
         self._service, self._now_us, self._send = service, now_us, send
         self._right: list[Alert] = []
         self._beaten_us = -BEAT_US
+        self._caught_up_us = -CATCH_UP_US
 
     def look(self) -> None:
         """Find out what is wrong, and tell what has to be told.
@@ -70,6 +74,7 @@ class Telling:
             self._right = []
             with database.write() as connection:
                 store.sent(connection, due, now_us)
+        self._catch_up([one for one in standing if one.sent_us is not None], now_us)
         self._beat(now_us)
 
     def test(self, name: str) -> str:
@@ -81,14 +86,22 @@ class Telling:
         return self._to(channel, self._title("test"), text)
 
     def _tell(self, due: Sequence[Alert], right: Sequence[Alert]) -> bool:
-        lines = [f"- {one.says}\n  next: {one.step}" for one in due[:_MOST_LINES]]
-        if len(due) > _MOST_LINES:
-            lines.append(f"- and {len(due) - _MOST_LINES} more: portcullis alerts list")
-        lines += [f"+ right again: {one.says}" for one in right[:_MOST_LINES]]
+        lines = [*_lines(due), *(f"+ right again: {one.says}" for one in right[:_MOST_LINES])]
         title = self._title(f"{len(due)} to see to" if due else "right again")
-        channels = [one for one in self._service.alerts.channels() if one.kind != HEARTBEAT]
-        failed = [self._to(channel, title, "\n".join(lines)) for channel in channels]
+        failed = [self._to(channel, title, "\n".join(lines)) for channel in self._channels()]
         return "" in failed
+
+    def _catch_up(self, told: Sequence[Alert], now_us: int) -> None:
+        """Tell a channel that failed what stands and others were told of."""
+        if not told or now_us - self._caught_up_us < CATCH_UP_US:
+            return
+        self._caught_up_us = now_us
+        for channel in self._channels():
+            if channel.failed:
+                self._to(channel, self._title(f"{len(told)} to see to"), "\n".join(_lines(told)))
+
+    def _channels(self) -> list[Channel]:
+        return [one for one in self._service.alerts.channels() if one.kind != HEARTBEAT]
 
     def _title(self, what: str) -> str:
         home = self._service.desk.home
@@ -101,7 +114,7 @@ class Telling:
             if channel.kind == HEARTBEAT:
                 why = self._ask(address)
             else:
-                why = "" if self._send(address, title, body) else "it was not taken: look at its address"
+                why = "" if self._send(address, title, body) else _NOT_TAKEN
         except BrokerError as fault:
             why = fault.reason
         if why != channel.failed:
@@ -127,3 +140,11 @@ class Telling:
         except httpx.HTTPError as fault:
             return f"it does not answer ({type(fault).__name__})"
         return "" if answer.is_success else f"it answered {answer.status_code}"
+
+
+def _lines(ones: Sequence[Alert]) -> list[str]:
+    """Write alerts down, each with what to do; what is too many is counted."""
+    lines = [f"- {one.says}\n  next: {one.step}" for one in ones[:_MOST_LINES]]
+    if len(ones) > _MOST_LINES:
+        lines.append(f"- and {len(ones) - _MOST_LINES} more: portcullis alerts list")
+    return lines

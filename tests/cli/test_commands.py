@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from broker.service.desk import missing
 from portcullis.cli.app import app
 from portcullis.settings import open_home
 
@@ -155,3 +157,30 @@ def test_the_command_line_loads_nothing_that_a_cut_does_not_need() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     for heavy in ("fastapi", "sqlalchemy", "alembic", "uvicorn", "cryptography", "uvloop"):
         assert heavy not in loaded.split()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "grant",
+        "account",
+        "consumer",
+        "egress",
+        "rotation",
+        "schedule",
+        "manager",
+        "destination",
+        "checkout",
+        "channel",
+    ],
+)
+def test_a_name_that_is_not_known_points_at_the_list_of_its_kind(kind: str) -> None:
+    """The command exists, and shows things of that kind."""
+    _, text, _ = str(missing(kind, "x")).split("`")
+    group, command = text.removeprefix("portcullis ").split(" ")
+    found = get_command(app)
+    assert isinstance(found, TyperGroup)
+    listed = found.commands[group]
+    assert isinstance(listed, TyperGroup)
+    assert command in listed.commands
+    assert group in {kind, f"{kind}s", "alerts"}

@@ -10,6 +10,7 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import apprise
 import pytest
 
 from broker.db import asks, checkouts, destinations, findings
@@ -23,13 +24,15 @@ from broker.db.findings import Finding
 from broker.errors import Conflict, Malformed, NotFound
 from broker.model import KeyRef, Schedule
 from broker.service import Service
+from broker.service.alerts import SCHEMES
 from broker.service.rotations import Wish
 from clients.secret import Secret
 from clients.venue import Credential, Environment, KeyFacts, KeyType, Slot
+from portcullis.cli.alerts import SHAPES
 from portcullis.foundation import found, opened
 from portcullis.upkeep import Upkeep
 from rotation.alerts.conditions import conditions
-from rotation.alerts.telling import AGAIN_US, BEAT_US, TOGETHER_US, Telling
+from rotation.alerts.telling import AGAIN_US, BEAT_US, CATCH_UP_US, TOGETHER_US, Telling
 from rotation.journal import Journal, microseconds
 from rotation.plan import draw_up
 from rotation.state import State
@@ -177,6 +180,66 @@ def test_a_channel_that_fails_is_shown_and_tried_again(service: Service, clock: 
         telling.look()
         assert len(here.got) == 1
         assert service.alerts.channels()[0].failed == ""
+
+
+def test_a_channel_that_failed_while_another_took_it_is_told_once_it_works(
+    service: Service, clock: Clock
+) -> None:
+    """Who missed what somebody else heard of hears of it within a minute, not after four hours."""
+    with phone() as here, phone() as there:
+        there.status = 500
+        service.alerts.add("here", "webhook", here.address)
+        service.alerts.add("there", "webhook", there.address)
+        telling = Telling(service, clock)
+        unknown(service, clock, "A" * 64)
+        telling.look()
+        clock.us += TOGETHER_US
+        telling.look()
+        assert (len(here.got), len(there.got)) == (1, 0)
+        clock.us += CATCH_UP_US
+        telling.look()
+        there.status = 200
+        clock.us += CATCH_UP_US - 1
+        telling.look()
+        assert there.got == [], "one that fails is not asked without end"
+        clock.us += 1
+        telling.look()
+        assert "A" * 64 in there.text
+        assert service.alerts.channels()[1].failed == ""
+        clock.us += CATCH_UP_US
+        telling.look()
+        assert (len(here.got), len(there.got)) == (1, 1), "nobody is told twice"
+
+
+def test_a_host_that_is_down_is_not_called_a_wrong_address(service: Service, clock: Clock) -> None:
+    """What is said of a channel that failed holds for both."""
+    service.alerts.add("phone", "webhook", Secret(f"json://127.0.0.1:9/{TOKEN}"))
+    assert Telling(service, clock).test("phone") == (
+        "it was not taken: its host does not answer, or its address is wrong"
+    )
+
+
+@pytest.mark.parametrize("kind", list(SCHEMES))
+def test_the_address_of_every_kind_is_shown_as_it_begins(kind: str) -> None:
+    """Whoever adds a channel sees the shape of an address that is taken."""
+    assert SHAPES[kind].startswith(SCHEMES[kind])
+
+
+@pytest.mark.parametrize("kind", ["discord", "ntfy", "pagerduty", "webhook", "slack", "telegram", "mail"])
+def test_the_address_that_is_shown_is_one_that_apprise_reads(kind: str) -> None:
+    """A shape that is shown has the parts that Apprise wants of one."""
+    shape = SHAPES[kind].split(",")[0]
+    for name, value in PARTS.items():
+        shape = shape.replace(name, value)
+    assert apprise.Apprise().add(shape)
+
+
+PARTS = {
+    "WEBHOOK_ID": "4" * 18, "WEBHOOK_TOKEN": "t" * 68, "INTEGRATION_KEY": "i" * 32, "API_KEY": "k" * 20,
+    "USER": "user", "PASSWORD": "word", "HOST": "example.invalid", "PATH": "alerts", "TOPIC": "alerts",
+    "TOKEN_A": "T1JJ3T3L2", "TOKEN_B": "A1BRTD4JD", "TOKEN_C": "TIiajkdnlazkcOXrIdevi7FQ",
+    "BOT_TOKEN": "123456789:abcdefg_hijklmnop", "CHAT_ID": "12315544", "ADDRESS": "a@example.invalid",
+}  # fmt: skip
 
 
 def test_a_heartbeat_is_asked_every_minute(service: Service, clock: Clock) -> None:
