@@ -3,9 +3,10 @@
     Sat,Sun 02:00-06:00; Wed 23:00-01:00
 
 Rules:
-1. Days are Mon to Sun, or `daily`; a window that ends before it begins ends on the next day.
+1. Days are Mon to Sun or their whole names, or `daily`; a window that ends before it begins ends on the next day.
 2. Times are local: on the night the clocks change a window is an hour shorter or longer, and never lost.
 3. No window at all means at any time.
+4. `check` refuses more than `parse`, which goes on reading what was stored before it was asked.
 """
 
 import re
@@ -15,7 +16,18 @@ from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_NAMES = frozenset(DAYS) | {
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+    "daily",
+}
 _WINDOW = re.compile(r"([A-Za-z,]+)\s+([0-2]\d:[0-5]\d)-([0-2]\d:[0-5]\d)")
+_ODD = "{!r}: days are Mon to Sun, times 00:00 to 23:59"
 _A_WEEK = 8
 _A_DAY = timedelta(days=1)
 
@@ -74,11 +86,41 @@ def parse(text: str, zone: str) -> Windows:
     Raises:
         ValueError: With what is wrong, and how it is written.
     """
+    return Windows(tuple(_window(part) for part in _parts(text)), zone_of(zone))
+
+
+def check(text: str) -> None:
+    """Refuse windows that nobody can have meant.
+
+    Raises:
+        ValueError: With what is wrong, and how it is written.
+    """
+    parts = _parts(text)
+    if text and not parts:
+        raise ValueError(
+            f"{text[:60]!r} names no window; write one as Sat,Sun 02:00-06:00, or leave windows out for any time"
+        )
+    for part in parts:
+        _window(part)
+        days = part.split()[0].lower().split(",")
+        if not _NAMES.issuperset(days):
+            raise ValueError(_ODD.format(part[:60]))
+
+
+def zone_of(zone: str) -> ZoneInfo:
+    """Return a time zone by its name.
+
+    Raises:
+        ValueError: There is none, and how one is written.
+    """
     try:
-        where = ZoneInfo(zone)
+        return ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"{zone[:40]!r} is no time zone; write it as Europe/Berlin") from None
-    return Windows(tuple(_window(part.strip()) for part in text.split(";") if part.strip()), where)
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(";") if part.strip()]
 
 
 def _window(text: str) -> Window:
@@ -94,7 +136,7 @@ def _window(text: str) -> Window:
         )
         window = Window(days, time.fromisoformat(begins), time.fromisoformat(ends))
     except ValueError:
-        raise ValueError(f"{text[:60]!r}: days are Mon to Sun, times 00:00 to 23:59") from None
+        raise ValueError(_ODD.format(text[:60])) from None
     if window.begins == window.ends:
         raise ValueError(f"{text[:60]!r} begins as it ends; for a whole day leave windows out")
     return window

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, StringConstraints
 
 from broker.api import schemas
 from broker.api.access import Clerk, Viewer
@@ -12,6 +12,7 @@ from broker.api.context import Given, run
 from broker.api.once import OnceRoute
 from broker.api.paging import Asked, cut_out
 from broker.model import Schedule
+from broker.service.schedules import interval
 from clients.venue import Slot
 
 router = APIRouter(route_class=OnceRoute, tags=["schedules"])
@@ -33,7 +34,7 @@ class ScheduleShown(BaseModel):
 class ScheduleChange(schemas.Input):
     """What to change; what is left out stays. Empty `windows`: at any time."""
 
-    interval_days: Annotated[float | None, Field(gt=0, le=365)] = None
+    interval_days: float | None = None
     windows: Annotated[str | None, StringConstraints(max_length=400)] = None
     zone: Annotated[str | None, StringConstraints(max_length=64)] = None
     paused: bool | None = None
@@ -56,7 +57,7 @@ async def change_schedule(
     return _shown(
         await run(
             given.service.schedules.change, account, slot, windows=body.windows, zone=body.zone,
-            paused=body.paused, interval_for=None if days is None else timedelta(days=days),
+            paused=body.paused, interval_for=None if days is None else interval(days),
         )
     )  # fmt: skip
 

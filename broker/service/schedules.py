@@ -1,5 +1,6 @@
 """When keys are rotated: chosen by operators, worked out by the rotator."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,6 +14,20 @@ from clients.venue import Slot
 
 SHORTEST, LONGEST = timedelta(days=1), timedelta(days=365)
 """Shorter wears out the venue's budget for key calls; a key that lives longer than a year is forgotten."""
+
+
+_BETWEEN = f"is between {SHORTEST.days} and {LONGEST.days} days"
+
+
+def interval(days: float) -> timedelta:
+    """Return an interval of so many days.
+
+    Raises:
+        Malformed: It is too short or too long, or no number at all.
+    """
+    if not SHORTEST.days <= days <= LONGEST.days:
+        raise Malformed("bad_schedule", (Problem("interval_days", _BETWEEN),))
+    return timedelta(days=days)
 
 
 class Schedules:
@@ -39,11 +54,9 @@ class Schedules:
             Malformed: A field cannot be used.
             NotFound: Nothing of that account and slot is rotated.
         """
-        if interval_for is not None and not SHORTEST <= interval_for <= LONGEST:
-            raise Malformed(
-                "bad_schedule",
-                (Problem("interval_days", f"is between {SHORTEST.days} and {LONGEST.days} days"),),
-            )
+        problems = tuple(_problems(interval_for, windows, zone))
+        if problems:
+            raise Malformed("bad_schedule", problems)
         with self._desk.database.write() as connection:
             known = store.get(connection, account, slot)
             if known is None:
@@ -53,13 +66,9 @@ class Schedules:
                 interval_for=interval_for or known.interval_for,
                 jitter_for=known.jitter_for * ((interval_for or known.interval_for) / known.interval_for),
                 windows=known.windows if windows is None else windows,
-                zone=zone or known.zone,
+                zone=known.zone if zone is None else zone,
                 paused=known.paused if paused is None else paused,
             )
-            try:
-                maintenance.parse(changed.windows, changed.zone)
-            except ValueError as fault:
-                raise Malformed("bad_schedule", (Problem("windows", str(fault)),)) from None
             store.change(connection, changed)
             self._audit.record(
                 connection,
@@ -74,3 +83,15 @@ class Schedules:
                 },
             )
         return changed
+
+
+def _problems(interval_for: timedelta | None, windows: str | None, zone: str | None) -> Iterator[Problem]:
+    """Yield what is wrong with what is to be changed; what stays is not judged again."""
+    if interval_for is not None and not SHORTEST <= interval_for <= LONGEST:
+        yield Problem("interval_days", _BETWEEN)
+    for name, text, check in (("windows", windows, maintenance.check), ("zone", zone, maintenance.zone_of)):
+        try:
+            if text is not None:
+                check(text)
+        except ValueError as fault:
+            yield Problem(name, str(fault))

@@ -1,9 +1,11 @@
 """`portcullis schedule`: when which key is rotated next, and why then."""
 
+import math
 import sys
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from icalendar import Calendar, Event
@@ -16,6 +18,7 @@ from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.tables import table
 
 app = typer.Typer(help="When keys are rotated.", no_args_is_help=True)
+_OPTIONS = {"interval_days": "--interval", "windows": "--window", "zone": "--zone"}
 
 
 @command(app, "show")
@@ -26,14 +29,14 @@ def show_(
     ] = None,
 ) -> None:
     """Show the next dates, soonest first."""
+    if face.as_json and str(ical) == "-":
+        raise Stopped(
+            "--ical - and --json would both be written to stdout.", step="Name a file: --ical FILE --json",
+            reason="malformed",
+        )  # fmt: skip
     rows = sorted(connect(face).pages("schedules"), key=lambda row: (row["next_at"] is None, row["next_at"]))
     if ical is not None:
-        data = calendar(rows).to_ical()
-        if str(ical) == "-":
-            sys.stdout.buffer.write(data)
-        else:
-            ical.write_bytes(data)
-            face.err.print(f"[green]✓[/] {ical}")
+        _write(face, ical, rows)
         return
 
     def show(out: Console) -> None:
@@ -76,8 +79,12 @@ def set_(
     body: dict[str, Any] = {}
     if interval is not None:
         body["interval_days"] = _days(interval)
+    if window and any_time:
+        raise Stopped("--window and --any-time exclude each other: name one.", reason="malformed")
+    if window and not all(one.strip() for one in window):
+        raise Stopped("--window is empty.", step="For no windows at all say --any-time", reason="malformed")
     if window or any_time:
-        body["windows"] = "" if any_time else "; ".join(window or ())
+        body["windows"] = "; ".join(window or ())
     if zone is not None:
         body["zone"] = zone
     if paused is not None:
@@ -86,7 +93,7 @@ def set_(
         raise Stopped(
             "Nothing to change was named.", step=face.command("schedule set --help"), reason="malformed"
         )
-    done = connect(face).put(f"schedules/{account}/{slot.value}", body)
+    done = _put(face, f"schedules/{quote(account, safe='')}/{slot.value}", body)
 
     def show(out: Console) -> None:
         windows = f"in {done['windows']} {done['zone']}" if done["windows"] else "at any time"
@@ -97,8 +104,45 @@ def set_(
     face.answer(done, show)
 
 
-def calendar(rows: list[dict[str, Any]]) -> Calendar:
-    """Return the next dates as iCalendar; an entry keeps its id from one writing to the next."""
+def _put(face: Face, path: str, body: dict[str, Any]) -> Any:
+    """Write a change; what is wrong with it is said by the options that people typed."""
+    try:
+        return connect(face).put(path, body)
+    except Stopped as stopped:
+        if not stopped.errors:
+            raise
+        errors = tuple((_OPTIONS.get(name, name), text) for name, text in stopped.errors)
+        what = "; ".join(f"{name} {text}" for name, text in errors)
+        raise Stopped(what, stopped.state, stopped.step, reason=stopped.reason, errors=errors) from None
+
+
+def _write(face: Face, file: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the dates as iCalendar, and say which keys have none."""
+    data = calendar(rows, datetime.now(UTC)).to_ical()
+    if str(file) == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        try:
+            file.write_bytes(data)
+        except OSError as fault:
+            raise Stopped(
+                f"{file} cannot be written ({fault.strerror}).", step="Name a file in a directory of yours.",
+                reason="file",
+            ) from None  # fmt: skip
+        face.answer(
+            {"file": str(file), "items": rows}, lambda out: out.print(f"[green]✓[/] {escape(str(file))}")
+        )
+    for row in rows:
+        if row["next_at"] is None and not face.as_json:
+            why = "paused" if row["paused"] else row["why"] or "no date yet"
+            face.err.print(
+                f"[yellow]not in it:[/] {row['account']}/{row['slot']}: {escape(why)}", soft_wrap=True
+            )
+
+
+def calendar(rows: list[dict[str, Any]], now: datetime) -> Calendar:
+    """Return the next dates as iCalendar, written `now`; an entry keeps its id from one writing to the next."""
     made = Calendar()
     made.add("prodid", "-//portcullis//schedule//EN")
     made.add("version", "2.0")
@@ -108,7 +152,7 @@ def calendar(rows: list[dict[str, Any]]) -> Calendar:
         event = Event()
         at = datetime.fromisoformat(row["next_at"])
         event.add("uid", f"{row['account']}-{row['slot']}@portcullis")
-        event.add("dtstamp", at)
+        event.add("dtstamp", now)
         event.add("dtstart", at)
         event.add("dtend", at + timedelta(minutes=30))
         event.add("summary", f"Key rotation: {row['account']}/{row['slot']}")
@@ -128,10 +172,10 @@ def _next(row: dict[str, Any]) -> str:
 
 
 def _days(text: str) -> float:
-    number = text.strip().removesuffix("d").strip()
     try:
-        return float(number)
+        days = float(text.strip().removesuffix("d").strip())
     except ValueError:
-        raise Stopped(
-            f"--interval: {text[:20]!r} is no number of days; write it as 90d.", reason="malformed"
-        ) from None
+        days = math.nan
+    if not math.isfinite(days):
+        raise Stopped(f"--interval: {text[:20]!r} is no number of days; write it as 90d.", reason="malformed")
+    return days

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from broker.maintenance import parse
+from broker.maintenance import check, parse
 
 
 def utc(text: str) -> datetime:
@@ -65,3 +65,32 @@ def test_the_night_the_clocks_change_has_its_window() -> None:
 def test_what_is_no_window_says_how_it_is_written(windows: str, zone: str, word: str) -> None:
     with pytest.raises(ValueError, match=word):
         parse(windows, zone)
+
+
+@pytest.mark.parametrize("text", ["", "Sat 02:00-03:00", "saturday,Sun 02:00-03:00; daily 04:00-05:00;"])
+def test_what_people_mean_is_taken(text: str) -> None:
+    """Days by their short or whole names, and no window for any time."""
+    check(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        (";;", "names no window"),
+        (" ", "names no window"),
+        ("Monkey 02:00-03:00", "days are Mon to Sun"),
+        ("Mon,Sunny 02:00-03:00", "days are Mon to Sun"),
+        ("daily,Sat 02:00-03:00", "days are Mon to Sun"),
+        ("Sat 2-3", "is no window"),
+    ],
+)
+def test_what_nobody_can_have_meant_is_refused(text: str, word: str) -> None:
+    """A slip must not open a window that was not wanted."""
+    with pytest.raises(ValueError, match=word):
+        check(text)
+
+
+@pytest.mark.parametrize("text", [";;", "Monkey 02:00-03:00"])
+def test_what_was_stored_before_is_read_on(text: str) -> None:
+    """One old schedule does not stop the others from being worked out."""
+    parse(text, "UTC")

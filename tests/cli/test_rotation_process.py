@@ -143,7 +143,7 @@ def test_a_schedule_is_changed_and_what_cannot_be_one_is_refused(demo: Demo) -> 
 
     wait_until(moved, "the rotator worked the new date out")
     bad = cli_json(demo.home, "schedule", "set", "demo", "--window", "Sat 2-4", code=1)
-    assert bad["error"]["errors"][0]["field"] == "windows"
+    assert bad["error"]["errors"][0]["field"] == "--window"
     assert cli_json(demo.home, "schedule", "set", "demo", "--interval", "soon", code=1)
     assert cli_json(demo.home, "schedule", "set", "demo", code=1)["error"]["what"].startswith("Nothing to")
     assert cli_json(demo.home, "schedule", "set", "demo", "--slot", "read", "--pause", code=1)
