@@ -1,13 +1,15 @@
 """Destinations: made by an admin, because each is a place where a real key lies; and what a person confirms of them."""
 
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from broker import destination as values
 from broker.db import destinations as store
 from broker.db.destinations import Delivery
-from broker.destination import Destination, Kind
+from broker.destination import Destination, FileSettings, Kind, Settings
 from broker.errors import Conflict, Malformed, NotFound, Problem
 from broker.model import new_id
 from broker.service.accounts import Accounts
@@ -18,6 +20,7 @@ from clients.secret import Secret
 from clients.venue import Slot
 
 PATIENCE_S = 24 * 3600
+SHORTEST_PATIENCE_S = 60
 LONGEST_PATIENCE_S = 30 * 24 * 3600
 _NEED_SECRET = frozenset({Kind.WEBHOOK})
 _TAKE_SECRET = frozenset({Kind.WEBHOOK, Kind.KUBERNETES})
@@ -51,23 +54,11 @@ class Destinations:
         """
         check_name("name", name)
         which, parsed = values.parse(kind, settings)
-        if slot not in {Slot.TRADE, Slot.READ}:
-            raise Malformed(
-                "bad_destination", (Problem("slot", "is trade or read; other keys leave nobody"),)
-            )
-        if (secret is None and which in _NEED_SECRET) or (secret is not None and which not in _TAKE_SECRET):
-            raise Malformed(
-                "bad_destination",
-                (
-                    Problem(
-                        "secret", "signs a webhook's messages, or is a cluster's token; nothing else has one"
-                    ),
-                ),
-            )
-        if not 60 <= patience_s <= LONGEST_PATIENCE_S:  # noqa: PLR2004 - a minute
-            raise Malformed(
-                "bad_destination", (Problem("patience_s", "is between a minute and 30 days, in seconds"),)
-            )
+        problems = (
+            *_odd(slot, patience_s), *_secret_problems(which, given=secret is not None), *_place_problems(parsed),
+        )  # fmt: skip
+        if problems:
+            raise Malformed("bad_destination", problems)
         self._accounts.get(account)
         path = None if secret is None else f"destinations/{name}/{new_id('sec')}"
         made = Destination(name, account, slot, which, parsed, patience_s, self._desk.clock.now_us(), path)
@@ -145,3 +136,38 @@ class Destinations:
                 connection, "destination.confirm", f"destination:{name}", {"rotation": rotation}
             )
         return done
+
+
+def _odd(slot: Slot, patience_s: int) -> Iterator[Problem]:
+    if slot not in {Slot.TRADE, Slot.READ}:
+        yield Problem("slot", "is trade or read; other keys leave nobody")
+    if not SHORTEST_PATIENCE_S <= patience_s <= LONGEST_PATIENCE_S:
+        yield Problem("patience_s", "is between a minute and 30 days, in seconds")
+
+
+def _secret_problems(kind: Kind, *, given: bool) -> Iterator[Problem]:
+    if kind in _NEED_SECRET and not given:
+        yield Problem(
+            "secret", "is missing: it signs the messages of a webhook; --secret-file FILE brings it"
+        )
+    if given and kind not in _TAKE_SECRET:
+        yield Problem(
+            "secret", f"is not taken: it signs a webhook's messages, or is a cluster's token; {kind} has none"
+        )
+
+
+def _place_problems(settings: Settings) -> Iterator[Problem]:
+    """Yield why a file cannot be written there. Paths are those of the rotator's host, which is this one."""
+    if not isinstance(settings, FileSettings):
+        return
+    path = Path(settings.path)
+    try:
+        has_directory, is_link = stat.S_ISDIR(path.parent.stat().st_mode), path.is_symlink()
+    except (FileNotFoundError, NotADirectoryError):
+        has_directory, is_link = False, False
+    except OSError:
+        return  # who may not look cannot tell; the rotator says so when it delivers
+    if not has_directory:
+        yield Problem("settings.path", "lies in no directory of this host: make that first, or mend the path")
+    if is_link:
+        yield Problem("settings.path", "is a link, which no key is written through: name the file itself")
