@@ -116,6 +116,8 @@ async def test_the_machine_waits_and_a_person_does_what_it_says(tmp_path: Path) 
         assert todo["public_key"].startswith("-----BEGIN PUBLIC KEY-----")
         forbidden = next(step for step in todo["steps"] if step.startswith("Do NOT tick: "))
         assert "Enable Withdrawals" in forbidden
+        assert "Enable Margin" not in forbidden, "it reads like the one for trade, which is to be ticked"
+        assert "margin borrow/repay (enableMargin)" in forbidden
         assert len(forbidden.split(", ")) == len(PERMISSIONS), "each permission is ticked or not, by name"
         fresh = person_makes(here, todo)
         assert await told(here, rotation, {"key_id": fresh}) == ""

@@ -13,7 +13,7 @@ PAGES = Pages(
     reading="Enable Reading",
     permissions={
         "trade": "Enable Spot & Margin Trading",
-        "margin": "Enable Margin (enableMargin)",
+        "margin": "margin borrow/repay (enableMargin)",
         "futures": "Enable Futures (enableFutures)",
         "transfer": "Permits Universal Transfer (permitsUniversalTransfer)",
         "options": "Enable Vanilla Options (enableVanillaOptions)",
