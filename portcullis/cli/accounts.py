@@ -89,7 +89,7 @@ def show_account(face: Face, name: Annotated[str, typer.Argument(help="The accou
                  f"the manager key {found['manager']}, as {found['subaccount']}"),
             )
         )  # fmt: skip
-        listed = table("key", "stage", "key id", "bound to IPs", "may withdraw")
+        listed = table("key", "stage", "key id", "IP-bound", "withdraws")
         for row in keys:
             listed.add_row(
                 row["ref"], row["stage"], short(row["venue_key_id"]), yes(row["ip_restricted"]),

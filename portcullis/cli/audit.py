@@ -25,7 +25,7 @@ def list_records(
     rows = list(connect(face).pages("audit", most=limit, **({} if calls else {"writer": "control"})))
 
     def show(out: Console) -> None:
-        listed = table("at", "who", "did", "to", "", fold=("to",))
+        listed = table("at", "who", "did", "to", "", fold=("at", "to"))
         for row in reversed(rows):
             listed.add_row(
                 when(row["at"]), row["actor"], row["action"], row["subject"], f"[dim]{row['seq']}[/]"

@@ -73,7 +73,7 @@ def list_(
         if not rows:
             out.print(f"no keys yet; {face.command('key import --account ACCOUNT')}")
             return
-        listed = table("key", "stage", "type", "key id", "bound to IPs", "may withdraw")
+        listed = table("key", "stage", "type", "key id", "IP-bound", "withdraws")
         for row in rows:
             listed.add_row(
                 f"[bold]{row['ref']}[/]", row["stage"], row["key_type"], short(row["venue_key_id"]),

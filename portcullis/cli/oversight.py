@@ -73,8 +73,9 @@ def calls(
 
     def show(out: Console) -> None:
         listed = table(
-            "at (UTC)", "consumer", "endpoint", "order", "size", "decision", "answer", fold=("decision",)
-        )
+            "at (UTC)", "consumer", "endpoint", "order", "size", "decision", "answer",
+            fold=("order", "decision", "answer"),
+        )  # fmt: skip
         for row in reversed(rows):
             order = " ".join(part for part in (row["side"], row["symbol"]) if part)
             at = row["at"][11:19]

@@ -88,7 +88,7 @@ def list_operators(face: Face) -> None:
     rows = list(connect(face).pages("operators"))
 
     def show(out: Console) -> None:
-        listed = table("operator", "scopes", "since", "")
+        listed = table("operator", "scopes", "since", "", fold=("scopes", "since"))
         for row in rows:
             ended = "[red]ended[/]" if row["ended_at"] else ""
             listed.add_row(f"[bold]{row['name']}[/]", ", ".join(row["roles"]), when(row["created_at"]), ended)
@@ -158,7 +158,7 @@ def list_acts(face: Face) -> None:
         if not rows:
             out.print("nothing is announced")
             return
-        listed = table("act", "who", "wants", "to", "when")
+        listed = table("act", "who", "wants", "to", "when", fold=("to", "when"))
         for row in rows:
             ready = (
                 f"ready {when(row['ready_at'])}"

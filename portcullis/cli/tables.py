@@ -4,27 +4,90 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from rich import box
-from rich.console import RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 _FOLDED = 14
+"""Characters that prose is not squeezed below."""
+
+_BETWEEN = 3
 _SHORT = 16
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
-def table(*columns: str, fold: tuple[str, ...] = ()) -> Table:
-    """Return an empty table with quiet lines; cells stay on one line, but those of the columns to fold."""
-    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
-    for name in columns:
-        folds = name in fold
-        made.add_column(
-            name,
-            overflow="fold" if folds else "ellipsis",
-            no_wrap=not folds,
-            min_width=_FOLDED if folds else None,
-        )
-    return made
+class Listing:
+    """A list of things, a row each; where the screen is too narrow for the rows, a block each, one fact a line.
+
+    Nothing is ever left out: an id that lost a character cannot be copied.
+    """
+
+    def __init__(self, columns: tuple[str, ...], fold: tuple[str, ...]) -> None:
+        self._columns, self._fold = columns, fold
+        self._rows: list[list[Text]] = []
+
+    def add_row(self, *cells: str | Text) -> None:
+        """Add one; text is markup."""
+        self._rows.append([Text.from_markup(cell) if isinstance(cell, str) else cell for cell in cells])
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it as wide as the screen lets it be."""
+        widths = self._widths(options.max_width)
+        if widths is not None:
+            yield self._table(widths)
+            return
+        for row in self._rows:
+            yield Text("", "bold").append_text(row[0])
+            yield Padding(self._block(row), (0, 0, 0, 2), expand=False)
+
+    def _widths(self, screen: int) -> list[int] | None:
+        """Share the screen out; None where a row does not fit whole."""
+        cells = list(zip(*self._rows, strict=True)) or [()] * len(self._columns)
+        wanted, needed = [], []
+        for name, column in zip(self._columns, cells, strict=True):
+            widest = max(cell_len(name), *(cell.cell_len for cell in column), 0)
+            word = max(
+                cell_len(part) for part in ("", *name.split(), *(p for c in column for p in c.plain.split()))
+            )
+            wanted.append(widest)
+            needed.append(min(widest, max(word, _FOLDED)) if name in self._fold else widest)
+        spare = screen - sum(needed) - _BETWEEN * (len(needed) - 1)
+        if spare < 0:
+            return None
+        for number in sorted(range(len(needed)), key=lambda one: wanted[one] - needed[one]):
+            growing = sum(1 for one in range(len(needed)) if wanted[one] > needed[one])
+            more = min(wanted[number] - needed[number], spare // max(1, growing))
+            needed[number], wanted[number], spare = needed[number] + more, needed[number] + more, spare - more
+        return needed
+
+    def _table(self, widths: list[int]) -> Table:
+        made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
+        for name, width in zip(self._columns, widths, strict=True):
+            made.add_column(name, width=width, overflow="fold", no_wrap=name not in self._fold)
+        for row in self._rows:
+            made.add_row(*row)
+        return made
+
+    def _block(self, row: list[Text]) -> Table:
+        named = [(name, cell) for name, cell in zip(self._columns[1:], row[1:], strict=True) if cell.plain]
+        return facts(*named)
+
+
+def table(*columns: str, fold: tuple[str, ...] = ()) -> Listing:
+    """Return an empty list with quiet lines; cells stay on one line, but those of the columns to fold."""
+    return Listing(columns, fold)
+
+
+def hanging(mark: RenderableType, text: RenderableType, indent: int = 2) -> RenderableType:
+    """Return prose behind a mark: it is wrapped between words, and its further lines begin where it began."""
+    made = Table.grid(padding=(0, 1))
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    made.add_row(mark, text)
+    return Padding(made, (0, 0, 0, indent), expand=False)
 
 
 def facts(*pairs: tuple[str, RenderableType | None]) -> Table:
@@ -39,28 +102,31 @@ def facts(*pairs: tuple[str, RenderableType | None]) -> Table:
 
 
 def when(text: str | None, now: datetime | None = None) -> str:
-    """Say an instant as people do: `14:03:12 (2 min ago)`, with the date where it was not today."""
+    """Say an instant as people do: `14:03:12 UTC (2 min ago)`, with the date where that is not today's."""
     if text is None:
         return ""
-    at = datetime.fromisoformat(text).astimezone(UTC)
-    ago = ((now or datetime.now(UTC)) - at).total_seconds()
-    shape = "%H:%M:%S" if ago < _DAY else "%Y-%m-%d %H:%M"
-    return f"{at.strftime(shape)} UTC ({_ago(ago)})"
+    at, now = datetime.fromisoformat(text).astimezone(UTC), (now or datetime.now(UTC)).astimezone(UTC)
+    shape = "%H:%M:%S" if at.date() == now.date() else "%Y-%m-%d %H:%M"
+    return f"{at.strftime(shape)} UTC ({_ago((now - at).total_seconds())})"
 
 
 def ago(text: str, now: datetime | None = None) -> str:
-    """Say how long ago an instant was."""
+    """Say how long ago an instant was, or in how long it will be."""
     return _ago(((now or datetime.now(UTC)) - datetime.fromisoformat(text)).total_seconds())
 
 
 def _ago(seconds: float) -> str:
+    return f"in {_long(-seconds)}" if seconds <= -1 else f"{_long(seconds)} ago"
+
+
+def _long(seconds: float) -> str:
     if seconds < _MINUTE:
-        return f"{max(0, int(seconds))} s ago"
+        return f"{max(0, int(seconds))} s"
     if seconds < _HOUR:
-        return f"{int(seconds / _MINUTE)} min ago"
+        return f"{int(seconds / _MINUTE)} min"
     if seconds < _DAY:
-        return f"{int(seconds / _HOUR)} h ago"
-    return f"{int(seconds / _DAY)} days ago"
+        return f"{int(seconds / _HOUR)} h"
+    return f"{int(seconds / _DAY)} days"
 
 
 def micros(value: int | None) -> str:
