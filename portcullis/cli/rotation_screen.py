@@ -2,14 +2,15 @@
 
 Rules:
 1. Progress goes to stderr, and is redrawn in place at a terminal; elsewhere each step is one line.
-2. What it says of the old key is what was proven, not what was asked for.
+2. Prose is wrapped between words; what is copied (commands, a public key) stays on a line of its own.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
+import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
@@ -17,29 +18,22 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from portcullis.cli.face import Face
-from portcullis.cli.tables import facts, table, when
+from portcullis.cli.rotation_words import (
+    PAGES,
+    Way,
+    awaited,
+    line_words,
+    note,
+    versions,
+    ways_for,
+    ways_on,
+    words,
+)
+from portcullis.cli.tables import facts, hanging, table, when
 
 _LOOK_S = 0.25
+_INTERRUPTED = 130
 OVER = ("done", "abandoned", "halted")
-WORDS = {
-    "planned": "planned",
-    "preparing": "manager key and store are tried, the pair is made",
-    "creating": "the new key is made at the exchange",
-    "reconciling": "the answer was lost: the exchange is asked whether a key was made",
-    "verifying": "the new key is read back and compared",
-    "canary": "one gateway tries the new key",
-    "cutting-over": "the new key becomes the current one",
-    "draining": "gateways leave the old key",
-    "rolling-back": "the old key is taken back",
-    "draining-new": "gateways leave the new key",
-    "retiring-old": "the old key is deleted and probed until it is dead",
-    "discarding-new": "the new key is deleted and probed until it is dead",
-    "stalled": "it waits for you",
-    "halting": "an incident retires keys",
-    "halted": "an incident took it over",
-    "done": "the old key is proven dead",
-    "abandoned": "given up: the old key stays in use",
-}
 
 
 def colour(row: dict[str, Any]) -> str:
@@ -74,25 +68,58 @@ def summary(found: dict[str, Any]) -> dict[str, Any]:
     return found | {"steps": steps(found), "total_s": total}
 
 
-def follow(face: Face, look: Callable[[], dict[str, Any]], found: dict[str, Any]) -> dict[str, Any]:
-    """Show how a rotation goes on, until it is over or waits for a person; return it as it is then."""
-    if face.as_json or not face.err.is_terminal:
-        said = 0
-        while True:
-            if not face.as_json:
-                made = steps(found)
-                for one in made[said:]:
-                    face.err.print(f"{one['at'][11:23]}  {one['state']:<15} {WORDS[one['state']]}")
-                said = len(made)
-            if _rests(found):
-                return found
-            time.sleep(_LOOK_S)
-            found = look()
-    with Live(_progress(found), console=face.err, transient=True, refresh_per_second=8) as live:
+def follow(
+    face: Face, look: Callable[[], dict[str, Any]], found: dict[str, Any], manual: frozenset[str]
+) -> dict[str, Any]:
+    """Show how a rotation goes on, until it is over or waits for a person; return it as it is then.
+
+    `manual` names the destinations that a person brings the key to.
+
+    Raises:
+        typer.Exit: Somebody does not want to look any longer; the rotation goes on.
+    """
+    try:
+        if face.as_json or not face.err.is_terminal:
+            return _follow_in_lines(face, look, found)
+        return _follow_in_place(face, look, found, manual)
+    except KeyboardInterrupt:
+        face.err.print("[yellow]![/] You look no longer; the rotation goes on, and bots trade on.")
+        face.err.print(f"  [dim]next[/] {face.command('rotation watch ' + found['id'])}", soft_wrap=True)
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _follow_in_lines(face: Face, look: Callable[[], dict[str, Any]], found: dict[str, Any]) -> dict[str, Any]:
+    said = 0
+    named: set[str] = set()
+    while True:
+        if not face.as_json:
+            made = steps(found)
+            for one in made[said:]:
+                face.err.print(
+                    f"{one['at'][11:23]}  {one['state']:<15} {words(found, one['state'])}", soft_wrap=True
+                )
+            said = len(made)
+            for one in awaited(found):
+                if one["destination"] not in named:
+                    face.err.print(f"{'':<30}waits for {_waits(one)}", markup=False, soft_wrap=True)
+                named.add(one["destination"])
+        if _rests(found):
+            return found
+        time.sleep(_LOOK_S)
+        found = look()
+
+
+def _follow_in_place(
+    face: Face, look: Callable[[], dict[str, Any]], found: dict[str, Any], manual: frozenset[str]
+) -> dict[str, Any]:
+    spinner = Spinner("dots", style="cyan")
+    with Live(
+        _progress(face, found, manual, spinner), console=face.err, transient=True, refresh_per_second=8
+    ) as live:
         while not _rests(found):
             time.sleep(_LOOK_S)
             found = look()
-            live.update(_progress(found))
+            live.update(_progress(face, found, manual, spinner))
     return found
 
 
@@ -100,73 +127,108 @@ def _rests(found: dict[str, Any]) -> bool:
     return found["state"] in OVER or found["state"] == "stalled" or found["paused"] or bool(found["todo"])
 
 
-def _progress(found: dict[str, Any]) -> RenderableType:
+def _progress(face: Face, found: dict[str, Any], manual: frozenset[str], spinner: Spinner) -> RenderableType:
     lines: list[RenderableType] = [
         Text.from_markup(f"[bold]{found['account']}/{found['slot']}[/]  [dim]{found['id']}[/]")
     ]
     made = steps(found)
     lines += [
-        Text.from_markup(
-            f"  [green]✓[/] {one['state']:<15} [dim]{one['seconds']:>8.2f} s  {WORDS[one['state']]}[/]"
+        hanging(
+            f"[green]✓[/] {one['state']:<15} [dim]{one['seconds']:>8.2f} s[/] ",
+            Text(words(found, one["state"]), "dim"),
         )
         for one in made[:-1]
     ]
-    last = made[-1]
-    note = found["history"][-1]["note"] if found["history"] else ""
-    words = f"{last['state']:<15} [dim]{WORDS[last['state']]}{f': {escape(note)}' if note else ''}[/]"
-    lines.append(Spinner("dots", Text.from_markup(words), style="cyan"))
+    state = made[-1]["state"]
+    said = ": ".join(filter(None, (words(found, state), note(found))))
+    spinner.update(text=f"{state:<15}")
+    lines.append(hanging(spinner, Text(said, "dim")))
+    for one in awaited(found):
+        lines.append(hanging("[yellow]…[/]", Text(f"waits for {_waits(one)}"), 4))
+        for way in ways_for(found, one, manual):
+            lines.append(hanging("", Text(f"{way.what}:", "dim"), 5))
+            lines.append(hanging("", Text(face.command(way.command)), 7))
     return Group(*lines)
 
 
-def whole(out: Console, face: Face, found: dict[str, Any], *, short: bool = False) -> None:
+def _waits(one: dict[str, Any]) -> str:
+    return f"{one['destination']}: {one['says'] or 'the key is being brought'}"
+
+
+def whole(
+    out: Console, face: Face, found: dict[str, Any], manual: frozenset[str], *, short: bool = False
+) -> None:
     """Print one rotation; `short` leaves out what was on the screen already."""
     total = summary(found)["total_s"]
     mark = {"done": "[bold green]✓", "abandoned": "[bold yellow]✗"}.get(found["state"], "[bold]")
-    key = f"{found['old_version'] or 'none'} → {found['new_version']}"
     out.print(
-        f"{mark} {found['account']}/{found['slot']}  key version {key}  {WORDS[found['state']]}[/]"
+        f"{mark} {found['account']}/{found['slot']}  key version {versions(found)}  {words(found, found['state'])}[/]"
         + (f"  [dim]{total:.1f} s[/]" if total is not None else "")
     )
+    state = found["state"] + (", paused" if found["paused"] else "")
     out.print(
         facts(
-            ("rotation", found["id"]),
-            ("state", Text(found["state"] + (", paused" if found["paused"] else ""), style=colour(found))),
-            ("since", when(found["entered_at"])),
-            ("why", found["why"]),
-            ("says", found["reason"]),
-            ("runbook", found["runbook"]),
+            ("rotation", found["id"]), ("state", Text(state, style=colour(found))),
+            ("since", when(found["entered_at"])), ("why", found["why"]), ("says", found["reason"]),
+            ("runbook", PAGES.get(found["runbook"], found["runbook"])),
         )
-    )
-    if found["todo"]:
-        _todo(out, face, found)
-    elif found["state"] == "stalled":
-        out.print(f"  [dim]next[/] read docs/runbooks/{found['runbook']}.md, then")
-        out.print(f"       {face.command('rotation resume ' + found['id'])}", soft_wrap=True)
-    for one in found["beside"]:
-        said = "waits for you too: do it in the same sitting" if one["todo"] else one["state"]
-        out.print(f"  [bold]{one['account']}/{one['slot']}[/] {said}")
-        out.print(f"       {face.command('rotation show ' + one['id'])}", soft_wrap=True)
+    )  # fmt: skip
+    _what_next(out, face, found, manual)
     if short and found["state"] == "done":
         for one in steps(found)[:-1]:
             out.print(f"  [green]✓[/] {one['state']:<15} [dim]{one['seconds']:>8.2f} s[/]")
         return
+    _deliveries(out, found)
+    _history(out, found)
+    for ask in found["asks"]:
+        said = "not taken up yet" if ask["outcome"] is None else ask["outcome"] or "done"
+        out.print(
+            hanging(f"[dim]{when(ask['at'])}[/]", f"{ask['operator']} asked: {ask['what']} - {escape(said)}")
+        )
+
+
+def _what_next(out: Console, face: Face, found: dict[str, Any], manual: frozenset[str]) -> None:
+    """Print what a person has to do, or may."""
+    if found["todo"]:
+        _todo(out, face, found)
+    for one in awaited(found):
+        out.print(hanging("[yellow]…[/]", Text(f"waits for {_waits(one)}")))
+        _ways(out, face, ways_for(found, one, manual))
+    if found["state"] == "stalled":
+        page = PAGES.get(found["runbook"], found["runbook"])
+        out.print(f"  [dim]next[/] read {page}, then" + (" one of" if len(ways_on(found)) > 1 else ""))
+        _ways(out, face, ways_on(found))
+    for one in found["beside"]:
+        said = "waits for you too: do it in the same sitting" if one["todo"] else one["state"]
+        out.print(f"  [bold]{one['account']}/{one['slot']}[/] {said}")
+        out.print(f"       {face.command('rotation show ' + one['id'])}", soft_wrap=True)
+
+
+def _ways(out: Console, face: Face, ways: Iterable[Way]) -> None:
+    for way in ways:
+        out.print(f"       [dim]{way.what}:[/]")
+        out.print(f"         {face.command(way.command)}", soft_wrap=True, markup=False)
+
+
+def _deliveries(out: Console, found: dict[str, Any]) -> None:
+    """Print how far each is; those that are waited for were named above."""
+    waiting = awaited(found)
     for one in found["deliveries"]:
+        if one in waiting:
+            continue
         mark = (
             "[green]✓[/]" if one["confirmed_at"] else "[yellow]-[/]" if one["waived_by"] else "[yellow]…[/]"
         )
         said = f"waived by {one['waived_by']}" if one["waived_by"] else one["says"] or "has the key"
-        out.print(
-            f"  {mark} [bold]{one['destination']}[/] version {one['version']}: {escape(said)}", soft_wrap=True
-        )
+        out.print(hanging(mark, f"[bold]{one['destination']}[/] version {one['version']}: {escape(said)}"))
+
+
+def _history(out: Console, found: dict[str, Any]) -> None:
     listed = table("at", "state", "what", fold=("what",))
     for line in found["history"]:
         moved = f"[bold]{line['state']}[/]" if line["was"] != line["state"] else f"[dim]{line['state']}[/]"
-        said = f"asks to {line['effect']}" if line["effect"] else line["event"].split(" ", 1)[0].lower()
-        listed.add_row(line["at"][11:23], moved, escape(": ".join(filter(None, (said, line["note"])))))
+        listed.add_row(line["at"][11:23], moved, escape(line_words(line)))
     out.print(listed)
-    for ask in found["asks"]:
-        said = "not taken up yet" if ask["outcome"] is None else ask["outcome"] or "done"
-        out.print(f"  [dim]{when(ask['at'])}[/] {ask['operator']} asked: {ask['what']} - {escape(said)}")
 
 
 def _todo(out: Console, face: Face, found: dict[str, Any]) -> None:
@@ -174,7 +236,7 @@ def _todo(out: Console, face: Face, found: dict[str, Any]) -> None:
     todo = found["todo"]
     out.print(f"\n[bold yellow]You are asked:[/] {escape(todo['title'])}")
     for number, step in enumerate(todo["steps"], 1):
-        out.print(f"  [bold]{number}.[/] {escape(step)}", soft_wrap=True)
+        out.print(hanging(f"[bold]{number}.[/]", Text(step)))
     if todo.get("public_key"):
         out.print(todo["public_key"].rstrip(), style="cyan", soft_wrap=True)
     out.print(f"  [dim]then[/] {face.command(todo['then'])}\n", soft_wrap=True)

@@ -4,6 +4,7 @@ Every line says what stands where: bots trade on in every state but the ones tha
 `retiring-old` the old key still lives and can be taken back.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -17,6 +18,7 @@ from portcullis.cli.client import Api, connect
 from portcullis.cli.face import FAILED, Face, Stopped, command
 from portcullis.cli.inputs import secret_text
 from portcullis.cli.rotation_screen import colour, follow, summary, whole
+from portcullis.cli.rotation_words import versions
 from portcullis.cli.tables import ago, table
 
 app = typer.Typer(
@@ -36,17 +38,23 @@ def list_(
 ) -> None:
     """List rotations, newest first."""
     api = connect(face)
+    if account is not None:
+        api.get(
+            f"accounts/{quote(account, safe='')}"
+        )  # one that does not exist is said, not answered with nothing
     rows = list(api.pages("rotations", most=most, account=account, open=only_open or None))
 
     def show(out: Console) -> None:
         if not rows:
-            out.print(f"no rotations yet; the next dates: {face.command('schedule show')}")
+            of = "" if account is None else f" of {account}"
+            said = f"none open{of}" if only_open else f"no rotations{of} yet"
+            out.print(f"{said}; the next dates: {face.command('schedule show')}", soft_wrap=True)
             return
         listed = table("rotation", "key version", "state", "since", fold=("state",))
         for row in rows:
-            versions = f"{row['old_version'] or 'none'} → {row['new_version']}"
             listed.add_row(
-                row["id"], f"[bold]{row['account']}[/]/{row['slot']} {versions}", _state(row), ago(row["entered_at"])
+                row["id"], f"[bold]{row['account']}[/]/{row['slot']} {versions(row)}", _state(row),
+                ago(row["entered_at"]),
             )  # fmt: skip
         out.print(listed)
 
@@ -56,8 +64,9 @@ def list_(
 @command(app, "show")
 def show_(face: Face, rotation: Rotation) -> None:
     """Show one: where it stands, what you have to do, and every step so far."""
-    found = connect(face).get(_path(rotation))
-    face.answer(found, lambda out: whole(out, face, found))
+    api = connect(face)
+    found, manual = api.get(_path(rotation)), _manual(api)
+    face.answer(found, lambda out: whole(out, face, found, manual))
 
 
 @command(app, "start")
@@ -90,7 +99,7 @@ def watch(face: Face, rotation: Rotation) -> None:
 @command(app, "pause")
 def pause(face: Face, rotation: Rotation) -> None:
     """Let one stand still, where it may: before the key is made, and while gateways are moved."""
-    _tell(face, rotation, "pause", {}, "stands still; nothing was taken back")
+    _tell(face, rotation, "pause", {}, lambda _: "stands still; nothing was taken back")
 
 
 @command(app, "resume")
@@ -102,15 +111,27 @@ def resume(
         typer.Option("--key-id", help="You looked at the exchange: this key was made. See RB-07."),
     ] = None,
     no_key: Annotated[bool, typer.Option("--no-key", help="You looked: no key was made. See RB-07.")] = False,
-    discard: Annotated[bool, typer.Option("--discard", help="Give the new key up. See RB-08.")] = False,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="The cutover stalled: give the new key up. See RB-08.")
+    ] = False,
+    onward: Annotated[
+        bool,
+        typer.Option(
+            "--onward", help="Rolling back stalled: the old key is dead, keep the new one. See RB-08."
+        ),
+    ] = False,
 ) -> None:
     """Let a stalled or paused one go on, with a fresh budget."""
     if key_id and no_key:
         raise Stopped("--key-id and --no-key say opposite things.", reason="malformed")
+    if discard and onward:
+        raise Stopped("--discard and --onward say opposite things.", reason="malformed")
     body: dict[str, Any] = {"discard": discard}
+    if onward:
+        body["onward"] = True
     if key_id or no_key:
         body["key_id"] = key_id or ""
-    _tell(face, rotation, "resume", body, "goes on")
+    _tell(face, rotation, "resume", body, lambda _: "goes on with the new key" if onward else "goes on")
 
 
 @command(app, "rollback")
@@ -119,8 +140,26 @@ def roll_back(
     rotation: Rotation,
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")],
 ) -> None:
-    """Take the old key back. It lives until every gateway has left it; after that there is none to take back."""
-    _tell(face, rotation, "rollback", {"reason": reason}, "rolls back: the old key is taken into use again")
+    """Give one up: before the cutover it just ends, later the old key is taken back into use.
+
+    Also one that waits for a person to make a key. Once the old key is being deleted there is none to take back.
+    """
+    _tell(
+        face,
+        rotation,
+        "rollback",
+        {"reason": reason},
+        lambda _: "is given up: the old key stays, or is taken back",
+    )
+
+
+def _given_up(found: dict[str, Any]) -> str:
+    """Say what became of a rotation that is given up."""
+    if found["state"] == "rolling-back":
+        return "rolls back: the old key is taken into use again"
+    left = "the old key stays in use" if found["old_version"] else "there was no key in use"
+    made = "" if found["state"] == "abandoned" else ", and a new key that was made is deleted"
+    return f"is given up: {left}{made}"
 
 
 @command(app, "answer")
@@ -135,13 +174,32 @@ def answer(
     secret_file: Annotated[Path | None, typer.Option("--secret-file", help="File with that secret.")] = None,
 ) -> None:
     """Say what you did at the exchange. Asks for the key id where nothing was said; a secret is never an argument."""
+    if deleted and (key_id is not None or hmac or secret_file is not None):
+        raise Stopped(
+            "--deleted says that a key is gone, and the other options name a new one; nothing was told.",
+            step="Say one of the two, as `rotation show` asks for it.", reason="malformed",
+        )  # fmt: skip
     if key_id is None and not deleted:
         key_id = str(typer.prompt("key id", err=True))
     body: dict[str, Any] = {"deleted": True} if deleted else {"key_id": (key_id or "").strip()}
     if hmac or secret_file is not None:
         body["secret"] = secret_text("secret", secret_file).reveal()
-    done = "the old key is probed until it is proven dead" if deleted else "the key is verified now"
-    _tell(face, rotation, "answer", body, done)
+    try:
+        _tell(face, rotation, "answer", body, _answered)
+    except Stopped as stopped:
+        if stopped.reason.startswith("venue_") or stopped.reason == "key_known":
+            stopped.step = f"Compare it, then again: {face.command('rotation answer ' + rotation)}"
+        raise
+
+
+def _answered(found: dict[str, Any]) -> str:
+    """Say what becomes of a person's answer."""
+    probed = {"retiring-old": "old", "discarding-new": "new"}.get(found["state"])
+    if probed is not None:
+        return f"the {probed} key is probed until it is proven dead"
+    return (
+        f"the old key is dead: {found['reason']}" if found["state"] == "done" else "the key is verified now"
+    )
 
 
 @command(app, "waive")
@@ -152,30 +210,47 @@ def waive(
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")],
 ) -> None:
     """Do not wait for a destination any more: what it still holds stops working when the old key dies."""
+    api = connect(face)
+    known = [one for one in api.get(_path(rotation))["deliveries"] if one["destination"] == destination]
+    if known and all(one["confirmed_at"] or one["waived_by"] for one in known):
+        said = "confirmed" if known[-1]["confirmed_at"] else f"was waived by {known[-1]['waived_by']}"
+        raise Stopped(
+            f"{rotation} does not wait for {destination}: it {said} already.",
+            step=face.command("rotation show " + rotation), reason="not_waited_for",
+        )  # fmt: skip
     body = {"destination": destination, "reason": reason}
-    _tell(face, rotation, "waive", body, f"does not wait for {destination} any more")
+    _tell(face, rotation, "waive", body, lambda _: f"does not wait for {destination} any more")
 
 
-def _tell(face: Face, rotation: str, what: str, body: dict[str, Any], done: str) -> None:
+def _tell(
+    face: Face, rotation: str, what: str, body: dict[str, Any], done: Callable[[dict[str, Any]], str]
+) -> None:
     found = connect(face).post(f"{_path(rotation)}/{what}", body)
 
     def show(out: Console) -> None:
-        out.print(f"[green]✓[/] {found['id']} {done}")
+        out.print(f"[green]✓[/] {found['id']} {escape(done(found))}", soft_wrap=True)
         out.print(f"  [dim]next[/] {face.command('rotation watch ' + found['id'])}", soft_wrap=True)
 
     face.answer(found, show)
 
 
+def _manual(api: Api) -> frozenset[str]:
+    """Return the destinations that a person brings the key to."""
+    return frozenset(row["name"] for row in api.pages("destinations") if row["kind"] == "manual")
+
+
 def _begun(out: Console, face: Face, begun: dict[str, Any]) -> None:
-    versions = f"{begun['old_version'] or 'none'} → {begun['new_version']}"
-    out.print(f"[green]✓[/] {begun['account']}/{begun['slot']} is being rotated, key version {versions}")
+    out.print(
+        f"[green]✓[/] {begun['account']}/{begun['slot']} is being rotated, key version {versions(begun)}"
+    )
     out.print(f"  [dim]next[/] {face.command('rotation watch ' + begun['id'])}", soft_wrap=True)
 
 
 def _wait(face: Face, api: Api, begun: dict[str, Any]) -> None:
-    found = follow(face, lambda: api.get(_path(begun["id"])), begun)
+    manual = _manual(api)
+    found = follow(face, lambda: api.get(_path(begun["id"])), begun, manual)
     document = summary(found)
-    face.answer(document, lambda out: whole(out, face, found, short=True))
+    face.answer(document, lambda out: whole(out, face, found, manual, short=True))
     if found["state"] != "done":
         raise typer.Exit(FAILED)
 

@@ -1,0 +1,203 @@
+"""What is said of a rotation: in plain words, and with the command to go on with. Pure.
+
+Rules:
+1. Of the old key it says what was proven, not what was asked for; where there was none it says nothing of one.
+2. Whoever is waited for is named: gateways by the drain's last note, destinations by what is on record of each.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+PAGES = {
+    "RB-07": "docs/runbooks/RB-07-create-in-doubt.md",
+    "RB-08": "docs/runbooks/RB-08-current-not-moved.md",
+    "RB-09": "docs/runbooks/RB-09-still-in-use.md",
+    "RB-10": "docs/runbooks/RB-10-will-not-die.md",
+}
+"""The page that a stalled rotation points at."""
+
+_STATES = {
+    "planned": "planned",
+    "preparing": "what it needs is tried: the ways to the exchange and the store",
+    "creating": "the new key is made at the exchange",
+    "reconciling": "the answer was lost: the exchange is asked whether a key was made",
+    "verifying": "the new key is read back and compared",
+    "canary": "one gateway tries the new key",
+    "cutting-over": "the new key becomes the current one",
+    "draining": "whoever uses the old key moves to the new one",
+    "rolling-back": "the old key is taken back",
+    "draining-new": "whoever uses the new key moves back to the old one",
+    "retiring-old": "the old key is deleted and probed until it is dead",
+    "discarding-new": "the new key is deleted and probed until it is dead",
+    "stalled": "it waits for you",
+    "halting": "an incident retires keys",
+    "halted": "an incident took it over",
+    "done": "the old key is proven dead",
+    "abandoned": "given up: the old key stays in use",
+}
+_BY_HAND = {
+    "creating": "a person makes the new key at the exchange",
+    "retiring-old": "a person deletes the old key; it is probed until it is dead",
+    "discarding-new": "a person deletes the new key; it is probed until it is dead",
+}
+_FIRST = {"done": "the first key is in use", "abandoned": "given up: no key was in use, and none is"}
+_STATED = "stated, not proven"
+_EFFECTS = {
+    "prepare": "tries the ways to the exchange and the store, and makes a pair where it may",
+    "read-clock": "reads the exchange's clock, to sign with it",
+    "create": "asks the exchange for the new key",
+    "find": "asks the exchange whether the key was made",
+    "verify": "reads the new key back",
+    "canary": "has a gateway try the new key",
+    "move": "makes the new key the current one",
+    "move-back": "makes the old key the current one again",
+    "drain": "looks who still uses the key to be left",
+    "delete": "asks the exchange to delete the key",
+    "probe": "asks with the key whether it still lives",
+    "entomb": "records its death, and destroys the secret",
+    "ask-create": "asks a person to make the key",
+    "ask-delete": "asks a person to delete the key",
+}
+_ANSWERS = {
+    "out_of_budget": "this minute's calls to the exchange are spent; it waits, and no try is counted",
+    "rate_limited": "the exchange wants fewer calls; it waits, and no try is counted",
+    "in-use": "bots use the new key",
+    "alive": "the exchange still serves it",
+    "absent": "the exchange does not list it",
+    "listed": "the exchange lists it",
+    "refused-unnamed": "the exchange refuses it, and does not say that it does not know it",
+}
+_HELD = re.compile(r"^.*? may use it for up to \d+ s")
+_DRAINS = ("draining", "draining-new")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to go on: what it means, and the command."""
+
+    what: str
+    command: str
+
+
+def words(found: dict[str, Any], state: str) -> str:
+    """Say what a state means in this rotation."""
+    if found["old_version"] is None and state in _FIRST:
+        return _FIRST[state]
+    if state == "done" and _STATED in found["reason"]:
+        return "the old key is deleted by a person's word: stated, not proven"
+    asked = any(
+        line["effect"].startswith("ask-") for line in found.get("history", ()) if line["state"] == state
+    )
+    if state in _BY_HAND and (asked or (found["state"] == state and found["todo"])):
+        return _BY_HAND[state]
+    return _STATES[state]
+
+
+def versions(found: dict[str, Any]) -> str:
+    """Say from which key version to which; one that only retires a key makes none."""
+    if found["why"] in {"retire", "undead"}:
+        return f"{found['old_version']} retires"
+    return f"{found['old_version'] or 'none'} → {found['new_version']}"
+
+
+def stands_in(found: dict[str, Any]) -> str:
+    """Return the state it is in, or stalled in."""
+    if found["state"] != "stalled":
+        return str(found["state"])
+    into = [
+        line["was"] for line in found["history"] if line["state"] == "stalled" and line["was"] != "stalled"
+    ]
+    return str(into[-1]) if into else "stalled"
+
+
+def awaited(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the deliveries that hold a drain up now."""
+    state = stands_in(found)
+    if state not in _DRAINS:
+        return []
+    version = found["new_version"] if state == "draining" else found["old_version"]
+    return [
+        one
+        for one in found["deliveries"]
+        if one["version"] == version and not one["confirmed_at"] and not one["waived_by"]
+    ]
+
+
+def note(found: dict[str, Any]) -> str:
+    """Return what its state said last, without the destinations that are listed by themselves."""
+    last = ""
+    for line in found["history"]:
+        last = "" if line["state"] != line["was"] else last
+        last = line["note"] or last
+    if found["state"] in _DRAINS and awaited(found):
+        held = _HELD.match(last)
+        return held[0] if held else ""
+    return last
+
+
+def ways_for(found: dict[str, Any], one: dict[str, Any], manual: frozenset[str]) -> list[Way]:
+    """Say how a destination that is waited for lets go."""
+    name, rotation = one["destination"], found["id"]
+    waive = Way(
+        "go on without it; what it holds stops working when that key dies",
+        f'rotation waive {rotation} --destination {name} --reason "..."',
+    )
+    if name not in manual:
+        return [waive]
+    return [
+        Way("see the key, once", f'destination key {name} --reason "..."'),
+        Way("once it works there", f"destination confirm {name} --rotation {rotation}"),
+        waive,
+    ]
+
+
+def ways_on(found: dict[str, Any]) -> list[Way]:
+    """Say how a stalled rotation can go on, from the state it stalled in."""
+    resume = f"rotation resume {found['id']}"
+    match stands_in(found):
+        case "reconciling":
+            return [
+                Way("you looked: this key was made", f"{resume} --key-id ID"),
+                Way("you looked: none was made", f"{resume} --no-key"),
+                Way("the exchange can be asked again", resume),
+            ]
+        case "cutting-over":
+            return [
+                Way("the record can be written again", resume),
+                Way("give the new key up", f"{resume} --discard"),
+            ]
+        case "rolling-back":
+            return [
+                Way("the old key can be taken back now", resume),
+                Way("the exchange serves the old key no more: go on with the new one", f"{resume} --onward"),
+            ]
+        case "draining":
+            rollback = f'rotation rollback {found["id"]} --reason "..."'
+            return [Way("wait on", resume), Way("take the old key back", rollback)]
+        case "draining-new":
+            return [Way("wait on", resume)]
+        case "retiring-old" | "discarding-new":
+            return [Way("it is mended, or deleted by hand: probe it again", resume)]
+        case _:
+            return [Way("go on", resume)]
+
+
+def line_words(line: dict[str, Any]) -> str:
+    """Say one line of a history as people do."""
+    parts = [_EFFECTS.get(line["effect"], ""), line["note"] or _answer(line["event"])]
+    return ": ".join(part for part in map(_plain, parts) if part)
+
+
+def _answer(event: str) -> str:
+    """Say what came of the last effect, where the line has no note of its own."""
+    kind, _, reason = event.partition(" ")
+    if kind in {"refused", "unknown", "retry"}:
+        return reason or {"refused": "refused", "unknown": "no answer", "retry": "later"}[kind]
+    said = {"Resume": "resumed", "Pause": "paused", "Answered": "a person answered", "Incident": "an incident",
+            "Restarted": "another rotator takes over", "RollBack": "taken back"}  # fmt: skip
+    return said.get(kind, "")
+
+
+def _plain(text: str) -> str:
+    return _ANSWERS.get(text, text.replace("_", " ") if re.fullmatch(r"[a-z_]+", text) else text)

@@ -1,0 +1,205 @@
+"""What is said of a rotation: who is waited for, what was proven, and the command to go on with."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from rich.console import Console
+
+from portcullis.cli import rotation_screen
+from portcullis.cli.face import Face
+from portcullis.cli.rotation_screen import follow, whole
+from portcullis.cli.rotation_words import (
+    PAGES,
+    awaited,
+    line_words,
+    note,
+    stands_in,
+    versions,
+    ways_for,
+    ways_on,
+    words,
+)
+from rotation.retire import STATED
+from rotation.state import Do, State
+from rotation.steps import RUNBOOKS
+
+ROOT = Path(__file__).parents[2]
+ID = "rot_ddc5618f804e4cfc6b49"
+PASTES = "a person pastes main/trade/2 into the tax tool, Settings > Exchanges"
+NOBODY: frozenset[str] = frozenset()
+
+
+def line(was: str, state: str, note: str = "", *, effect: str = "", event: str = "Tick") -> dict[str, Any]:
+    at = "2026-11-28T10:00:00.000000+00:00"
+    return {"at": at, "event": event, "was": was, "state": state, "effect": effect, "note": note}
+
+
+def delivery(name: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "destination": name, "version": 2, "delivered_at": None, "confirmed_at": None, "waived_by": None,
+        "tries": 1, "says": PASTES,
+    } | changes  # fmt: skip
+
+
+def rotation(state: str, *history: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    at = "2026-11-28T10:00:00+00:00"
+    return {
+        "id": ID, "account": "main", "slot": "trade", "state": state, "why": "asked", "old_version": 1,
+        "new_version": 2, "reason": "", "runbook": "", "paused": False, "created_at": at, "entered_at": at,
+        "due_at": at, "ended_at": None, "todo": None, "beside": [], "history": list(history), "deliveries": [],
+        "asks": [],
+    } | changes  # fmt: skip
+
+
+def stalled(state: State, **changes: Any) -> dict[str, Any]:
+    return rotation("stalled", line(state.value, "stalled"), runbook=RUNBOOKS[state], **changes)
+
+
+def shown(found: dict[str, Any], manual: frozenset[str] = NOBODY, width: int = 80) -> str:
+    out = Console(width=width, file=io.StringIO(), highlight=False)
+    with out.capture() as capture:
+        whole(out, Face(), found, manual)
+    return capture.get()
+
+
+def test_every_state_and_effect_has_its_words() -> None:
+    for state in State:
+        assert words(rotation("draining"), state.value)
+    for effect in Do:
+        assert line_words(line("draining", "draining", effect=effect.value)) not in {"", effect.value}
+
+
+@pytest.mark.parametrize("runbook", sorted(set(RUNBOOKS.values())))
+def test_the_page_that_is_named_is_there(runbook: str) -> None:
+    assert (ROOT / PAGES[runbook]).exists()
+
+
+@pytest.mark.parametrize("state", sorted(RUNBOOKS))
+def test_whatever_stalls_prints_its_page_and_commands_that_are_whole(state: State) -> None:
+    text = shown(stalled(state))
+    assert PAGES[RUNBOOKS[state]] in text
+    for way in ways_on(stalled(state)):
+        assert way.command in text
+        assert ID in way.command
+
+
+@pytest.mark.parametrize(
+    ("state", "option"),
+    [
+        (State.RECONCILING, "--key-id"),
+        (State.RECONCILING, "--no-key"),
+        (State.CUTTING_OVER, "--discard"),
+        (State.ROLLING_BACK, "--onward"),
+        (State.DRAINING, "rollback"),
+    ],
+)
+def test_a_way_on_is_offered_where_it_can_be_taken_and_nowhere_else(state: State, option: str) -> None:
+    offered = {one for one in RUNBOOKS if any(option in way.command for way in ways_on(stalled(one)))}
+    assert offered == {state}
+
+
+def test_a_destination_that_stalls_a_drain_is_named_with_every_way_to_let_go() -> None:
+    found = stalled(State.DRAINING, deliveries=[delivery("tax"), delivery("file", says="no such file")])
+    text = shown(found, frozenset({"tax"}), 200)
+    for command in (
+        "destination key tax", f"destination confirm tax --rotation {ID}",
+        f"rotation waive {ID} --destination tax", f"rotation waive {ID} --destination file",
+    ):  # fmt: skip
+        assert command in text
+    assert "confirm file" not in text
+
+
+def test_who_is_waited_for_stays_on_the_screen_when_the_last_line_says_nothing() -> None:
+    held = f"local may use it for up to 5 s; tax: {PASTES}"
+    found = rotation(
+        "draining", line("cutting-over", "draining"), line("draining", "draining", held),
+        line("draining", "draining", effect="drain"), deliveries=[delivery("tax")],
+    )  # fmt: skip
+    assert note(found) == "local may use it for up to 5 s"
+    assert [one["destination"] for one in awaited(found)] == ["tax"]
+
+
+def test_a_note_of_the_state_before_is_not_said_of_this_one() -> None:
+    found = rotation("draining", line("canary", "canary", "local tries it"), line("cutting-over", "draining"))
+    assert note(found) == ""
+
+
+@pytest.mark.parametrize(
+    "done",
+    [
+        delivery("tax", confirmed_at="2026-11-28T10:00:00+00:00"),
+        delivery("tax", waived_by="ann"),
+        delivery("tax", version=1),
+    ],
+)
+def test_who_confirmed_or_was_waived_or_has_another_key_is_not_waited_for(done: dict[str, Any]) -> None:
+    assert awaited(rotation("draining", deliveries=[done])) == []
+
+
+def test_a_rotation_that_goes_back_waits_for_the_old_key_to_be_taken() -> None:
+    found = rotation("draining-new", deliveries=[delivery("tax"), delivery("file", version=1)])
+    assert [one["destination"] for one in awaited(found)] == ["file"]
+    assert ways_for(found, found["deliveries"][1], NOBODY)[0].command.startswith("rotation waive")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "the old key is proven dead"),
+        ({"old_version": None}, "the first key is in use"),
+        ({"reason": f"version 1 is dead: {STATED}"}, "stated, not proven"),
+    ],
+)
+def test_of_the_old_key_it_says_what_was_proven(changes: dict[str, Any], said: str) -> None:
+    found = rotation("done", **changes)
+    assert said in words(found, "done")
+    assert ("proven dead" in words(found, "done")) is (said == "the old key is proven dead")
+
+
+def test_where_a_person_makes_the_key_nobody_says_that_the_exchange_is_asked() -> None:
+    asked = rotation("verifying", line("creating", "creating", effect="ask-create"))
+    assert "a person" in words(asked, "creating")
+    assert "a person" not in words(rotation("verifying"), "creating")
+
+
+def test_one_that_only_retires_a_key_shows_no_new_one() -> None:
+    assert versions(rotation("retiring-old", why="retire", new_version=3)) == "1 retires"
+    assert versions(rotation("draining", old_version=None)) == "none → 2"
+
+
+def test_where_it_stalled_is_read_from_its_history() -> None:
+    found = rotation("stalled", line("reconciling", "stalled"), line("stalled", "stalled"))
+    assert stands_in(found) == "reconciling"
+
+
+@pytest.mark.parametrize("event", ["refused out_of_budget", "unknown", "retry rate_limited", "ok"])
+def test_a_history_speaks_no_machine_words(event: str) -> None:
+    said = line_words(line("draining", "draining", event=event))
+    assert "_" not in said
+    assert not said.startswith(("refused ", "unknown", "retry", "ok"))
+
+
+def test_steps_for_a_person_are_wrapped_between_words_and_the_key_is_not() -> None:
+    key = "-----BEGIN PUBLIC KEY-----\n" + "A" * 90 + "\n-----END PUBLIC KEY-----"
+    todo = {"title": "make a key", "steps": ["Create a key: self-generated (Ed25519): you upload the public key."],
+            "public_key": key, "then": f"rotation answer {ID}"}  # fmt: skip
+    text = shown(rotation("creating", todo=todo), width=40)
+    assert "A" * 90 in text
+    assert "self-generated" in text
+
+
+def test_who_stops_looking_is_told_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rotation_screen.time, "sleep", interrupted)
+    face = Face(err=Console(file=io.StringIO(), width=100, force_terminal=False, highlight=False))
+    with pytest.raises(typer.Exit) as ended:
+        follow(face, dict, rotation("draining"), NOBODY)
+    assert ended.value.exit_code == 130
+    said = face.err.file.getvalue()  # type: ignore[attr-defined]
+    assert "the rotation goes on" in said
+    assert f"rotation watch {ID}" in said
