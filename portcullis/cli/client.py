@@ -163,11 +163,9 @@ class Api:
             for entry in problem.get("errors", [])
             if isinstance(entry, dict)
         )
-        step = remedies.step(self._face, reason)
+        step = remedies.step(self._face, reason, forbidden=answer.status_code == _FORBIDDEN)
         if answer.status_code == _UNAUTHENTICATED:
             step = step or f"Log in, or restore the home's own token ({self.home.operator_token})."
-        elif answer.status_code == _FORBIDDEN and not step:
-            step = "Ask somebody whose token has that scope."
         sure = answer.status_code < _INTERNAL or reason != "internal"
         state = "Nothing was changed." if sure else "Whether it was done is not known."
         return Stopped(detail, state, step, reason=reason, errors=errors)

@@ -1,6 +1,6 @@
 """`portcullis destination` and `portcullis checkout`: real keys outside gateways."""
 
-import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -12,11 +12,19 @@ from rich.markup import escape
 from clients.venue import Slot
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
-from portcullis.cli.inputs import secret_text
+from portcullis.cli.inputs import options_named, read_json, secret_text
 from portcullis.cli.tables import ago, table, when
 
 app = typer.Typer(help="Who holds a real key outside a gateway, and gets each new one.", no_args_is_help=True)
 checkouts = typer.Typer(help="Real keys handed out; the end of each is a rotation.", no_args_is_help=True)
+_LONGEST_H = 720
+"""30 days, as the API's."""
+
+_OPTIONS = {
+    "ttl_s": "--hours", "patience_s": "--patience", "secret": "--secret-file", "kind": "--kind", "slot": "--slot",
+    "settings": "--settings", "holder": "--holder", "reason": "--reason", "grant": "--grant",
+    "account": "--account", "name": "NAME",
+}  # fmt: skip
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept.")]
 
 
@@ -35,29 +43,27 @@ def create(
         typer.Option("--secret-file", help="What signs a webhook's messages, or a cluster's token."),
     ] = None,
     patience: Annotated[
-        int, typer.Option("--patience", help="Hours an old key is kept alive for it before you are paged.")
+        int,
+        typer.Option(
+            "--patience", min=1, max=720, help="Hours an old key is kept alive for it before you are paged."
+        ),
     ] = 24,
 ) -> None:
     """Name a place that gets each new key; it gets its first with the next rotation."""
-    try:
-        document = json.loads(settings.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
-        raise Stopped(
-            f"--settings: {settings} cannot be used ({type(fault).__name__}).", reason="malformed"
-        ) from None
+    document = read_json(settings, "--settings")
     body: dict[str, Any] = {
         "name": name, "account": account, "slot": slot.value, "kind": kind, "settings": document,
         "patience_s": patience * 3600,
     }  # fmt: skip
     if secret_file is not None:
         body["secret"] = secret_text("secret", secret_file).reveal()
-    made = connect(face).post("destinations", body)
+    with options_named(_OPTIONS):
+        made = connect(face).post("destinations", body)
 
     def show(out: Console) -> None:
         out.print(f"[green]✓[/] {name} gets each new key of {account}/{slot.value}: {escape(made['where'])}")
-        out.print(
-            f"  [dim]next[/] {face.command(f'rotation start --account {account} --wait')}", soft_wrap=True
-        )
+        start = f"rotation start --account {account} --slot {slot.value} --wait"
+        out.print(f"  [dim]next[/] {face.command(start)}", soft_wrap=True)
 
     face.answer(made, show)
 
@@ -91,9 +97,8 @@ def remove(face: Face, name: Annotated[str, typer.Argument(help="Which.")]) -> N
 
     def show(out: Console) -> None:
         out.print(f"[green]✓[/] {name} gets no keys any more; the one it holds works until it is rotated")
-        out.print(
-            f"  [dim]next[/] {face.command('rotation start --account ' + done['account'])}", soft_wrap=True
-        )
+        start = f"rotation start --account {done['account']} --slot {done['slot']}"
+        out.print(f"  [dim]next[/] {face.command(start)}", soft_wrap=True)
 
     face.answer(done, show)
 
@@ -106,9 +111,12 @@ def confirm(
 ) -> None:
     """Say that you gave a tool its new key, and that it works there."""
     done = connect(face).post(f"destinations/{quote(name, safe='')}/confirm", {"rotation": rotation})
-    face.answer(
-        done, lambda out: out.print(f"[green]✓[/] {name} has key version {done['version']}, by your word")
-    )
+
+    def show(out: Console) -> None:
+        out.print(f"[green]✓[/] {name} has key version {done['version']}, by your word")
+        out.print(f"  [dim]next[/] {face.command('rotation watch ' + rotation)}", soft_wrap=True)
+
+    face.answer(done, show)
 
 
 @command(app, "key", opens=True)
@@ -129,12 +137,13 @@ def open_(
     reason: Reason,
 ) -> None:
     """Hand out the real key behind a grant, this once. It heeds no gateway and no policy until it is rotated."""
-    body = {"grant": grant, "ttl_s": round(hours * 3600), "holder": holder, "reason": reason}
-    done = connect(face).post("checkouts", body)
+    body = {"grant": grant, "ttl_s": _seconds(hours), "holder": holder, "reason": reason}
+    with options_named(_OPTIONS):
+        done = connect(face).post("checkouts", body)
 
     def show(out: Console) -> None:
         _key(out, done)
-        out.print(f"  its key is rotated at {when(done['checkout']['ends_at'])}, or earlier:")
+        out.print(f"  its key is rotated at {when(done['checkout']['ends_at'])}; earlier by:")
         out.print(
             f"  [dim]next[/] {face.command('checkout close ' + done['checkout']['id'])}", soft_wrap=True
         )
@@ -167,7 +176,7 @@ def list_checkouts(face: Face) -> None:
             return
         listed = table("checkout", "key", "holder", "opened", "ends with", fold=("holder", "ends with"))
         for row in rows:
-            ends = f"at {row['ends_at'][:16]}" if row["closed_at"] is None else "[yellow]a rotation, soon[/]"
+            ends = when(row["ends_at"]) if row["closed_at"] is None else "[yellow]a rotation, soon[/]"
             if row["dead_at"]:
                 ends = "[green]dead[/]"
             elif row["rotation"]:
@@ -179,6 +188,20 @@ def list_checkouts(face: Face) -> None:
         out.print(listed)
 
     face.answer({"items": rows}, show)
+
+
+def _seconds(hours: float) -> int:
+    """Return hours as seconds.
+
+    Raises:
+        Stopped: It is no time that a key can be handed out for.
+    """
+    if not math.isfinite(hours) or not 0 < hours <= _LONGEST_H or round(hours * 3600) < 1:
+        raise Stopped(
+            f"--hours: {hours:g} is no time to hand a key out for; it is more than 0, and at most {_LONGEST_H}.",
+            step="For 15 minutes: --hours 0.25.", reason="malformed",
+        )  # fmt: skip
+    return round(hours * 3600)
 
 
 def _key(out: Console, done: dict[str, Any]) -> None:

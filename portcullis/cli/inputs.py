@@ -6,9 +6,13 @@ Rules:
 2. A file of a secret that others may read is used, and said to be open.
 """
 
+import json
 import stat
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -61,3 +65,32 @@ def read_file(path: Path, what: str) -> str:
     if len(text) > LARGEST:
         raise Stopped(f"{path}: {what} is larger than {LARGEST // 1024} KiB.", reason="too_large")
     return text
+
+
+def read_json(path: Path, option: str) -> dict[str, Any]:
+    """Read a JSON object from a file; a fault is told by line and column, never by what is written there.
+
+    Raises:
+        Stopped: It cannot be read, or is none.
+    """
+    try:
+        found = json.loads(read_file(path, "the JSON file"))
+    except json.JSONDecodeError as fault:
+        where = f"in line {fault.lineno}, column {fault.colno}"
+        raise Stopped(
+            f"{option}: {path} is no JSON: {fault.msg.removesuffix(' at')}, {where}.",
+            step="Mend that line, then again.", reason="malformed",
+        ) from None  # fmt: skip
+    if not isinstance(found, dict):
+        raise Stopped(f"{option}: {path} holds no JSON object; it begins with {{.", reason="malformed")
+    return found
+
+
+@contextmanager
+def options_named(names: Mapping[str, str]) -> Iterator[None]:
+    """Name inputs at fault as they were typed: by the option, where the API has another name for its field."""
+    try:
+        yield
+    except Stopped as stopped:
+        stopped.errors = tuple((names.get(field, field), text) for field, text in stopped.errors)
+        raise

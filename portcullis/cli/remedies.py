@@ -5,7 +5,8 @@ from portcullis.cli.face import Face
 _COMMANDS = {
     "no_account": "account list", "no_consumer": "consumer list", "no_grant": "grant list", "no_egress": "egress list",
     "no_key": "key list", "no_cut": "cuts", "no_gateway": "status", "no_key-version": "key list", "thawed": "cuts",
-    "taken": "status",
+    "taken": "status", "no_rotation": "rotation list", "no_destination": "destination list",
+    "no_channel": "alerts list", "no_manager": "manager list", "no_schedule": "schedule show", "key_known": "key list",
 }  # fmt: skip
 _STEPS = {
     "venue_unknown_key": "The exchange does not know this key, or the secret is not this key's. Check both and "
@@ -20,8 +21,26 @@ _STEPS = {
 }
 
 
-def step(face: Face, reason: str) -> str:
+_FORBIDDEN = {
+    "scope_missing": "Ask somebody whose token has that scope; who has which: {operators}",
+    "not_granted": "Ask somebody whose token has that scope; who has which: {operators}",
+    "no_checkout": "Where it should: add [checkout] max_seconds to its policy, then {policy}",
+    "too_long": "Ask for less by --hours, or raise [checkout] max_seconds in its policy, then {policy}",
+    "cut": "See by what it is shut: {cuts}; once that is thawed, again.",
+}
+"""A no that is about who asks, and nos that are not."""
+
+
+def step(face: Face, reason: str, *, forbidden: bool = False) -> str:
     """Return what to do next; nothing where the refusal itself says it."""
+    if forbidden:
+        return _FORBIDDEN.get(reason, "").format(
+            operators=face.command("operator list"),
+            policy=face.command("grant policy GRANT --policy FILE"),
+            cuts=face.command("cuts"),
+        )
+    if reason == "no_checkout":
+        return f"See what there is: {face.command('checkout list')}"
     if reason in _COMMANDS:
         return f"See what there is: {face.command(_COMMANDS[reason])}"
     return _STEPS.get(reason, "")

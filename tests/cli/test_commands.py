@@ -115,6 +115,18 @@ def test_what_is_not_understood_ends_with_2(home: Path, runner: CliRunner, argum
         (["policy", "diff", "-"], "--grant GRANT or --old FILE"),
         (["key", "show", "main"], "ACCOUNT/SLOT/VERSION"),
         (["egress", "create", "--name", "a", "--proxy", "nowhere"], "HOST:PORT"),
+        (
+            ["rotation", "answer", "rot_1", "--key-id", "abc", "--deleted"],
+            "--deleted says that a key is gone",
+        ),
+        (["rotation", "resume", "rot_1", "--discard", "--onward"], "--discard and --onward"),
+        *(
+            (
+                ["checkout", "open", "--grant", "g", "--holder", "h", "--reason", "r", f"--hours={hours}"],
+                "--hours:",
+            )
+            for hours in ("nan", "inf", "-inf", "0", "-1", "721", "0.0001")
+        ),
     ],
 )
 def test_a_command_that_cannot_be_carried_out_says_what_to_do(
@@ -184,3 +196,34 @@ def test_a_name_that_is_not_known_points_at_the_list_of_its_kind(kind: str) -> N
     assert isinstance(listed, TyperGroup)
     assert command in listed.commands
     assert group in {kind, f"{kind}s", "alerts"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"path": "/srv/s3cr3t",\n "key_id": }', "line 2, column 12"),
+        ("[1]", "holds no JSON object"),
+        (None, "No such file"),
+    ],
+)
+def test_settings_that_are_no_json_are_told_by_their_place_and_never_quoted(
+    home: Path, runner: CliRunner, tmp_path: Path, text: str | None, said: str
+) -> None:
+    file = tmp_path / "settings.json"
+    if text is not None:
+        file.write_text(text)
+    arguments = [
+        "destination",
+        "create",
+        "tax",
+        "--account",
+        "a",
+        "--kind",
+        "dotenv",
+        "--settings",
+        str(file),
+    ]
+    done = runner.invoke(app, ["--home", str(home), *arguments])
+    assert done.exit_code == 1
+    assert said in " ".join(done.stderr.split())
+    assert "s3cr3t" not in done.output
