@@ -75,7 +75,8 @@ def test_a_value_that_spans_lines_is_replaced_whole(tmp_path: Path, quote: str) 
     path = tmp_path / ".env"
     path.write_text(f"A=1\nAPI_SECRET={quote}{OLD_PEM}{quote}\nAPI_KEY=old\r\nLAST=1\n")
     place = dotenv(path)
-    assert "holds another key" in place.confirm(parcel(secret=PEM))
+    with pytest.raises(WrittenOver, match="holds another key"):
+        place.confirm(parcel(secret=PEM))
     place.deliver(parcel(secret=PEM))
     (secret,) = [line for line in path.read_text().split("\n") if "PRIVATE" in line]
     assert path.read_bytes().decode() == f"A=1\n{secret}\nAPI_KEY=KEY2\r\nLAST=1\n"
