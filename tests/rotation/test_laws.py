@@ -26,13 +26,16 @@ def in_use(world: World, rotation: Rotation) -> None:
     assert "Secret" not in repr(rotation)
 
 
-def ended_well(world: World, rotation: Rotation) -> None:
+def ended_well(world: World, rotation: Rotation, named: tuple[int, ...] = (1,)) -> None:
     """3: one live key, and none the record does not know."""
     known = {world.key_of[1], *([rotation.new_key_id] if rotation.new_key_id else [])}
     assert world.working() <= known, "a key the record does not know"
     if rotation.state is State.HALTED:
-        assert world.key_of[1] not in world.working(), "the incident's key lives"
+        dead = {world.key_of[version] for version in named if version in world.key_of}
+        assert not dead & world.working(), "an incident's key lives"
         assert rotation.may_be_current or rotation.new_key_id not in world.working()
+        gone = {world.key_of[version] for version in world.deletes}
+        assert not gone & world.working(), "a retirement that was begun was not finished"
     else:
         assert world.working() == {world.key_of[world.current]}, "not one live key"
     for version in world.tombs:
@@ -55,17 +58,23 @@ def test_whatever_fails_one_key_lives_and_every_key_is_known(
 
 
 @settings(max_examples=600, deadline=None)
-@given(fates=FATES, lag=LAGS, at=st.integers(0, 80), probing=st.booleans())
+@given(
+    fates=FATES, lag=LAGS, at=st.integers(0, 80), probing=st.booleans(), labels=st.booleans(),
+    named=st.sampled_from([(1,), (2,), (1, 2), ()]), back=st.integers(0, 80),
+)  # fmt: skip
 def test_an_incident_at_any_moment_ends_halted_with_its_keys_dead(
-    fates: list[Fate], lag: timedelta, at: int, probing: bool
+    fates: list[Fate], lag: timedelta, at: int, probing: bool, labels: bool, named: tuple[int, ...], back: int
 ) -> None:
-    world = World(lag=lag, probing=probing)
-    done = run(world, planned(world), list(fates), decide, incident_at=at, watch=in_use)
+    """Whichever versions it names, also where the rotation was stalled or is being taken back."""
+    world = World(lag=lag, probing=probing, labels=labels)
+    done = run(
+        world, planned(world), list(fates), decide, incident_at=at, named=named, roll_back_at=back, watch=in_use
+    )  # fmt: skip
     if not world.incident:
         assert done.rotation.over
         return
     assert done.rotation.state is State.HALTED
-    ended_well(world, done.rotation)
+    ended_well(world, done.rotation, named)
 
 
 def test_without_faults_it_takes_the_straight_way() -> None:

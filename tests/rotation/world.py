@@ -214,6 +214,7 @@ def run(
     decide: Decide,
     *,
     incident_at: int | None = None,
+    named: tuple[int, ...] = (1,),
     roll_back_at: int | None = None,
     most: int = 600,
     watch: Callable[[World, Rotation], None] = lambda _world, _rotation: None,
@@ -224,7 +225,7 @@ def run(
     for number in range(most):
         if incident_at is not None and number >= incident_at and not rotation.over and not world.incident:
             world.incident = True
-            event = Incident((rotation.old or 1,), "the old key leaked")
+            event = Incident(named, "keys leaked")
         elif number == roll_back_at and rotation.state is State.DRAINING:
             event = RollBack("the operator says so")
         step = decide(rotation, event, world.now)
@@ -245,14 +246,19 @@ def run(
             continue
         world.now = max(world.now, rotation.due_at)
         event = Tick()
-        if rotation.state is State.STALLED:
+        if rotation.state is State.STALLED or _asks_a_person(world, rotation):
             event = _answer(world, rotation)
     raise AssertionError(f"it never ends: {[state.value for state in states][-12:]} {notes[-6:]}")
 
 
+def _asks_a_person(world: World, rotation: Rotation) -> bool:
+    """Tell whether an incident waits to be told if a key was made, because the venue's keys carry no label."""
+    return rotation.halt is not None and not rotation.halt.looked and not world.labels and not rotation.over
+
+
 def _answer(world: World, rotation: Rotation) -> Resume:
     """Answer a stall as an honest operator would, who looks at the venue's page once everything has settled."""
-    if rotation.stalled_from is not State.RECONCILING:
+    if rotation.stalled_from is not State.RECONCILING and rotation.state is not State.HALTING:
         return Resume()
     world.now += timedelta(minutes=5)
     found = [name for name, key in world.keys.items() if key.label == rotation.label and key.works(world.now)]
