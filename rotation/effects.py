@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from broker import gate
-from broker.db import Connection, calls, cutovers, rows
+from broker.db import Connection, calls, cutovers, findings, rows
 from broker.db import accounts as account_store
 from broker.db import rotations as rotation_store
 from broker.errors import BrokerError, NotFound, StoreUnavailable
@@ -80,7 +80,7 @@ class Effects:
         try:
             return self._do[effect.do](rotation, version)
         except VenueError as fault:
-            return Reply(_ANSWERS[fault.outcome], fault.reason)
+            return Reply(_ANSWERS[fault.outcome], _said(rotation, effect, fault))
         except StoreUnavailable as fault:
             return Reply(Answer.RETRY, fault.reason)
         except BrokerError as fault:
@@ -367,8 +367,10 @@ class Effects:
         """Write the tombstone, then destroy the secret."""
         ref = self._ref(rotation, version)
         proof = rotation.retirement.proof if rotation.retirement is not None else ""
+        key_id = self._version(rotation, version).venue_key_id
         with self._desk.database.write() as connection:
             account_store.set_stage(connection, ref, Stage.TOMBSTONE)
+            findings.end(connection, key_id, self._desk.clock.now_us())
             self._service.audit.record(
                 connection, "key.dead", f"key-version:{ref}", {"rotation": rotation.id, "proof": proof}
             )
@@ -438,6 +440,16 @@ class Effects:
         except NotFound:
             return False
         return True
+
+
+def _said(rotation: Rotation, effect: Effect, fault: VenueError) -> str:
+    """Say what a venue's error means; that of a key of ours names which key that was."""
+    by_manager = not rotation.by_hand and effect.do in {Do.PREPARE, Do.CREATE, Do.FIND, Do.DELETE}
+    if fault.reason == "key_refused" and by_manager:
+        return (
+            "the exchange refuses the manager key (key_refused): look at its permissions and addresses there"
+        )
+    return fault.reason
 
 
 def _fresh_private() -> Secret:

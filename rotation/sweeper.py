@@ -9,6 +9,7 @@
 | a living key that is not listed | reported: no proof of its death |
 | a key in use whose permissions or addresses are others | reported |
 | a key that was replaced by an import | reported: `portcullis sweep retire` |
+| a manager key that the exchange refuses | reported: nothing can be made or deleted with it |
 
 A list that cannot be had changes nothing: what was found before stands. A list may lag: what a rotation changed within
 the last minutes is not looked at. No key that is on record anywhere, under whatever account, is ever deleted here.
@@ -82,6 +83,8 @@ class Sweeper:
                     left = len(due) - number
                     return (*troubles, f"{left} accounts wait: the exchange's calls of this minute are spent")
                 troubles.append(f"{account.name} could not be swept: {fault}")
+                if isinstance(fault, VenueRefused):
+                    self._note(account.name, [self._refused(account, fault)], now, only_more=True)
             except BrokerError as fault:
                 troubles.append(f"{account.name} could not be swept: {fault}")
             self._looked[account.name] = now
@@ -95,13 +98,26 @@ class Sweeper:
             if known != before:
                 raise Conflict("moving", "its keys are being changed this moment; the next sweep looks again")
             ones = [*self._odd(account, desk, known, listed, now), *self._drift(account, desk, known, listed)]
+        self._note(account.name, ones, now)
+
+    def _note(self, account: str, ones: list[Finding], now: datetime, *, only_more: bool = False) -> None:
+        """Write down what was found; what is new goes into the audit trail."""
         with self._service.desk.database.write() as connection:
-            fresh = store.found(connection, account.name, ones, microseconds(now))
+            fresh = store.found(connection, account, ones, microseconds(now), only_more=only_more)
             for one in fresh:
                 self._service.audit.record(
-                    connection, f"sweep.{one.what}", f"account:{account.name}",
+                    connection, f"sweep.{one.what}", f"account:{account}",
                     {"key_id": f"{one.key_id[:8]}...{one.key_id[-4:]}", "says": one.says},
                 )  # fmt: skip
+
+    def _refused(self, account: Account, fault: VenueRefused) -> Finding:
+        """Return that an account's manager key is of no use now."""
+        manager = self._service.managers.get(account.manager or "")
+        says = (
+            f"the exchange refuses the manager key {manager.name} ({fault.reason}): no key of this account can be "
+            "made or deleted. Look at its permissions and addresses there, or portcullis manager import another"
+        )
+        return Finding(account.name, manager.venue_key_id, "manager", says)
 
     # --- keys that should not be, and should ----------------------------------------------
 

@@ -24,8 +24,13 @@ class Finding:
     last_at: datetime | None = None
 
 
-def found(connection: Connection, account: str, ones: Iterable[Finding], now_us: int) -> list[Finding]:
-    """Write down what a sweep of an account found, end what it did not find again; return what is new."""
+def found(
+    connection: Connection, account: str, ones: Iterable[Finding], now_us: int, *, only_more: bool = False
+) -> list[Finding]:
+    """Write down what a sweep of an account found, end what it did not find again; return what is new.
+
+    `only_more`: it could not look at everything, so what was found before stands.
+    """
     here = t.FINDINGS.c
     known = {
         (row.key_id, row.what)
@@ -45,13 +50,21 @@ def found(connection: Connection, account: str, ones: Iterable[Finding], now_us:
             row.on_conflict_do_update(index_elements=["account", "key_id", "what"], set_=values)
         )
     gone = known - {(one.key_id, one.what) for one in now}
-    if gone:
+    if gone and not only_more:
         connection.execute(
             t.FINDINGS.update()
             .where(here.account == account, tuple_(here.key_id, here.what).in_(list(gone)))
             .values(ended_us=now_us)
         )
     return [one for one in now if (one.key_id, one.what) not in known]
+
+
+def end(connection: Connection, key_id: str, now_us: int) -> None:
+    """End what was found about a key: it is dead."""
+    here = t.FINDINGS.c
+    connection.execute(
+        t.FINDINGS.update().where(here.key_id == key_id, here.ended_us.is_(None)).values(ended_us=now_us)
+    )
 
 
 def standing(connection: Connection) -> list[Finding]:

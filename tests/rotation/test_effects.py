@@ -60,6 +60,16 @@ async def test_a_manager_key_that_can_withdraw_makes_nothing(tmp_path: Path) -> 
         assert len(here.living()) == 1
 
 
+async def test_a_manager_key_that_is_refused_is_named(tmp_path: Path) -> None:
+    """Who reads it at night must not look for the fault at the account's own key."""
+    async with running_place(tmp_path) as here:
+        master = next(key for key in here.world.paper.exchange.keys.values() if key.account == MASTER)
+        master.ips = ("127.0.0.99",)
+        done = await here.rotate()
+        assert done.state is State.ABANDONED
+        assert done.reason.startswith("the exchange refuses the manager key (key_refused)")
+
+
 async def test_a_sub_account_that_is_full_is_told_of_before_anything_is_made(tmp_path: Path) -> None:
     async with running_place(tmp_path) as here:
         exchange = here.world.paper.exchange

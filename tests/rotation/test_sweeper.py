@@ -316,3 +316,29 @@ def imported(here: Place) -> str:
     credential = Credential(fresh.key_id, Secret(fresh.secret.reveal()), KeyType.HMAC)
     here.world.service.keys.import_key("main", slot=Slot.TRADE, credential=credential, facts=facts)
     return fresh.key_id
+
+
+async def test_a_manager_key_that_is_refused_is_found_and_what_was_found_before_stands(
+    tmp_path: Path,
+) -> None:
+    async with running_place(tmp_path) as here:
+        other = stray(here, "my own")
+        assert await swept(here) == {other: "unknown"}
+        master = next(one for one in here.world.paper.exchange.keys.values() if one.label == "manager")
+        addresses, master.ips = master.ips, ("127.0.0.99",)
+        (trouble,) = await asyncio.to_thread(sweeper(here).sweep, now())
+        assert "main could not be swept" in trouble
+        found = {one.what: one.says for one in here.world.service.rotations.findings()}
+        assert found.keys() == {"unknown", "manager"}
+        assert "refuses the manager key master" in found["manager"]
+        master.ips = addresses
+        assert await swept(here) == {other: "unknown"}
+
+
+async def test_what_was_found_about_a_key_ends_with_it(tmp_path: Path) -> None:
+    async with running_place(tmp_path) as here:
+        old = here.old_key
+        here.world.paper.exchange.keys[old].ips = (ACCOUNT_ADDRESS, "127.0.0.9")
+        assert await swept(here) == {old: "addresses"}
+        assert (await here.rotate()).state is State.DONE
+        assert here.world.service.rotations.findings() == ()
