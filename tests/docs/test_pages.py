@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from broker import policy_document
+from portcullis.cli.app import app
 from portcullis.venues_page import page
 from rotation.steps import RUNBOOKS
 
@@ -34,3 +36,27 @@ def test_policies_in_pages_can_be_used(path: Path) -> None:
     for text in re.findall(r"```toml\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
         if "allow" in text:
             policy_document.load(text)
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands that a page prints whole: code in a line, or lines of blocks; alternatives are left out."""
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [line.split(" #")[0] for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    parts = [part.strip() for line in lines for part in line.split(";")]
+    return [part for part in parts if part.startswith("portcullis ") and "|" not in part]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_commands_in_pages_exist_with_their_options(path: Path) -> None:
+    for line in commands(path.read_text(encoding="utf-8")):
+        known: object = get_command(app)
+        options: set[str] = {"--home", "--json"}
+        for word in line.split()[1:]:
+            inner = getattr(known, "commands", {})
+            if word in inner:
+                known = inner[word]
+                options |= {option for one in known.params for option in one.opts}  # type: ignore[attr-defined]
+        assert getattr(known, "commands", None) is None, f"{line}: names no command"
+        for option in re.findall(r"(?<= )--[a-z][a-z-]*", re.sub(r'"[^"]*"', "", line)):
+            assert option in options, f"{line}: has no {option}"
