@@ -219,7 +219,10 @@ def _deliveries(out: Console, found: dict[str, Any]) -> None:
         mark = (
             "[green]✓[/]" if one["confirmed_at"] else "[yellow]-[/]" if one["waived_by"] else "[yellow]…[/]"
         )
-        said = f"waived by {one['waived_by']}" if one["waived_by"] else one["says"] or "has the key"
+        said = one["says"] or "has the key"
+        if one["waived_by"]:
+            why = one["says"].removeprefix("waived").lstrip(": ")
+            said = ": ".join(filter(None, (f"waived by {one['waived_by']}", why)))
         out.print(hanging(mark, f"[bold]{one['destination']}[/] version {one['version']}: {escape(said)}"))
 
 
