@@ -73,7 +73,7 @@ class Runner:
     def _end(self, rotation: Rotation) -> None:
         if rotation.state in {State.ABANDONED, State.HALTED}:
             try:
-                self.effects.clear(KeyRef(rotation.account, rotation.slot, rotation.new))
+                self.effects.burial.clear(KeyRef(rotation.account, rotation.slot, rotation.new))
             except BrokerError as fault:  # `Remains` does it later
                 _LOG.warning("what %s prepared is not cleared away yet: %s", rotation.id, fault)
         _LOG.info("%s of %s is %s: %s", rotation.id, rotation.account, rotation.state.value, rotation.reason)

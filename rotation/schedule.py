@@ -118,7 +118,7 @@ class Rotator:
         for trouble in sorted(set(troubles := self._returned.look(self._now())) - self._said):
             _LOG.error("%s", trouble)
         self._said = set(troubles)
-        self._effects.clear_up()
+        self._effects.burial.clear_up()
         for started in self._planner.look(self._now()):
             _LOG.info("%s is due and was started", started)
 

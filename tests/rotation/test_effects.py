@@ -297,7 +297,7 @@ async def test_what_a_dead_rotator_left_is_cleared_away(tmp_path: Path) -> None:
         path = KeyRef("main", Slot.TRADE, 2).path
         assert service.desk.secrets.read(path)
         effects: Effects = here.runner().effects
-        effects.clear_up()
+        effects.burial.clear_up()
         key = next(one for one in service.keys.list("main") if one.ref.version == 2)
         assert key.stage.value == "tombstone"
         with pytest.raises(NotFound):

@@ -89,7 +89,7 @@ async def test_an_assisted_rotation_that_waits_can_be_given_up(tmp_path: Path) -
         assert await said(here, rotation, Wish.ROLL_BACK, reason="the wrong account") == ""
         known = here.world.service.rotations.get(rotation)
         assert (known.state, known.reason) == ("abandoned", "the wrong account")
-        here.runner().effects.clear_up()
+        here.runner().effects.burial.clear_up()
         versions = {key.ref.version: key for key in here.world.service.keys.list("main")
                     if key.ref.slot is Slot.TRADE}  # fmt: skip
         assert versions[2].stage is Stage.TOMBSTONE

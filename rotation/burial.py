@@ -1,0 +1,106 @@
+"""Effects that end a key: deleted, probed until it is proven dead, entombed; and what nobody needs is cleared away.
+
+The key in use is never deleted outside an incident, whatever the record of the rotation says. A key is dead when the
+venue was seen refusing it by name, and serving it on no host, by the account's own way out.
+"""
+
+from broker.db import accounts as account_store
+from broker.db import findings
+from broker.db import rotations as rotation_store
+from broker.errors import NotFound
+from broker.model import KeyRef, Stage
+from clients.keys import Standing
+from rotation.reach import Reach
+from rotation.retire import ABSENT, ALIVE, LISTED, UNNAMED
+from rotation.state import Answer, Reply, Rotation, State
+
+
+class Burial:
+    """Ends keys."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+
+    def delete(self, rotation: Rotation, version: int) -> Reply:
+        """Delete a key at the venue, signed with the timestamp that was saved."""
+        if rotation.stamp_us is None:
+            raise RuntimeError("a delete is signed with a saved timestamp")
+        key = self._reach.version(rotation, version)
+        if rotation.halt is None and self._is_in_use(key.venue_key_id):
+            return Reply(Answer.REFUSED, "it is the key in use: it was not deleted")
+        with self._reach.manager(rotation) as desk:
+            desk.admin.delete(desk.subaccount, key.venue_key_id, timestamp_us=rotation.stamp_us)
+        return Reply(Answer.OK)
+
+    def _is_in_use(self, key_id: str) -> bool:
+        """Tell whether any version in use is this key at the venue, whatever the record of a rotation calls it."""
+        return any(
+            key.venue_key_id == key_id and key.stage is Stage.CURRENT
+            for key in self._reach.service.keys.list()
+        )
+
+    def probe(self, rotation: Rotation, version: int) -> Reply:
+        """Ask the venue with the key itself; where that proves nothing, look it up in the list."""
+        account, key_id = self._reach.account(rotation), self._reach.version(rotation, version).venue_key_id
+        said = "its secret is lost"
+        if self._reach.has_secret(rotation, version):
+            with self._reach.venues.probe(account, urgent=rotation.halt is not None) as probe:
+                standing, said = probe.standing(self._reach.credential(rotation, version, key_id))
+            if standing is Standing.DEAD:
+                return Reply(Answer.OK, proof="the exchange refused it by name, and serves it on no host")
+            if standing is Standing.ALIVE:
+                return Reply(Answer.REFUSED, ALIVE)
+            if standing is Standing.UNDECIDED:
+                return Reply(Answer.UNKNOWN, said)
+        if rotation.by_hand:
+            return Reply(Answer.UNKNOWN, UNNAMED)
+        with self._reach.manager(rotation) as desk:
+            listed = desk.admin.find(desk.subaccount, key_id)
+        return Reply(Answer.UNKNOWN, ABSENT if listed is None else LISTED)
+
+    def entomb(self, rotation: Rotation, version: int) -> Reply:
+        """Write the tombstone, then destroy the secret."""
+        ref = self._reach.ref(rotation, version)
+        proof = rotation.retirement.proof if rotation.retirement is not None else ""
+        key_id = self._reach.version(rotation, version).venue_key_id
+        with self._reach.desk.database.write() as connection:
+            account_store.set_stage(connection, ref, Stage.TOMBSTONE)
+            findings.end(connection, key_id, self._reach.desk.clock.now_us())
+            self._reach.service.audit.record(
+                connection, "key.dead", f"key-version:{ref}", {"rotation": rotation.id, "proof": proof}
+            )
+        self._destroy(ref)
+        return Reply(Answer.OK)
+
+    def clear(self, ref: KeyRef) -> None:
+        """After a rotation that made no key: its pending version is a tombstone, and its pair is destroyed.
+
+        Raises:
+            StoreUnavailable: A store cannot answer; done again later.
+        """
+        key = next((one for one in self._reach.service.keys.list(ref.account) if one.ref == ref), None)
+        if key is None or key.stage is not Stage.PENDING or key.venue_key_id:
+            return
+        self._destroy(key.ref)
+        with self._reach.desk.database.write() as connection:
+            account_store.set_stage(connection, key.ref, Stage.TOMBSTONE)
+
+    def clear_up(self) -> None:
+        """Clear away what rotations left that were given up, and whose rotator died before it did.
+
+        Raises:
+            StoreUnavailable: A store cannot answer; done again later.
+        """
+        for key in self._reach.service.keys.list():
+            if key.stage is not Stage.PENDING or key.venue_key_id:
+                continue
+            with self._reach.desk.database.read() as connection:
+                made_by = rotation_store.making(connection, key.ref)
+            if made_by is not None and State(made_by.state) in {State.ABANDONED, State.HALTED}:
+                self.clear(key.ref)
+
+    def _destroy(self, ref: KeyRef) -> None:
+        try:
+            self._reach.desk.secrets.destroy(ref.path)
+        except NotFound:
+            return

@@ -1,0 +1,61 @@
+"""What every effect reaches for: the record, the stores, and the ways to the venue."""
+
+from contextlib import AbstractContextManager
+
+from broker.errors import NotFound
+from broker.model import Account, KeyRef, KeyVersion
+from broker.service import Service
+from clients.venue import Credential
+from rotation.state import Rotation
+from rotation.venues import Desk, Venues
+
+
+class Reach:
+    """Reaches for things by a rotation."""
+
+    def __init__(self, service: Service, venues: Venues) -> None:
+        self.service, self.desk, self.venues = service, service.desk, venues
+
+    def manager(self, rotation: Rotation, *needs: str) -> AbstractContextManager[Desk]:
+        """Open the way of the account's manager key; `needs` as in `Venues.desk`. An incident waits for no budget."""
+        return self.venues.desk(self.account(rotation), urgent=rotation.halt is not None, needs=needs)
+
+    def account(self, rotation: Rotation) -> Account:
+        """Return the account that is rotated."""
+        return self.service.accounts.get(rotation.account)
+
+    @staticmethod
+    def ref(rotation: Rotation, version: int) -> KeyRef:
+        """Return a version of the slot that is rotated."""
+        return KeyRef(rotation.account, rotation.slot, version)
+
+    def version(self, rotation: Rotation, version: int) -> KeyVersion:
+        """Return what is on record of a version.
+
+        Raises:
+            NotFound: Nothing.
+        """
+        ref = self.ref(rotation, version)
+        found = next((key for key in self.service.keys.list(rotation.account) if key.ref == ref), None)
+        if found is None:
+            raise NotFound("no_key", f"{ref} is not on record")
+        return found
+
+    def credential(self, rotation: Rotation, version: int, key_id: str) -> Credential:
+        """Return a version's key to sign with, under the id that the venue gave it.
+
+        Raises:
+            NotFound: Its secret is gone.
+            StoreUnavailable: The secret store does not answer.
+        """
+        key = self.version(rotation, version)
+        values = self.desk.secrets.read(key.path)
+        return Credential(key_id, values["secret"], key.key_type, values.get("passphrase"))
+
+    def has_secret(self, rotation: Rotation, version: int) -> bool:
+        """Tell whether a version's secret is in the store."""
+        try:
+            self.desk.secrets.read(self.ref(rotation, version).path)
+        except NotFound:
+            return False
+        return True
