@@ -74,7 +74,7 @@ def calls(
     def show(out: Console) -> None:
         listed = table(
             "at (UTC)", "consumer", "endpoint", "order", "size", "decision", "answer",
-            fold=("order", "decision", "answer"),
+            fold=("order", "decision", "answer"), least=8,
         )  # fmt: skip
         for row in reversed(rows):
             order = " ".join(part for part in (row["side"], row["symbol"]) if part)

@@ -242,7 +242,11 @@ def _todo(out: Console, face: Face, found: dict[str, Any]) -> None:
         out.print(hanging(f"[bold]{number}.[/]", Text(step)))
     if todo.get("public_key"):
         out.print(todo["public_key"].rstrip(), style="cyan", soft_wrap=True)
-    out.print(f"  [dim]then[/] {face.command(todo['then'])}\n", soft_wrap=True)
+    out.print(f"  [dim]then[/] {face.command(todo['then'])}", soft_wrap=True)
+    if found["state"] == "creating":
+        give_up = f'rotation rollback {found["id"]} --reason "..."'
+        out.print(f"  [dim]or, to give it up:[/] {face.command(give_up)}", soft_wrap=True)
+    out.print()
 
 
 def _at(text: str) -> datetime:

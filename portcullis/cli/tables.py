@@ -25,8 +25,8 @@ class Listing:
     Nothing is ever left out: an id that lost a character cannot be copied.
     """
 
-    def __init__(self, columns: tuple[str, ...], fold: tuple[str, ...]) -> None:
-        self._columns, self._fold = columns, fold
+    def __init__(self, columns: tuple[str, ...], fold: tuple[str, ...], least: int) -> None:
+        self._columns, self._fold, self._least = columns, fold, least
         self._rows: list[list[Text]] = []
 
     def add_row(self, *cells: str | Text) -> None:
@@ -53,7 +53,7 @@ class Listing:
                 cell_len(part) for part in ("", *name.split(), *(p for c in column for p in c.plain.split()))
             )
             wanted.append(widest)
-            needed.append(min(widest, max(word, _FOLDED)) if name in self._fold else widest)
+            needed.append(min(widest, max(word, self._least)) if name in self._fold else widest)
         spare = screen - sum(needed) - _BETWEEN * (len(needed) - 1)
         if spare < 0:
             return None
@@ -76,9 +76,12 @@ class Listing:
         return facts(*named)
 
 
-def table(*columns: str, fold: tuple[str, ...] = ()) -> Listing:
-    """Return an empty list with quiet lines; cells stay on one line, but those of the columns to fold."""
-    return Listing(columns, fold)
+def table(*columns: str, fold: tuple[str, ...] = (), least: int = _FOLDED) -> Listing:
+    """Return an empty list with quiet lines; cells stay on one line, but those of the columns to fold.
+
+    Those are squeezed down to their longest word, and not below `least` characters.
+    """
+    return Listing(columns, fold, least)
 
 
 def hanging(mark: RenderableType, text: RenderableType, indent: int = 2) -> RenderableType:

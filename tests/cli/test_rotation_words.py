@@ -189,6 +189,7 @@ def test_steps_for_a_person_are_wrapped_between_words_and_the_key_is_not() -> No
     text = shown(rotation("creating", todo=todo), width=40)
     assert "A" * 90 in text
     assert "self-generated" in text
+    assert f"rotation rollback {ID}" in text
 
 
 def test_who_stops_looking_is_told_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
