@@ -83,7 +83,7 @@ def follow(
             return _follow_in_lines(face, look, found)
         return _follow_in_place(face, look, found, manual)
     except KeyboardInterrupt:
-        face.err.print("[yellow]![/] You look no longer; the rotation goes on, and bots trade on.")
+        face.err.print("[yellow]![/] You look no longer; the rotation goes on by itself.")
         face.err.print(f"  [dim]next[/] {face.command('rotation watch ' + found['id'])}", soft_wrap=True)
         raise typer.Exit(_INTERRUPTED) from None
 
@@ -216,14 +216,18 @@ def _deliveries(out: Console, found: dict[str, Any]) -> None:
     for one in found["deliveries"]:
         if one in waiting:
             continue
-        mark = (
-            "[green]✓[/]" if one["confirmed_at"] else "[yellow]-[/]" if one["waived_by"] else "[yellow]…[/]"
-        )
-        said = one["says"] or "has the key"
-        if one["waived_by"]:
-            why = one["says"].removeprefix("waived").lstrip(": ")
-            said = ": ".join(filter(None, (f"waived by {one['waived_by']}", why)))
+        mark, said = _delivery(one)
         out.print(hanging(mark, f"[bold]{one['destination']}[/] version {one['version']}: {escape(said)}"))
+
+
+def _delivery(one: dict[str, Any]) -> tuple[str, str]:
+    """Return the mark and the words of a delivery that is not waited for."""
+    if one["confirmed_at"]:
+        return "[green]✓[/]", one["says"] or "has the key"
+    if one["waived_by"]:
+        why = one["says"].removeprefix("waived").lstrip(": ")
+        return "[yellow]-[/]", ": ".join(filter(None, (f"waived by {one['waived_by']}", why)))
+    return "[dim]-[/]", "not waited for any more; it had not confirmed"
 
 
 def _history(out: Console, found: dict[str, Any]) -> None:

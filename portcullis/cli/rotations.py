@@ -144,13 +144,7 @@ def roll_back(
 
     Also one that waits for a person to make a key. Once the old key is being deleted there is none to take back.
     """
-    _tell(
-        face,
-        rotation,
-        "rollback",
-        {"reason": reason},
-        lambda _: "is given up: the old key stays, or is taken back",
-    )
+    _tell(face, rotation, "rollback", {"reason": reason}, _given_up)
 
 
 def _given_up(found: dict[str, Any]) -> str:

@@ -170,3 +170,19 @@ def test_onward_is_asked_of_the_core_and_nothing_else_sends_it(
         assert said(monkeypatch, home, {}, "rotation", "resume", "rot_1", *more)[0] == 0
     path = "rotations/rot_1/resume"
     assert sent == [{"path": path, "discard": False, "onward": True}, {"path": path, "discard": False}]
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("rolling-back", "the old key is taken into use again"),
+        ("abandoned", "is given up: the old key stays in use"),
+        ("discarding-new", "a new key that was made is deleted"),
+    ],
+)
+def test_giving_up_says_what_becomes_of_both_keys(
+    monkeypatch: pytest.MonkeyPatch, home: Path, state: str, words: str
+) -> None:
+    found = {"id": "rot_1", "state": state, "old_version": 1}
+    answers: Answers = {("POST", "rotations/rot_1/rollback"): (200, found)}
+    assert words in said(monkeypatch, home, answers, "rotation", "rollback", "rot_1", "--reason", "r")[1]

@@ -204,3 +204,12 @@ def test_who_stops_looking_is_told_that_it_goes_on(monkeypatch: pytest.MonkeyPat
     said = face.err.file.getvalue()  # type: ignore[attr-defined]
     assert "the rotation goes on" in said
     assert f"rotation watch {ID}" in said
+
+
+def test_a_destination_that_is_waived_shows_why_and_one_left_behind_asks_for_nothing() -> None:
+    waived = delivery("tax", waived_by="ann", says="waived: that tool is gone")
+    found = rotation("draining-new", deliveries=[waived, delivery("file")])
+    text = shown(found)
+    assert "waived by ann: that tool is gone" in text
+    assert "not waited for any more" in text
+    assert PASTES not in " ".join(text.split())
