@@ -172,11 +172,11 @@ class Asks:
             case Wish.ANSWER:
                 return self._answer(rotation, body)
             case Wish.WAIVE:
-                return self._waive(rotation, str(body["destination"]))
+                return self._waive(rotation, str(body["destination"]), str(body["reason"]))
             case Wish.START | Wish.RETIRE | Wish.SWEEP | Wish.TEST_ALERT:
                 raise IllegalTransition(f"{wish.value} is no event")
 
-    def _waive(self, rotation: Rotation, name: str) -> Event:
+    def _waive(self, rotation: Rotation, name: str, reason: str) -> Event:
         """Wait for a destination no more; one that made the rotation stall lets it go on."""
         place = self._service.destinations.get(name)
         back = (rotation.stalled_from or rotation.state) is State.DRAINING_NEW
@@ -185,7 +185,9 @@ class Asks:
             raise Conflict("not_waited_for", f"{rotation.id} does not wait for {name}")
         with self._service.desk.database.write() as connection:
             known = destination_store.delivery(connection, rotation.id, name, version)
-            destination_store.save(connection, replace(known, waived_by=acting.get(), says="waived"))
+            destination_store.save(
+                connection, replace(known, waived_by=acting.get(), says=f"waived: {reason}")
+            )
         stalled = rotation.state is State.STALLED and rotation.stalled_from in {
             State.DRAINING,
             State.DRAINING_NEW,
