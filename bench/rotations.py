@@ -10,6 +10,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from broker.service.rotations import Rotation
 from clients.paper.exchange import MASTER
 from clients.secret import Secret
 from clients.venue import Credential, Environment, KeyFacts, KeyType, Slot
+from clients.venues.binance.endpoints import ENDPOINTS
+from clients.venues.binance.weights import A_MINUTE
 from portcullis import paper_process
 from portcullis.foundation import found
 from portcullis.paper_process import PaperAdmin, admin_token_file
@@ -35,6 +38,7 @@ POLICY = 'allow = ["market", "account", "trade"]\nsymbols = ["BTCUSDT"]\n[order]
 _BOTS = 10
 _PAUSE_S = 1.0
 """Ten bots stay within the weight that the venue grants one address in a minute."""
+_OF_BOTS = "/api/v3/openOrders"
 _MS = 1000
 _WELL = 200
 
@@ -105,6 +109,7 @@ class Result:
     one_s: tuple[float, float]
     calls: Mapping[str, int]
     minute: Mapping[str, int]
+    weight: int
     before: Seen
     during: Seen
 
@@ -126,7 +131,7 @@ async def measure(accounts: int, quiet_s: float) -> Result:
             broker = await stack.enter_async_context(running_broker(home, Options(paper_upstream=base)))
             bots = await _set_up(home, broker.service, admin, base, accounts, broker.gateway.port)
             for bot in bots:
-                assert (await bot.call("GET", "/api/v3/openOrders", symbol="BTCUSDT")).status == _WELL
+                assert (await bot.call("GET", _OF_BOTS, symbol="BTCUSDT")).status == _WELL
             before = Seen()
             async with _asking(bots, before):
                 await asyncio.sleep(quiet_s)
@@ -137,7 +142,7 @@ async def measure(accounts: int, quiet_s: float) -> Result:
             total_s = time.monotonic() - began
             rows = (await admin._ask("GET", f"requests?since={since}"))["requests"]  # noqa: SLF001 - as above
     calls, minute = _counted(rows)
-    return Result(accounts, total_s, (min(ones), max(ones)), calls, minute, before, during)
+    return Result(accounts, total_s, (min(ones), max(ones)), calls, minute, _weighed(rows), before, during)
 
 
 async def _set_up(
@@ -178,7 +183,7 @@ async def _asking(bots: list[Bot], seen: Seen) -> AsyncIterator[None]:
     async def ask(bot: Bot) -> None:
         while not over.is_set():
             began = time.monotonic()
-            status = (await bot.call("GET", "/api/v3/openOrders", symbol="BTCUSDT")).status
+            status = (await bot.call("GET", _OF_BOTS, symbol="BTCUSDT")).status
             seen.took.append((time.monotonic() - began) * _MS)
             if status != _WELL:
                 seen.bad.append(status)
@@ -235,6 +240,17 @@ def _counted(rows: list[dict[str, object]]) -> tuple[dict[str, int], dict[str, i
     return {kind: len(all_) for kind, all_ in times.items()}, busiest
 
 
+def _weighed(rows: list[dict[str, object]]) -> int:
+    """Return the weight on `/api` that was not the bots', in the clock's busiest minute."""
+    minutes: Counter[int] = Counter()
+    for row in rows:
+        path = str(row["path"]).split("?", 1)[0]
+        if path.startswith("/api/") and path != _OF_BOTS:
+            found = ENDPOINTS.get((str(row["method"]), path))
+            minutes[int(str(row["at_us"])) // 60_000_000] += 0 if found is None else found.weight
+    return max(minutes.values(), default=0)
+
+
 def page(results: list[Result]) -> str:
     """Write the figures down."""
     lines = [
@@ -248,6 +264,8 @@ def page(results: list[Result]) -> str:
     for kind in sorted({kind for one in results for kind in one.calls}):
         cells = [f"{one.calls.get(kind, 0)}; {one.minute.get(kind, 0)} of 60" for one in results]
         lines.append(f"| `{kind}`: in all; busiest minute | " + " | ".join(cells) + " |")
+    cells = [f"{one.weight} of {A_MINUTE}" for one in results]
+    lines.append("| weight on `/api` beside the bots', busiest minute | " + " | ".join(cells) + " |")
     for name, share in (("median", 0.5), ("99 of 100", 0.99), ("highest", 1.0)):
         cells = [
             f"{one.during.at(share):.0f} / {one.before.at(share):.0f} ms = "
