@@ -24,6 +24,7 @@ from broker.service.rotations import Wish
 from clients.errors import VenueError
 from clients.venue import Credential, KeyType, Slot
 from rotation.alerts.telling import Telling
+from rotation.budget import Haste
 from rotation.decide import decide
 from rotation.journal import Claimed, Journal, Lost, microseconds
 from rotation.plan import draw_up, draw_up_retirement, enrol_standby
@@ -210,7 +211,7 @@ class Asks:
         secrets = self._service.desk.secrets
         secret = secrets.read(ref.path if inbox is None else inbox)["secret"]
         account = self._service.accounts.get(rotation.account)
-        with self._venues.probe(account, urgent=True) as probe:
+        with self._venues.probe(account, haste=Haste.URGENT) as probe:
             probe.restrictions(Credential(str(body["key_id"]), secret, rotation.key_type))
         if inbox is not None:
             labels = {"account": rotation.account, "slot": rotation.slot.value, "version": str(rotation.new),

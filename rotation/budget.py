@@ -1,8 +1,9 @@
 """Calls to a venue under one manager key, kept within what the venue allows; a reserve is left for incidents.
 
 Rules:
-1. Each kind of call has its own minute, as the venue counts them (`Capabilities.calls_per_minute`).
-2. Ordinary work stops short of the whole; an incident may use all of it.
+1. Each kind of call has its own minute, as the venue counts them (`Capabilities.calls_per_minute`). Binance says "per
+   endpoint"; whether two methods of one path are one endpoint it does not say, so they are one here: list and delete.
+2. Ordinary work stops short of the whole, and what can wait (sweeps) at half of that; an incident may use all of it.
 3. What the venue charges an address is shared with the bots behind it: the rotator takes what they leave (`weight`).
 4. What would be too much is refused before anything is sent: nothing was done, and it is asked again later.
 
@@ -14,6 +15,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
+from enum import Enum
 
 from clients.errors import VenueUnavailable
 from clients.keys import Capabilities, KeyAdmin, KeyOrder, MadeKey, VenueKey
@@ -21,8 +23,16 @@ from rotation.state import OUT_OF_BUDGET
 from rotation.weight import Weight
 
 MINUTE_S = 60.0
-ORDINARY = 0.8
-"""Of a minute's calls; the rest is for incidents."""
+_POOL = {"list": "keys", "delete": "keys"}
+"""Kinds that are counted together: one path."""
+
+
+class Haste(Enum):
+    """How much of a minute's calls something may use."""
+
+    AT_LEISURE = 0.4
+    ORDINARY = 0.8
+    URGENT = 1.0
 
 
 class Budgets:
@@ -45,7 +55,7 @@ class Budgets:
         """
         now_s = self._now_s()
         with self._lock:
-            spent = self._spent[manager, kind]
+            spent = self._spent[manager, _POOL.get(kind, kind)]
             while spent and spent[0] <= now_s - MINUTE_S:
                 spent.popleft()
             if len(spent) >= most:
@@ -53,7 +63,7 @@ class Budgets:
                 raise VenueUnavailable(venue, f"key.{kind}", OUT_OF_BUDGET, text=text)
             spent.append(now_s)
 
-    def weigh(self, egress: str, venue: str, weight: int, whole: int, *, urgent: bool) -> None:
+    def weigh(self, egress: str, venue: str, weight: int, whole: int, *, haste: Haste) -> None:
         """Count weight that the venue charges the address of an egress, of the whole it grants one in a minute.
 
         Raises:
@@ -62,7 +72,7 @@ class Budgets:
         now_us = self._clock_us()
         with self._lock:
             known = self._weights.setdefault((egress, venue), Weight(whole))
-            if not urgent and known.left(now_us) < weight:
+            if haste is not Haste.URGENT and known.left(now_us) < weight:
                 text = f"the rotator's share of this minute's weight behind {egress} is spent"
                 raise VenueUnavailable(venue, "weight", OUT_OF_BUDGET, text=text)
             known.spend(weight, now_us)
@@ -72,13 +82,13 @@ class Budgets:
         with self._lock:
             self._weights.setdefault((egress, venue), Weight(whole)).told(used, self._clock_us())
 
-    def ensure(self, manager: str, kinds: Iterable[str], whole: int, venue: str, *, urgent: bool) -> None:
+    def ensure(self, manager: str, kinds: Iterable[str], whole: int, venue: str, *, haste: Haste) -> None:
         """Make sure that calls of these kinds are left in this minute.
 
         Raises:
             VenueUnavailable: They are not; nothing was done.
         """
-        most = share(whole, urgent=urgent)
+        most = share(whole, haste)
         for kind in kinds:
             if self.left(manager, kind, most) <= 0:
                 text = f"{most} of these calls a minute under {manager} are spent"
@@ -88,16 +98,16 @@ class Budgets:
         """Return how many calls are left in this minute."""
         now_s = self._now_s()
         with self._lock:
-            return most - sum(at > now_s - MINUTE_S for at in self._spent[manager, kind])
+            return most - sum(at > now_s - MINUTE_S for at in self._spent[manager, _POOL.get(kind, kind)])
 
 
 class Metered:
     """A manager key's calls, counted. See `KeyAdmin`."""
 
-    def __init__(self, admin: KeyAdmin, budgets: Budgets, manager: str, venue: str, *, urgent: bool) -> None:
+    def __init__(self, admin: KeyAdmin, budgets: Budgets, manager: str, venue: str, haste: Haste) -> None:
         self._admin, self._budgets, self._manager, self._venue = admin, budgets, manager, venue
         self.capabilities: Capabilities = admin.capabilities
-        self._most = share(self.capabilities.calls_per_minute, urgent=urgent)
+        self._most = share(self.capabilities.calls_per_minute, haste)
 
     def _spend(self, kind: str) -> None:
         self._budgets.spend(self._manager, kind, self._most, self._venue)
@@ -132,6 +142,6 @@ class Metered:
         return self._admin.subaccounts()
 
 
-def share(whole: int, *, urgent: bool) -> int:
+def share(whole: int, haste: Haste) -> int:
     """Return how much of a minute's calls may be used."""
-    return whole if urgent else int(whole * ORDINARY)
+    return int(whole * haste.value)

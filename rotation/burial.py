@@ -44,7 +44,7 @@ class Burial:
         account, key_id = self._reach.account(rotation), self._reach.version(rotation, version).venue_key_id
         said = "its secret is lost"
         if self._reach.has_secret(rotation, version):
-            with self._reach.venues.probe(account, urgent=rotation.halt is not None) as probe:
+            with self._reach.venues.probe(account, haste=self._reach.haste(rotation)) as probe:
                 standing, said = probe.standing(self._reach.credential(rotation, version, key_id))
             if standing is Standing.DEAD:
                 return Reply(Answer.OK, proof="the exchange refused it by name, and serves it on no host")

@@ -120,7 +120,7 @@ class Making:
         if not rotation.by_hand:
             with self._reach.manager(rotation, "addresses") as desk:
                 addresses = desk.admin.addresses(desk.subaccount, key_id)
-        with self._reach.venues.probe(account, urgent=rotation.halt is not None) as probe:
+        with self._reach.venues.probe(account, haste=self._reach.haste(rotation)) as probe:
             try:
                 found = probe.restrictions(self._reach.credential(rotation, version, key_id))
             except VenueError as fault:  # a young key may not be known everywhere yet

@@ -5,6 +5,7 @@ from broker.db import Connection, calls, cutovers, rows
 from broker.gate import Mode
 from broker.model import Stage, whereabouts
 from clients.keys import Standing
+from rotation.budget import Haste
 from rotation.destinations.delivery import Deliveries
 from rotation.journal import microseconds
 from rotation.reach import Reach
@@ -70,7 +71,7 @@ class Moving:
         """Make the old version current again: only if the exchange serves it, and the new one is in use at all."""
         if self._reach.version(rotation, rotation.new).stage is not Stage.CURRENT:
             return Reply(Answer.OK, "the new version is not in use")
-        with self._reach.venues.probe(self._reach.account(rotation), urgent=True) as probe:
+        with self._reach.venues.probe(self._reach.account(rotation), haste=Haste.URGENT) as probe:
             key_id = self._reach.version(rotation, version).venue_key_id
             standing, said = probe.standing(self._reach.credential(rotation, version, key_id))
         if standing is Standing.UNDECIDED:

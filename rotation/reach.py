@@ -6,6 +6,7 @@ from broker.errors import NotFound
 from broker.model import Account, KeyRef, KeyVersion
 from broker.service import Service
 from clients.venue import Credential
+from rotation.budget import Haste
 from rotation.state import Rotation
 from rotation.venues import Desk, Venues
 
@@ -18,7 +19,12 @@ class Reach:
 
     def manager(self, rotation: Rotation, *needs: str) -> AbstractContextManager[Desk]:
         """Open the way of the account's manager key; `needs` as in `Venues.desk`. An incident waits for no budget."""
-        return self.venues.desk(self.account(rotation), urgent=rotation.halt is not None, needs=needs)
+        return self.venues.desk(self.account(rotation), haste=self.haste(rotation), needs=needs)
+
+    @staticmethod
+    def haste(rotation: Rotation) -> Haste:
+        """Return how much of a venue's budget it may use."""
+        return Haste.ORDINARY if rotation.halt is None else Haste.URGENT
 
     def account(self, rotation: Rotation) -> Account:
         """Return the account that is rotated."""

@@ -28,6 +28,7 @@ from broker.service import Service
 from clients.errors import VenueError, VenueRefused
 from clients.keys import VenueKey, differences
 from clients.venue import Credential
+from rotation.budget import Haste
 from rotation.journal import Journal, microseconds
 from rotation.plan import draw_up_retirement
 from rotation.state import OUT_OF_BUDGET, TERMINAL, State
@@ -59,7 +60,8 @@ class Sweeper:
     def sweep(self, now: datetime, again_for: timedelta = timedelta(0)) -> tuple[str, ...]:
         """Sweep the accounts under a manager key that were not looked at for so long, those longest ago first.
 
-        Where the venue's minute is spent it stops; the rest comes first the next time.
+        Rotations go first: it uses half of their share. Where the venue's minute is spent it stops; the rest comes first
+        the next time.
 
         Returns:
             The accounts that could not be looked at, and why.
@@ -92,7 +94,7 @@ class Sweeper:
 
     def _sweep(self, account: Account, now: datetime) -> None:
         before = self._service.keys.list(account.name)
-        with self._venues.desk(account, needs=("list", "addresses")) as desk:
+        with self._venues.desk(account, haste=Haste.AT_LEISURE, needs=("list", "addresses")) as desk:
             listed = desk.admin.list(desk.subaccount)
             known = self._service.keys.list(account.name)
             if known != before:

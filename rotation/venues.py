@@ -19,7 +19,7 @@ from clients.venues.binance import admin, weights
 from clients.venues.binance.account import BinanceAccount
 from clients.venues.binance.admin import BinanceAdmin, BinanceProbe
 from clients.venues.binance.asker import clock_of
-from rotation.budget import Budgets, Metered
+from rotation.budget import Budgets, Haste, Metered
 
 CALLS_PER_MINUTE: dict[str, int] = {"binance": admin.CAPABILITIES.calls_per_minute}
 WEIGHT: dict[str, int] = {"binance": weights.A_MINUTE}
@@ -49,8 +49,10 @@ class Venues:
         self._service, self._budgets = service, budgets or Budgets()
 
     @contextmanager
-    def desk(self, account: Account, *, urgent: bool = False, needs: tuple[str, ...] = ()) -> Iterator[Desk]:
-        """Open the way of an account's manager key; what is `urgent` may use the venue's whole budget.
+    def desk(
+        self, account: Account, *, haste: Haste = Haste.ORDINARY, needs: tuple[str, ...] = ()
+    ) -> Iterator[Desk]:
+        """Open the way of an account's manager key; `haste` says how much of the venue's budget may be used.
 
         `needs` names kinds of calls that must be left in this minute; where they are not, nothing at all is asked:
         waiting costs the venue nothing.
@@ -63,10 +65,8 @@ class Venues:
         managers = self._service.managers
         manager = managers.get(account.manager)
         egress = self._service.accounts.egress(manager.egress)
-        self._budgets.ensure(
-            manager.name, needs, CALLS_PER_MINUTE[account.venue], account.venue, urgent=urgent
-        )
-        self._budgets.weigh(manager.egress, account.venue, _CLOCK, WEIGHT[account.venue], urgent=urgent)
+        self._budgets.ensure(manager.name, needs, CALLS_PER_MINUTE[account.venue], account.venue, haste=haste)
+        self._budgets.weigh(manager.egress, account.venue, _CLOCK, WEIGHT[account.venue], haste=haste)
         base = upstream_of(manager.venue, manager.environment, manager.upstream or "")
         credential = managers.credential(manager)
         with open_client(manager.venue, base, egress=egress) as http:
@@ -81,13 +81,13 @@ class Venues:
                 return "" if facts.can_trade else "it needs spot and margin trading to make keys"
 
             key_admin = BinanceAdmin(http, credential, now_us)
-            metered = Metered(key_admin, self._budgets, manager.name, account.venue, urgent=urgent)
+            metered = Metered(key_admin, self._budgets, manager.name, account.venue, haste)
             yield Desk(metered, account.subaccount, now_us, lacks)
 
     @contextmanager
-    def probe(self, account: Account, *, urgent: bool = False) -> Iterator[KeyProbe]:
-        """Open the account's own way; what is `urgent` is not held up for the sake of bots behind the same address."""
-        self._budgets.weigh(account.egress, account.venue, _WHO, WEIGHT[account.venue], urgent=urgent)
+    def probe(self, account: Account, *, haste: Haste = Haste.ORDINARY) -> Iterator[KeyProbe]:
+        """Open the account's own way; what is urgent is not held up for the sake of bots behind the same address."""
+        self._budgets.weigh(account.egress, account.venue, _WHO, WEIGHT[account.venue], haste=haste)
         egress = self._service.accounts.egress(account.egress)
         base = upstream_of(account.venue, account.environment, account.upstream or "")
         with open_client(account.venue, base, egress=egress) as http:

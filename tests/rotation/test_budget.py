@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clients.errors import Outcome, VenueUnavailable
-from rotation.budget import MINUTE_S, Budgets
+from rotation.budget import MINUTE_S, Budgets, Haste, share
 from rotation.decide import decide
 from rotation.effects import Effects
 from rotation.journal import Journal
@@ -43,6 +43,21 @@ def test_a_minute_has_so_many_calls_of_each_kind() -> None:
     budgets.spend("master", "create", 3, "binance")
 
 
+def test_lists_and_deletes_are_counted_as_one_endpoint() -> None:
+    """One path; the exchange counts it so, or each method by itself: no call is one too many either way."""
+    budgets = Budgets(Clock())
+    for number in range(48):
+        budgets.spend("master", "delete" if number % 2 else "list", 48, "binance")
+    for kind in ("list", "delete"):
+        with pytest.raises(VenueUnavailable):
+            budgets.spend("master", kind, 48, "binance")
+    budgets.spend("master", "addresses", 48, "binance")
+
+
+def test_what_can_wait_uses_half_of_what_rotations_may() -> None:
+    assert [share(60, haste) for haste in Haste] == [24, 48, 60]
+
+
 @pytest.mark.parametrize("state", [State.PREPARING, State.CREATING, State.RECONCILING, State.VERIFYING])
 def test_waiting_for_the_budget_costs_no_try(state: State) -> None:
     rotation = replace(planned(World()), state=state, asked=Effect(Do.READ_CLOCK), tries=5, stamp_us=7)
@@ -60,14 +75,14 @@ async def test_a_rotation_waits_for_the_budget_and_an_incident_does_not(tmp_path
             budgets.spend("master", "list", 60, "binance")
         account, venues = service.accounts.get("main"), Venues(service, budgets)
 
-        def listed(*, urgent: bool) -> int:
-            with venues.desk(account, urgent=urgent) as desk:
+        def listed(haste: Haste) -> int:
+            with venues.desk(account, haste=haste) as desk:
                 return len(desk.admin.list(desk.subaccount))
 
         with pytest.raises(VenueUnavailable) as caught:
-            await asyncio.to_thread(listed, urgent=False)
+            await asyncio.to_thread(listed, Haste.ORDINARY)
         assert caught.value.reason == OUT_OF_BUDGET
-        assert await asyncio.to_thread(listed, urgent=True) == 1
+        assert await asyncio.to_thread(listed, Haste.URGENT) == 1
         assert await _outlasts(here, venues, clock)
 
 

@@ -11,7 +11,7 @@ from clients.errors import VenueUnavailable
 from clients.secret import Secret
 from clients.venue import Credential, KeyType
 from clients.venues.binance.weights import A_MINUTE
-from rotation.budget import Budgets
+from rotation.budget import Budgets, Haste
 from rotation.state import OUT_OF_BUDGET
 from rotation.venues import Venues
 from rotation.weight import MINUTE_US, Weight
@@ -78,12 +78,12 @@ def test_bots_that_go_on_as_they_did_are_not_refused_for_our_sake(a_minute: int,
 
 def test_what_is_urgent_is_counted_and_never_held_up() -> None:
     budgets = Budgets(clock_us=lambda: 0)
-    budgets.weigh("out", "binance", 600, A_MINUTE, urgent=False)
+    budgets.weigh("out", "binance", 600, A_MINUTE, haste=Haste.ORDINARY)
     with pytest.raises(VenueUnavailable) as caught:
-        budgets.weigh("out", "binance", 1, A_MINUTE, urgent=False)
+        budgets.weigh("out", "binance", 1, A_MINUTE, haste=Haste.ORDINARY)
     assert caught.value.reason == OUT_OF_BUDGET
-    budgets.weigh("elsewhere", "binance", 1, A_MINUTE, urgent=False)
-    budgets.weigh("out", "binance", 5000, A_MINUTE, urgent=True)
+    budgets.weigh("elsewhere", "binance", 1, A_MINUTE, haste=Haste.ORDINARY)
+    budgets.weigh("out", "binance", 5000, A_MINUTE, haste=Haste.URGENT)
 
 
 @pytest.mark.sockets
