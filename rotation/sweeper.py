@@ -60,8 +60,8 @@ class Sweeper:
     def sweep(self, now: datetime, again_for: timedelta = timedelta(0)) -> tuple[str, ...]:
         """Sweep the accounts under a manager key that were not looked at for so long, those longest ago first.
 
-        Rotations go first: it uses half of their share. Where the venue's minute is spent it stops; the rest comes first
-        the next time.
+        Rotations go first: it uses half of their share. Where the venue's minute is spent it stops; the rest comes
+        first the next time.
 
         Returns:
             The accounts that could not be looked at, and why.

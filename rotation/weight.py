@@ -3,8 +3,9 @@
 Rules:
 1. The venue counts by the minute of the clock and tells with its answers what everybody behind the address used of it.
    What we did not use ourselves, bots did.
-2. Bots are expected to use as much in this minute as in the busier of this one and the last. Where nothing is known of
-   the last one yet, we use little.
+2. Bots are expected to go on as they did, to the end of this minute; and to use as much as in the last one. What was
+   told is drawn out to a whole minute: we stop asking once our share is spent, and they do not. Where nothing is known
+   of the last minute yet, we use little.
 3. We use what they leave of `_ALL`, a quarter at most. A fiftieth is ours even where they leave nothing: a busy address
    must not stop rotations for ever.
 4. What is urgent is counted and never held up.
@@ -17,11 +18,13 @@ from dataclasses import dataclass
 
 MINUTE_US = 60_000_000
 _ALL, _MOST, _LEAST, _BLIND = 0.7, 0.25, 0.02, 0.1
+_SHORTEST = 0.1
+"""Of a minute: what came in less is not drawn out further than that."""
 
 
 @dataclass(slots=True)
 class Weight:
-    """One address at one venue that grants `whole` in a minute."""
+    """One address at one venue that grants `whole` in a minute. `others`: what bots will have used at its end."""
 
     whole: int
     minute: int = -1
@@ -45,7 +48,8 @@ class Weight:
     def told(self, used: int, now_us: int) -> None:
         """Take in what an answer says of this minute."""
         self._turn(now_us)
-        self.others = max(self.others or 0, used - self.own)
+        others = max(0, used - self.own)
+        self.others = round(others / max(_SHORTEST, now_us % MINUTE_US / MINUTE_US))
 
     def _turn(self, now_us: int) -> None:
         minute = now_us // MINUTE_US

@@ -29,14 +29,25 @@ def used_up(weight: Weight, now_us: int) -> int:
     return ours
 
 
+END = MINUTE_US - 1
+"""The last instant of the first minute."""
+
+
 @pytest.mark.parametrize(
     ("others", "ours"),
     [(0, 1500), (1000, 1500), (2700, 1500), (2701, 1499), (3320, 880), (4000, 200), (4199, 120), (6000, 120)],
 )
 def test_what_bots_used_in_the_last_minute_they_need_in_this(others: int, ours: int) -> None:
     weight = Weight(A_MINUTE)
-    weight.told(others, 0)
+    weight.told(others, END)
     assert used_up(weight, MINUTE_US) == ours
+
+
+def test_what_was_told_early_is_drawn_out_to_the_whole_minute() -> None:
+    """We stop asking once our share is spent: what bots use until the end nobody tells us."""
+    weight = Weight(A_MINUTE)
+    weight.told(1107, MINUTE_US // 3)
+    assert used_up(weight, MINUTE_US) == 879
 
 
 def test_little_is_used_while_nothing_is_known() -> None:
@@ -57,22 +68,24 @@ def test_our_own_use_is_not_taken_for_a_bot() -> None:
 
 def test_who_comes_within_a_minute_is_left_room_at_once() -> None:
     weight = Weight(A_MINUTE)
-    weight.told(0, 0)
+    weight.told(0, END)
     weight.spend(100, MINUTE_US)
-    weight.told(4100, MINUTE_US)
-    assert weight.left(MINUTE_US) == 100
+    weight.told(2100, MINUTE_US + MINUTE_US // 2)
+    assert weight.left(MINUTE_US + MINUTE_US // 2) == 100
     assert weight.left(2 * MINUTE_US - 1) == 100
     assert weight.left(2 * MINUTE_US) == 200
 
 
-@given(some.integers(0, FOR_READS), some.integers(0, 60))
-def test_bots_that_go_on_as_they_did_are_not_refused_for_our_sake(a_minute: int, told_at: int) -> None:
-    """Whenever in the minute we ask, and however little they used by then."""
+@given(some.integers(0, FOR_READS), some.integers(6, 59), some.integers(0, 59))
+def test_bots_that_go_on_as_they_did_are_not_refused_for_our_sake(
+    a_minute: int, told_at: int, asked_at: int
+) -> None:
+    """Whenever in a minute we were told last, and whenever in the next we ask."""
     weight = Weight(A_MINUTE)
-    weight.told(a_minute, 0)
+    weight.told(a_minute * told_at // 60, MINUTE_US * told_at // 60)
     ours = used_up(weight, MINUTE_US)
-    weight.told(ours + a_minute * told_at // 60, MINUTE_US)
-    ours += used_up(weight, MINUTE_US)
+    weight.told(ours + a_minute * asked_at // 60, MINUTE_US + MINUTE_US * asked_at // 60)
+    ours += used_up(weight, MINUTE_US + MINUTE_US * asked_at // 60)
     assert ours + a_minute <= FOR_READS or ours <= A_MINUTE // 50
 
 
