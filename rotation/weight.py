@@ -21,6 +21,9 @@ _ALL, _MOST, _LEAST, _BLIND = 0.7, 0.25, 0.02, 0.1
 _SHORTEST = 0.1
 """Of a minute: what came in less is not drawn out further than that."""
 
+_UNSURE_US = 1_000_000
+"""For so long after a minute began an answer may still speak of the last one."""
+
 
 @dataclass(slots=True)
 class Weight:
@@ -48,6 +51,8 @@ class Weight:
     def told(self, used: int, now_us: int) -> None:
         """Take in what an answer says of this minute."""
         self._turn(now_us)
+        if now_us % MINUTE_US < _UNSURE_US:
+            return
         others = max(0, used - self.own)
         self.others = round(others / max(_SHORTEST, now_us % MINUTE_US / MINUTE_US))
 

@@ -2,7 +2,8 @@
 
 Rules:
 1. Order rate: at most so many new orders in any window of so many seconds. Exits do not count.
-2. Weight is what the venue counts per address and minute: the larger of our sum and what its answers say.
+2. Weight is what the venue counts per address and minute: the larger of our sum and what its answers say. An answer
+   to what was sent in the last minute, or while clocks may disagree on which it is, says nothing of this one.
 3. A fifth of the weight is kept for writes and exits: reads stop first, with the venue's own 429.
 4. A real 429 or 418 stops reads until the venue's `Retry-After` is over; 418 stops new orders too, because
    each further call makes the ban longer. Cancels and exits are always tried.
@@ -13,6 +14,9 @@ from collections import deque
 from broker.policy_document import Rate
 
 MINUTE_US = 60_000_000
+UNSURE_US = 1_000_000
+"""For so long after a minute began the venue's clock may still be in the last one."""
+
 _POOLS = {"ip": 6000, "sapi-ip": 12_000, "sapi-uid": 180_000}
 _FOR_READS = 0.8
 _BANNED = 418
@@ -76,9 +80,11 @@ class WeightMeter:
         self._turn(now_us)
         self._used[pool] = self._used.get(pool, 0) + weight
 
-    def told(self, used: int, now_us: int) -> None:
+    def told(self, used: int, sent_us: int, now_us: int) -> None:
         """Take in what an answer says of the general pool: others may be behind our address."""
         self._turn(now_us)
+        if sent_us // MINUTE_US != self._minute or sent_us % MINUTE_US < UNSURE_US:
+            return
         self._used["ip"] = max(self._used.get("ip", 0), used)
 
     def refused(self, status: int, retry_after_s: float | None, now_us: int) -> None:

@@ -156,20 +156,21 @@ class VenueView:
         return await self._asked(WIRE.own_request(credential, call.method, call.path, call.params, stamp))
 
     async def _asked(self, sealed: Sealed) -> bytes:
+        sent_us = self._system.wall_us()
         reply = await self.pool.ask(sealed)
         if isinstance(reply, Broken):
             raise NotKnown(reply.reason)
-        self.heed(reply)
+        self.heed(reply, self._system.wall_us() - sent_us)
         if reply.status != _OK:
             raise NotKnown("no_such" if reply.status == _NO_SUCH else "refused")
         return reply.body
 
-    def heed(self, reply: Reply) -> None:
-        """Take in what any answer says of weight and pauses."""
+    def heed(self, reply: Reply, took_us: int) -> None:
+        """Take in what any answer says of weight and pauses; it was asked so long ago."""
         now = self._system.wall_us()
         used = reply.headers.get(b"x-mbx-used-weight-1m")
         if used is not None and used.isdigit():
-            self.meter.told(int(used), now)
+            self.meter.told(int(used), now - took_us, now)
         if reply.status in {418, 429}:
             pause = reply.headers.get(b"retry-after", b"")
             self.meter.refused(reply.status, float(pause) if pause.isdigit() else None, now)

@@ -54,15 +54,22 @@ def test_little_is_used_while_nothing_is_known() -> None:
     weight = Weight(A_MINUTE)
     assert used_up(weight, 0) == 600
     assert used_up(weight, MINUTE_US) == 600, "no answer told of the minute before"
-    weight.told(weight.own, MINUTE_US)
+    weight.told(weight.own, 2 * MINUTE_US - 1)
     assert used_up(weight, 2 * MINUTE_US) == 1500
     assert used_up(weight, 4 * MINUTE_US) == 600, "the last minute we know of is long ago"
+
+
+def test_an_answer_as_the_minute_begins_may_speak_of_the_last() -> None:
+    weight = Weight(A_MINUTE)
+    weight.told(0, END)
+    weight.told(4000, MINUTE_US + 999_999)
+    assert used_up(weight, MINUTE_US + 2_000_000) == 1500
 
 
 def test_our_own_use_is_not_taken_for_a_bot() -> None:
     weight = Weight(A_MINUTE)
     weight.spend(500, 0)
-    weight.told(500, 0)
+    weight.told(500, END)
     assert used_up(weight, MINUTE_US) == 1500
 
 
@@ -103,7 +110,7 @@ def test_what_is_urgent_is_counted_and_never_held_up() -> None:
 async def test_what_the_exchange_says_is_used_is_heard(tmp_path: Path) -> None:
     async with running_place(tmp_path) as here:
         service, minute = here.world.service, [0]
-        budgets = Budgets(clock_us=lambda: minute[0] * MINUTE_US)
+        budgets = Budgets(clock_us=lambda: minute[0] * MINUTE_US + 59_000_000)
         venues, account = Venues(service, budgets), service.accounts.get("main")
         key = next(one for one in here.living() if one.key_id == here.old_key)
         assert key.secret is not None

@@ -1,0 +1,54 @@
+"""Request weight as a gateway counts it: by the venue's minute, and never by an answer that speaks of another one."""
+
+import pytest
+
+from broker.gateway.limits import MINUTE_US, UNSURE_US, WeightMeter
+
+S = 1_000_000
+LATE = MINUTE_US - S // 10
+
+
+def free(meter: WeightMeter, now_us: int) -> int:
+    """Return how much weight reads may still use in this minute."""
+    weight = 0
+    while meter.read_pause_s("ip", weight + 1, now_us) is None:
+        weight += 1
+    return weight
+
+
+def test_reads_stop_at_eight_tenths_and_begin_anew_with_the_minute() -> None:
+    meter = WeightMeter()
+    assert free(meter, 0) == 4800
+    meter.spend("ip", 4000, 5 * S)
+    assert free(meter, 5 * S) == 800
+    assert meter.read_pause_s("ip", 801, 5 * S) == 56
+    assert free(meter, MINUTE_US - 1) == 800
+    assert free(meter, MINUTE_US) == 4800
+
+
+def test_others_behind_the_address_count_as_the_venue_says() -> None:
+    meter = WeightMeter()
+    meter.spend("ip", 100, 5 * S)
+    meter.told(3000, 5 * S, 6 * S)
+    assert free(meter, 6 * S) == 1800
+    meter.told(50, 6 * S, 7 * S)
+    assert free(meter, 7 * S) == 1800, "an answer that was overtaken takes nothing back"
+
+
+@pytest.mark.parametrize(
+    ("sent_us", "came_us"),
+    [
+        (LATE, MINUTE_US + 1),
+        (LATE, MINUTE_US + 2 * S),
+        (MINUTE_US, MINUTE_US + S // 10),
+        (MINUTE_US + UNSURE_US - 1, MINUTE_US + 3 * S),
+    ],
+)
+def test_an_answer_of_the_last_minute_stops_nobody_in_this_one(sent_us: int, came_us: int) -> None:
+    """Asked just before it began, or so soon after that clocks may disagree: bots would be refused for a minute."""
+    meter = WeightMeter()
+    meter.spend("ip", 10, MINUTE_US)
+    meter.told(4700, sent_us, came_us)
+    assert free(meter, came_us) == 4790
+    meter.told(4700, MINUTE_US + UNSURE_US, came_us + S)
+    assert free(meter, came_us + S) == 100
