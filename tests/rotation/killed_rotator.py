@@ -5,6 +5,7 @@ once, and goes on when it is let. `never`: it carries on until all is over.
 The secret store is the folder's Vault where `vault.json` there names one. Prints the state of the last rotation.
 """
 
+import itertools
 import os
 import signal
 import sys
@@ -16,11 +17,13 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from broker.service.service import open_service
 from portcullis.clock import SystemClock
+from rotation.budget import Budgets
 from rotation.effects import Effects
 from rotation.journal import Journal
 from rotation.runner import Runner
 from rotation.state import Effect, Reply, Rotation, State
 from rotation.venues import Venues
+from rotation.weight import MINUTE_US
 from tests.places import database_at, secrets_at
 
 PATIENCE_S = 60.0
@@ -49,7 +52,9 @@ def main(directory: Path, death: str) -> int:
     database = database_at(directory)
     store = secrets_at(directory)
     service = open_service(database, store, SystemClock())
-    effects = Deadly(service, Venues(service))
+    # what is waited for here in seconds takes minutes elsewhere: each look is a later minute
+    hasty = Budgets(itertools.count(0.0, 5.0).__next__, itertools.count(0, MINUTE_US).__next__)
+    effects = Deadly(service, Venues(service, hasty))
     effects.death = death
     who = f"rotator-{os.getpid()}"
     runner = Runner(Journal(database, service.audit, who), effects, lambda: datetime.now(UTC))

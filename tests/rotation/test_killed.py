@@ -39,7 +39,7 @@ from tests.rotation.deaths import (
     release,
     rotator,
 )
-from tests.rotation.place import running_place, trading
+from tests.rotation.place import Place, running_place, trading
 from tests.services.vault.server import VaultServer
 
 pytestmark = [pytest.mark.process, pytest.mark.sockets, pytest.mark.timeout(120)]
@@ -133,7 +133,7 @@ async def killed(directory: Path, name: str, deaths: Sequence[str]) -> list[str]
     """Kill rotators, let the last go on, and look at what is left; return the deaths that came about."""
     scenario = SCENARIOS[name]
     async with running_place(directory) as here:
-        assert (await here.bot.call("GET", "/api/v3/account")).status == 200
+        await served(here)
         async with trading(here.bot) as answers:
             died = await die_and_go_on(here, scenario, deaths)
             if not scenario.is_incident:
@@ -142,6 +142,13 @@ async def killed(directory: Path, name: str, deaths: Sequence[str]) -> list[str]
             assert {status for status, _ in answers()} <= {200}, answers()
         nothing_is_left_over(here, scenario)
     return died
+
+
+async def served(here: Place) -> None:
+    """Wait until the bot has its lease: others may be starting beside it in this process."""
+    async with asyncio.timeout(30):
+        while (await here.bot.call("GET", "/api/v3/account")).status != 200:
+            await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("effect", ["creating:create", "retiring-old:delete"])
