@@ -147,7 +147,9 @@ async def killed(directory: Path, name: str, deaths: Sequence[str]) -> list[str]
 async def served(here: Place) -> None:
     """Wait until the bot has its lease: others may be starting beside it in this process."""
     async with asyncio.timeout(30):
-        while (await here.bot.call("GET", "/api/v3/account")).status != 200:
+        while True:
+            if (await here.bot.call("GET", "/api/v3/account")).status == 200:
+                return
             await asyncio.sleep(0.1)
 
 
