@@ -32,16 +32,19 @@ _WINDOW_US = 2_000_000
 _PLAIN = ((b"Accept", b"application/json"), (b"User-Agent", b"portcullis"), (b"Accept-Encoding", b"identity"))
 _ZERO = Decimal(0)
 _OK = 200
-_NO_SUCH = 400
 _PRICE_WEIGHT, _PAIR_WEIGHT, _HOLDINGS_WEIGHT, _ORDER_WEIGHT = 4, 20, 20, 4
 
 
 class NotKnown(Exception):
-    """The venue did not give the fact; `reason` is short and stable."""
+    """The venue did not give the fact; `reason` is short and stable.
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    `code` is the venue's own, where its answer carried one. What a code proves depends on the question: only
+    who asked can tell whether it means that something does not exist.
+    """
+
+    def __init__(self, reason: str, code: int | None = None) -> None:
+        super().__init__(reason if code is None else f"{reason} ({code})")
+        self.reason, self.code = reason, code
 
 
 class VenueView:
@@ -87,10 +90,13 @@ class VenueView:
         found: SymbolInfo | None = None
         try:
             listed = market.parse_symbols(await self._public(market.symbols([symbol]), _PAIR_WEIGHT))
-            found = next((pair for pair in listed if pair.symbol == symbol), None)
         except NotKnown as fault:
-            if fault.reason != "no_such":
+            if fault.code != market.NO_SUCH_SYMBOL:  # any other no says nothing of the pair
                 raise
+        else:
+            found = next((pair for pair in listed if pair.symbol == symbol), None)
+            if found is None:
+                raise NotKnown("odd_answer")
         self.pairs[symbol] = found
         self._pairs_from[symbol] = self._system.boot_us()
 
@@ -162,7 +168,7 @@ class VenueView:
             raise NotKnown(reply.reason)
         self.heed(reply, self._system.wall_us() - sent_us)
         if reply.status != _OK:
-            raise NotKnown("no_such" if reply.status == _NO_SUCH else "refused")
+            raise NotKnown("refused", market.error_code(reply.body))
         return reply.body
 
     def heed(self, reply: Reply, took_us: int) -> None:

@@ -14,6 +14,7 @@ from broker.gateway.mounts import Mounts
 from broker.gateway.settlement import Settlement
 from broker.gateway.venue_view import NotKnown, VenueView
 from clients.venue import OrderRef
+from clients.venues.binance.market import NO_SUCH_ORDER
 
 ASK_AGAIN_US = 30_000_000
 AT_ONCE = 5
@@ -73,7 +74,7 @@ class Watchman:
             try:
                 state = await account.fetch_order(credential, ref)
             except NotKnown as fault:
-                parts = self._settlement.absent(reservation) if fault.reason == "no_such" else ()
+                parts = self._settlement.absent(reservation) if fault.code == NO_SUCH_ORDER else ()
             except (OSError, ValueError):
                 continue
             else:

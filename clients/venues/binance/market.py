@@ -17,6 +17,12 @@ from clients.venues.binance.answers import order_state
 
 _US_PER_MS = 1000
 
+NO_SUCH_SYMBOL = -1121
+"""Answers a question about exactly one symbol: the venue has no such pair."""
+
+NO_SUCH_ORDER = -2013
+"""Answers a question about exactly one order. Order lists may answer so too; no source says that they do."""
+
 
 class Call(NamedTuple):
     """A request of our own, not yet signed. Parameters in order, not percent-encoded."""
@@ -144,6 +150,15 @@ def parse_order_list(body: bytes) -> tuple[OrderRef, ...]:
         OrderRef(_text(row, "symbol"), str(row.get("orderId")), row.get("clientOrderId"))
         for row in _rows(listed)
     )
+
+
+def error_code(body: bytes) -> int | None:
+    """Return the code of an error answer; None where it carries none."""
+    try:
+        code = _document(body, dict).get("code")
+    except ValueError:
+        return None
+    return code if isinstance(code, int) and not isinstance(code, bool) else None
 
 
 def _document(body: bytes, kinds: type | tuple[type, ...]) -> Any:
