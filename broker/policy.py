@@ -3,12 +3,15 @@
 The order of judgement:
 1. Withdrawals, transfers and key administration are never granted. Streams are not proxied yet.
 2. A write without certain intent is refused, in `observe` too.
-3. The endpoint stands in the allow-list, by name or group; unknown reads only by their exact path.
+3. The endpoint stands in the allow-list, by name or group; reads beside it only by GET and their exact path.
 4. Cancels and amends: only of the grant's own orders; cancel-all and settings only of the account's owner.
-   They are exits: no cap, rate or removed symbol stops them.
+   They are exits: no cap, rate or removed symbol stops them. An amend that may do more than shrink is none.
 5. An order passes if it is within symbols, kind, reference price, collar, caps, rate and budget.
 6. Otherwise it passes as an exit, if it only sells what the account holds, inside the collar.
-7. `observe` turns a no of 3 to 5 into a yes that is written down, except where the gates say halt.
+7. Where the gates say halt, only reads, cancels, amends that shrink, and exits pass. What replaces an order is an
+   order: its cancel makes it no exit.
+8. `observe` turns a no of 3 to 6 into a yes that is written down, known facts or not, but no `firm` one: those are
+   1, 2, and what is no read, cancel or exit under a halt.
 
 Facts that are missing make a no with `missing`; the caller fetches them if it may still wait, and asks again.
 Notional: quantity x max(price, trigger, reference price), in the grant's reference asset, for both sides.
@@ -19,6 +22,7 @@ from decimal import Decimal
 from types import MappingProxyType
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.policy_document import Policy, PolicyMode
 from clients.venue import Action, Intent, Order, RefusalKind, Side, SymbolInfo
@@ -29,7 +33,6 @@ FRESH_US = 5_000_000
 ZERO = Decimal(0)
 _NEVER = frozenset({Action.WITHDRAW, Action.TRANSFER, Action.KEY_ADMIN})
 _EXITS = frozenset({Action.CANCEL, Action.AMEND})
-_HALT_PASSES = _EXITS | {Action.READ}
 _ORDER = RefusalKind.ORDER
 _ENDPOINT = RefusalKind.ENDPOINT
 
@@ -90,7 +93,7 @@ class Deny(Struct, frozen=True, gc=False):
     """No. `reason` is short and stable; `detail` is for the bot's owner, in figures.
 
     `missing` names facts that could turn it: `pair:SYMBOL`, `price:SYMBOL`, `holdings`, `budget`, `owner`.
-    `wanted` is the budget that was not there.
+    `wanted` is the budget that was not there. `firm`: observing does not turn it into a yes.
     """
 
     reason: str
@@ -98,46 +101,67 @@ class Deny(Struct, frozen=True, gc=False):
     detail: str = ""
     missing: tuple[str, ...] = ()
     wanted: Decimal = ZERO
+    firm: bool = False
 
 
-def evaluate(policy: Policy, intent: Intent, facts: Facts, path: str = "") -> Allow | Deny:
+def evaluate(
+    policy: Policy, intent: Intent, facts: Facts, path: str = "", method: str = "GET"
+) -> Allow | Deny:
     """Judge one request.
 
     Args:
         policy: Of the grant.
         intent: What the request would do.
         facts: What is known.
-        path: The raw path, for `extra_reads`.
+        path: The path as it will be sent, for `extra_reads`.
+        method: Its method: a policy's extra reads are GETs.
 
     Returns:
         Allow; or Deny with the first reason in the order of the module's docstring.
     """
     action = intent.action
     if action in _NEVER:
-        return Deny("never_granted", _ENDPOINT, f"{action.value} can never be granted")
+        return Deny("never_granted", _ENDPOINT, f"{action.value} can never be granted", firm=True)
     if action is Action.STREAM:
-        return Deny("stream", _ENDPOINT, "streams are not proxied yet")
+        return Deny("stream", _ENDPOINT, "streams are not proxied yet", firm=True)
+    extra = method == "GET" and path in policy.extra_reads
     if action is Action.UNKNOWN:
-        if path in policy.extra_reads:
-            return Allow()
-        return Deny("unknown_endpoint", _ENDPOINT)
-    if not intent.certain and action is not Action.READ:
+        return Allow() if extra else Deny("unknown_endpoint", _ENDPOINT, firm=True)
+    uncertain = not intent.certain and action is not Action.READ
+    if uncertain or (action is Action.AMEND and not intent.shrinks):
         kind = _ORDER if action is Action.PLACE and intent.symbols else _ENDPOINT
-        return Deny("uncertain", kind, "cannot be sized with certainty")
+        return Deny("uncertain", kind, "cannot be sized with certainty", firm=True)
+    if action is Action.READ and extra:
+        return Allow()
     verdict = _judge(policy, intent, facts)
-    if isinstance(verdict, Deny) and policy.mode is PolicyMode.OBSERVE and not verdict.missing:
-        if facts.halted and action not in _HALT_PASSES:
-            return verdict
-        return Allow(leaving=action in _EXITS, observed=verdict.reason, sells=_sold(intent, facts) or ZERO)
-    return verdict
+    if isinstance(verdict, Allow) or policy.mode is not PolicyMode.OBSERVE:
+        return verdict
+    if facts.halted and action is not Action.READ and action not in _EXITS:
+        return _halted(policy, intent, facts, verdict)
+    return verdict if verdict.missing else _observed(intent, facts, verdict)
 
 
 def settle(policy: Policy, verdict: Allow | Deny) -> Allow | Deny:
     """Decide on what is missing, where nothing more can be waited for: refuse, unless only observing."""
-    if isinstance(verdict, Deny) and verdict.missing and policy.mode is PolicyMode.OBSERVE:
-        never = verdict.reason in {"never_granted", "stream", "unknown_endpoint", "uncertain", "halted"}
-        return verdict if never else Allow(observed=verdict.reason)
+    observing = policy.mode is PolicyMode.OBSERVE
+    if isinstance(verdict, Deny) and verdict.missing and observing and not verdict.firm:
+        return Allow(observed=verdict.reason)
     return verdict
+
+
+def _observed(intent: Intent, facts: Facts, verdict: Deny) -> Allow:
+    """Let pass, and write down why it would not have."""
+    return Allow(leaving=intent.action in _EXITS, observed=verdict.reason, sells=_sold(intent, facts) or ZERO)
+
+
+def _halted(policy: Policy, intent: Intent, facts: Facts, verdict: Deny) -> Allow | Deny:
+    """Judge under a halt what observing would let pass: only an exit does, and no missing fact makes one."""
+    if intent.action is Action.PLACE and intent.orders and not verdict.missing:
+        leaving = _leaving(policy, intent, facts, Deny("halted", RefusalKind.UNKNOWN_KEY))
+        if isinstance(leaving, Allow):
+            return replace(leaving, observed=verdict.reason)
+        verdict = leaving
+    return replace(verdict, firm=True)
 
 
 def _judge(policy: Policy, intent: Intent, facts: Facts) -> Allow | Deny:

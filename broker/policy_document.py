@@ -18,6 +18,7 @@ from typing import Any, Never
 
 from broker.errors import Malformed, Problem
 from broker.lease import LEASE_US, US
+from clients.venues.paths import is_read
 
 VERSION = 1
 GROUPS = ("market", "account", "trade", "wallet-read", "margin-read", "subaccount-read", "deposit")
@@ -26,7 +27,6 @@ GROUPS = ("market", "account", "trade", "wallet-read", "margin-read", "subaccoun
 _ENDPOINT = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)+")
 _SYMBOL = re.compile(r"[A-Z0-9]{2,30}")
 _ASSET = re.compile(r"[A-Z0-9]{1,20}")
-_READ_PATH = re.compile(r"/[A-Za-z0-9/_.\-]{1,120}")
 _LONGEST_LEASE_S = 300
 _LONGEST_EXITS_S = 3600
 _LONGEST_CHECKOUT_S = 7 * 24 * 3600
@@ -163,8 +163,8 @@ def parse(document: object) -> Policy:
         reader.names(
             root,
             "extra_reads",
-            lambda name: _READ_PATH.fullmatch(name) is not None,
-            "lists paths, as in /sapi/v1/asset/tradeFee",
+            is_read,
+            "lists paths to read by GET, each in its one spelling, as in /sapi/v1/asset/tradeFee; none that writes",
         ),
         reader.flag(root, "account_owner", default=False),
         US * reader.count(lease, "lease.seconds", LEASE_US // US, 2, _LONGEST_LEASE_S),

@@ -64,7 +64,7 @@ def verdict_of(
         Allow; or Deny, with `missing` where facts that were not waited for yet could turn it.
     """
     facts = facts_for(held, job, intent, mode, owners, boot_us)
-    verdict = evaluate(held.policy, intent, facts, job.request.path)
+    verdict = evaluate(held.policy, intent, facts, job.request.path, job.request.method)
     if isinstance(verdict, Deny) and verdict.missing:
         if not final and any(name not in job.asked for name in verdict.missing):
             return verdict

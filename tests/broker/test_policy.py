@@ -179,6 +179,62 @@ def test_observe_passes_all_but_what_is_never_granted_or_uncertain() -> None:
             assert verdict.observed == reason, name
 
 
+HALTED = replace(FACTS, halted=True)
+REPLACES = OrderRef("BTCUSDT", "404")
+
+
+@pytest.mark.parametrize(
+    ("intent", "facts"),
+    [
+        (place(order(), target=REPLACES), HALTED),
+        (place(order(), target=REPLACES), replace(HALTED, owner="nobody")),
+        (place(order(), target=REPLACES), replace(HALTED, owner="own", pairs={}, quotes={})),
+        (place(order("2", None, SELL), target=REPLACES), replace(HALTED, owner="own", free=None)),
+        (place(order()), replace(HALTED, pairs={}, quotes={})),
+        (place(order(symbol="SOLUSDT")), HALTED),
+        (place(order("2", "48000", SELL)), replace(HALTED, quotes={}, free=Decimal(2))),
+        (place(order("2", None, SELL)), replace(HALTED, free=None)),
+        (Intent(Action.SETTING, "wallet.bnb_burn", "setting", account_wide=True), HALTED),
+        (Intent(Action.LEVERAGE, "futures.leverage", "trade"), replace(HALTED, account_owner=True)),
+    ],
+)
+def test_under_a_halt_nothing_missing_becomes_a_yes_not_by_observing_either(
+    intent: Intent, facts: Facts
+) -> None:
+    for policy in (POLICY, load('mode = "observe"\n' + POLICY_TEXT)):
+        assert isinstance(settle(policy, evaluate(policy, intent, facts)), Deny)
+
+
+def test_an_observed_exit_passes_under_a_halt_whatever_the_policy_lists() -> None:
+    observing = load('mode = "observe"\n' + POLICY_TEXT.replace('"trade"', '"account"'))
+    verdict = evaluate(observing, place(order("2", None, SELL)), replace(HALTED, free=Decimal(2)))
+    assert isinstance(verdict, Allow)
+    assert (verdict.leaving, verdict.observed) == (True, "endpoint")
+
+
+def test_an_amend_that_could_grow_an_order_is_refused_everywhere() -> None:
+    grows = Intent(Action.AMEND, "spot.order.amend", "trade", target=OrderRef("X", "1"))
+    shrinks = Intent(Action.AMEND, "spot.order.amend", "trade", target=OrderRef("X", "1"), shrinks=True)
+    for policy in (POLICY, load('mode = "observe"\n' + POLICY_TEXT)):
+        for facts in (replace(FACTS, owner="own"), replace(HALTED, owner="own")):
+            verdict = evaluate(policy, grows, facts)
+            assert isinstance(verdict, Deny)
+            assert verdict.reason == "uncertain"
+            assert isinstance(evaluate(policy, shrinks, facts), Allow)
+
+
+def test_extra_reads_are_reads_by_their_exact_path_only() -> None:
+    reading = load('extra_reads = ["/sapi/v1/earn/position", "/sapi/v1/asset/tradeFee"]\n' + POLICY_TEXT)
+    unknown = Intent(Action.UNKNOWN, "unknown", "unknown", certain=False)
+    known = Intent(Action.READ, "wallet.trade_fee", "wallet-read")
+    assert isinstance(evaluate(reading, unknown, FACTS, "/sapi/v1/earn/position"), Allow)
+    assert isinstance(evaluate(reading, known, FACTS, "/sapi/v1/asset/tradeFee"), Allow)
+    for method in ("POST", "PUT", "DELETE", "HEAD", "get"):
+        assert isinstance(evaluate(reading, unknown, FACTS, "/sapi/v1/earn/position", method), Deny)
+    for path in ("//sapi/v1/earn/position", "/sapi/v1/earn/position/", "/sapi/v1/earn"):
+        assert isinstance(evaluate(reading, unknown, FACTS, path), Deny)
+
+
 POLICY_TEXT = """
 allow = ["market", "account", "trade"]
 symbols = ["BTCUSDT", "ETHBTC"]
