@@ -253,6 +253,7 @@ class RefusalKind(StrEnum):
     ORDER = "order"
     NO_SUCH_ORDER = "no_such_order"
     RATE = "rate"
+    BANNED = "banned"
     ORDER_RATE = "order_rate"
     UNAVAILABLE = "unavailable"
     UNKNOWN_OUTCOME = "unknown_outcome"

@@ -32,6 +32,7 @@ from broker.service import Service
 MARGIN_US = 2_000_000
 """Added to every hold: clocks of hosts differ a little, and a heartbeat may be a second old."""
 
+NOT_ASKED = "venue_pause"
 CANARY_US = 60_000_000
 _FORGET_US = 86_400_000_000
 _ACK_SECONDS = 600.0
@@ -249,6 +250,8 @@ class Cutovers:
             return
         finally:
             self._asks.pop(number, None)
+        if not done.well and done.reason == NOT_ASKED:
+            return  # the venue asks everybody to wait: that says nothing of the key, and it is tried again
         answered = store.Canary(
             canary.rotation, canary.gateway, canary.key, canary.asked_us, done.well, done.reason
         )

@@ -83,7 +83,7 @@ class Aftermath:
             self._ledger.answered(job, refusal.status, None, "unknown", (), ())
             job.reply(refusal.status, ((_REASON, b"unknown_outcome"),), b"")
             return
-        view.heed(result, (came_ns - job.sent_ns) // 1000)
+        view.heed(result, (came_ns - job.sent_ns) // 1000, reading.intent.weight_pool)
         answer = job.wire.answer(reading, result.status, result.headers, result.body)
         released = self._settled(job, answer)
         write = reading.intent.action is not Action.READ

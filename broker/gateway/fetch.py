@@ -1,6 +1,7 @@
 """Fetches the facts a judgement misses: a lease, the venue's time, a pair, a price, holdings, owner, budget.
 
-Nothing here decides. A fact that cannot be had stays missing, and the policy decides on that.
+Nothing here decides. A fact that cannot be had stays missing, with its reason in `Job.failed`: until it is there, it
+failed. What it is fetched for (`Job.need`) tells the venue's meter whether it may be asked for now.
 """
 
 import asyncio
@@ -8,14 +9,16 @@ from collections.abc import Sequence
 
 from broker.errors import LinkDown
 from broker.gateway.book import Book, Held
-from broker.gateway.job import Job
+from broker.gateway.job import Failure, Job
 from broker.gateway.link import LinkClient
 from broker.gateway.owners import NOBODY, Owners, order_name
 from broker.gateway.venue_view import NotKnown
 from broker.link.frames import OwnerQuery
 from clients.venue import OrderRef
+from clients.venues.binance import market
 
 _EXPECTED = (LinkDown, NotKnown, OSError, ValueError)
+_NO_ANSWER = Failure("no_answer")
 
 
 class Fetcher:
@@ -25,14 +28,33 @@ class Fetcher:
         self._book, self._link, self._owners = book, link, owners
 
     async def fetch_all(self, job: Job, names: Sequence[str]) -> None:
-        """Fetch facts at the same time; what fails stays missing."""
-        prices = tuple(name.removeprefix("price:") for name in names if name.startswith("price:"))
-        work = [self._fetch(job, name) for name in names if not name.startswith("price:")]
+        """Fetch facts at the same time; what fails stays missing, and says why."""
+        prices = [name for name in names if name.startswith("price:")]
+        job.failed.update(dict.fromkeys(names, _NO_ANSWER))
+        work = [self._one(job, (name,)) for name in names if not name.startswith("price:")]
         if prices:
-            work.append(self._prices(job, prices))
+            work.append(self._one(job, tuple(prices)))
         for result in await asyncio.gather(*work, return_exceptions=True):
-            if isinstance(result, BaseException) and not isinstance(result, _EXPECTED):
+            if isinstance(result, BaseException):
                 raise result
+
+    async def _one(self, job: Job, names: tuple[str, ...]) -> None:
+        """Fetch one fact, or prices together; write down what came of it."""
+        try:
+            if names[0].startswith("price:"):
+                await self._prices(job, tuple(name.removeprefix("price:") for name in names))
+            else:
+                await self._fetch(job, names[0])
+        except _EXPECTED as fault:
+            failure = _failure(fault)
+            for name in names:
+                if failure is None:
+                    job.failed.pop(name, None)
+                else:
+                    job.failed[name] = failure
+        else:
+            for name in names:
+                job.failed.pop(name, None)
 
     def refill(self, held: Held) -> None:
         """Ask for the next budget slice ahead of need."""
@@ -50,13 +72,13 @@ class Fetcher:
         if kind == "line":
             job.line = job.line or await view.pool.take()
         elif kind == "clock":
-            await view.fetch_time()
+            await view.fetch_time(job.need)
         elif kind == "pair":
-            await view.fetch_pair(what)
+            await view.fetch_pair(what, job.need)
         elif kind == "holdings" and account is not None and held is not None:
             credential = self._book.material.get(held.key_text)
             if credential is not None:
-                await account.fetch(credential)
+                await account.fetch(credential, job.need)
         elif kind == "owner":
             await self._owner(job)
         elif kind == "budget" and held is not None:
@@ -67,7 +89,7 @@ class Fetcher:
             boot_us = 0 if job.held is None else job.held.used_us
             for symbol in symbols:
                 job.view.uses(symbol, boot_us)
-            await job.view.fetch_prices(symbols)
+            await job.view.fetch_prices(symbols, job.need)
 
     async def _budget(self, job: Job, held: Held) -> None:
         """Ask for a slice that is large enough for this request."""
@@ -103,10 +125,19 @@ class Fetcher:
         if credential is None or account is None:
             return ()
         if target.is_list:
-            orders, client_id = await account.fetch_list(credential, target)
+            orders, client_id = await account.fetch_list(credential, target, job.need)
             own = OrderRef(target.symbol, None, client_id or None, is_list=True)
             return (own, *orders) if client_id else orders
-        state = await account.fetch_order(credential, target)
+        state = await account.fetch_order(credential, target, job.need)
         if target.order_id is None:
             return (OrderRef(target.symbol, state.order_id),)
         return (OrderRef(target.symbol, None, state.client_order_id),)
+
+
+def _failure(fault: Exception) -> Failure | None:
+    """Say why a fact did not come; None where the venue said that there is no such thing, which is a fact too."""
+    if isinstance(fault, NotKnown):
+        return None if fault.code == market.NO_SUCH_ORDER else Failure(fault.reason, fault.pause)
+    if isinstance(fault, LinkDown):
+        return Failure("broker_silent")
+    return Failure("venue_unreachable" if isinstance(fault, OSError) else "odd_answer")

@@ -19,9 +19,10 @@ from broker.gateway.book import Book, Held
 from broker.gateway.clock import SystemClock, fresh
 from broker.gateway.fetch import Fetcher
 from broker.gateway.form import Headers, Inbound, Reply
-from broker.gateway.guard import verdict_of
+from broker.gateway.guard import Unanswered, verdict_of
 from broker.gateway.job import Job
 from broker.gateway.ledger import Ledger
+from broker.gateway.limits import Need, Pause
 from broker.gateway.mounts import Mounts
 from broker.gateway.owners import Owners
 from broker.gateway.replay import ReplayGuard
@@ -169,6 +170,9 @@ class Forwarder:
                 return verdict.missing
             self.refuse(job, verdict.kind, verdict.reason, verdict.detail)
             return ()
+        if isinstance(verdict, Unanswered):
+            self._unanswered(job, verdict)
+            return ()
         view = job.view
         if view is None:
             self.refuse(job, RefusalKind.UNAVAILABLE, "no_venue")
@@ -184,7 +188,7 @@ class Forwarder:
             return ()
         pause = self._pause(job, verdict)
         if pause is not None:
-            self.refuse(job, RefusalKind.RATE, "venue_weight", retry_after_s=pause)
+            self._wait(job, pause)
             return ()
         line = job.line or view.pool.ready()
         if line is None:
@@ -256,14 +260,29 @@ class Forwarder:
         job.variant = variant
         return True
 
-    def _pause(self, job: Job, verdict: Allow) -> int | None:
+    def _pause(self, job: Job, verdict: Allow) -> Pause | None:
         """Return for how long the venue's weight makes this request wait."""
         reading, view = job.reading, job.view
         assert reading is not None and view is not None  # noqa: S101, PT018 - narrows for the type checker
         wall = self._clock.wall_us()
         if reading.intent.action is _READ:
-            return view.meter.read_pause_s(reading.intent.weight_pool, reading.intent.weight, wall)
-        return None if verdict.leaving else view.meter.order_pause_s(wall)
+            return view.meter.pause(Need.READ, reading.intent.weight_pool, reading.intent.weight, wall)
+        return None if verdict.leaving else view.meter.banned(wall)
+
+    def _wait(self, job: Job, pause: Pause) -> None:
+        """Pass the venue's own pause on, in its words."""
+        if pause.banned:
+            until_ms = self._clock.wall_us() // 1000 + pause.seconds * 1000
+            self.refuse(job, RefusalKind.BANNED, "venue_banned", str(until_ms), retry_after_s=pause.seconds)
+        else:
+            self.refuse(job, RefusalKind.RATE, "venue_weight", retry_after_s=pause.seconds)
+
+    def _unanswered(self, job: Job, verdict: Unanswered) -> None:
+        """Say that a fact could not be had: an outage, or the venue's own pause; never a no of the policy."""
+        if verdict.pause is not None:
+            self._wait(job, verdict.pause)
+        else:
+            self.refuse(job, RefusalKind.UNAVAILABLE, verdict.reason)
 
     def _step_public(self, job: Job, *, final: bool) -> Missing:
         """Forward a public call without any credential; a key that was cut gets nothing, not even this."""
@@ -291,7 +310,7 @@ class Forwarder:
             return ()
         pause = self._pause(job, Allow())
         if pause is not None:
-            self.refuse(job, RefusalKind.RATE, "venue_weight", retry_after_s=pause)
+            self._wait(job, pause)
             return ()
         line = job.line or view.pool.ready()
         if line is None:

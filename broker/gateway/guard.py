@@ -1,18 +1,28 @@
 """The gateway's judgement of one request: facts gathered, policy asked. Synchronous, changes nothing.
 
-A verdict is made of what is known now; what is missing is named, so that the caller may wait for it.
+A verdict is made of what is known now; what is missing is named, so that the caller may wait for it. A no that rests on
+a fact which could not be had is told as that: the policy did not refuse, we could not ask.
 """
 
 from decimal import Decimal
+from typing import NamedTuple
 
 from broker.gate import Mode
 from broker.gateway.book import Held
 from broker.gateway.job import Job
+from broker.gateway.limits import Pause
 from broker.gateway.owners import NOBODY, Owners, order_name
 from broker.policy import Allow, Deny, Facts, evaluate, settle
 from clients.venue import Action, Intent
 
 ZERO = Decimal(0)
+
+
+class Unanswered(NamedTuple):
+    """No verdict: a fact that it needs could not be had. `reason` is short and stable, `pause` the venue's."""
+
+    reason: str
+    pause: Pause | None = None
 
 
 def facts_for(held: Held, job: Job, intent: Intent, mode: Mode, owners: Owners, boot_us: int) -> Facts:
@@ -57,11 +67,12 @@ def owner_of(held: Held, intent: Intent, owners: Owners) -> str | None:
 
 def verdict_of(
     held: Held, job: Job, intent: Intent, mode: Mode, owners: Owners, boot_us: int, *, final: bool
-) -> Allow | Deny:
+) -> Allow | Deny | Unanswered:
     """Judge one request by gates' mode and policy.
 
     Returns:
-        Allow; or Deny, with `missing` where facts that were not waited for yet could turn it.
+        Allow; or Deny, with `missing` where facts that were not waited for yet could turn it; or Unanswered, where
+        they were waited for and could not be had.
     """
     facts = facts_for(held, job, intent, mode, owners, boot_us)
     verdict = evaluate(held.policy, intent, facts, job.request.path, job.request.method)
@@ -69,5 +80,28 @@ def verdict_of(
         if not final and any(name not in job.asked for name in verdict.missing):
             return verdict
         settled = settle(held.policy, verdict)
+        unanswered = None if isinstance(settled, Allow) else unanswered_by(job, verdict.missing)
+        if unanswered is not None:
+            return unanswered
         return settled if isinstance(settled, Allow) else Deny(verdict.reason, verdict.kind, verdict.detail)
     return verdict
+
+
+_WORDS = {
+    "pair": "pair_unknown",
+    "price": "no_reference_price",
+    "holdings": "holdings_unknown",
+    "owner": "owner_unknown",
+    "budget": "budget_unknown",
+}
+
+
+def unanswered_by(job: Job, missing: tuple[str, ...]) -> Unanswered | None:
+    """Say which of the missing facts could not be had; a pause of the venue explains the most, so it comes first."""
+    failed = [(name, job.failed[name]) for name in missing if name in job.failed]
+    for _, failure in failed:
+        if failure.pause is not None:
+            return Unanswered("venue_banned" if failure.pause.banned else "venue_weight", failure.pause)
+    if failed:
+        return Unanswered(_WORDS.get(failed[0][0].partition(":")[0], "not_known"))
+    return None

@@ -2,20 +2,32 @@
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import NamedTuple
 
 from broker.budget import Parts
 from broker.gateway.book import Held
 from broker.gateway.form import Inbound, Reply
+from broker.gateway.limits import Need, Pause
 from broker.gateway.upstream import Line
 from broker.gateway.venue_view import AccountView, VenueView
 from broker.policy import Allow
-from clients.venue import Reading, Request, Variant, Wire
+from clients.venue import Action, Reading, Request, Side, Variant, Wire
+
+_EXITS = frozenset({Action.CANCEL, Action.AMEND})
+
+
+class Failure(NamedTuple):
+    """Why a fact could not be had: a short stable reason, and how long the venue makes everybody wait, if it does."""
+
+    reason: str
+    pause: Pause | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Job:
     """A request, filled in step by step. `asked` names the facts that were already waited for.
 
+    `failed` says of those that did not come why not. A fact that came, and says no, is in neither.
     `whose` is grant, consumer and account of a key that was refused a lease: for the call log only.
     """
 
@@ -32,6 +44,7 @@ class Job:
     variant: Variant | None = None
     replay: int | None = None
     asked: set[str] = field(default_factory=set)
+    failed: dict[str, "Failure"] = field(default_factory=dict)
     wanted: Decimal = Decimal(0)
     line: Line | None = None
     answered: bool = False
@@ -44,6 +57,19 @@ class Job:
     sold_us: int = 0
     real_key_id: str = ""
     key_text: str = ""
+
+    @property
+    def need(self) -> Need:
+        """What the venue is asked for on behalf of this request; what only sells or cancels may be an exit."""
+        intent = None if self.reading is None else self.reading.intent
+        if intent is None or intent.action is Action.READ:
+            return Need.READ
+        if intent.action in _EXITS:
+            return Need.EXIT
+        sells = bool(intent.orders) and all(
+            order.side is Side.SELL for group in intent.orders for order in group
+        )
+        return Need.EXIT if sells else Need.RISK
 
 
 @dataclass(slots=True)

@@ -7,9 +7,14 @@ Rules:
 3. A fifth of the weight is kept for writes and exits: reads stop first, with the venue's own 429.
 4. A real 429 or 418 stops reads until the venue's `Retry-After` is over; 418 stops new orders too, because
    each further call makes the ban longer. Cancels and exits are always tried.
+5. Calls of our own ask like those of bots, by what they are for (`Need`): what nobody waits for is a read, the facts
+   of an order share its fate. Without the `Permit` of `admit` nothing of ours can be sent (`upstream.Pool.ask`).
+6. `/sapi` counts each endpoint by itself, so its 429 stops that pool alone.
 """
 
 from collections import deque
+from enum import Enum
+from typing import NamedTuple
 
 from broker.policy_document import Rate
 
@@ -18,9 +23,38 @@ UNSURE_US = 1_000_000
 """For so long after a minute began the venue's clock may still be in the last one."""
 
 _POOLS = {"ip": 6000, "sapi-ip": 12_000, "sapi-uid": 180_000}
-_FOR_READS = 0.8
+_FOR_READS, _FOR_RISK = 0.8, 0.95
 _BANNED = 418
 _DEFAULT_PAUSE_S = 60.0
+_GENERAL = "ip"
+
+
+class Need(Enum):
+    """What a call is for.
+
+    READ: a bot's read, and whatever we ask for our own sake (warm prices, settlement, a canary). RISK: an order that
+    opens something, and the facts it is judged by. EXIT: cancels and exits, and their facts.
+    """
+
+    READ = "read"
+    RISK = "risk"
+    EXIT = "exit"
+
+
+class Pause(NamedTuple):
+    """A call has to wait for so many seconds; `banned`: the venue banned the address and says 418 to all."""
+
+    seconds: int
+    banned: bool = False
+
+
+class Permit:
+    """Leave to send one call of our own. Only `WeightMeter.admit` makes one."""
+
+    __slots__ = ()
+
+
+_PERMIT = Permit()
 
 
 class OrderRate:
@@ -50,8 +84,8 @@ class WeightMeter:
     def __init__(self) -> None:
         self._minute = -1
         self._used: dict[str, int] = {}
-        self._reads_from_us = 0
-        self._orders_from_us = 0
+        self._reads_from_us: dict[str, int] = {}
+        self._banned_until_us = 0
 
     def _turn(self, now_us: int) -> None:
         minute = now_us // MINUTE_US
@@ -59,21 +93,44 @@ class WeightMeter:
             self._minute = minute
             self._used.clear()
 
+    def pause(self, need: Need, pool: str, weight: int, now_us: int) -> Pause | None:
+        """Return how long a call has to wait; None where it may go now. An exit may always go."""
+        if need is Need.EXIT:
+            return None
+        if now_us < self._banned_until_us:
+            return Pause(_seconds(self._banned_until_us - now_us), banned=True)
+        until_us = self._reads_from_us.get(pool, 0)
+        if now_us < until_us:
+            return Pause(_seconds(until_us - now_us))
+        self._turn(now_us)
+        share = _FOR_READS if need is Need.READ else _FOR_RISK
+        if self._used.get(pool, 0) + weight <= _POOLS.get(pool.partition(":")[0], 6000) * share:
+            return None
+        return Pause(_seconds(MINUTE_US - now_us % MINUTE_US))
+
+    def admit(self, need: Need, pool: str, weight: int, now_us: int) -> Permit | Pause:
+        """Let one call of our own pass and count it, or tell how long it has to wait."""
+        pause = self.pause(need, pool, weight, now_us)
+        if pause is not None:
+            return pause
+        self.spend(pool, weight, now_us)
+        return _PERMIT
+
+    def banned(self, now_us: int) -> Pause | None:
+        """Return how long new orders have to wait; None where they may go."""
+        if now_us >= self._banned_until_us:
+            return None
+        return Pause(_seconds(self._banned_until_us - now_us), banned=True)
+
     def read_pause_s(self, pool: str, weight: int, now_us: int) -> int | None:
         """Return for how many seconds a read has to wait; None where it may go."""
-        if now_us < self._reads_from_us:
-            return (self._reads_from_us - now_us) // 1_000_000 + 1
-        self._turn(now_us)
-        limit = _POOLS.get(pool.partition(":")[0], 6000) * _FOR_READS
-        if self._used.get(pool, 0) + weight <= limit:
-            return None
-        return (MINUTE_US - now_us % MINUTE_US) // 1_000_000 + 1
+        pause = self.pause(Need.READ, pool, weight, now_us)
+        return None if pause is None else pause.seconds
 
     def order_pause_s(self, now_us: int) -> int | None:
         """Return for how many seconds a new order has to wait; None where it may go."""
-        if now_us >= self._orders_from_us:
-            return None
-        return (self._orders_from_us - now_us) // 1_000_000 + 1
+        pause = self.banned(now_us)
+        return None if pause is None else pause.seconds
 
     def spend(self, pool: str, weight: int, now_us: int) -> None:
         """Count what is being sent."""
@@ -85,11 +142,21 @@ class WeightMeter:
         self._turn(now_us)
         if sent_us // MINUTE_US != self._minute or sent_us % MINUTE_US < UNSURE_US:
             return
-        self._used["ip"] = max(self._used.get("ip", 0), used)
+        self._used[_GENERAL] = max(self._used.get(_GENERAL, 0), used)
 
-    def refused(self, status: int, retry_after_s: float | None, now_us: int) -> None:
-        """Take in a 429 or 418 of the venue."""
-        until = now_us + int((retry_after_s or _DEFAULT_PAUSE_S) * 1_000_000)
-        self._reads_from_us = max(self._reads_from_us, until)
+    def refused(self, status: int, retry_after_s: float | None, now_us: int, pool: str = _GENERAL) -> None:
+        """Take in a 429 or 418 of the venue. A later word never shortens an earlier one."""
+        pause_s = _DEFAULT_PAUSE_S if retry_after_s is None else max(retry_after_s, 1.0)
+        until_us = now_us + int(pause_s * 1_000_000)
         if status == _BANNED:
-            self._orders_from_us = max(self._orders_from_us, until)
+            self._banned_until_us = max(self._banned_until_us, until_us)
+        self._reads_from_us[pool] = max(self._reads_from_us.get(pool, 0), until_us)
+
+    def until_us(self, now_us: int) -> int:
+        """Return until when the venue asked everybody behind this address to wait; 0 where it did not."""
+        until_us = max(self._banned_until_us, self._reads_from_us.get(_GENERAL, 0))
+        return until_us if until_us > now_us else 0
+
+
+def _seconds(left_us: int) -> int:
+    return left_us // 1_000_000 + 1

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from broker.gateway.limits import Permit
 from clients.egress import Egress, open_connection
 from clients.venue import Sealed
 
@@ -220,12 +221,13 @@ class Pool:
         parts += (b"\r\n", sealed.body)
         line.send(b"".join(parts), done, self.give_back)
 
-    async def ask(self, sealed: Sealed) -> Reply | Broken:
-        """Send a request of our own and wait for the answer.
+    async def ask(self, sealed: Sealed, permit: Permit) -> Reply | Broken:
+        """Send a request of our own, which the venue's meter let pass, and wait for the answer.
 
         Raises:
             OSError: The venue cannot be reached; nothing was sent.
         """
+        del permit  # whoever has none cannot ask
         line = await self.take()
         future: asyncio.Future[Reply | Broken] = asyncio.get_running_loop().create_future()
 

@@ -4,22 +4,24 @@ Rules:
 1. Facts are asked of the venue itself, by the egress and the connections of the bots' own calls.
 2. A price is used for 5 s (`policy.FRESH_US`); symbols in use are asked again before that, in one call.
 3. Holdings are good for `HOLDINGS_US`; sales sent since they were asked for are taken off them.
-4. A pair the venue does not know is remembered for a minute, one it knows for an hour.
-5. Everything here may fail; then the fact stays missing and the policy decides on that.
+4. A pair the venue does not know is remembered for a minute, one it knows for an hour. It does not know it where it
+   says so by its own code; any other failure is no answer.
+5. Every call asks the meter first, by what it is for (`limits.Need`): during a ban nothing goes but what an exit needs.
+6. Everything here may fail; then the fact stays missing, and `NotKnown` tells why.
 """
 
 import asyncio
 import json
 from collections import deque
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from decimal import Decimal
 
 from broker.gateway.clock import SystemClock, VenueClock
-from broker.gateway.limits import WeightMeter
+from broker.gateway.limits import Need, Pause, WeightMeter
 from broker.gateway.upstream import Broken, Pool, Reply
 from broker.policy import Quote
 from clients.venue import Credential, OrderRef, OrderState, Sealed, Stamp, SymbolInfo
-from clients.venues.binance import market
+from clients.venues.binance import market, pauses
 from clients.venues.binance.market import Call, Holding
 from clients.venues.binance.wire import WIRE
 
@@ -31,20 +33,22 @@ _ABSENT_US = 60_000_000
 _WINDOW_US = 2_000_000
 _PLAIN = ((b"Accept", b"application/json"), (b"User-Agent", b"portcullis"), (b"Accept-Encoding", b"identity"))
 _ZERO = Decimal(0)
-_OK = 200
+_OK, _REFUSED, _SERVER_ERROR = 200, 400, 500
+_GENERAL = "ip"
 _PRICE_WEIGHT, _PAIR_WEIGHT, _HOLDINGS_WEIGHT, _ORDER_WEIGHT = 4, 20, 20, 4
 
 
 class NotKnown(Exception):
     """The venue did not give the fact; `reason` is short and stable.
 
-    `code` is the venue's own, where its answer carried one. What a code proves depends on the question: only
-    who asked can tell whether it means that something does not exist.
+    `code` is the venue's own, where its answer carried one and is no 5xx. What a code proves depends on the question:
+    only who asked can tell whether it means that something does not exist. `venue_pause`: it was not asked, or did not
+    answer, because the venue asks everybody behind our address to wait (`pause`).
     """
 
-    def __init__(self, reason: str, code: int | None = None) -> None:
+    def __init__(self, reason: str, code: int | None = None, pause: Pause | None = None) -> None:
         super().__init__(reason if code is None else f"{reason} ({code})")
-        self.reason, self.code = reason, code
+        self.reason, self.code, self.pause = reason, code, pause
 
 
 class VenueView:
@@ -73,23 +77,23 @@ class VenueView:
 
     # --- asking ---------------------------------------------------------------------------
 
-    async def fetch_time(self) -> None:
+    async def fetch_time(self, need: Need = Need.READ) -> None:
         """Measure the venue's clock."""
-        await self.once("time", self._time())
+        await self.once(f"time:{need}", self._time(need))
 
-    async def _time(self) -> None:
+    async def _time(self, need: Need) -> None:
         sent = self._system.wall_us()
-        body = await self._public(market.venue_time(), 1)
+        body = await self._public(market.venue_time(), 1, need)
         self.clock.measured(sent, self._system.wall_us(), market.parse_venue_time(body))
 
-    async def fetch_pair(self, symbol: str) -> None:
+    async def fetch_pair(self, symbol: str, need: Need = Need.READ) -> None:
         """Ask whether a pair exists, and of what."""
-        await self.once(f"pair:{symbol}", self._pair(symbol))
+        await self.once(f"pair:{symbol}:{need}", self._pair(symbol, need))
 
-    async def _pair(self, symbol: str) -> None:
+    async def _pair(self, symbol: str, need: Need) -> None:
         found: SymbolInfo | None = None
         try:
-            listed = market.parse_symbols(await self._public(market.symbols([symbol]), _PAIR_WEIGHT))
+            listed = market.parse_symbols(await self._public(market.symbols([symbol]), _PAIR_WEIGHT, need))
         except NotKnown as fault:
             if fault.code != market.NO_SUCH_SYMBOL:  # any other no says nothing of the pair
                 raise
@@ -100,14 +104,14 @@ class VenueView:
         self.pairs[symbol] = found
         self._pairs_from[symbol] = self._system.boot_us()
 
-    async def fetch_prices(self, symbols: tuple[str, ...]) -> None:
+    async def fetch_prices(self, symbols: tuple[str, ...], need: Need = Need.READ) -> None:
         """Ask for the prices of some symbols, in one call."""
-        await self.once("price:" + ",".join(sorted(symbols)), self._price(symbols))
+        await self.once(f"price:{need}:" + ",".join(sorted(symbols)), self._price(symbols, need))
 
-    async def _price(self, symbols: tuple[str, ...]) -> None:
+    async def _price(self, symbols: tuple[str, ...], need: Need) -> None:
         sent = self._system.boot_us()
         call = market.price(symbols[0]) if len(symbols) == 1 else market.prices(symbols)
-        for symbol, price in market.parse_prices(await self._public(call, _PRICE_WEIGHT)).items():
+        for symbol, price in market.parse_prices(await self._public(call, _PRICE_WEIGHT, need)).items():
             self._prices[symbol] = (price, sent)
 
     async def keep_warm(self) -> None:
@@ -144,42 +148,57 @@ class VenueView:
             work.close()
         await asyncio.shield(running)
 
-    async def _public(self, call: Call, weight: int) -> bytes:
-        self.meter.spend("ip", weight, self._system.wall_us())
-        query = "&".join(f"{name}={_escaped(value)}" for name, value in call.params)
-        target = f"{call.path}?{query}" if query else call.path
-        return await self._asked(Sealed(call.method, target.encode(), b"", _PLAIN))
+    async def _public(self, call: Call, weight: int, need: Need) -> bytes:
+        def sealed() -> Sealed:
+            query = "&".join(f"{name}={_escaped(value)}" for name, value in call.params)
+            target = f"{call.path}?{query}" if query else call.path
+            return Sealed(call.method, target.encode(), b"", _PLAIN)
 
-    async def signed(self, credential: Credential, call: Call, weight: int) -> bytes:
+        return await self._asked(sealed, weight, need)
+
+    async def signed(self, credential: Credential, call: Call, weight: int, need: Need = Need.READ) -> bytes:
         """Ask something with an account's key.
 
         Raises:
-            NotKnown: The venue did not answer it.
+            NotKnown: The venue did not answer it, or may not be asked now.
             OSError: The venue cannot be reached.
         """
-        self.meter.spend("ip", weight, self._system.wall_us())
-        stamp = Stamp(self._system.wall_us() + self.clock.offset_us, _WINDOW_US)
-        return await self._asked(WIRE.own_request(credential, call.method, call.path, call.params, stamp))
 
-    async def _asked(self, sealed: Sealed) -> bytes:
+        def sealed() -> Sealed:
+            stamp = Stamp(self._system.wall_us() + self.clock.offset_us, _WINDOW_US)
+            return WIRE.own_request(credential, call.method, call.path, call.params, stamp)
+
+        return await self._asked(sealed, weight, need)
+
+    async def _asked(self, sealed: Callable[[], Sealed], weight: int, need: Need) -> bytes:
+        """Send one call of our own, if the meter lets it pass: the only place that does."""
         sent_us = self._system.wall_us()
-        reply = await self.pool.ask(sealed)
+        permit = self.meter.admit(need, _GENERAL, weight, sent_us)
+        if isinstance(permit, Pause):
+            raise NotKnown("venue_pause", pause=permit)
+        reply = await self.pool.ask(sealed(), permit)
         if isinstance(reply, Broken):
             raise NotKnown(reply.reason)
-        self.heed(reply, self._system.wall_us() - sent_us)
-        if reply.status != _OK:
-            raise NotKnown("refused", market.error_code(reply.body))
-        return reply.body
+        now_us = self._system.wall_us()
+        self.heed(reply, now_us - sent_us)
+        if reply.status == _OK:
+            return reply.body
+        if pauses.pause_s(reply.status, reply.headers, reply.body, now_us) is not None:
+            raise NotKnown("venue_pause", pause=self.meter.pause(Need.READ, _GENERAL, 0, now_us))
+        if reply.status >= _SERVER_ERROR:
+            raise NotKnown("venue_error")
+        raise NotKnown("refused", market.error_code(reply.body))
 
-    def heed(self, reply: Reply, took_us: int) -> None:
-        """Take in what any answer says of weight and pauses; it was asked so long ago."""
+    def heed(self, reply: Reply, took_us: int, pool: str = _GENERAL) -> None:
+        """Take in what any answer says of weight and pauses; it was asked so long ago, against that pool."""
         now = self._system.wall_us()
         used = reply.headers.get(b"x-mbx-used-weight-1m")
         if used is not None and used.isdigit():
             self.meter.told(int(used), now - took_us, now)
-        if reply.status in {418, 429}:
-            pause = reply.headers.get(b"retry-after", b"")
-            self.meter.refused(reply.status, float(pause) if pause.isdigit() else None, now)
+        if reply.status >= _REFUSED:
+            pause = pauses.pause_s(reply.status, reply.headers, reply.body, now + self.clock.offset_us)
+            if pause is not None:
+                self.meter.refused(reply.status, pause, now, pool)
 
 
 class AccountView:
@@ -223,14 +242,14 @@ class AccountView:
             return
         self._total[asset] -= amount
 
-    async def fetch(self, credential: Credential) -> None:
+    async def fetch(self, credential: Credential, need: Need = Need.READ) -> None:
         """Ask for the holdings; several requests that need them share the question."""
-        await self._venue.once(f"holdings:{id(self)}", self._fetch(credential))
+        await self._venue.once(f"holdings:{id(self)}:{need}", self._fetch(credential, need))
 
-    async def _fetch(self, credential: Credential) -> None:
+    async def _fetch(self, credential: Credential, need: Need) -> None:
         asked = self._asking_us = self._clock.boot_us()
         try:
-            body = await self._venue.signed(credential, market.holdings(), _HOLDINGS_WEIGHT)
+            body = await self._venue.signed(credential, market.holdings(), _HOLDINGS_WEIGHT, need)
         finally:
             self._asking_us = None
         self._holdings, self._asked_us = market.parse_holdings(body), asked
@@ -239,13 +258,17 @@ class AccountView:
         for _, asset, amount in self._sold:
             self._total[asset] = self._total.get(asset, _ZERO) + amount
 
-    async def fetch_order(self, credential: Credential, ref: OrderRef) -> OrderState:
+    async def fetch_order(self, credential: Credential, ref: OrderRef, need: Need = Need.READ) -> OrderState:
         """Ask for the state of one order."""
-        return market.parse_order(await self._venue.signed(credential, market.order(ref), _ORDER_WEIGHT))
+        return market.parse_order(
+            await self._venue.signed(credential, market.order(ref), _ORDER_WEIGHT, need)
+        )
 
-    async def fetch_list(self, credential: Credential, ref: OrderRef) -> tuple[tuple[OrderRef, ...], str]:
+    async def fetch_list(
+        self, credential: Credential, ref: OrderRef, need: Need = Need.READ
+    ) -> tuple[tuple[OrderRef, ...], str]:
         """Ask for the orders of an order list, and the list's own client id."""
-        body = await self._venue.signed(credential, market.order(ref), _ORDER_WEIGHT)
+        body = await self._venue.signed(credential, market.order(ref), _ORDER_WEIGHT, need)
         name = json.loads(body).get("listClientOrderId")
         return market.parse_order_list(body), name if isinstance(name, str) else ""
 

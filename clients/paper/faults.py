@@ -4,7 +4,7 @@
 |---|---|
 | `lose-reply` | the call takes effect, the connection closes without an answer |
 | `accept-not-apply` | a 200 with `{}` and no effect: an exchange that lies |
-| `error` | `status` and `code` without effect |
+| `error` | `status`, `code` and `text` without effect; `retry_after` as the header of that name |
 | `error-after` | `status` and `code`, and the call took effect |
 | `delay` | the answer comes after `ms` |
 | `hang` | no answer, the connection stays open |
@@ -42,6 +42,8 @@ class Fault:
     status: int = 500
     code: int = -1000
     times: int = 1
+    retry_after: str | None = None
+    text: str = "Played error."
 
     def matches(self, method: str, path: str, key_id: str | None) -> bool:
         """Tell whether it is meant for this call; `path` matches as a prefix."""
@@ -57,6 +59,7 @@ class Fault:
         return {
             "do": self.do, "match": {"method": self.method, "path": self.path, "key_id": self.key_id},
             "ms": self.ms, "status": self.status, "code": self.code, "times": self.times,
+            "retry_after": self.retry_after, "text": self.text,
         }  # fmt: skip
 
 
@@ -74,7 +77,10 @@ def parse(row: object) -> Fault:
     numbers = {name: row[name] for name in ("ms", "status", "code", "times") if name in row}
     if not all(isinstance(value, int) for value in numbers.values()):
         raise ValueError("ms, status, code and times are whole numbers")
-    return Fault(row["do"], match.get("method"), match.get("path"), match.get("key_id"), **numbers)
+    words = {name: row[name] for name in ("retry_after", "text") if name in row}
+    if not all(isinstance(value, str) for value in words.values()):
+        raise ValueError("retry_after and text are text")
+    return Fault(row["do"], match.get("method"), match.get("path"), match.get("key_id"), **numbers, **words)
 
 
 def take(faults: list[Fault], method: str, path: str, key_id: str | None) -> Fault | None:

@@ -157,10 +157,10 @@ class Connection(asyncio.Protocol):
             case "accept-not-apply":
                 self._write(Answer(200, {}))
             case "error":
-                self._write(Answer(fault.status, {"code": fault.code, "msg": "Played error."}))
+                self._write(_played(fault))
             case "error-after":
                 exchange.answer(call, ROUTES)
-                self._write(Answer(fault.status, {"code": fault.code, "msg": "Played error."}))
+                self._write(_played(fault))
             case "lose-reply":
                 exchange.answer(call, ROUTES)
                 transport.abort()
@@ -183,6 +183,11 @@ class Connection(asyncio.Protocol):
     def _write(self, answer: Answer) -> None:
         if self._transport is not None:
             self._transport.write(_bytes(answer))
+
+
+def _played(fault: faults.Fault) -> Answer:
+    headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
+    return Answer(fault.status, {"code": fault.code, "msg": fault.text}, headers)
 
 
 def _bytes(answer: Answer) -> bytes:

@@ -49,10 +49,16 @@ _REFUSALS: Mapping[RefusalKind, tuple[int, int, str]] = MappingProxyType(
             *(429, -1003),
             "Too much request weight used; please use WebSocket Streams for live updates.",
         ),
+        RefusalKind.BANNED: (
+            *(418, -1003),
+            "Way too much request weight used; IP banned until {}. Please use WebSocket Streams to avoid bans.",
+        ),
         RefusalKind.ORDER_RATE: (400, -1015, "Too many new orders; current limit is set by policy."),
     }
 )
 _OUTAGES = MappingProxyType({RefusalKind.UNAVAILABLE: 503, RefusalKind.UNKNOWN_OUTCOME: 504})
+
+_WAITS = frozenset({RefusalKind.RATE, RefusalKind.BANNED})
 
 ORDER_TEXT = "Order refused by policy."
 NO_SUCH_ORDER_READ = "read"
@@ -95,8 +101,9 @@ def refuse(kind: RefusalKind, detail: str = "", retry_after_s: int | None = None
     Args:
         kind: What kind of no.
         detail: ORDER: free text for the bot's log. MALFORMED: `reason` or `reason:field` of the `Malformed`.
-            NO_SUCH_ORDER: `read` for a query, anything else for a cancel. Elsewhere unused.
-        retry_after_s: Whole seconds for `Retry-After`; RATE has 1 where None is given.
+            NO_SUCH_ORDER: `read` for a query, anything else for a cancel. BANNED: the end of the ban, in milliseconds
+            since the epoch. Elsewhere unused.
+        retry_after_s: Whole seconds for `Retry-After`; RATE and BANNED have 1 where None is given.
     """
     if kind in _OUTAGES:
         pause = () if retry_after_s is None else ((b"Retry-After", b"%d" % retry_after_s),)
@@ -109,8 +116,10 @@ def refuse(kind: RefusalKind, detail: str = "", retry_after_s: int | None = None
     else:
         status, code, text = _REFUSALS[kind]
     headers: tuple[tuple[bytes, bytes], ...] = (_JSON,)
-    if kind is RefusalKind.RATE or retry_after_s is not None:
+    if kind in _WAITS or retry_after_s is not None:
         headers = (_JSON, (b"Retry-After", b"%d" % (1 if retry_after_s is None else retry_after_s)))
+    if kind is RefusalKind.BANNED:
+        text = text.format(detail if detail.isdecimal() else "the end of Retry-After")
     body = json.dumps({"code": code, "msg": text or _free(detail)}, separators=(",", ":"))
     return Refusal(status, body.encode("ascii"), headers)
 
