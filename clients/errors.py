@@ -12,6 +12,9 @@ signatures and keys.
 
 from enum import StrEnum
 
+VENUE_PAUSE = "venue_pause"
+"""Reason of a call that was not sent, because the venue asks everybody behind our way out to wait."""
+
 
 class Outcome(StrEnum):
     """What is known about the outside world after an error."""

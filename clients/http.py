@@ -10,6 +10,8 @@ Rules:
 4. httpx logs whole URLs, signatures included, at INFO, and httpcore at DEBUG. Both are held at WARNING, by
    level and by filter, so that a root logger at DEBUG does not undo it.
 5. A call names its endpoint in `extensions={"endpoint": "spot.account", "write": False}`.
+6. Nothing is sent while the venue asks our way out to wait (`clients.pauses`): that would make the wait longer. It is
+   VenueUnavailable with the reason `venue_pause`. A client that is opened as `urgent` is let through.
 
 Checked with httpx 0.28.1 and httpcore 1.0.
 """
@@ -24,11 +26,13 @@ from typing import TypeVar
 import httpx
 
 from clients.egress import DIRECT, Egress, Way
-from clients.errors import VenueAmbiguous, VenueError, VenueUnavailable
+from clients.errors import VENUE_PAUSE, VenueAmbiguous, VenueError, VenueUnavailable
+from clients.pauses import Pauses
 
 TIMEOUT = httpx.Timeout(connect=5.0, read=10.0, write=5.0, pool=5.0)
 """Seconds. Read: Binance answers "status unknown" after 10 s of its own."""
 
+_REFUSED = 400
 _LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=10, keepalive_expiry=30.0)
 _LOGGERS = (
     *("httpx", "httpcore", "httpcore.connection", "httpcore.http11", "httpcore.http2"),
@@ -68,6 +72,8 @@ def open_client(
     also: Iterable[str] = (),
     verify: SSLContext | bool = True,
     timeout: httpx.Timeout = TIMEOUT,
+    pauses: Pauses | None = None,
+    urgent: bool = False,
 ) -> httpx.Client:
     """Make a client for one venue.
 
@@ -78,6 +84,8 @@ def open_client(
         also: More origins this client may speak to, in the same form.
         verify: TLS context, or True for the system's certificate authorities.
         timeout: See `TIMEOUT`.
+        pauses: What the venue asked of this way out before; the client's own where there is none to share.
+        urgent: Calls go even while the venue asks to wait: an incident's.
 
     Raises:
         ValueError: A base URL is not https, nor http to loopback.
@@ -89,7 +97,9 @@ def open_client(
     jar = CookieJar(DefaultCookiePolicy(allowed_domains=()))
     return httpx.Client(
         base_url=base_url,
-        transport=_Pinned(venue, origins, inner),
+        transport=_Pinned(
+            venue, origins, inner, _Meter(venue, egress.name, pauses or Pauses(), urgent=urgent)
+        ),
         timeout=timeout,
         follow_redirects=False,
         trust_env=False,
@@ -138,20 +148,49 @@ def _inner(egress: Egress, verify: SSLContext | bool) -> httpx.BaseTransport:
         ) from None
 
 
+class _Meter:
+    """What a venue asked of one way out, asked before each call and told of each answer."""
+
+    def __init__(self, venue: str, egress: str, pauses: Pauses, *, urgent: bool) -> None:
+        self._venue, self._egress, self._pauses, self._urgent = venue, egress, pauses, urgent
+
+    def pause_s(self, url: httpx.URL) -> int:
+        """Return for how many seconds this call has to wait; 0 where it may go."""
+        if self._urgent:
+            return 0
+        return -int(-self._pauses.left_s(self._way(url), url.path) // 1)
+
+    def heed(self, response: httpx.Response, url: httpx.URL) -> None:
+        """Take in what an answer says."""
+        if response.status_code >= _REFUSED:
+            headers = {name.lower(): value for name, value in response.headers.raw}
+            self._pauses.heed(
+                self._venue, self._way(url), url.path, response.status_code, headers, response.content
+            )
+
+    def _way(self, url: httpx.URL) -> str:
+        return f"{self._egress} {url.host}:{url.port}"
+
+
 class _Pinned(httpx.BaseTransport):
-    """Refuses foreign hosts, translates errors, reads the whole body before it returns."""
+    """Refuses foreign hosts, asks the meter, translates errors, reads the whole body before it returns."""
 
     def __init__(
-        self, venue: str, origins: frozenset[tuple[str, str, int]], inner: httpx.BaseTransport
+        self, venue: str, origins: frozenset[tuple[str, str, int]], inner: httpx.BaseTransport, meter: _Meter
     ) -> None:
-        self._venue, self._origins, self._inner = venue, origins, inner
+        self._venue, self._origins, self._inner, self._meter = venue, origins, inner, meter
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         endpoint = str(request.extensions.get("endpoint", "unnamed"))
         if not self._allowed(request.url):
             raise VenueUnavailable(self._venue, endpoint, "host_not_pinned")
+        pause_s = self._meter.pause_s(request.url)
+        if pause_s:
+            text = f"the exchange asks this address to wait {pause_s} s; nothing was sent"
+            raise VenueUnavailable(self._venue, endpoint, VENUE_PAUSE, text=text)
         outcome = _guarded(lambda: self._fetch(request))
         if isinstance(outcome, httpx.Response):
+            self._meter.heed(outcome, request.url)
             return outcome
         raise self._error(endpoint, outcome, write=request.extensions.get("write", True) is not False)
 

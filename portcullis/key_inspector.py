@@ -12,13 +12,17 @@ from broker.gateway.mounts import upstream_of
 from broker.model import Account
 from clients.egress import Egress
 from clients.http import open_client
+from clients.pauses import Pauses
 from clients.venue import Credential, KeyFacts
 from clients.venues.binance.account import BinanceAccount
 from clients.venues.binance.asker import clock_of
 
 
 class VenueInspector:
-    """Asks the venues that this process speaks."""
+    """Asks the venues that this process speaks. `pauses`: what they asked this process to wait for."""
+
+    def __init__(self, pauses: Pauses | None = None) -> None:
+        self._pauses = pauses or Pauses()
 
     def inspect(self, account: Account, egress: Egress, credential: Credential) -> KeyFacts:
         """Ask what a key may do.
@@ -28,7 +32,7 @@ class VenueInspector:
             Malformed: The key's secret cannot sign.
         """
         base = upstream_of(account.venue, account.environment, account.upstream or "")
-        with open_client(account.venue, base, egress=egress) as http:
+        with open_client(account.venue, base, egress=egress, pauses=self._pauses) as http:
             asked = BinanceAccount(http, credential, clock_of(http, lambda: time.time_ns() // 1000))
             try:
                 return asked.key_facts()

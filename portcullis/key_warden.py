@@ -10,6 +10,7 @@ from broker.model import KeyVersion, Manager
 from clients.egress import Egress
 from clients.http import open_client
 from clients.keys import VenueKey
+from clients.pauses import Pauses
 from clients.venue import Credential, KeyFacts
 from clients.venues.binance.account import BinanceAccount
 from clients.venues.binance.admin import BinanceAdmin
@@ -26,11 +27,14 @@ _WORDS = {
 
 
 class VenueWarden:
-    """Asks the venues that this process speaks."""
+    """Asks the venues that this process speaks. `pauses`: what they asked this process to wait for."""
+
+    def __init__(self, pauses: Pauses | None = None) -> None:
+        self._pauses = pauses or Pauses()
 
     def facts(self, manager: Manager, egress: Egress, credential: Credential) -> KeyFacts:
         """Ask what a manager key may do, and make sure that it sees sub-accounts."""
-        with _asking(manager, egress) as http:
+        with self._asking(manager, egress) as http:
             clock = clock_of(http, _now_us)
             try:
                 facts = BinanceAccount(http, credential, clock).key_facts()
@@ -46,9 +50,15 @@ class VenueWarden:
         self, manager: Manager, egress: Egress, credential: Credential, subaccount: str
     ) -> tuple[VenueKey, ...] | None:
         """Return the keys of a sub-account; None where there is no such sub-account."""
-        with _asking(manager, egress) as http:
+        with self._asking(manager, egress) as http:
             admin = BinanceAdmin(http, credential, clock_of(http, _now_us))
             return admin.list(subaccount) if subaccount in admin.subaccounts() else None
+
+    @contextmanager
+    def _asking(self, manager: Manager, egress: Egress) -> Iterator[Http]:
+        base = upstream_of(manager.venue, manager.environment, manager.upstream or "")
+        with open_client(manager.venue, base, egress=egress, pauses=self._pauses) as http:
+            yield http
 
     def odd(self, keys: Sequence[KeyVersion], listed: Sequence[VenueKey]) -> tuple[str, ...]:
         """Say in words what a venue lists otherwise than the record has it."""
@@ -57,13 +67,6 @@ class VenueWarden:
 
 def _word(one: Found) -> str:
     return _WORDS[one.what].format(key=f"{one.key_id[:8]}...{one.key_id[-4:]}", label=one.label, ref=one.ref)
-
-
-@contextmanager
-def _asking(manager: Manager, egress: Egress) -> Iterator[Http]:
-    base = upstream_of(manager.venue, manager.environment, manager.upstream or "")
-    with open_client(manager.venue, base, egress=egress) as http:
-        yield http
 
 
 def _now_us() -> int:

@@ -28,6 +28,7 @@ from broker.api.app import create_app
 from broker.api.context import Context
 from broker.authority import LeaseAuthority
 from broker.service import Service
+from clients.pauses import Pauses
 from clients.venue import Environment
 from portcullis import logs, paper_process, running
 from portcullis.api_server import ApiServer
@@ -116,7 +117,8 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
         )
         gateway = GatewayChild(home, authority, doorway, lambda: running.tell(home, broker.running))
         peers = Peers(lambda: gateway.port)
-        inspector, warden, rotator = VenueInspector(), VenueWarden(), RotatorChild(home)
+        pauses = Pauses()
+        inspector, warden, rotator = VenueInspector(pauses), VenueWarden(pauses), RotatorChild(home)
         context = Context(
             service,
             ConnectedGateways(authority, gateway),

@@ -5,7 +5,8 @@ Rules:
    endpoint"; whether two methods of one path are one endpoint it does not say, so they are one here: list and delete.
 2. Ordinary work stops short of the whole, and what can wait (sweeps) at half of that; an incident may use all of it.
 3. What the venue charges an address is shared with the bots behind it: the rotator takes what they leave (`weight`).
-4. What would be too much is refused before anything is sent: nothing was done, and it is asked again later.
+4. What the venue itself asks to wait for (429, 418) is known to every client (`pauses`); only what is urgent is tried.
+5. What would be too much is refused before anything is sent: nothing was done, and it is asked again later.
 
 Counted in this process alone. Several rotators under one manager key share the venue's budget unawares; the venue's own
 429 then says the same.
@@ -19,6 +20,7 @@ from enum import Enum
 
 from clients.errors import VenueUnavailable
 from clients.keys import Capabilities, KeyAdmin, KeyOrder, MadeKey, VenueKey
+from clients.pauses import Pauses
 from rotation.state import OUT_OF_BUDGET
 from rotation.weight import Weight
 
@@ -44,6 +46,7 @@ class Budgets:
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._now_s, self._clock_us, self._lock = now_s, clock_us, threading.Lock()
+        self.pauses = Pauses(clock_us)
         self._weights: dict[tuple[str, str], Weight] = {}
         self._spent: dict[tuple[str, str], deque[float]] = defaultdict(deque)
 

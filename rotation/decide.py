@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from clients.errors import VENUE_PAUSE
 from rotation import retire
 from rotation.ending import discard, halt, halting, retire_old, retiring
 from rotation.possible import may_give_up, may_pause
@@ -41,7 +42,7 @@ from rotation.state import (
 )
 from rotation.steps import ask, end, enter, illegal, later, reply_in, stall, wait
 
-_NO_TRY = frozenset({OUT_OF_BUDGET, "rate_limited"})
+_NO_TRY = frozenset({OUT_OF_BUDGET, VENUE_PAUSE, "rate_limited"})
 """We ask too much: who asks on is banned. It is waited for, however long, and no try is counted."""
 
 _SOON, _SELDOM = timedelta(minutes=1), 10

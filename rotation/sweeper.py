@@ -25,7 +25,7 @@ from broker.db.findings import Finding
 from broker.errors import BrokerError, Conflict
 from broker.model import Account, KeyVersion, Stage, moment
 from broker.service import Service
-from clients.errors import VenueError, VenueRefused
+from clients.errors import VENUE_PAUSE, VenueError, VenueRefused
 from clients.keys import VenueKey, differences
 from clients.venue import Credential
 from rotation.budget import Haste
@@ -81,7 +81,7 @@ class Sweeper:
             try:
                 self._sweep(account, now)
             except VenueError as fault:
-                if fault.reason == OUT_OF_BUDGET:
+                if fault.reason in {OUT_OF_BUDGET, VENUE_PAUSE}:
                     left = len(due) - number
                     return (*troubles, f"{left} accounts wait: the exchange's calls of this minute are spent")
                 troubles.append(f"{account.name} could not be swept: {fault}")

@@ -13,6 +13,7 @@ from broker.errors import Conflict
 from broker.gateway.mounts import upstream_of
 from broker.model import Account
 from broker.service import Service
+from clients.egress import Egress
 from clients.http import open_client
 from clients.keys import KeyAdmin, KeyProbe
 from clients.venues.binance import admin, weights
@@ -69,7 +70,7 @@ class Venues:
         self._budgets.weigh(manager.egress, account.venue, _CLOCK, WEIGHT[account.venue], haste=haste)
         base = upstream_of(manager.venue, manager.environment, manager.upstream or "")
         credential = managers.credential(manager)
-        with open_client(manager.venue, base, egress=egress) as http:
+        with self._client(manager.venue, base, egress, haste) as http:
             self._listen(http, manager.egress, account.venue)
             now_us = clock_of(http, self._service.desk.clock.now_us)
             owner = BinanceAccount(http, credential, now_us)
@@ -90,9 +91,14 @@ class Venues:
         self._budgets.weigh(account.egress, account.venue, _WHO, WEIGHT[account.venue], haste=haste)
         egress = self._service.accounts.egress(account.egress)
         base = upstream_of(account.venue, account.environment, account.upstream or "")
-        with open_client(account.venue, base, egress=egress) as http:
+        with self._client(account.venue, base, egress, haste) as http:
             self._listen(http, account.egress, account.venue)
             yield BinanceProbe(http, self._service.desk.clock.now_us)
+
+    def _client(self, venue: str, base: str, egress: Egress, haste: Haste) -> httpx.Client:
+        """Open a client that waits where the venue asks to, unless it is urgent."""
+        urgent = haste is Haste.URGENT
+        return open_client(venue, base, egress=egress, pauses=self._budgets.pauses, urgent=urgent)
 
     def _listen(self, http: httpx.Client, egress: str, venue: str) -> None:
         """Have every answer's word of what is used of this minute counted."""

@@ -15,6 +15,7 @@ import pytest
 from clients import http as venue_http
 from clients.egress import Egress, Way
 from clients.errors import VenueAmbiguous, VenueError, VenueUnavailable
+from clients.pauses import Pauses
 
 URL = "http://127.0.0.1:{}"
 
@@ -179,3 +180,67 @@ def test_socks_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     egress = Egress("s", way=Way.SOCKS5H, proxy_host="127.0.0.1", proxy_port=9)
     with pytest.raises(RuntimeError, match="socksio"):
         venue_http.open_client("binance", "https://api.binance.com", egress=egress)
+
+
+# --- the venue's own pauses -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full() -> Iterator[tuple[str, list[str]]]:
+    """Serve a venue that refuses everything with the status in its path, and count what it was asked."""
+    asked: list[str] = []
+
+    class Full(_Handler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(int(self.path.rpartition("/")[2]))
+            self.send_header("Retry-After", "50")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Full)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield URL.format(server.server_address[1]), asked
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def asks(client: httpx.Client, path: str) -> str:
+    try:
+        return str(client.get(path, extensions={"endpoint": "x", "write": False}).status_code)
+    except VenueUnavailable as fault:
+        return fault.reason
+
+
+def test_nothing_is_sent_while_the_venue_asks_to_wait_whoever_asks(full: tuple[str, list[str]]) -> None:
+    url, asked = full
+    now_us = [1_000_000]
+    pauses = Pauses(lambda: now_us[0])
+    with venue_http.open_client("binance", url, pauses=pauses) as client:
+        assert [asks(client, "/api/418") for _ in range(3)] == ["418", "venue_pause", "venue_pause"]
+    with venue_http.open_client("binance", url, pauses=pauses) as another:
+        assert asks(another, "/sapi/v1/x/200") == "venue_pause", "a ban stops everything behind the address"
+        assert len(asked) == 1
+        now_us[0] += 49_999_999
+        assert asks(another, "/api/200") == "venue_pause"
+        now_us[0] += 1
+        assert asks(another, "/api/200") == "200"
+
+
+def test_an_endpoint_that_is_counted_by_itself_waits_alone(full: tuple[str, list[str]]) -> None:
+    url, asked = full
+    with venue_http.open_client("binance", url) as client:
+        assert [asks(client, "/sapi/v1/x/429") for _ in range(2)] == ["429", "venue_pause"]
+        assert asks(client, "/sapi/v1/y/200") == "200"
+        assert asks(client, "/api/v3/429") == "429"
+        assert asks(client, "/sapi/v1/y/200") == "venue_pause"
+    assert len(asked) == 3
+
+
+def test_an_incident_is_always_tried(full: tuple[str, list[str]]) -> None:
+    url, asked = full
+    with venue_http.open_client("binance", url, urgent=True) as client:
+        assert [asks(client, "/api/418") for _ in range(3)] == ["418"] * 3
+    assert len(asked) == 3

@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from clients.errors import VenueError, VenueRefused
+from clients.errors import VENUE_PAUSE, VenueError, VenueRefused, VenueUnavailable
 from clients.keys import (
     Capabilities,
     KeyAdmin,
@@ -162,6 +162,8 @@ class BinanceProbe:
         try:
             asker = _Bare(self._http, credential, clock_of(self._http, self._here))
         except VenueError as fault:
+            if fault.reason == VENUE_PAUSE:
+                raise
             return Standing.UNDECIDED, fault.reason
         wallet, why = asker.standing(
             Call("GET", "/sapi/v1/account/apiRestrictions"), "wallet.key_restrictions"
@@ -184,6 +186,10 @@ class _Bare(Asker):
                 return Standing.DEAD, fault.reason
             refused = fault.reason in {"key_refused", "not_permitted"}
             return (Standing.REFUSED if refused else Standing.UNDECIDED), fault.reason
+        except VenueUnavailable as fault:
+            if fault.reason == VENUE_PAUSE:
+                raise  # nothing was asked, so it costs no try
+            return Standing.UNDECIDED, fault.reason
         except VenueError as fault:
             return Standing.UNDECIDED, fault.reason
         return Standing.ALIVE, "served"
