@@ -71,7 +71,7 @@ class Broker:
                 send(frames.Renewed(frame.ask, tuple((lease, _TTL_US) for lease in frame.leases)))
             case frames.Calls():
                 self.lines += len(frame.lines)
-                send(frames.CallsKept(frame.boot, frame.first + len(frame.lines) - 1))
+                send(frames.CallsKept(frame.boot, frame.first + len(frame.lines) - 1, frame.first))
             case frames.AskSlice():
                 send(frames.SliceLent(frame.ask, "", self._slice()))
             case frames.OwnerQuery():

@@ -8,23 +8,31 @@ Rules:
 3. Database work is done in two threads: one for control, one for the call log, so that no cut waits behind a log.
    The secret store, which may be slow, is asked in threads of its own; too many asks at once are refused.
 4. A gateway is told its keys once per version; they are wiped where every lease on them is closed.
+5. No frame ends a link. What cannot be answered is logged, and whoever waits is told so; slices that could not be
+   taken back are taken back at a later heartbeat, and count as lent until then. Nothing that waits for a store keeps
+   the next frame waiting: an acknowledgement may be behind it.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from broker.authority.changes import Changes
 from broker.authority.cutover import Cutovers, Noted
+from broker.authority.intake import Intake
 from broker.authority.leases import Leases, Opening
-from broker.authority.link import Link, state_of
+from broker.authority.link import Link
+from broker.background import Background, described
+from broker.budget import Parts
 from broker.db import Connection, meta
 from broker.db import accounts as account_store
-from broker.errors import BrokerError, StoreUnavailable
+from broker.errors import StoreUnavailable
 from broker.link import frames
 from broker.link.channel import Channel
+from broker.link.codec import BadFrame
 from broker.service import Service
 from clients.venue import Environment
 
@@ -33,6 +41,7 @@ HEARTBEAT_SECONDS = 1.0
 _STORE_THREADS = 4
 _MOST_READING = 64
 _JUDGED_ANEW = 3
+_MOST_OWED = 10_000
 _LOG = logging.getLogger("portcullis.authority")
 
 
@@ -46,7 +55,10 @@ class LeaseAuthority:
         self._log = ThreadPoolExecutor(1, "call-log")
         self._secrets = ThreadPoolExecutor(_STORE_THREADS, "secrets")
         self._reading = 0
-        self.changes = Changes(service.desk, self.in_control)
+        self._beside = Background(_LOG)
+        self._owed: deque[tuple[str, Parts]] = deque(maxlen=_MOST_OWED)
+        self.intake = Intake(service, self._beside, self._in_log, self.in_control)
+        self.changes = Changes(service.desk, self.in_control, self._beside)
         self.cutovers = Cutovers(service, self.changes, self.in_control, self._in_store)
         self.leases = Leases(service, self.changes, self.cutovers)
 
@@ -81,8 +93,9 @@ class LeaseAuthority:
         while True:
             try:
                 await self.beat()
-            except BrokerError as fault:
-                _LOG.error("the gates cannot be read: leases end unless this mends: %s", fault)
+                await self._take_back_owed()
+            except Exception as fault:  # noqa: BLE001 - whatever it was, the next beat has to come
+                _LOG.error("a heartbeat failed: leases end unless this mends: %s", described(fault))
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     def close(self) -> None:
@@ -96,29 +109,55 @@ class LeaseAuthority:
     async def serve(self, channel: Channel, allowed: Callable[[str], bool] = lambda _: True) -> None:
         """Serve one gateway until its link is over."""
         self.changes.loop = asyncio.get_running_loop()
-        hello = await channel.receive()
+        try:
+            link = await self._let_in(channel, allowed)
+            if link is not None:
+                await self._serve(link)
+        finally:
+            channel.close()
+
+    async def _let_in(self, channel: Channel, allowed: Callable[[str], bool]) -> Link | None:
+        """Greet a gateway; None where it is not let in, which it is told."""
+        try:
+            hello = await channel.receive()
+        except BadFrame:
+            hello = None
         if (
             not isinstance(hello, frames.Hello)
             or hello.version != frames.VERSION
             or not allowed(hello.gateway)
         ):
             channel.send(frames.Goodbye("version" if isinstance(hello, frames.Hello) else "no_hello"))
-            channel.close()
-            return
+            return None
         link = Link(channel, hello.gateway, hello.boot)
-        await self.in_control(lambda: self._greet(link))
+        try:
+            await self.in_control(lambda: self._greet(link))
+            welcome = await self.in_control(self._welcome)
+        except Exception as fault:  # noqa: BLE001 - it comes again
+            _LOG.error("gateway %s could not be greeted: %s", link.gateway, described(fault))
+            channel.send(frames.Goodbye("unavailable"))
+            return None
         old = self.changes.links.get(link.gateway)
         if old is not None:
             old.channel.close()
         self.changes.links[link.gateway] = link
-        channel.send(await self.in_control(self._welcome))
+        channel.send(welcome)
+        return link
+
+    async def _serve(self, link: Link) -> None:
         try:
-            while (frame := await channel.receive()) is not None:
+            while True:
+                try:
+                    frame = await link.channel.receive()
+                except BadFrame as fault:
+                    _LOG.error("a frame of gateway %s cannot be read: it %s", link.gateway, fault)
+                    continue
+                if frame is None:
+                    return
                 await self._take(link, frame)
         finally:
             if self.changes.links.get(link.gateway) is link:
                 del self.changes.links[link.gateway]
-            channel.close()
 
     def _greet(self, link: Link) -> None:
         with self._desk.database.write() as connection:
@@ -132,59 +171,100 @@ class LeaseAuthority:
         if home.environment is Environment.PAPER and not upstream and found:
             upstream = found[0].upstream or ""
         mount = frames.Mount("binance", "binance", home.environment.value, upstream)
-        states = tuple(state_of(one) for one in self.changes.gates.values())
         return frames.Welcome(
             frames.VERSION,
             home.environment.value,
             home.generation,
             (mount,),
             frames.EgressPart("direct"),
-            states,
+            self.changes.states(),
         )
 
     async def _take(self, link: Link, frame: frames.Frame) -> None:
+        """Answer one frame; what has to wait for a store is answered beside the next ones."""
+        try:
+            later = self._at_once(link, frame)
+        except Exception as fault:  # noqa: BLE001 - no frame ends a link
+            self._failed(link, frame, fault)
+            return
+        if later is not None:
+            self._beside.begin(self._guarded(link, frame, later), f"a {type(frame).__name__} frame")
+
+    async def _guarded(self, link: Link, frame: frames.Frame, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as fault:  # noqa: BLE001 - no frame ends a link
+            self._failed(link, frame, fault)
+
+    def _failed(self, link: Link, frame: frames.Frame, fault: Exception) -> None:
+        """Log it, and tell whoever waits. What a gateway gave back is not forgotten."""
+        _LOG.error(
+            "a %s frame of gateway %s could not be answered: %s",
+            type(frame).__name__, link.gateway, described(fault),
+        )  # fmt: skip
         match frame:
             case frames.OpenLease():
-                asyncio.ensure_future(self._open(link, frame))  # noqa: RUF006 - kept by the loop until done
+                link.tell(frames.LeaseRefused(frame.ask, frame.key_id, "unavailable"))
+            case frames.AskSlice() | frames.OwnerQuery():
+                link.tell(frames.AskFailed(frame.ask))
+            case frames.CloseSlices():
+                self._owed.append((link.gateway, frame.parts))
+            case frames.Release():
+                pass  # it may have been written: given back twice it would be a hole in the limit; it counts as spent
+            case _:
+                pass
+
+    async def _take_back_owed(self) -> None:
+        """Close slices that could not be closed when they came; closing them twice changes nothing."""
+        while self._owed:
+            gateway, parts = self._owed[0]
+            await self.in_control(lambda: self._service.calls.close_slices(gateway, parts))  # noqa: B023 - awaited here
+            self._owed.popleft()
+
+    def _at_once(self, link: Link, frame: frames.Frame) -> Coroutine[Any, Any, None] | None:
+        """Answer what needs no store; return the work of what does."""
+        match frame:
+            case frames.OpenLease():
+                return self._open(link, frame)
             case frames.Renew():
                 link.channel.send(self.leases.renew(link, frame))
             case frames.EndLease():
                 for lease_id in frame.leases:
                     link.leases.pop(lease_id, None)
             case frames.AskSlice():
-                await self._lend(link, frame)
+                return self._lend(link, frame)
             case frames.CloseSlices():
-                await self.in_control(lambda: self._service.calls.close_slices(link.gateway, frame.parts))
+                return self.in_control(lambda: self._service.calls.close_slices(link.gateway, frame.parts))
             case frames.Release():
-                await self.in_control(lambda: self._service.calls.release(link.gateway, frame.parts))
-            case frames.Calls():
-                asyncio.ensure_future(self._ingest(link, frame))  # noqa: RUF006 - kept by the loop until done
-            case frames.SpoolDone():
-                await self._in_log(lambda: self._service.calls.close_boot(link.gateway, frame.boot))
+                return self.in_control(lambda: self._service.calls.release(link.gateway, frame.parts))
+            case frames.Calls() | frames.SpoolDone():
+                self.intake.take(link, frame)
             case frames.OwnerQuery():
-                await self._owner(link, frame)
+                return self._owner(link, frame)
             case frames.Ack():
                 self.changes.acknowledge(link.gateway, frame.change)
+            case frames.AskGates():
+                link.channel.send(frames.AllGates(self.changes.states()))
             case frames.CanaryDone():
                 self.cutovers.answer(frame)
             case frames.Health():
                 link.health = frame
             case _:
-                link.channel.close()
+                _LOG.error(
+                    "gateway %s sent a %s frame, which is not its to send", link.gateway, type(frame).__name__
+                )
+        return None
 
     async def _open(self, link: Link, frame: frames.OpenLease) -> None:
         answer: frames.LeaseGranted | frames.LeaseRefused | None = None
-        try:
-            for _ in range(_JUDGED_ANEW):
-                judged = await self.in_control(lambda: self.leases.judge(link, frame))
-                if isinstance(judged, frames.LeaseRefused):
-                    answer = judged
-                    break
-                answer = await self._grant(link, frame, judged)
-                if answer is not None:
-                    break
-        except BrokerError as fault:
-            _LOG.error("no lease could be granted: %s", fault)
+        for _ in range(_JUDGED_ANEW):
+            judged = await self.in_control(lambda: self.leases.judge(link, frame))
+            if isinstance(judged, frames.LeaseRefused):
+                answer = judged
+                break
+            answer = await self._grant(link, frame, judged)
+            if answer is not None:
+                break
         link.channel.send(answer or frames.LeaseRefused(frame.ask, frame.key_id, "unavailable"))
 
     async def _grant(
@@ -201,20 +281,16 @@ class LeaseAuthority:
             self._reading -= 1
         return await self.in_control(lambda: self.leases.grant(link, frame, opening, secrets))
 
-    # --- budgets, owners, the log ---------------------------------------------------------
+    # --- budgets, owners ------------------------------------------------------------------
 
     async def _lend(self, link: Link, frame: frames.AskSlice) -> None:
         held = link.leases.get(frame.lease)
         grant = "" if held is None else held.grant
-        try:
-            loan = None
-            if held is not None:
-                loan = await self.in_control(
-                    lambda: self._service.calls.lend(grant, link.gateway, link.boot, frame.wanted)
-                )
-        except BrokerError as fault:
-            _LOG.error("no budget could be lent: %s", fault)
-            return
+        loan = None
+        if held is not None:
+            loan = await self.in_control(
+                lambda: self._service.calls.lend(grant, link.gateway, link.boot, frame.wanted)
+            )
         part = None if loan is None else frames.SlicePart(loan.id, loan.amount)
         link.channel.send(frames.SliceLent(frame.ask, grant, part))
 
@@ -222,19 +298,5 @@ class LeaseAuthority:
         name = frame.client_order_id or ""
         if frame.order_id is not None:
             name = f"{'%' if frame.is_list else '#'}{frame.order_id}"
-        try:
-            found = await self.in_control(
-                lambda: self._service.calls.owner(frame.account, frame.symbol, name)
-            )
-        except BrokerError as fault:
-            _LOG.error("an order's owner could not be read: %s", fault)
-            return
+        found = await self.in_control(lambda: self._service.calls.owner(frame.account, frame.symbol, name))
         link.channel.send(frames.OwnerAnswer(frame.ask, found))
-
-    async def _ingest(self, link: Link, frame: frames.Calls) -> None:
-        try:
-            await self._in_log(lambda: self._service.calls.ingest(link.gateway, frame.boot, frame.lines))
-        except BrokerError as fault:
-            _LOG.error("call-log lines could not be kept; the gateway keeps them: %s", fault)
-            return
-        link.channel.send(frames.CallsKept(frame.boot, frame.first + len(frame.lines) - 1))

@@ -8,12 +8,16 @@ Rules:
 
 import asyncio
 import contextlib
+import logging
+import threading
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from broker import gate, policy_document
 from broker.authority.link import Link, Waiting, has_grant, speaks_for_account, state_of, usual_slice
+from broker.background import Background
 from broker.db import grants as grant_store
+from broker.errors import StoreUnavailable
 from broker.gate import Gate, Mode
 from broker.link import frames
 from broker.model import Grant
@@ -22,13 +26,18 @@ from broker.service import Change, Desk
 _KEPT_CHANGES = 200
 _WIPE_SECONDS = 2.0
 _ANSWER_SECONDS = 0.05
+_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+_LOG = logging.getLogger("portcullis.authority")
 
 
 class Changes:
     """The gates as the broker knows them, and who has heard of their changes."""
 
-    def __init__(self, desk: Desk, in_control: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
-        self._desk, self._in_control = desk, in_control
+    def __init__(
+        self, desk: Desk, in_control: Callable[[Callable[[], Any]], Awaitable[Any]], beside: Background
+    ) -> None:
+        self._desk, self._in_control, self._beside = desk, in_control, beside
+        self._merging = threading.Lock()
         self.gates: dict[str, Gate] = {}
         self.links: dict[str, Link] = {}
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -49,11 +58,17 @@ class Changes:
         return waiting.done
 
     def merge(self, gates: Iterable[Gate]) -> None:
-        """Take gates in; one that is older than ours is passed over."""
-        for one in gates:
-            known = self.gates.get(one.scope)
-            if known is None or one.epoch >= known.epoch:
-                self.gates[one.scope] = one
+        """Take gates in, in whatever thread; one that is older than ours is passed over."""
+        with self._merging:  # else a reading from before a cut could be put over it between look and write
+            for one in gates:
+                known = self.gates.get(one.scope)
+                if known is None or one.epoch >= known.epoch:
+                    self.gates[one.scope] = one
+
+    def states(self) -> tuple[frames.GateState, ...]:
+        """Return every gate as of now, as frames have them."""
+        with self._merging:
+            return tuple(state_of(one) for one in self.gates.values())
 
     def _changed(self, change: Change) -> None:
         """Hear of a committed change, in whatever thread made it."""
@@ -75,15 +90,15 @@ class Changes:
         if change.grant is not None:
             if states:  # void the leases at once; what may go on is told together with the policy
                 for link in links:
-                    link.channel.send(frames.GateChanged(change.number, states))
-            asyncio.ensure_future(self._push_policy(change, links))  # noqa: RUF006 - kept by the loop until done
+                    link.tell(frames.GateChanged(change.number, states))
+            self._beside.begin(self._push_policy(change, links), f"pushing the policy of {change.grant}")
             return
         closed = all(one.mode is Mode.CLOSED for one in change.gates)
         for link in links:
             successors = () if closed or change.void else self._successors(link, change.gates)
-            link.channel.send(frames.GateChanged(change.number, states, successors))
+            link.tell(frames.GateChanged(change.number, states, successors))
         if closed:
-            asyncio.ensure_future(self._wipe(links, waiting))  # noqa: RUF006 - kept by the loop until done
+            self._beside.begin(self._wipe(links, waiting), "wiping keys after a cut")
 
     def _successors(self, link: Link, raised: tuple[Gate, ...]) -> tuple[frames.Successor, ...]:
         """Let leases go on under the epochs that one change raised, where it found them live.
@@ -118,7 +133,7 @@ class Changes:
                 link.keys.difference_update(gone)
                 for lease_id in [name for name, held in list(link.leases.items()) if str(held.key) in gone]:
                     del link.leases[lease_id]
-                link.channel.send(frames.Wipe(gone))
+                link.tell(frames.Wipe(gone))
 
     async def _push_policy(self, change: Change, links: list[Link]) -> None:
         def work() -> tuple[Grant, bool] | None:
@@ -126,7 +141,7 @@ class Changes:
                 found = grant_store.grant(connection, change.grant or "")
                 return None if found is None else (found, speaks_for_account(connection, found))
 
-        found = await self._in_control(work)
+        found = await self._again(work)
         if found is None:
             return
         grant, owner = found
@@ -137,12 +152,22 @@ class Changes:
             for held in list(link.leases.values()):
                 if held.grant == grant.id:
                     held.length_us, held.exits_us = policy.lease_us, policy.exits_after_end_us
-            link.channel.send(
+            link.tell(
                 frames.PolicyChanged(
                     change.number, grant.id, grant.policy, grant.policy_version, owner, usual_slice(policy),
                     tuple(state_of(one) for one in change.gates), successors,
                 )
             )  # fmt: skip
+
+    async def _again(self, work: Callable[[], Any]) -> Any:
+        """Read; while the database cannot answer, again: narrowed leases are void already, and wait for it."""
+        for pause in _PAUSES:
+            try:
+                return await self._in_control(work)
+            except StoreUnavailable as fault:
+                _LOG.error("a policy could not be read to be pushed; again soon: %s", fault)
+                await asyncio.sleep(pause)
+        return await self._in_control(work)
 
     async def acknowledged(self, change: Change, seconds: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Wait until every gateway has acknowledged a change.

@@ -20,6 +20,7 @@ from typing import Any
 from broker import gate
 from broker.authority.changes import Changes
 from broker.authority.link import Kept, Link
+from broker.background import Background, described
 from broker.db import Connection
 from broker.db import accounts as account_store
 from broker.db import cutovers as store
@@ -60,6 +61,7 @@ class Cutovers:
         self._moving: set[tuple[str, str]] = set()
         self._trying: set[tuple[str, str]] = set()
         self._asks: dict[int, asyncio.Future[frames.CanaryDone]] = {}
+        self._beside = Background(_LOG)
         self._number = 0
 
     # --- holds ----------------------------------------------------------------------------
@@ -138,10 +140,12 @@ class Cutovers:
                 _LOG.warning("not yet: %s", fault)
             except TimeoutError:
                 _LOG.warning("a gateway did not acknowledge a cutover; its leases are waited for")
+            except Exception as fault:  # noqa: BLE001 - the next heartbeat tries again
+                _LOG.error("a gateway could not be moved, or try a key: %s", described(fault))
             finally:
                 running.discard(name)
 
-        asyncio.ensure_future(doing())  # noqa: RUF006 - kept by the loop until done
+        self._beside.begin(doing(), f"moving or trying {name}")
 
     # --- moving ---------------------------------------------------------------------------
 
@@ -167,16 +171,16 @@ class Cutovers:
         for name in [name for name, held in list(link.leases.items()) if str(held.key) == old]:
             del link.leases[name]
         if moved and material is not None:
-            link.channel.send(material)
+            link.tell(material)
             link.keys.add(new)
         change = self._desk.number()
         left = self._changes.expect(change, link)
-        link.channel.send(frames.Cutover(change.number, old, new, tuple(moved)))
+        link.tell(frames.Cutover(change.number, old, new, tuple(moved)))
         async with asyncio.timeout(_ACK_SECONDS):
             await left.wait()
         if await self._in_control(lambda: self._let_go(link, old)):
             link.keys.discard(old)
-            link.channel.send(frames.Wipe((old,)))
+            link.tell(frames.Wipe((old,)))
 
     async def _prepared(self, link: Link, key: KeyVersion) -> tuple[Account, frames.Material | None]:
         """Read what a gateway needs for a key version: its account, and its material where it has none yet."""
@@ -230,7 +234,7 @@ class Cutovers:
         if self._is_cut(link, account, key.ref) or (material is None and canary.key not in link.keys):
             return  # it is passed over; wiped while we read it is asked again
         if material is not None:
-            link.channel.send(material)
+            link.tell(material)
             link.keys.add(canary.key)
         self._number += 1
         number = self._number
@@ -240,7 +244,7 @@ class Cutovers:
             egress.name, egress.addresses, egress.way.value, egress.source, egress.proxy_host, egress.proxy_port,
             egress.proxy_user, egress.proxy_password,
         )  # fmt: skip
-        link.channel.send(
+        link.tell(
             frames.Canary(number, canary.key, account.name, account.venue, part, account.upstream or "")
         )
         try:

@@ -157,7 +157,7 @@ class Leases:
     def _send_soon(self, link: Link, frame: frames.Material) -> None:
         """Send from the loop's own thread; queued before the lease that needs it."""
         if self._changes.loop is not None:
-            self._changes.loop.call_soon_threadsafe(link.channel.send, frame)
+            self._changes.loop.call_soon_threadsafe(link.tell, frame)
 
     def _material(self, key: KeyVersion) -> frames.Material:
         values = self._desk.secrets.read(key.path)

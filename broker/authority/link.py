@@ -1,17 +1,23 @@
 """What the authority remembers of one connected gateway."""
 
 import asyncio
+import logging
+from collections import deque
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from broker import policy_document
+from broker.background import described
 from broker.db import Connection
 from broker.db import grants as grant_store
 from broker.gate import Gate
 from broker.link import frames
 from broker.link.channel import Channel
+from broker.link.frames import Frame
 from broker.model import Grant, KeyRef
 from broker.policy_document import Policy
+
+_LOG = logging.getLogger("portcullis.authority")
 
 
 @dataclass(slots=True)
@@ -36,6 +42,17 @@ class Kept:
     until_us: int
 
 
+@dataclass(slots=True)
+class Incoming:
+    """Call-log lines that wait to be taken in; by boot the number of the line that comes next, and the torn boots."""
+
+    queue: deque[frames.Calls | frames.SpoolDone] = field(default_factory=deque)
+    lines: int = 0
+    expected: dict[str, int] = field(default_factory=dict)
+    torn: set[str] = field(default_factory=set)
+    working: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class Link:
     """One gateway that is connected.
@@ -51,6 +68,21 @@ class Link:
     keys: set[str] = field(default_factory=set)
     holds: dict[str, Kept] = field(default_factory=dict)
     health: frames.Health | None = None
+    incoming: Incoming = field(default_factory=Incoming)
+
+    def tell(self, frame: Frame) -> bool:
+        """Send one frame; a gateway that cannot be told is hung up on, and others are told all the same.
+
+        It knows less than it should then: its leases end by themselves, and it comes back to a fresh welcome.
+        """
+        try:
+            self.channel.send(frame)
+        except Exception as fault:  # noqa: BLE001 - one gateway's trouble must not keep a cut from the next
+            name = type(frame).__name__
+            _LOG.error("gateway %s could not be told %s: %s", self.gateway, name, described(fault))
+            self.channel.close()
+            return False
+        return True
 
 
 @dataclass(slots=True)

@@ -45,15 +45,25 @@ def add_lines(connection: Connection, gateway: str, boot: str, lines: Iterable[A
         )  # fmt: skip
         if line.decision != "deny":
             orders += [
-                _owned(line.account, line.symbol or "", name, line.grant, line.at_us)
+                {**_owned(line.account, line.symbol or "", name, line.grant, line.at_us), "seq": line.seq}
                 for name in line.client_order_ids
             ]
     if asks:
+        known = _known(connection, gateway, boot, [row["seq"] for row in asks])
+        # whose orders they are was settled when they came first: a refused one must not be claimed once more
+        orders = [order for order in orders if order.pop("seq") not in known]
         connection.execute(upsert(connection, t.CALLS).on_conflict_do_nothing(), asks)
     if orders:
         connection.execute(upsert(connection, t.ORDERS).on_conflict_do_nothing(), orders)
     for answer in answers:
         _answered(connection, gateway, boot, answer)
+
+
+def _known(connection: Connection, gateway: str, boot: str, seqs: list[Any]) -> set[int]:
+    """Return which of a boot's asks are there already."""
+    c = t.CALLS.c
+    query = select(c.seq).where(c.gateway == gateway, c.boot == boot, c.seq.between(min(seqs), max(seqs)))
+    return set(connection.execute(query).scalars())
 
 
 def _owned(account: str, symbol: str, name: str, grant: str, at_us: int) -> dict[str, object]:
@@ -202,12 +212,18 @@ def give_back(connection: Connection, gateway: str, parts: Parts, closed_us: int
         connection.execute(t.SLICES.update().where(*here).values(**values))
 
 
-def close_boot(connection: Connection, gateway: str, boot: str, now_us: int) -> None:
-    """Close the open slices of a gateway's earlier boot: what its calls did not spend goes back."""
+def close_boot(connection: Connection, gateway: str, boot: str, now_us: int, *, whole: bool = True) -> None:
+    """Close the open slices of a gateway's earlier boot: what its calls did not spend goes back.
+
+    Where lines of it are lost nobody knows what it spent: then nothing goes back.
+    """
     query = select(t.SLICES).where(
         t.SLICES.c.gateway == gateway, t.SLICES.c.boot == boot, t.SLICES.c.closed_us.is_(None)
     )
     left = {row.id: Decimal(row.amount) for row in connection.execute(query)}
+    if not whole:
+        give_back(connection, gateway, tuple((slice_id, ZERO) for slice_id in left), now_us)
+        return
     if not left:
         return
     calls = select(t.CALLS.c.reserved, t.CALLS.c.released).where(

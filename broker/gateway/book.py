@@ -8,6 +8,7 @@ Rules:
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -24,6 +25,9 @@ from clients.venue import Credential, KeyType, Verifier, Wire
 
 REFUSED_US = 1_000_000
 MOST_REFUSED = 10_000
+UNSURE = "unsure"
+"""Closer of what a frame may have closed that could not be read or applied."""
+
 IDLE_US = 120_000_000
 
 
@@ -72,6 +76,15 @@ def egress_of(part: frames.EgressPart) -> Egress:
     )
 
 
+def _gate(state: frames.GateState) -> Gate:
+    """Read a gate; a mode that we do not know closes."""
+    closers = {
+        name: Mode(mode) if mode in {Mode.HALT.value, Mode.CLOSED.value} else Mode.CLOSED
+        for name, mode in state.closers
+    }
+    return Gate(state.scope, state.epoch, closers)
+
+
 class Book:
     """All of it, for one gateway."""
 
@@ -83,6 +96,7 @@ class Book:
         self.material: dict[str, Credential] = {}
         self.standing: dict[str, Standing] = {}
         self.flying: dict[str, int] = {}
+        self.unsure: set[str] = set()
         self._refused: OrderedDict[str, tuple[frames.LeaseRefused, int]] = OrderedDict()
 
     # --- gates ----------------------------------------------------------------------------
@@ -92,8 +106,25 @@ class Book:
         for state in states:
             known = self.gates.get(state.scope)
             if known is None or state.epoch > known.epoch:
-                closers = {name: Mode(mode) for name, mode in state.closers}
-                self.gates[state.scope] = Gate(state.scope, state.epoch, closers)
+                self.gates[state.scope] = _gate(state)
+
+    def shut(self, scopes: Iterable[str]) -> None:
+        """Close scopes until every gate is told anew: a change of theirs could not be taken in."""
+        for name in scopes:
+            known = self.gates.get(name)
+            self.unsure.add(name)
+            self.gates[name] = Gate(name, 0 if known is None else known.epoch, {UNSURE: Mode.CLOSED})
+
+    def set_all_gates(self, states: tuple[frames.GateState, ...]) -> None:
+        """Take every gate in as it is now; what was shut for want of knowledge is what it is."""
+        fresh = {state.scope: _gate(state) for state in states}
+        for name in self.unsure:
+            self.gates.pop(name, None)
+        self.unsure.clear()
+        for name, one in fresh.items():
+            known = self.gates.get(name)
+            if known is None or one.epoch > known.epoch:
+                self.gates[name] = one
 
     def succeed(self, successors: tuple[frames.Successor, ...]) -> None:
         """Let leases go on under new epochs; their end does not move."""
@@ -167,6 +198,20 @@ class Book:
         if held is not None and self.by_key.get(held.key_id) is held:
             del self.by_key[held.key_id]
 
+    def drop_grant(self, grant: str) -> tuple[str, ...]:
+        """Forget every lease of a grant; return them."""
+        gone = tuple(name for name, held in self.by_lease.items() if held.lease.grant == grant)
+        for lease_id in gone:
+            self.drop(lease_id)
+        return gone
+
+    def drop_key(self, key: str) -> tuple[str, ...]:
+        """Forget every lease on a key version; return them."""
+        gone = tuple(name for name, held in self.by_lease.items() if held.key_text == key)
+        for lease_id in gone:
+            self.drop(lease_id)
+        return gone
+
     def idle(self, now_us: int) -> tuple[str, ...]:
         """Return the leases nobody used for a while."""
         return tuple(name for name, held in self.by_lease.items() if now_us - held.used_us > IDLE_US)
@@ -201,21 +246,22 @@ class Book:
             if held is not None and len(moved.chain) == len(moved.epochs):
                 held.lease = replace(held.lease, key=ref, chain=moved.chain, epochs=moved.epochs)
                 held.key_text = frame.new
-        gone = tuple(name for name, held in self.by_lease.items() if held.key_text == frame.old)
-        for lease_id in gone:
-            self.drop(lease_id)
-        return gone
+        return self.drop_key(frame.old)
 
     def wipe(self, keys: tuple[str, ...]) -> tuple[str, ...]:
         """Forget real keys; return their ids at the venue, for parsed copies to go too."""
         gone = []
         for key in keys:
-            credential = self.material.pop(key, None)
-            if credential is not None:
-                gone.append(credential.key_id)
-            for lease_id in [name for name, held in self.by_lease.items() if held.key_text == key]:
-                self.drop(lease_id)
+            key_id = self.forget_key(key)
+            if key_id is not None:
+                gone.append(key_id)
         return tuple(gone)
+
+    def forget_key(self, key: str) -> str | None:
+        """Forget one real key, and the leases on it; return its id at the venue."""
+        credential = self.material.pop(key, None)
+        self.drop_key(key)
+        return None if credential is None else credential.key_id
 
     # --- refusals -------------------------------------------------------------------------
 

@@ -49,6 +49,7 @@ class Ledger:
         try:
             self._write(line)
         except OSError:
+            job.seq = 0  # its number goes to another line: the answer must not be taken for that one's
             reading = job.reading
             if reading is None or not (verdict.leaving or reading.intent.action is Action.READ):
                 self.in_flight -= 1
@@ -86,6 +87,8 @@ class Ledger:
     ) -> None:  # fmt: skip
         """Write down what came back."""
         self.in_flight -= 1
+        if job.seq == 0:
+            return
         now_ns = time.perf_counter_ns()
         line = Answered(
             self._spool.next(), job.seq, self._clock.wall_us(), status, code,

@@ -6,36 +6,42 @@ Rules:
 2. Leases in use are renewed in one batch every third of the shortest lease; idle ones are given back.
 3. An unanswered ask fails after a second: the bot is waiting.
 4. When the link ends nothing is forgotten: leases run out by themselves, and `run` returns.
+5. No frame ends the link. One that cannot be read or applied is logged and not acknowledged; what it may have
+   closed is shut here until the broker has told every gate anew.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
-from pathlib import Path
 
+from broker.background import Background, described
 from broker.errors import LinkDown
 from broker.gateway.book import Book, Held
 from broker.gateway.clock import SystemClock
-from broker.gateway.spool import Spool, first_number, lines_of
+from broker.gateway.spool import Spool
+from broker.gateway.upload import Upload
 from broker.link import frames
 from broker.link.channel import Channel
+from broker.link.codec import BadFrame
 from broker.link.frames import Down, Frame, Up
 
 ASK_SECONDS = 1.0
 RENEW_SECONDS = 4.0
-BATCH_LINES = 100
-"""Lines a frame: writing one must not keep requests waiting."""
+_ANSWERS = (
+    frames.LeaseGranted, frames.LeaseRefused, frames.SliceLent, frames.OwnerAnswer, frames.AskFailed,
+)  # fmt: skip
+_CLOSES_NOTHING = frozenset(
+    kind.__name__
+    for kind in (
+        *_ANSWERS, frames.Material, frames.Renewed, frames.Canary, frames.CallsKept, frames.CallsNotKept,
+        frames.SpoolClosed,
+    )
+)  # fmt: skip
+"""Frames whose loss leaves nothing open: whoever waits for them fails, or asks again."""
 
-MOST_UNKEPT = 20_000
-"""Lines sent that the broker has not kept yet: beyond that the rest goes slowly, lest the link be cut as unread."""
-
-_FLUSH_SECONDS = 0.05
-_MORE_SECONDS = 0.002
-
-
-def _read_all(paths: list[Path]) -> list[str]:
-    return list(lines_of(paths))
+_LOG = logging.getLogger("portcullis.link")
 
 
 class LinkClient:
@@ -49,11 +55,8 @@ class LinkClient:
         self._number = 0
         self._opening: dict[str, asyncio.Future[Held | str]] = {}
         self._asked_slice: set[str] = set()
-        self._sent_seq = 0
-        self._old: dict[str, list[Path]] = {}
-        self._old_sent: dict[str, int] = {}
-        self._flushing: asyncio.TimerHandle | None = None
-        self._running: set[asyncio.Task[None]] = set()
+        self._beside = Background(_LOG)
+        self.upload = Upload(spool, clock, channel.send)
         self._landing: dict[str, list[int]] = {}
         self.welcome: frames.Welcome | None = None
         self.on_canary: Callable[[frames.Canary], Coroutine[None, None, frames.CanaryDone]] | None = None
@@ -67,7 +70,10 @@ class LinkClient:
             LinkDown: The broker went away, or will not serve this gateway.
         """
         self._send(frames.Hello(frames.VERSION, self._name, self._spool.boot, os.getpid()))
-        frame = await self._channel.receive()
+        try:
+            frame = await self._channel.receive()
+        except BadFrame as fault:
+            raise LinkDown("no_welcome", f"the broker's welcome cannot be read: it {fault}") from None
         if not isinstance(frame, frames.Welcome):
             reason = frame.reason if isinstance(frame, frames.Goodbye) else "no_welcome"
             raise LinkDown(reason, f"the broker did not let this gateway in: {reason}")
@@ -77,9 +83,19 @@ class LinkClient:
 
     async def run(self) -> None:
         """Serve the link until it ends."""
-        tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._send_old())]
+        tasks = [
+            self._beside.keep(self._beat, "the beat of the link"),
+            self._beside.keep(self.upload.send_earlier, "sending what earlier boots wrote"),
+        ]
         try:
-            while (frame := await self._channel.receive()) is not None:
+            while True:
+                try:
+                    frame = await self._channel.receive()
+                except BadFrame as fault:
+                    self._unreadable(fault)
+                    continue
+                if frame is None:
+                    return
                 self._take(frame)
         finally:
             for task in tasks:
@@ -98,7 +114,7 @@ class LinkClient:
             self._send(frames.CloseSlices(parts))
         if self._book.by_lease:
             self._send(frames.EndLease(tuple(self._book.by_lease)))
-        self._flush()
+        self.upload.end()
         self._channel.close()
 
     # --- asking ---------------------------------------------------------------------------
@@ -111,7 +127,7 @@ class LinkClient:
         """
         running = self._opening.get(key_id)
         if running is None:
-            running = asyncio.ensure_future(self._open(key_id))
+            running = self._beside.begin(self._open(key_id), "opening a lease")
             self._opening[key_id] = running
             running.add_done_callback(lambda _: self._opening.pop(key_id, None))
         return await asyncio.shield(running)
@@ -178,11 +194,13 @@ class LinkClient:
         if parts:
             self._send(frames.Release(parts))
 
+    def kept_up(self, work: Callable[[], Coroutine[None, None, None]], what: str) -> "asyncio.Task[None]":
+        """Run something until it is cancelled, whatever fails in it."""
+        return self._beside.keep(work, what)
+
     def background(self, work: Coroutine[None, None, None]) -> None:
         """Run something beside the requests, and keep it alive until it ends."""
-        task = asyncio.ensure_future(work)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._beside.begin(work, "work beside the requests")
 
     def _next(self) -> int:
         self._number += 1
@@ -210,12 +228,60 @@ class LinkClient:
     # --- what comes down ------------------------------------------------------------------
 
     def _take(self, frame: Frame) -> None:
+        """Take one frame in; a failure leaves nothing open, and does not end the link."""
+        try:
+            self._apply(frame)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the bots' link has to live
+            name = type(frame).__name__
+            _LOG.error("a %s frame could not be applied: %s", name, described(fault))
+            self._not_applied(frame)
+
+    def _not_applied(self, frame: Frame) -> None:
+        """Shut what a frame may have closed."""
+        match frame:
+            case frames.GateChanged():
+                self._shut(tuple(state.scope for state in frame.gates))
+            case frames.PolicyChanged():
+                self._shut(tuple(state.scope for state in frame.gates))
+                gone = self._book.drop_grant(frame.grant)
+                if gone:
+                    self._send(frames.EndLease(gone))
+            case frames.Cutover():
+                self._book.drop_key(frame.old)
+            case frames.Wipe():
+                for key in frame.keys:
+                    self._book.forget_key(key)
+            case frames.AllGates():
+                pass  # what was shut stays shut; the beat asks again
+            case _ if isinstance(frame, _ANSWERS):
+                self._answer(frames.AskFailed(frame.ask))
+
+    def _unreadable(self, fault: BadFrame) -> None:
+        """Shut everything where a frame that cannot be read may have closed something."""
+        _LOG.error("a frame of the broker cannot be read: it %s", fault)
+        if fault.name not in _CLOSES_NOTHING:
+            self._shut(("everything",))
+
+    def _shut(self, scopes: tuple[str, ...]) -> None:
+        if scopes:
+            self._book.shut(scopes)
+            self._send(frames.AskGates())
+
+    def _answer(self, frame: Down) -> None:
+        if isinstance(frame, _ANSWERS):
+            future = self._asks.get(frame.ask)
+            if future is not None and not future.done():
+                future.set_result(frame)
+
+    def _apply(self, frame: Frame) -> None:
         book = self._book
         match frame:
             case frames.GateChanged():
                 book.set_gates(frame.gates)
                 book.succeed(frame.successors)
                 self._send(frames.Ack(frame.change))
+            case frames.AllGates():
+                book.set_all_gates(frame.gates)
             case frames.PolicyChanged():
                 book.change_policy(frame)
                 self._send(frames.Ack(frame.change))
@@ -226,18 +292,33 @@ class LinkClient:
             case frames.Canary() if self.on_canary is not None:
                 self.background(self._try_out(self.on_canary(frame)))
             case frames.Wipe():
-                for key_id in book.wipe(frame.keys):
-                    self.on_wipe(key_id)
+                self._wipe(book.wipe(frame.keys))
             case frames.Renewed():
                 book.renew(frame, self._sent_us.pop(frame.ask, 0))
             case frames.CallsKept():
-                self._kept(frame)
-            case frames.LeaseGranted() | frames.LeaseRefused() | frames.SliceLent() | frames.OwnerAnswer():
-                future = self._asks.get(frame.ask)
-                if future is not None and not future.done():
-                    future.set_result(frame)
-            case _:
+                self.upload.kept(frame)
+            case frames.CallsNotKept():
+                self.upload.not_kept(frame)
+            case frames.SpoolClosed():
+                self.upload.closed(frame)
+            case frames.Goodbye():
+                _LOG.warning("the broker ends the link: %s", frame.reason)
                 self._channel.close()
+            case _ if isinstance(frame, _ANSWERS):
+                self._answer(frame)
+            case _:
+                _LOG.error("a %s frame was not expected; it is passed over", type(frame).__name__)
+
+    def _wipe(self, key_ids: tuple[str, ...]) -> None:
+        """Let parsed copies of wiped keys go too: each of them, whatever becomes of the one before."""
+        faults = []
+        for key_id in key_ids:
+            try:
+                self.on_wipe(key_id)
+            except Exception as fault:  # noqa: BLE001 - told below
+                faults.append(fault)
+        if faults:
+            raise faults[0]
 
     def _cut_over(self, frame: frames.Cutover) -> None:
         """Change over at once; acknowledge when the last request signed with the old key has its answer."""
@@ -266,28 +347,43 @@ class LinkClient:
     # --- beats ----------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        """Renew leases, give back idle ones and old slices, tell how we fare."""
+        """Renew leases, give back idle ones and old slices, tell how we fare; again and again."""
         while True:
-            now_us = self._clock.boot_us()
-            idle = self._book.idle(now_us)
-            if idle:
-                for lease_id in idle:
-                    self._book.drop(lease_id)
-                self._send(frames.EndLease(idle))
-                self._return_unused(now_us)
-            parts = tuple(
-                part for standing in self._book.standing.values() for part in standing.purse.close(now_us)
-            )
-            if parts:
-                self._send(frames.CloseSlices(parts))
-            if self._book.by_lease:
-                number = self._next()
-                self._sent_us[number] = self._clock.boot_us()
-                self._send(frames.Renew(number, tuple(self._book.by_lease)))
-            if self.health is not None:
-                self._send(self.health())
+            for what in (self._give_back_old, self._renew, self._tell_health, self._ask_gates):
+                try:
+                    what()
+                except Exception as fault:  # noqa: BLE001 - one part that fails must not stop the renewals
+                    _LOG.error("a part of the link's beat failed: %s", described(fault))
             shortest = min((held.policy.lease_us for held in self._book.by_lease.values()), default=0)
             await asyncio.sleep(min(RENEW_SECONDS, shortest / 3_000_000) if shortest else 1.0)
+
+    def _give_back_old(self) -> None:
+        now_us = self._clock.boot_us()
+        idle = self._book.idle(now_us)
+        if idle:
+            for lease_id in idle:
+                self._book.drop(lease_id)
+            self._send(frames.EndLease(idle))
+            self._return_unused(now_us)
+        parts = tuple(
+            part for standing in self._book.standing.values() for part in standing.purse.close(now_us)
+        )
+        if parts:
+            self._send(frames.CloseSlices(parts))
+
+    def _renew(self) -> None:
+        if self._book.by_lease:
+            number = self._next()
+            self._sent_us[number] = self._clock.boot_us()
+            self._send(frames.Renew(number, tuple(self._book.by_lease)))
+
+    def _tell_health(self) -> None:
+        if self.health is not None:
+            self._send(self.health())
+
+    def _ask_gates(self) -> None:
+        if self._book.unsure:
+            self._send(frames.AskGates())
 
     def _return_unused(self, now_us: int) -> None:
         """Give back the slices of grants that hold no lease any more."""
@@ -297,45 +393,6 @@ class LinkClient:
             if parts:
                 self._send(frames.CloseSlices(parts))
 
-    # --- the spool ------------------------------------------------------------------------
-
     def written(self) -> None:
-        """A line was written: send it soon, together with those that follow."""
-        if self._flushing is None:
-            self._flushing = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._flush)
-
-    def _flush(self) -> None:
-        if self._flushing is not None:
-            self._flushing.cancel()
-            self._flushing = None
-        batch = self._spool.batch(self._sent_seq, BATCH_LINES)
-        if not batch:
-            return
-        self._send(frames.Calls(self._spool.boot, batch[0][0], tuple(line for _, line in batch)))
-        self._sent_seq = batch[-1][0]
-        if self._sent_seq < self._spool.seq:
-            # soon, not at once: requests come first. Not in 50 ms either, unless the broker is behind: above
-            # 5,000 requests a second lines would be written faster than they go
-            unkept = self._sent_seq - (self._spool.seq - self._spool.waiting)
-            pause = _MORE_SECONDS if unkept < MOST_UNKEPT else _FLUSH_SECONDS
-            self._flushing = asyncio.get_running_loop().call_later(pause, self._flush)
-
-    def _kept(self, frame: frames.CallsKept) -> None:
-        if frame.boot == self._spool.boot:
-            self._spool.kept(frame.seq)
-        elif frame.boot in self._old and frame.seq >= self._old_sent.get(frame.boot, 0):
-            for path in self._old.pop(frame.boot):
-                path.unlink(missing_ok=True)
-            self._send(frames.SpoolDone(frame.boot))
-
-    async def _send_old(self) -> None:
-        """Send what earlier boots left behind; each boot is deleted once the broker has all of it."""
-        for boot, paths in self._spool.earlier().items():
-            self._old[boot] = paths
-            lines = await asyncio.to_thread(_read_all, paths)
-            first = first_number(paths[0])
-            self._old_sent[boot] = first + len(lines) - 1
-            for start in range(0, max(1, len(lines)), BATCH_LINES):
-                batch = tuple(lines[start : start + BATCH_LINES])
-                self._send(frames.Calls(boot, first + start, batch))
-                await asyncio.sleep(0)
+        """A line was written to the spool."""
+        self.upload.written()

@@ -97,7 +97,7 @@ class Gateway:
         servers = await _listen(listener, listen)
         watchman = Watchman(self.book, self.mounts, self._settlement, self.link, listener, self.clock)
         link = asyncio.ensure_future(self.link.run())
-        watch = asyncio.ensure_future(watchman.run())
+        watch = self.link.kept_up(watchman.run, "the watchman")
         stopping = asyncio.ensure_future(stop.wait())
         ready.set_result(servers[0].sockets[0].getsockname()[1])
         try:

@@ -2,24 +2,25 @@
 
 Rules:
 1. One line, one `write(2)` to an append-only file; no fsync: it outlives the process, not the machine.
-2. A file per boot of the gateway, in parts. A part goes once the broker has all of it.
-3. After a restart older boots are sent first and then deleted; the broker ignores what it already has.
+2. A file per boot of the gateway, in parts. A part goes once the broker has acknowledged every line of it.
+3. After a restart older boots are sent too, and deleted like that; the broker ignores what it already has. The
+   files of a gateway that still runs are locked: nobody else sends or deletes them.
 4. A spool that cannot be written stops orders: what is not written down is not sent. Cancels and exits pass.
-5. Sequence numbers count lines within a boot, from 1.
+5. Sequence numbers count lines within a boot, from 1. What could not be written whole is cut off again, or its part
+   left behind: it has no number, and no later line ends up behind its torn beginning.
 """
 
-import contextlib
+import fcntl
 import os
-import re
 import secrets
 from collections import deque
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from broker.gateway.parts import Part, Parts, part_of, path_of
+
 PART_LINES = 20_000
 MOST_HELD = 200_000
-_NAME = re.compile(r"calls-([0-9a-f]{16})-(\d{8})\.jsonl")
 
 
 class Spool:
@@ -32,8 +33,10 @@ class Spool:
         self.seq = 0
         self._kept = 0
         self._waiting: deque[tuple[int, str]] = deque()
-        self._parts: deque[tuple[int, Path]] = deque()
+        self._parts = Parts()
         self._fd = -1
+        self._began = self._size = 0
+        self._torn = False
         self._open()
 
     def next(self) -> int:
@@ -44,19 +47,19 @@ class Spool:
         """Write one line.
 
         Raises:
-            OSError: It could not be written whole; then it counts as not written.
+            OSError: It could not be written whole; then it counts as not written, and has no number.
         """
+        if self._torn or self.seq - self._began >= PART_LINES:
+            self._open_next()
         data = line.encode() + b"\n"
-        short = os.write(self._fd, data) != len(data)
-        self.seq += 1
-        self._waiting.append((self.seq, "" if short else line))
-        if short:  # the torn line keeps its number; the broker passes over lines it cannot read
-            os.write(self._fd, b"\n")
+        if os.write(self._fd, data) != len(data):
+            self._cut_off()
             raise OSError("short write to the call-log spool")
+        self._size += len(data)
+        self.seq += 1
+        self._waiting.append((self.seq, line))
         if len(self._waiting) > MOST_HELD:
             self._waiting.popleft()
-        if self.seq % PART_LINES == 0:
-            self._open()
 
     @property
     def waiting(self) -> int:
@@ -65,28 +68,30 @@ class Spool:
 
     def batch(self, after: int, most: int) -> list[tuple[int, str]]:
         """Return lines that follow one number, in order. Lines that memory let go come from disk."""
+        if after >= self.seq:
+            return []
         if self._waiting and after + 1 >= self._waiting[0][0]:
             skip = after + 1 - self._waiting[0][0]
             return list(islice(self._waiting, skip, skip + most))
-        return self._from_disk(after, most)
+        return self._parts.read(after, most)
 
-    def kept(self, seq: int) -> None:
-        """The broker has every line up to this one."""
+    def kept(self, seq: int, unreadable: tuple[int, ...] = ()) -> None:
+        """The broker has acknowledged every line up to this one, some of them as lines it cannot read."""
+        self._parts.set_aside(unreadable)
         self._kept = max(self._kept, seq)
         while self._waiting and self._waiting[0][0] <= seq:
             self._waiting.popleft()
-        while len(self._parts) > 1 and self._parts[1][0] <= seq:
-            _, path = self._parts.popleft()
-            path.unlink(missing_ok=True)
+        self._parts.kept(seq)
 
-    def earlier(self) -> dict[str, list[Path]]:
-        """Return the files of earlier boots, oldest part first."""
-        found: dict[str, list[Path]] = {}
+    def earlier(self) -> "list[Earlier]":
+        """Return what earlier boots left behind; those of gateways that still run are passed over."""
+        found: dict[str, list[Part]] = {}
         for path in sorted(self._directory.iterdir()):
-            match = _NAME.fullmatch(path.name)
-            if match and match[1] != self.boot:
-                found.setdefault(match[1], []).append(path)
-        return found
+            part = part_of(path)
+            boot = path.name.split("-")[1] if part is not None else ""
+            if part is not None and boot != self.boot:
+                found.setdefault(boot, []).append(part)
+        return [one for boot, parts in found.items() if (one := Earlier.take(boot, Parts(parts))) is not None]
 
     def close(self) -> None:
         """Close the file; it stays where lines still wait."""
@@ -94,38 +99,83 @@ class Spool:
             os.close(self._fd)
             self._fd = -1
         if not self.waiting:
-            for _, path in self._parts:
-                path.unlink(missing_ok=True)
+            self._parts.kept(self.seq, all_of_it=True)
+
+    def _open_next(self) -> None:
+        """Begin the next part. Where that fails, the one we have goes on, unless its end is torn."""
+        try:
+            self._open()
+        except OSError:
+            if self._torn:
+                raise
 
     def _open(self) -> None:
-        path = self._directory / f"calls-{self.boot}-{self.seq:08d}.jsonl"
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        path = path_of(self._directory, self.boot, self.seq)
+        # nothing is lost: a part of this name can hold no whole line yet
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        _lock(fd)
         if self._fd >= 0:
             os.close(self._fd)
-        self._fd = fd
-        self._parts.append((self.seq + 1, path))
+        self._fd, self._size, self._began, self._torn = fd, 0, self.seq, False
+        self._parts.add(Part(self.seq + 1, path))
 
-    def _from_disk(self, after: int, most: int) -> list[tuple[int, str]]:
-        found = []
-        for first, path in list(self._parts):
-            for number, line in enumerate(lines_of([path]), first):
-                if number > after:
-                    found.append((number, line))
-                    if len(found) == most:
-                        return found
-        return found
+    def _cut_off(self) -> None:
+        """Take a torn line away again; else the next line begins another part."""
+        try:
+            os.ftruncate(self._fd, self._size)
+        except OSError:
+            self._torn = True
 
 
-def lines_of(paths: list[Path]) -> Iterator[str]:
-    """Yield the whole lines of some files; a torn last line was never acted on."""
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.endswith("\n") and line != "\n":
-                    yield line[:-1]
+class Earlier:
+    """What one earlier boot left behind, locked for us."""
+
+    def __init__(self, boot: str, parts: Parts, fd: int) -> None:
+        self.boot = boot
+        self._parts, self._fd = parts, fd
+        self.before = parts.first - 1
+        """The number of the last line that is not here any more: it was acknowledged."""
+
+    @classmethod
+    def take(cls, boot: str, parts: Parts) -> "Earlier | None":
+        """Lock a boot's files; None where a gateway that runs has them."""
+        if parts.newest is None:
+            return None
+        fd = os.open(parts.newest, os.O_RDONLY | os.O_CLOEXEC)
+        if not _lock(fd):
+            os.close(fd)
+            return None
+        return cls(boot, parts, fd)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing was found torn, unreadable or gone so far."""
+        return not self._parts.torn
+
+    def batch(self, after: int, most: int) -> list[tuple[int, str]]:
+        """Return lines that follow one number, in order."""
+        return self._parts.read(after, most)
+
+    def kept(self, seq: int, unreadable: tuple[int, ...] = ()) -> None:
+        """The broker has acknowledged every line up to this one; the last part stays until `done`."""
+        self._parts.set_aside(unreadable)
+        self._parts.kept(seq)
+
+    def done(self) -> None:
+        """The broker wants nothing more of this boot."""
+        self._parts.kept(0, all_of_it=True)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Unlock the files."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
-def first_number(path: Path) -> int:
-    """Return the number of the first line of a part."""
-    match = _NAME.fullmatch(path.name)
-    return 1 if match is None else int(match[2]) + 1
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

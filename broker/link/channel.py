@@ -2,7 +2,8 @@
 
 Rules:
 1. `send` never waits; a peer that leaves `MOST_WAITING` bytes unread is cut off: late control is none.
-2. Frames are a length in four bytes and that much JSON. `receive` answers None when the link is over.
+2. Frames are a length in four bytes and that much JSON. `receive` answers None when the link is over. What is no
+   frame raises `BadFrame`; the link goes on with the next one.
 3. Memory encodes and decodes too, so that tests travel the same road.
 """
 
@@ -17,6 +18,7 @@ from broker.link.frames import Frame
 LARGEST_FRAME = 8 * 1024 * 1024
 MOST_WAITING = 32 * 1024 * 1024
 _LENGTH = struct.Struct(">I")
+_PIECE = 65_536
 
 
 class Channel(Protocol):
@@ -27,7 +29,11 @@ class Channel(Protocol):
         ...
 
     async def receive(self) -> Frame | None:
-        """Wait for the next frame; None where the link is over."""
+        """Wait for the next frame; None where the link is over.
+
+        Raises:
+            BadFrame: What came is none; the next one can be received.
+        """
         ...
 
     def close(self) -> None:
@@ -91,10 +97,15 @@ class StreamChannel:
         try:
             (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
             if length > LARGEST_FRAME:
+                await self._pass_over(length)
                 raise BadFrame("is too large")
             return decode(await self._reader.readexactly(length))
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
+
+    async def _pass_over(self, length: int) -> None:
+        while length > 0:
+            length -= len(await self._reader.readexactly(min(length, _PIECE)))
 
     def close(self) -> None:
         """See `Channel`."""

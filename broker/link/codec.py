@@ -21,7 +21,11 @@ _FRAMES: dict[str, type] = {kind.__name__: kind for kind in get_args(frames.Fram
 
 
 class BadFrame(ValueError):
-    """Bytes that are no frame of this version; the link is closed on it."""
+    """Bytes that are no frame of this version. `name` is what they call themselves; empty where even that is lost."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
 
 
 def encode(frame: Frame) -> bytes:
@@ -42,7 +46,12 @@ def decode(data: bytes) -> Frame:
     kind = _FRAMES.get(name) if isinstance(name, str) else None
     if kind is None:
         raise BadFrame("is a frame of no known name")
-    frame: Frame = _build(kind, values, name)
+    try:
+        frame: Frame = _build(kind, values, name)
+    except BadFrame as fault:
+        raise BadFrame(str(fault), name) from None
+    except (ValueError, TypeError):  # a number out of range, or the like: its text could show a value
+        raise BadFrame(f"{name} cannot be built", name) from None
     return frame
 
 

@@ -3,7 +3,8 @@
 Rules:
 1. Append only: a new field has a default, a new frame a new name. `VERSION` rises when an old end could
    misread a new one; ends of different versions part at `Hello`.
-2. Requests carry `ask`, and their answers the same number. Changes carry `change`, and are acknowledged.
+2. Requests carry `ask`, and their answers the same number. Changes carry `change`, and are acknowledged once they
+   are in force; what could not be applied is not acknowledged.
 3. Secrets travel in `Material` and in `LeaseGranted.verifier` only, once each; their reprs are redacted.
 4. The gateway counts a lease from when it sent `OpenLease` or `Renew`; `ttl_us` is what the broker grants.
 """
@@ -14,7 +15,7 @@ from decimal import Decimal
 from broker.budget import Parts
 from clients.secret import Secret
 
-VERSION = 2
+VERSION = 3
 
 
 # --- parts ------------------------------------------------------------------------------------
@@ -148,9 +149,15 @@ class Calls:
 
 @dataclass(frozen=True, slots=True)
 class SpoolDone:
-    """Everything an earlier boot wrote was sent: what it did not spend of its slices goes back."""
+    """Every line of an earlier boot, up to `last`, was acknowledged: its slices may be closed.
+
+    What it did not spend goes back only where its lines are `whole`: no line torn, unreadable or gone.
+    Sent again until `SpoolClosed` answers it.
+    """
 
     boot: str
+    last: int
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +174,27 @@ class OwnerQuery:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """The change is in force here; no request is in flight that was judged before it."""
+    """The change is in force here: nothing that was judged before it leaves any more.
+
+    `in_flight` counts the requests in the scope of what the change closed that had left before: they are at the
+    venue, unanswered, and cannot be called back. `Landed` follows when the last of them has its answer.
+    """
 
     change: int
+    in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """The last request that was in flight when a change came in force has its answer; microseconds since then."""
+
+    change: int
+    after_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskGates:
+    """A change of gates could not be read or applied: what it may have closed is shut here. Send them all anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,10 +368,44 @@ class OwnerAnswer:
 
 @dataclass(frozen=True, slots=True)
 class CallsKept:
-    """Lines of that boot up to and with this number are in the call log."""
+    """The lines of that boot from `first` to `seq`, and only these, were committed to the call log.
+
+    `unreadable` numbers those among them that are no lines we know: they are on record as lost, not as kept.
+    """
 
     boot: str
     seq: int
+    first: int
+    unreadable: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallsNotKept:
+    """Lines of that boot from `first` on were not taken: send them again from there, in order."""
+
+    boot: str
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolClosed:
+    """Answer to `SpoolDone`: nothing more is wanted of that boot."""
+
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskFailed:
+    """Answer to an ask that could not be answered: whoever waits for it need not wait longer."""
+
+    ask: int
+
+
+@dataclass(frozen=True, slots=True)
+class AllGates:
+    """Answer to `AskGates`: every gate that was ever touched, as of now."""
+
+    gates: tuple[GateState, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,10 +424,10 @@ class Goodbye:
 
 Up = (
     Hello | OpenLease | Renew | EndLease | AskSlice | CloseSlices | Release | Calls | SpoolDone | OwnerQuery
-    | Ack | CanaryDone | Health
+    | Ack | Landed | AskGates | CanaryDone | Health
 )  # fmt: skip
 Down = (
     Welcome | Material | LeaseGranted | LeaseRefused | Renewed | GateChanged | PolicyChanged | Canary | Cutover
-    | SliceLent | OwnerAnswer | CallsKept | Wipe | Goodbye
+    | SliceLent | OwnerAnswer | CallsKept | CallsNotKept | SpoolClosed | AskFailed | AllGates | Wipe | Goodbye
 )  # fmt: skip
 Frame = Up | Down

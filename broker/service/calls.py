@@ -6,17 +6,20 @@ from datetime import datetime
 from decimal import Decimal
 
 from broker import budget, policy_document
+from broker.audit.chain import Detail
 from broker.budget import WINDOW_US, Parts, Slice
 from broker.calllog import Answered, Ask, parse
 from broker.db import calls as store
 from broker.db import grants as grant_store
 from broker.errors import Malformed, Problem
 from broker.model import moment, new_id
+from broker.service.audit import Audit
 from broker.service.call_seal import CallSeal
 from broker.service.desk import Desk, Page, page
 
 FILTERS = ("grant", "consumer", "account", "decision", "endpoint", "outcome")
 _END = (2**62, "~", 2**62)
+_MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +50,28 @@ class Call:
 class Calls:
     """Use cases on calls and budgets."""
 
-    def __init__(self, desk: Desk, seal: CallSeal) -> None:
-        self._desk, self._seal = desk, seal
+    def __init__(self, desk: Desk, seal: CallSeal, audit: Audit) -> None:
+        self._desk, self._seal, self._audit = desk, seal, audit
 
-    def ingest(self, gateway: str, boot: str, lines: Iterable[str]) -> None:
-        """Take spool lines in; the same lines again change nothing."""
-        found: list[Ask | Answered] = [line for line in map(parse, lines) if line is not None]
+    def ingest(self, gateway: str, boot: str, lines: Iterable[str]) -> tuple[int, ...]:
+        """Take spool lines in; the same lines again change nothing.
+
+        Returns:
+            The places of those that cannot be read, counted from 0: they are not in the log.
+        """
+        parsed = [parse(line) for line in lines]
+        found: list[Ask | Answered] = [line for line in parsed if line is not None]
         with self._desk.database.write("log") as connection:
             store.add_lines(connection, gateway, boot, found)
         self._seal.touch(gateway, boot)
+        return tuple(index for index, line in enumerate(parsed) if line is None)
+
+    def unreadable(self, gateway: str, boot: str, numbers: tuple[int, ...]) -> None:
+        """Put on record that lines of a gateway's boot are lost to the call log."""
+        named = [str(number) for number in numbers[:_MOST_NAMED]]
+        details: dict[str, Detail] = {"gateway": gateway, "boot": boot, "count": len(numbers), "lines": named}
+        with self._desk.database.write() as connection:
+            self._audit.record(connection, "calls.unreadable", f"gateway:{gateway}", details)
 
     def list(self, *, after: str = "", limit: int = 100, **filters: str) -> Page[Call]:
         """List calls, newest first.
@@ -131,7 +147,7 @@ class Calls:
         with self._desk.database.write() as connection:
             store.give_back(connection, gateway, parts, None)
 
-    def close_boot(self, gateway: str, boot: str) -> None:
-        """Close the slices of an earlier boot of a gateway."""
+    def close_boot(self, gateway: str, boot: str, *, whole: bool = True) -> None:
+        """Close the slices of an earlier boot of a gateway; where lines of it are lost, all of them as spent."""
         with self._desk.database.write() as connection:
-            store.close_boot(connection, gateway, boot, self._desk.clock.now_us())
+            store.close_boot(connection, gateway, boot, self._desk.clock.now_us(), whole=whole)

@@ -46,7 +46,7 @@ class Service:
         self.continuity = Continuity(desk, self.audit)
         self.mirror = Mirror(desk, self.audit)
         self.cuts = Cuts(desk, self.audit, self.mirror)
-        self.calls = Calls(desk, self.call_seal)
+        self.calls = Calls(desk, self.call_seal, self.audit)
         self.credentials = Credentials(desk, self.audit, self.secrets)
         self.operators = Operators(desk, self.audit, self.credentials)
         self.reconciliation = Reconciliation(desk, self.audit, self.accounts, self.keys, self.managers)

@@ -1,0 +1,118 @@
+"""Call-log lines on their way from gateways into the log.
+
+Rules:
+1. The lines of one gateway are taken in one after the other, in order: an answer is worth nothing before its ask.
+2. What was committed is acknowledged, by boot and number; what was not is said at once, and what follows it is not
+   taken either: the gateway sends it all again from there.
+3. A line that cannot be read is never passed over in silence: it is in the audit trail, and the gateway is told.
+4. No more waits here than `MOST_WAITING` lines a gateway.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from broker.authority.link import Link
+from broker.background import Background, described
+from broker.link import frames
+from broker.service import Service
+
+MOST_WAITING = 50_000
+_MOST_JOINED = 1_000
+"""Lines of one transaction: several frames that wait already are written together."""
+
+_LOG = logging.getLogger("portcullis.calls")
+Run = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+class Intake:
+    """Takes the lines of every gateway."""
+
+    def __init__(self, service: Service, beside: Background, in_log: Run, in_control: Run) -> None:
+        self._service, self._beside = service, beside
+        self._in_log, self._in_control = in_log, in_control
+
+    def take(self, link: Link, frame: frames.Calls | frames.SpoolDone) -> None:
+        """Put lines, or the end of a boot's lines, behind what waits already."""
+        incoming = link.incoming
+        if isinstance(frame, frames.Calls):
+            if incoming.lines >= MOST_WAITING:
+                link.tell(frames.CallsNotKept(frame.boot, frame.first))
+                return
+            incoming.lines += len(frame.lines)
+        incoming.queue.append(frame)
+        if not incoming.working:
+            incoming.working = True
+            self._beside.begin(self._work(link), f"taking in the calls of gateway {link.gateway}")
+
+    async def _work(self, link: Link) -> None:
+        incoming = link.incoming
+        try:
+            while incoming.queue:
+                frame = incoming.queue.popleft()
+                if isinstance(frame, frames.SpoolDone):
+                    await self._close(link, frame)
+                    continue
+                incoming.lines -= len(frame.lines)
+                await self._keep(link, self._joined(link, frame))
+        finally:
+            incoming.working = False
+
+    def _joined(self, link: Link, frame: frames.Calls) -> frames.Calls:
+        """Return a frame together with those that wait and go on where it ends."""
+        incoming, lines = link.incoming, list(frame.lines)
+        while incoming.queue and len(lines) < _MOST_JOINED:
+            following = incoming.queue[0]
+            if (
+                not isinstance(following, frames.Calls)
+                or following.boot != frame.boot
+                or following.first != frame.first + len(lines)
+            ):
+                break
+            incoming.queue.popleft()
+            incoming.lines -= len(following.lines)
+            lines += following.lines
+        return frames.Calls(frame.boot, frame.first, tuple(lines))
+
+    async def _keep(self, link: Link, frame: frames.Calls) -> None:
+        incoming, boot = link.incoming, frame.boot
+        expected = incoming.expected.setdefault(boot, frame.first)
+        if frame.first > expected:
+            link.tell(frames.CallsNotKept(boot, expected))
+            return
+        try:
+            odd = await self._in_log(lambda: self._service.calls.ingest(link.gateway, boot, frame.lines))
+            unreadable = tuple(frame.first + index for index in odd)
+            if unreadable:
+                incoming.torn.add(boot)
+                await self._report(link, boot, unreadable)
+        except Exception as fault:  # noqa: BLE001 - not one line is lost, whatever it was
+            _LOG.error("call-log lines could not be kept; the gateway keeps them: %s", described(fault))
+            link.tell(frames.CallsNotKept(boot, frame.first))
+            return
+        last = frame.first + len(frame.lines) - 1
+        incoming.expected[boot] = max(expected, last + 1)
+        link.tell(frames.CallsKept(boot, last, frame.first, unreadable))
+
+    async def _report(self, link: Link, boot: str, numbers: tuple[int, ...]) -> None:
+        _LOG.error(
+            "gateway %s, boot %s: %d call-log lines cannot be read, from %d on; what they told is lost",
+            link.gateway, boot, len(numbers), numbers[0],
+        )  # fmt: skip
+        await self._in_control(lambda: self._service.calls.unreadable(link.gateway, boot, numbers))
+
+    async def _close(self, link: Link, frame: frames.SpoolDone) -> None:
+        """Close an earlier boot's slices, once every line of it is there."""
+        incoming, boot = link.incoming, frame.boot
+        expected = incoming.expected.get(boot)
+        if expected is not None and expected <= frame.last:
+            link.tell(frames.CallsNotKept(boot, expected))
+            return
+        whole = frame.whole and boot not in incoming.torn
+        try:
+            await self._in_log(lambda: self._service.calls.close_boot(link.gateway, boot, whole=whole))
+        except Exception as fault:  # noqa: BLE001 - the gateway asks again
+            _LOG.error("an earlier boot's budget could not be closed yet: %s", described(fault))
+            return
+        incoming.expected.pop(boot, None)
+        link.tell(frames.SpoolClosed(boot))

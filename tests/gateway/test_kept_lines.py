@@ -1,0 +1,299 @@
+"""No line of the call log is forgotten that nobody kept: only what was committed is acknowledged, and deleted."""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.calllog import Answered, Ask, write_line
+from broker.db import calls as store
+from broker.errors import StoreUnavailable
+from broker.gateway.delivery import AGAIN_US, Delivery
+from broker.gateway.process import Gateway
+from broker.gateway.spool import Spool
+from broker.link.channel import memory_pair
+from clients.venues.binance import WIRE
+from tests.gateway.test_promises import started
+from tests.gateway.world import POLICY, Bot, World, running_world
+
+SMALL = {"quantity": "0.001"}
+
+
+async def until(fits: Callable[[], bool]) -> None:
+    """Look again and again, for as long as a busy machine may need."""
+    async with asyncio.timeout(60):
+        while not fits():  # noqa: ASYNC110 - the log tells nobody
+            await asyncio.sleep(0.02)
+
+
+def failing(world: World, fails: Callable[[int], bool]) -> list[int]:
+    """Let some takings-in fail, by their number; return the numbers that came."""
+    real, came = world.service.calls.ingest, list[int]()
+
+    def ingest(gateway: str, boot: str, lines: Iterable[str]) -> tuple[int, ...]:
+        came.append(len(came))
+        if fails(came[-1]):
+            raise StoreUnavailable("database", "locked on purpose")
+        return real(gateway, boot, lines)
+
+    world.service.calls.ingest = ingest  # type: ignore[method-assign]
+    return came
+
+
+def logged(world: World) -> dict[str, str | None]:
+    """Return what came of each order by the client order id the log has for it."""
+    with world.service.desk.database.read() as connection:
+        rows = store.page(connection, (2**62, "~", 2**62), 1000, {})
+    return {name: row.outcome for row in rows for name in json.loads(row.client_ids)}
+
+
+@pytest.mark.parametrize("failures", [{0}, {1}, {0, 1, 2}, {1, 3}])
+async def test_lines_that_could_not_be_kept_come_again_in_order(tmp_path: Path, failures: set[int]) -> None:
+    """A later batch that is acknowledged says nothing of the one that failed before it."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        came = failing(world, lambda number: number in failures)
+        for number in range(6):
+            assert (await bot.order(newClientOrderId=f"o{number}", **SMALL)).status == 200
+            await until(lambda: len(came) > 0)
+        await until(lambda: not world.gateway.spool.waiting)
+        assert logged(world) == {f"o{number}": "done" for number in range(6)}
+        (grant,) = world.service.grants.list().items
+        for number in range(6):
+            assert world.service.calls.owner("main", "BTCUSDT", f"o{number}") == grant.id
+
+
+async def test_an_acknowledgement_that_never_comes_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.gateway.delivery.AGAIN_US", 200_000)
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        real, swallowed = world.authority.intake.take, []
+
+        def take(link: Any, frame: Any) -> None:
+            if not swallowed:
+                swallowed.append(frame)
+                return
+            real(link, frame)
+
+        monkeypatch.setattr(world.authority.intake, "take", take)
+        assert (await bot.order(newClientOrderId="first", **SMALL)).status == 200
+        await until(lambda: bool(swallowed))
+        assert (await bot.order(newClientOrderId="second", **SMALL)).status == 200
+        await until(lambda: not world.gateway.spool.waiting)
+        assert logged(world) == {"first": "done", "second": "done"}
+
+
+async def test_at_stop_the_spool_stays_and_the_next_boot_sends_it(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        issued = world.issue()
+        assert issued.secret is not None
+        away = [True]
+        failing(world, lambda _: away[0])
+        first, port, end = await edge(world, tmp_path)
+        bot = Bot(port, issued.grant.key_id, issued.secret.reveal())
+        for number in range(3):
+            assert (await bot.order(newClientOrderId=f"o{number}", **SMALL)).status == 200
+        await end()
+        assert [path for path in (tmp_path / "edge").iterdir() if first.spool.boot in path.name]
+        _, _, end = await edge(world, tmp_path)
+        away[0] = False
+        await until(lambda: set(logged(world).values()) == {"done"} and len(logged(world)) == 3)
+        await until(
+            lambda: not [path for path in (tmp_path / "edge").iterdir() if first.spool.boot in path.name]
+        )
+        await end()
+
+
+async def test_a_boot_with_a_line_that_cannot_be_read_is_reported_and_gives_no_budget_back(
+    tmp_path: Path,
+) -> None:
+    """Nobody knows what the lost line spent, so what was lent counts as spent; the file is kept for people."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        issued = world.issue(policy=POLICY.replace('"10000"', '"1200"'))
+        assert issued.secret is not None
+        away = [True]
+        failing(world, lambda _: away[0])
+        first, port, end = await edge(world, tmp_path, crash=True)
+        bot = Bot(port, issued.grant.key_id, issued.secret.reveal())
+        assert (await bot.order()).status == 200
+        lent = world.service.calls.used(issued.grant.id)
+        await end()
+        (path,) = [one for one in (tmp_path / "edge").iterdir() if first.spool.boot in one.name]
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join(["{torn", *lines[1:]]) + "\n")
+        away[0] = False
+        _, _, end = await edge(world, tmp_path)
+        await until(lambda: not path.exists())
+        assert (tmp_path / "edge" / f"unreadable-{path.name}").exists()
+        assert world.service.calls.used(issued.grant.id) >= lent - Decimal("0.01")
+        found = [one for one in world.service.audit.list().items if one.entry.action == "calls.unreadable"]
+        assert len(found) == 1
+        await end()
+
+
+async def edge(
+    world: World, tmp_path: Path, *, crash: bool = False
+) -> tuple[Gateway, int, Callable[[], Any]]:
+    """Start a second gateway; return it and what ends it: gracefully, or without a word to the broker."""
+    here, there = memory_pair()
+    serving = asyncio.ensure_future(world.authority.serve(here))
+    gateway = Gateway(there, "edge", tmp_path / "edge", {WIRE.name: WIRE})
+    port, stop, running = await started(gateway)
+
+    async def end() -> None:
+        if crash:
+            gateway.link._send = lambda _: None  # type: ignore[method-assign]
+        stop.set()
+        await running
+        here.close()
+        await asyncio.gather(serving, return_exceptions=True)
+
+    return gateway, port, end
+
+
+# --- the spool on disk ------------------------------------------------------------------------
+
+
+def test_what_was_not_written_whole_has_no_number_and_spoils_no_later_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path)
+    spool.write("one")
+    real = os.write
+    with monkeypatch.context() as patched:
+        patched.setattr("os.write", lambda fd, data: real(fd, data[: len(data) // 2]))
+        for _ in range(2):
+            with pytest.raises(OSError, match="short"):
+                spool.write("a line that is torn")
+    spool.write("two")
+    assert spool.batch(0, 10) == [(1, "one"), (2, "two")]
+    spool.close()
+    (earlier,) = Spool(tmp_path).earlier()
+    assert earlier.batch(0, 10) == [(1, "one"), (2, "two")]
+    assert earlier.whole
+
+
+def test_a_torn_line_that_cannot_be_cut_off_is_left_behind_with_its_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path)
+    spool.write("one")
+    real = os.write
+
+    def refuse(*_: object) -> None:
+        raise OSError("no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.write", lambda fd, data: real(fd, data[:2]))
+        patched.setattr("os.ftruncate", refuse)
+        with pytest.raises(OSError, match="short"):
+            spool.write("torn")
+    spool.write("two")
+    spool.write("three")
+    spool.close()
+    (earlier,) = Spool(tmp_path).earlier()
+    assert earlier.batch(0, 10) == [(1, "one"), (2, "two"), (3, "three")]
+
+
+def test_lines_come_from_disk_once_memory_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.gateway.spool.PART_LINES", 7)
+    monkeypatch.setattr("broker.gateway.spool.MOST_HELD", 5)
+    spool = Spool(tmp_path)
+    for number in range(1, 41):
+        spool.write(f"line {number}")
+    found: list[tuple[int, str]] = []
+    while len(found) < 40:
+        found += spool.batch(len(found), 3)
+    assert found == [(number, f"line {number}") for number in range(1, 41)]
+    assert spool.batch(11, 4) == [(number, f"line {number}") for number in range(12, 16)], "and again"
+
+
+def test_a_part_that_is_gone_is_said_to_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker.gateway.spool.PART_LINES", 2)
+    spool = Spool(tmp_path)
+    for number in range(1, 7):
+        spool.write(f"line {number}")
+    spool.close()
+    sorted(tmp_path.iterdir())[1].unlink()
+    (earlier,) = Spool(tmp_path).earlier()
+    assert earlier.batch(0, 10) == [
+        (1, "line 1"), (2, "line 2"), (3, ""), (4, ""), (5, "line 5"), (6, "line 6"),
+    ]  # fmt: skip
+    assert not earlier.whole
+
+
+def test_a_torn_end_is_seen(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.write("one")
+    spool.seq += 1  # keeps the file at close, as a crash does
+    spool.close()
+    (path,) = tmp_path.iterdir()
+    path.write_text("one\ntor")
+    (earlier,) = Spool(tmp_path).earlier()
+    assert earlier.batch(0, 10) == [(1, "one")]
+    assert earlier.batch(1, 10) == []
+    assert not earlier.whole
+
+
+# --- what was sent and what is kept -----------------------------------------------------------
+
+
+def test_what_lies_behind_a_gap_is_not_kept() -> None:
+    delivery = Delivery(0, 1000)
+    delivery.went(300, 0)
+    assert not delivery.took(101, 200, 1)
+    assert delivery.kept == 0
+    assert delivery.took(1, 100, 2)
+    assert delivery.kept == 100, "and not 200: that range is sent again"
+    delivery.lost(101, 3)
+    assert delivery.sent == 100
+    assert not delivery.may_send(3)
+    assert delivery.may_send(3 + 10_000_000)
+
+
+def test_no_more_is_acknowledged_than_was_sent() -> None:
+    delivery = Delivery(10, 1000)
+    delivery.went(20, 0)
+    assert delivery.took(1, 10_000, 1)
+    assert delivery.kept == 20
+
+
+def test_silence_counts_as_a_no_after_a_while() -> None:
+    delivery = Delivery(0, 1000)
+    delivery.went(50, 0)
+    assert not delivery.overdue(AGAIN_US - 1)
+    assert delivery.overdue(AGAIN_US)
+    assert delivery.sent == 0
+    assert not delivery.overdue(3 * AGAIN_US), "nothing is out"
+
+
+def test_a_window_bounds_what_is_out() -> None:
+    delivery = Delivery(0, 100)
+    delivery.went(100, 0)
+    assert not delivery.may_send(0)
+    assert delivery.took(1, 1, 0)
+    assert delivery.may_send(0)
+
+
+async def test_the_same_lines_again_do_not_claim_an_order_that_was_refused(tmp_path: Path) -> None:
+    """What comes again must not say anew whose an order is: the venue refused it, because it is another's."""
+    async with running_world(tmp_path) as world:
+        ask = Ask(
+            1, 1_000_000, "grt_thief", "c", "main", "k", "POST", "order", "place", "BTCUSDT", "BUY", "1",
+            ("anothers",), None, "allow", None, 0, (), "peer", False,
+        )  # fmt: skip
+        answer = Answered(2, 1, 1_000_001, 400, "-2010", 5, "refused", (), ())
+        for _ in range(2):
+            world.service.calls.ingest("local", "b00t", [write_line(ask), write_line(answer)])
+            assert world.service.calls.owner("main", "BTCUSDT", "anothers") is None
