@@ -9,13 +9,13 @@ Rules:
 
 import json
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Never
 
+from broker import policy_text
 from broker.errors import Malformed, Problem
 from broker.lease import LEASE_US, US
 from clients.venues.paths import is_read
@@ -30,7 +30,9 @@ _ASSET = re.compile(r"[A-Z0-9]{1,20}")
 _LONGEST_LEASE_S = 300
 _LONGEST_EXITS_S = 3600
 _LONGEST_CHECKOUT_S = 7 * 24 * 3600
-_LARGEST_DOCUMENT = 64 * 1024
+_LONGEST_WHY, _LONGEST_NAME = 200, 80
+_MOST_PROBLEMS = 50
+_MONEY = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,18})?(?:[eE]\+?[0-9]{1,2})?")
 
 
 class PolicyMode(StrEnum):
@@ -84,15 +86,12 @@ def load(text: str) -> Policy:
     Raises:
         Malformed: With every problem found, by field.
     """
-    if len(text) > _LARGEST_DOCUMENT:
-        _refuse([Problem("policy", f"is larger than {_LARGEST_DOCUMENT // 1024} KiB; split it")])
     try:
-        if text.lstrip().startswith("{"):
-            document = json.loads(text, parse_float=_refuse_float, object_pairs_hook=_once)
-        else:
-            document = tomllib.loads(text, parse_float=_refuse_float)
-    except (ValueError, RecursionError) as fault:
-        _refuse([Problem("policy", f"is neither TOML nor JSON that can be used: {fault}")])
+        document = policy_text.document_of(text)
+    except ValueError as fault:
+        _refuse(
+            [Problem("policy", f"is neither TOML nor JSON that can be used: {str(fault)[:_LONGEST_WHY]}")]
+        )
     return parse(document)
 
 
@@ -181,18 +180,6 @@ def _refuse(problems: list[Problem]) -> Never:
     raise Malformed("bad_policy", tuple(problems)) from None
 
 
-def _refuse_float(text: str) -> Never:
-    raise ValueError(f'{text} is floating point; write money in quotes, as in "0.5"')
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"{twice} stands twice")
-    return dict(pairs)
-
-
 def _symbols(reader: "_Reader", value: object) -> Symbols:
     if isinstance(value, list):
         return Symbols(
@@ -231,7 +218,8 @@ class _Reader:
         self.problems: list[Problem] = []
 
     def wrong(self, name: str, message: str) -> None:
-        self.problems.append(Problem(name or "policy", message))
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(Problem(name[:_LONGEST_NAME] or "policy", message))
 
     def table(self, value: object, name: str, known: set[str]) -> Mapping[str, Any]:
         if not isinstance(value, dict):
@@ -252,12 +240,11 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, (str, int)):
             self.wrong(name, 'is a number in quotes, as in "1000.50"')
             return None
-        try:
-            number = Decimal(value)
-        except InvalidOperation:
-            self.wrong(name, 'is a number in quotes, as in "1000.50"')
+        if isinstance(value, str) and not _MONEY.fullmatch(value):
+            self.wrong(name, 'is digits in quotes, at most 18 after the dot, as in "1000.50"')
             return None
-        if not number.is_finite() or not 0 < number < Decimal("1e15"):
+        number = Decimal(value)
+        if not 0 < number < Decimal("1e15"):
             self.wrong(name, "is above zero and below 1e15")
             return None
         return number

@@ -88,7 +88,8 @@ async def _permits_more(context: Context, request: Request) -> bool:
     if body is None:
         return False
     known = await run(context.service.grants.get, request.path_params["grant"])
-    return not only_widens(policy_document.load(body.policy), policy_document.load(known.policy))
+    wanted = await run(policy_document.load, body.policy)
+    return not only_widens(wanted, await run(policy_document.load, known.policy))
 
 
 @router.put(
@@ -103,7 +104,7 @@ async def set_policy(grant: str, body: schemas.NewPolicy, given: Given, _: Admin
 @router.post("/policies/check", tags=["policies"])
 async def check_policy(body: schemas.NewPolicy, _: Viewer) -> schemas.CheckedPolicy:
     """Say whether a policy can be used, and what it means; changes nothing."""
-    policy = policy_document.load(body.policy)
+    policy = await run(policy_document.load, body.policy)
     return schemas.CheckedPolicy(meaning=policy_words.meaning(policy), normalised=policy.text)
 
 
@@ -116,7 +117,7 @@ async def diff_policies(body: schemas.Comparison, given: Given, _: Viewer) -> sc
     old_text = body.old
     if body.grant is not None:
         old_text = (await run(given.service.grants.get, body.grant)).policy
-    old, new = policy_document.load(old_text or ""), policy_document.load(body.new)
+    old, new = await run(policy_document.load, old_text or ""), await run(policy_document.load, body.new)
     changes = [
         schemas.PolicyChange(field=field, old=before, new=after, effect=effect)
         for field, before, after, effect in policy_words.differences(old, new)

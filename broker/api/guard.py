@@ -2,23 +2,25 @@
 
 In this order:
 1. The peer is on loopback, and the Host names loopback: a web page that rebinds its name gets nothing.
-2. A body is at most `LARGEST_BODY` bytes, counted as it comes, whatever Content-Length says, and is whole within
-   `SLOWEST_BODY_S`; a route sees it only then.
+2. Target, headers and body hold no more than `broker.api.bounds` allows. A body is counted as it comes, whatever
+   Content-Length says, and is whole within `SLOWEST_BODY_S`; a route sees it only then.
 3. A request gets an id; answers carry it, are not cached, and are not sniffed.
 """
 
 import asyncio
 import ipaddress
+import re
 import secrets
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from broker.api import problems
+from broker.api import bounds, problems
+from broker.api.bounds import LARGEST_BODY
 
-LARGEST_BODY = 256 * 1024
 SLOWEST_BODY_S = 10.0
+_NUMBER = re.compile(r"[0-9]{1,9}")
 HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
@@ -43,6 +45,10 @@ class Guard:
                 headers["X-Request-Id"] = request_id
                 headers["Cache-Control"] = "no-store"
                 headers["X-Content-Type-Options"] = "nosniff"
+                if refusal is not None:
+                    headers["Connection"] = (
+                        "close"  # a body that was not read does not begin the next request
+                    )
             await send(message)
 
         refusal, body = _refused(scope), b""
@@ -86,9 +92,11 @@ async def _whole(receive: Receive) -> tuple[Refused | None, bytes]:
                 if len(body) > LARGEST_BODY:
                     return (413, "too_large", f"the body is larger than {LARGEST_BODY // 1024} KiB"), b""
                 if not message.get("more_body", False):
-                    return None, bytes(body)
+                    break
     except TimeoutError:
         return (408, "too_slow", f"the body was not whole within {SLOWEST_BODY_S:.0f} s"), b""
+    odd = bounds.odd_body(bytes(body))
+    return ((400, "malformed", odd), b"") if odd else (None, bytes(body))
 
 
 def _refused(scope: Scope) -> Refused | None:
@@ -96,13 +104,17 @@ def _refused(scope: Scope) -> Refused | None:
     client = scope.get("client")
     if client is None or not _is_loopback(client[0]):
         return 403, "not_loopback", "the API answers on loopback only"
+    if odd := bounds.odd_headers(scope["headers"]):
+        return 431, "too_large", odd
+    if odd := bounds.odd_target(scope.get("raw_path") or b"", scope["query_string"]):
+        return 414, "too_large", odd
     headers = Headers(scope=scope)
     host = headers.get("host", "")
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     if name.lower() not in HOSTS:
         return 403, "foreign_host", "the Host header names another host; use 127.0.0.1"
     length = headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > LARGEST_BODY:
+    if not _NUMBER.fullmatch(length) or int(length) > LARGEST_BODY:
         return 413, "too_large", f"the body is larger than {LARGEST_BODY // 1024} KiB"
     return None
 

@@ -32,7 +32,7 @@ _VENUE_WORDS = {
 }
 _REASONS = {401: "unauthenticated", 403: "not_granted", 404: "not_found", 405: "method_not_allowed",
             413: "too_large", 415: "media_type"}  # fmt: skip
-_LONGEST_FIELD = 80
+_LONGEST_FIELD, _MOST_ERRORS = 80, 50
 
 
 def answer(
@@ -101,7 +101,8 @@ async def _venue(request: Request, fault: Exception) -> JSONResponse:
 async def _validation(request: Request, fault: Exception) -> JSONResponse:
     if not isinstance(fault, RequestValidationError):
         raise TypeError("registered for RequestValidationError")
-    errors = [{"field": _field(entry["loc"]), "message": _message(entry)} for entry in fault.errors()]
+    found = fault.errors()[:_MOST_ERRORS]
+    errors = [{"field": _field(entry["loc"]), "message": _message(entry)} for entry in found]
     detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in errors[:5])
     return answer(request_id(request), 400, "malformed", detail, errors)
 

@@ -129,7 +129,7 @@ def lines_of(text: str) -> tuple[list[str], list[tuple[str, str]]]:
         bare = bare if mark < 0 else bare[mark + len(_MARK) :]
         try:
             found = json.loads(bare)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if isinstance(found, dict) and set(found) == {"line", "signature"}:
             bare = str(found["line"])

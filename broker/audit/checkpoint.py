@@ -71,7 +71,10 @@ def load(line: str) -> Checkpoint:
     Raises:
         ValueError: It is something else.
     """
-    found = json.loads(line)
+    try:
+        found = json.loads(line)
+    except RecursionError:
+        raise ValueError("no checkpoint") from None
     if not isinstance(found, dict) or set(found) != _FIELDS or found["version"] != VERSION:
         raise ValueError("no checkpoint of this version")
     heads = {}

@@ -98,6 +98,15 @@ def read(source: Iterable[bytes]) -> Content:
     Raises:
         BadBackup: It is not whole, or of another version.
     """
+    try:
+        return _read(source)
+    except BadBackup:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise BadBackup("the backup opens, but what is in it is no backup of Portcullis") from None
+
+
+def _read(source: Iterable[bytes]) -> Content:
     content: Content | None = None
     for raw in source:
         found = json.loads(raw)

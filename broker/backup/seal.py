@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 MARK = b"PORTCULLIS BACKUP 1\n"
 CHUNK = 1 << 20
 _TAG = 16
+_LONGEST_LINE = 16 << 20
 _MORE, _LAST = b"more", b"last"
 
 
@@ -63,6 +64,8 @@ def opened(source: BinaryIO, key: X25519PrivateKey) -> Iterator[bytes]:
         data = _exactly(source, length)
         plain, last = _decrypted(cipher, number, data)
         *lines, waiting = (waiting + plain).split(b"\n")
+        if len(waiting) > _LONGEST_LINE:
+            raise BadBackup("the backup holds a line longer than any of ours")
         yield from lines
         if last:
             if waiting or source.read(1):

@@ -1,5 +1,6 @@
 """Queries on cuts, and on what a cut may name."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -51,6 +52,10 @@ def page(connection: Connection, before_us: int, limit: int, *, open_only: bool)
     return list(connection.execute(query))
 
 
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+"""One spelling of a number: a gate under another one would hold nothing."""
+
+
 def exists(connection: Connection, kind: str, ref: str) -> bool:
     """Tell whether a scope names something there is."""
     columns = {
@@ -62,7 +67,7 @@ def exists(connection: Connection, kind: str, ref: str) -> bool:
         query = select(t.KEY_VERSIONS.c.account).where(
             t.KEY_VERSIONS.c.account == account,
             t.KEY_VERSIONS.c.slot == slot,
-            t.KEY_VERSIONS.c.version == (int(version) if version.isdigit() else -1),
+            t.KEY_VERSIONS.c.version == (int(version) if _VERSION.fullmatch(version) else -1),
         )
         return connection.execute(query).first() is not None
     column = columns[kind]

@@ -21,9 +21,8 @@ from broker.audit.verify import Report, verify
 from broker.db import Connection
 from broker.db import audit as store
 from broker.db.database import Database
-from broker.errors import Malformed, Problem
 from broker.service.call_seal import sealed_digest
-from broker.service.desk import Desk, Page, page
+from broker.service.desk import Desk, Page, cursor_number, page
 
 CONTROL = "control"
 ITSELF = "portcullis"
@@ -81,13 +80,8 @@ class Audit:
         """
         before = _END
         if after:
-            try:
-                at_us, writer, seq = after.split(".")
-                before = (int(at_us), writer, int(seq))
-            except ValueError:
-                raise Malformed(
-                    "bad_cursor", (Problem("cursor", "is none of ours; start without it"),)
-                ) from None
+            at_us, writer, seq = (*after.split("."), "", "", "")[:3]
+            before = (cursor_number(at_us), writer, cursor_number(seq))
         with self._desk.database.read() as connection:
             found = store.page(connection, before, limit + 1, writer)
         return page(found, limit, lambda one: f"{one.entry.at_us}.{one.writer}.{one.seq}")

@@ -15,7 +15,7 @@ from broker.errors import Malformed, Problem
 from broker.model import moment, new_id
 from broker.service.audit import Audit
 from broker.service.call_seal import CallSeal
-from broker.service.desk import Desk, Page, page
+from broker.service.desk import Desk, Page, cursor_number, page
 
 FILTERS = ("grant", "consumer", "account", "decision", "endpoint", "outcome")
 _END = (2**62, "~", 2**62)
@@ -86,13 +86,8 @@ class Calls:
                 )
         before = _END
         if after:
-            try:
-                at_us, boot, seq = after.split(".")
-                before = (int(at_us), boot, int(seq))
-            except ValueError:
-                raise Malformed(
-                    "bad_cursor", (Problem("cursor", "is none of ours; start without it"),)
-                ) from None
+            at_us, boot, seq = (*after.split("."), "", "", "")[:3]
+            before = (cursor_number(at_us), boot, cursor_number(seq))
         with self._desk.database.read() as connection:
             found = store.page(connection, before, limit + 1, filters)
         shown = page(found, limit, lambda row: f"{row.at_us}.{row.boot}.{row.seq}")

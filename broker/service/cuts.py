@@ -23,7 +23,7 @@ from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
 from broker.model import EVERYTHING, ScopeKind, chain, moment, new_id, scope
 from broker.service.audit import Audit
-from broker.service.desk import VENUES, Change, Desk, Page, page
+from broker.service.desk import VENUES, Change, Desk, Page, cursor_number, page
 from broker.service.mirror import Mirror
 from broker.service.reconcile import refuse_unreconciled
 
@@ -152,7 +152,7 @@ class Cuts:
 
     def list(self, *, open_only: bool = False, after: str = "", limit: int = 100) -> Page[Cut]:
         """List cuts, newest first."""
-        before = int(after) if after.isdigit() else _CURSOR_END
+        before = cursor_number(after) if after else _CURSOR_END
         with self._desk.database.read() as connection:
             found = store.page(connection, before, limit + 1, open_only=open_only)
             whole = [(_cut(row, store.scopes(connection, row.id)), row.opened_us) for row in found]

@@ -15,6 +15,7 @@ from clients.venue import Environment
 T = TypeVar("T")
 LARGEST_PAGE = 500
 VENUES = ("binance",)
+_LONGEST_NUMBER = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,17 @@ def missing(kind: str, name: str) -> NotFound:
     return NotFound(
         f"no_{kind}", f"there is no {kind} {shown!r}; `portcullis {listed.get(kind, 'status')}` shows them"
     )
+
+
+def cursor_number(text: str) -> int:
+    """Read a number out of a cursor: plain digits that every database can hold.
+
+    Raises:
+        Malformed: It is none.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER):
+        raise Malformed("bad_cursor", (Problem("cursor", "is none of ours; start without it"),))
+    return int(text)
 
 
 def page(rows: Sequence[T], limit: int, cursor: Callable[[T], str]) -> Page[T]:

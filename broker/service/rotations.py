@@ -18,10 +18,10 @@ from broker.db import asks, findings
 from broker.db import rotations as store
 from broker.db.asks import Ask
 from broker.db.findings import Finding
-from broker.errors import Malformed, NotFound, Problem
+from broker.errors import NotFound
 from broker.model import KeyRef, moment, new_id
 from broker.service.audit import Audit, acting
-from broker.service.desk import Desk, Page, missing, page
+from broker.service.desk import Desk, Page, cursor_number, missing, page
 from clients.secret import Secret
 from clients.venue import Slot
 
@@ -92,9 +92,7 @@ class Rotations:
         before = _END
         if after:
             at_us, _, last = after.partition(".")
-            if not at_us.isdigit():
-                raise Malformed("bad_cursor", (Problem("cursor", "is none of ours; start without it"),))
-            before = (int(at_us), last)
+            before = (cursor_number(at_us), last)
         with self._desk.database.read() as connection:
             rows = store.page(connection, before, limit + 1, account=account, only_open=only_open)
         found = page(rows, limit, lambda row: f"{row.created_us}.{row.id}")

@@ -1,0 +1,84 @@
+"""How much a request may hold, counted before any library parses it. Pure.
+
+Rules:
+1. A body is JSON of a bounded size, depth and number of values, so that neither the parser nor the models behind it
+   can be given more than a millisecond or two of work: they run on the event loop that also answers a cut.
+2. A target has a bounded length and number of parameters; so have the headers.
+3. Counting looks at each byte once. What is refused is not quoted.
+"""
+
+import re
+from collections.abc import Sequence
+
+LARGEST_BODY = 256 * 1024
+_LONGEST_PATH, _LONGEST_QUERY, _MOST_PARAMETERS = 1024, 2048, 16
+_MOST_HEADERS, _LONGEST_HEADERS = 64, 16 * 1024
+_MOST_TEXTS, _MOST_COMMAS, _MOST_FIELDS, _MOST_BRACKETS, _DEEPEST = 1500, 1500, 300, 200, 16
+_MOST_BLANKS = 16 * 1024
+_MOST_MARKS = 12_000
+"""Quotation marks and backslashes: a policy as JSON is a text in which each name brings two of both."""
+
+# Possessive, and closed by the end of the body where nothing else closes it: no match is ever tried twice.
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
+_LONG = re.compile(rb"[^\s\[\]{},:]{41}")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_OPENING = frozenset(b"[{")
+
+
+def odd_target(path: bytes, query: bytes) -> str:
+    """Say why a target is more than any route needs; empty where it is not."""
+    if len(path) > _LONGEST_PATH:
+        return f"the path is longer than {_LONGEST_PATH} bytes"
+    if len(query) > _LONGEST_QUERY or query.count(b"&") + query.count(b";") >= _MOST_PARAMETERS:
+        return f"the query has more than {_MOST_PARAMETERS} parameters, or {_LONGEST_QUERY} bytes"
+    return ""
+
+
+def odd_headers(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """Say why headers are more than any client sends; empty where they are not."""
+    if (
+        len(headers) > _MOST_HEADERS
+        or sum(len(name) + len(value) for name, value in headers) > _LONGEST_HEADERS
+    ):
+        return f"there are more than {_MOST_HEADERS} headers, or {_LONGEST_HEADERS // 1024} KiB of them"
+    return ""
+
+
+def odd_body(body: bytes) -> str:
+    """Say why a body is no JSON that a route could need; empty where it may be parsed."""
+    if body.count(b'"') > _MOST_MARKS or body.count(b"\\") > _MOST_MARKS:
+        return "the body has more quotation marks or backslashes than any request needs"
+    if b"\0" in body or b"\\u0000" in body or not _is_text(body):
+        return "the body is not JSON in UTF-8, or has a NUL in it"
+    bare, texts = _TEXT.subn(b'"', body)
+    counts = (
+        (texts, _MOST_TEXTS, "texts"), (bare.count(b","), _MOST_COMMAS, "values"),
+        (bare.count(b":"), _MOST_FIELDS, "fields"),
+    )  # fmt: skip
+    for count, most, what in counts:
+        if count > most:
+            return f"the body has more than {most} {what}"
+    if len(bare) - len(bare.translate(None, b" \t\r\n")) > _MOST_BLANKS:
+        return "the body has more blanks than any request needs"
+    brackets = bare.translate(None, _NOT_BRACKETS)
+    if len(brackets) > 2 * _MOST_BRACKETS or _depth(brackets) > _DEEPEST:
+        return f"the body has more than {_MOST_BRACKETS} brackets, or is deeper than {_DEEPEST}"
+    if _LONG.search(bare):
+        return "the body has a number of more than 40 characters"
+    return ""
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _depth(brackets: bytes) -> int:
+    depth = deepest = 0
+    for bracket in brackets:
+        depth += 1 if bracket in _OPENING else -1
+        deepest = max(deepest, depth)
+    return deepest
