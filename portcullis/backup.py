@@ -72,11 +72,10 @@ def make(home: Home, service: Service, path: Path) -> Made:
     if not recipient:
         raise SettingsError("backup", "there is no recovery code yet; run `portcullis backup code`")
     facts, desk = service.desk.home, service.desk
-    with desk.database.read() as connection:
-        revision = rows.revision(connection)
+    revision, log_revision = rows.revisions(desk.database)
     header = Header(
         facts.instance, facts.generation, facts.environment.value, facts.mode, revision,
-        desk.clock.now().isoformat(timespec="seconds"),
+        desk.clock.now().isoformat(timespec="seconds"), log_revision,
     )  # fmt: skip
     files = {
         name: Secret((home.root / name).read_text(encoding="utf-8"))
@@ -158,9 +157,8 @@ def restore(
     secrets = None
     try:
         tell("database")
-        state.upgrade(header.revision)
+        rows.restore(state, (header.revision, header.log_revision), content.rows)
         with state.write() as connection:
-            rows.load(connection, content.rows)
             meta.put(connection, "generation", str(header.generation + 1))
             if vault is None:
                 meta.put(connection, RESTORED, str(SystemClock().now_us()))

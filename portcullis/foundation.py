@@ -133,7 +133,7 @@ def _refuse_half(home: Home) -> None:
     """Refuse a home that lost one of its files; a home that was just founded has none yet."""
     if not home.operator_token.exists():
         return
-    wanted = [
+    wanted = [  # whether the call log's file is gone, the schema tells: older homes have none
         path
         for path, elsewhere in ((home.state, home.database), (home.secrets, home.vault))
         if elsewhere is None

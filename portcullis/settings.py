@@ -30,7 +30,7 @@ VARIABLE = "PORTCULLIS_HOME"
 Mode = Literal["solo", "team"]
 T = TypeVar("T", bound=BaseModel)
 Port = Annotated[int, Field(ge=0, le=65535)]
-PRIVATE = ("kek", "operator.token", "secrets.db", "state.db", "audit.key")
+PRIVATE = ("kek", "operator.token", "secrets.db", "state.db", "calls.db", "audit.key")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 

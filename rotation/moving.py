@@ -99,7 +99,7 @@ class Moving:
         with self._reach.desk.database.read() as connection:
             held = () if leaving is None else self._held(connection, rotation, leaving, now_us)
             used = cutovers.holders(connection, new, now_us)
-            refused = "" if back else self._refusals(connection, rotation)
+        refused = "" if back else self._refusals(rotation)
         if refused:
             return Reply(Answer.REFUSED, f"{KEYS_REFUSED}: {refused}")
         waited = self._brought(rotation, back=back)
@@ -111,7 +111,7 @@ class Moving:
             waited = "; ".join(filter(None, (f"{names} may use it for up to {longest_s} s", waited)))
         return Reply(Answer.REFUSED, waited)
 
-    def _refusals(self, connection: Connection, rotation: Rotation) -> str:
+    def _refusals(self, rotation: Rotation) -> str:
         """Say how many requests the exchange refuses the new key; empty where it is not the new key's fault.
 
         A bot that asks for what its key never was allowed is refused the old one just so.
@@ -120,10 +120,11 @@ class Moving:
             return ""
         codes, since_us = KEY_REFUSALS[rotation.venue], microseconds(rotation.entered_at)
         new, old = (str(self._reach.ref(rotation, version)) for version in (rotation.new, rotation.old))
-        refused, answered = calls.key_answers(connection, new, since_us, codes)
-        if refused < _MANY_REFUSALS or refused * 2 <= answered:
-            return ""
-        before, of = calls.key_answers(connection, old, since_us - _BEFORE_US, codes)
+        with self._reach.desk.database.log.read() as connection:
+            refused, answered = calls.key_answers(connection, new, since_us, codes)
+            if refused < _MANY_REFUSALS or refused * 2 <= answered:
+                return ""
+            before, of = calls.key_answers(connection, old, since_us - _BEFORE_US, codes)
         if before >= _MANY_REFUSALS and before * answered * 2 > refused * of:
             return ""  # at least half as often with the old key
         return f"{refused} of {answered} requests since the cutover"

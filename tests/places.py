@@ -8,6 +8,7 @@ from pathlib import Path
 
 from broker.db.database import Database
 from broker.db.engines import Postgres
+from broker.db.log_tables import LOG
 from broker.db.tables import METADATA
 from broker.ports import SecretStore
 from broker.stores.embedded import key
@@ -55,8 +56,10 @@ def database_document(directory: Path) -> DatabaseDocument | None:
 def contents(directory: Path) -> bytes:
     """Return everything that lies in a folder and in its database, to look for what must not be there."""
     database = database_at(directory)
-    with database.read() as connection:
-        rows = [repr(list(connection.execute(table.select()))) for table in METADATA.sorted_tables]
+    rows = []
+    for store, metadata in ((database, METADATA), (database.log, LOG)):
+        with store.read() as connection:
+            rows += [repr(list(connection.execute(table.select()))) for table in metadata.sorted_tables]
     database.close()
     files = [path.read_bytes() for path in directory.rglob("*") if path.is_file()]
     return b"\n".join([*(row.encode() for row in rows), *files])

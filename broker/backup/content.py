@@ -2,8 +2,8 @@
 
 Rules:
 1. It is the same whichever stores it comes from, and can be restored into any.
-2. The database is read first, in one snapshot: a secret that is written meanwhile has no record, which is harmless;
-   a record without its secret would not be.
+2. The database is read first, state and log in a snapshot each: a secret that is written meanwhile has no record,
+   which is harmless; a record without its secret would not be.
 3. Sessions, idempotency keys and announced acts are left out: they are over.
 """
 
@@ -19,7 +19,10 @@ from broker.errors import NotFound
 from broker.ports import SecretStore
 from clients.secret import Secret
 
-VERSION = 1
+VERSION = 2
+_READ = (1, 2)
+"""In the first there was no log store: the log's tables were the state's."""
+
 _KINDS = ("row", "secret", "gate", "file")
 
 
@@ -33,6 +36,7 @@ class Header:
     mode: str
     revision: str
     at: str
+    log_revision: str = ""
 
 
 @dataclass(slots=True)
@@ -71,10 +75,9 @@ def lines(
     yield _line(
         {"kind": "header", "version": VERSION, **{name: getattr(header, name) for name in Header.__slots__}}
     )
-    with database.read() as connection:
-        for table, row in rows.dump(connection):
-            counts.add("row")
-            yield _line({"kind": "row", "table": table, "row": row})
+    for table, row in rows.dump(database):
+        counts.add("row")
+        yield _line({"kind": "row", "table": table, "row": row})
     for path in paths:
         counts.add("secret")
         values: dict[str, str] | None
@@ -112,7 +115,7 @@ def _read(source: Iterable[bytes]) -> Content:
         found = json.loads(raw)
         kind = found.pop("kind", "")
         if content is None:
-            if kind != "header" or found.pop("version", 0) != VERSION:
+            if kind != "header" or found.pop("version", 0) not in _READ:
                 raise BadBackup("the backup is of another version of Portcullis")
             content = Content(Header(**found))
             continue

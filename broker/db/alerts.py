@@ -109,17 +109,6 @@ def failed(connection: Connection, name: str, why: str) -> None:
     )
 
 
-def refused_orders(connection: Connection, since_us: int) -> dict[str, int]:
-    """Count the orders that were refused since then, by consumer."""
-    call = t.CALLS.c
-    query = (
-        select(call.consumer, func.count())
-        .where(call.at_us >= since_us, call.decision == "deny", call.action == "place")
-        .group_by(call.consumer)
-    )
-    return {row[0]: row[1] for row in connection.execute(query)}
-
-
 def boots(connection: Connection, since_us: int) -> dict[str, int]:
     """Count as how many processes each gateway was seen since then."""
     held = t.LEASE_HOLDS.c

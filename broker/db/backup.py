@@ -3,30 +3,66 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, Table, select
 
-from broker.db import tables as t
+from broker.db import schema
+from broker.db.database import Database
+from broker.db.log_tables import LOG
+from broker.db.tables import METADATA
 
 LEFT_OUT = frozenset({"sessions", "idempotency", "acts", "secret_intents"})
 _AT_ONCE = 500
 
 
-def revision(connection: Connection) -> str:
-    """Return the schema's revision."""
-    return MigrationContext.configure(connection).get_current_revision() or ""
+def revisions(database: Database) -> tuple[str, str]:
+    """Return the revisions of state and log store; empty where there is none yet."""
+    with database.read() as connection:
+        state = schema.STATE.here(connection) or ""
+    if schema.before_apart(state):
+        return state, ""
+    with database.log.read() as connection:
+        return state, schema.LOG.here(connection) or ""
 
 
-def dump(connection: Connection) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every row that belongs into a backup, in an order that foreign keys allow."""
-    for table in t.METADATA.sorted_tables:
-        if table.name in LEFT_OUT:
-            continue
-        for row in connection.execution_options(yield_per=_AT_ONCE).execute(select(table)).mappings():
-            yield table.name, dict(row)
+def dump(database: Database) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every row that belongs into a backup, in an order that foreign keys allow.
+
+    The state in one snapshot, then the log in one of its own: what was spent of a budget is never older than the
+    state, and what the audit trail has sealed of the log is there.
+    """
+    for store, metadata in ((database, METADATA), (database.log, LOG)):
+        with store.read() as connection:
+            for table in metadata.sorted_tables:
+                if table.name in LEFT_OUT:
+                    continue
+                found = connection.execution_options(yield_per=_AT_ONCE).execute(select(table))
+                for row in found.mappings():
+                    yield table.name, dict(row)
 
 
-def load(connection: Connection, rows: Iterable[tuple[str, dict[str, Any]]]) -> None:
+def restore(database: Database, at: tuple[str, str], rows: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    """Make the schemas of a backup in an empty database, and insert its rows.
+
+    Args:
+        database: Empty. It has the backup's schemas afterwards, not yet this program's.
+        at: The backup's revisions of state and log store; the latter empty where the log still lay in the state.
+        rows: As `dump` gave them.
+    """
+    state_at, log_at = at
+    database.upgrade(state_at, log_at or "head")
+    apart = set() if schema.before_apart(revisions(database)[0]) else set(LOG.tables)
+    state: list[tuple[str, dict[str, Any]]] = []
+    log: list[tuple[str, dict[str, Any]]] = []
+    for row in rows:
+        (log if row[0] in apart else state).append(row)
+    with database.write() as connection:
+        _load(connection, state)
+    if log:
+        with database.log.write() as connection:
+            _load(connection, log)
+
+
+def _load(connection: Connection, rows: Iterable[tuple[str, dict[str, Any]]]) -> None:
     """Insert rows into the empty tables of the schema they were taken from."""
     known = MetaData()
     waiting: list[dict[str, Any]] = []

@@ -10,8 +10,7 @@ from sqlalchemy.engine import Row
 
 from broker.budget import ZERO, Parts, Slice
 from broker.calllog import Answered, Ask
-from broker.db import rows
-from broker.db import tables as t
+from broker.db import log_tables as t
 from broker.db.upsert import upsert
 
 
@@ -167,6 +166,17 @@ def counts_since(connection: Connection, since_us: int) -> dict[tuple[str, str],
     return {(grant, decision): count for grant, decision, count in connection.execute(query)}
 
 
+def refused_orders(connection: Connection, since_us: int) -> dict[str, int]:
+    """Count the orders that were refused since then, by consumer."""
+    call = t.CALLS.c
+    query = (
+        select(call.consumer, func.count())
+        .where(call.at_us >= since_us, call.decision == "deny", call.action == "place")
+        .group_by(call.consumer)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
 # --- the budget ledger ------------------------------------------------------------------------
 
 
@@ -180,12 +190,17 @@ def key_answers(connection: Connection, key: str, since_us: int, codes: Collecti
     return int(row[1] or 0), int(row[0])
 
 
+def _loan(row: Row[Any]) -> Slice:
+    """Read a budget slice."""
+    return Slice(row.id, Decimal(row.amount), row.lent_us, Decimal(row.returned), row.closed_us)
+
+
 def slices(connection: Connection, grant: str, since_us: int) -> list[Slice]:
     """Return the slices of a grant that are open, or were closed since."""
     query = select(t.SLICES).where(
         t.SLICES.c.grant == grant, t.SLICES.c.closed_us.is_(None) | (t.SLICES.c.closed_us > since_us)
     )
-    return [rows.loan(row) for row in connection.execute(query)]
+    return [_loan(row) for row in connection.execute(query)]
 
 
 def lend(connection: Connection, loan: Slice, grant: str, gateway: str, boot: str) -> None:

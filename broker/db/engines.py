@@ -52,8 +52,8 @@ def sqlite(path: Path | None) -> sa.Engine:
             "sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False}
         )
     else:
-        path.touch(mode=0o600, exist_ok=True)
         engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+        sa.event.listen(engine, "do_connect", lambda *_: path.touch(mode=0o600, exist_ok=True))
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -1,14 +1,12 @@
 """Values out of rows, in one place: the rest of the program never sees a column."""
 
 from collections.abc import Iterable
-from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, select
 from sqlalchemy.engine import Row
 
-from broker.budget import Slice
 from broker.db import tables as t
 from broker.gate import Gate, Mode
 from broker.model import Account, Consumer, Grant, KeyRef, KeyVersion, Manager, Stage, moment
@@ -51,11 +49,6 @@ def grant(row: Row[Any]) -> Grant:
         moment(row.created_us), row.public_key, row.secret_path,
         None if row.revoked_us is None else moment(row.revoked_us),
     )  # fmt: skip
-
-
-def loan(row: Row[Any]) -> Slice:
-    """Read a budget slice."""
-    return Slice(row.id, Decimal(row.amount), row.lent_us, Decimal(row.returned), row.closed_us)
 
 
 def gates(connection: Connection, scopes: Iterable[str] | None = None) -> dict[str, Gate]:

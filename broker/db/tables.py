@@ -5,9 +5,10 @@ Rules:
    PostgreSQL.
 2. Names people chose are keys; nothing is renamed, and nothing but spool leftovers and idempotency keys deleted.
 3. A change here comes with a migration in `migrations/versions`; a test compares the two.
+4. What grows with the bots' requests (calls, order owners, budget slices) is not here: see `log_tables`.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, MetaData, String, Table, Text
 
 METADATA = MetaData(
     naming_convention={
@@ -181,64 +182,6 @@ GATEWAYS = Table(
     Column("boot", String(32), nullable=False),
     Column("seen_us", BigInteger, nullable=False),
 )
-
-ORDERS = Table(
-    "orders",
-    METADATA,
-    Column("account", String(64), primary_key=True),
-    Column("symbol", String(40), primary_key=True),
-    Column("name", String(64), primary_key=True),
-    Column("grant", String(32), nullable=False),
-    Column("seen_us", BigInteger, nullable=False),
-)
-"""Whose order is whose. `name` is `#` and the venue's id, `%` and a list id, or a client order id."""
-
-SLICES = Table(
-    "slices",
-    METADATA,
-    Column("id", String(32), primary_key=True),
-    Column("grant", String(32), ForeignKey("grants.id"), nullable=False, index=True),
-    Column("gateway", String(64), nullable=False),
-    Column("boot", String(32), nullable=False, index=True),
-    Column("amount", String(40), nullable=False),
-    Column("returned", String(40), nullable=False),
-    Column("lent_us", BigInteger, nullable=False),
-    Column("closed_us", BigInteger, index=True),
-)
-
-CALLS = Table(
-    "calls",
-    METADATA,
-    Column("gateway", String(64), primary_key=True),
-    Column("boot", String(32), primary_key=True),
-    Column("seq", BigInteger, primary_key=True),
-    Column("at_us", BigInteger, nullable=False, index=True),
-    Column("grant", String(32), nullable=False),
-    Column("consumer", String(64), nullable=False),
-    Column("account", String(64), nullable=False),
-    Column("key", String(120), nullable=False),
-    Column("method", String(8), nullable=False),
-    Column("endpoint", String(80), nullable=False),
-    Column("action", String(16), nullable=False),
-    Column("symbol", String(40)),
-    Column("side", String(8)),
-    Column("notional", String(60)),
-    Column("client_ids", Text, nullable=False),
-    Column("target", String(64)),
-    Column("decision", String(8), nullable=False),
-    Column("reason", String(40)),
-    Column("source", String(64), nullable=False),
-    Column("leaving", Boolean, nullable=False),
-    Column("reserved", Text, nullable=False),
-    Column("released", Text, nullable=False),
-    Column("status", Integer, nullable=False),
-    Column("code", String(16)),
-    Column("outcome", String(8)),
-    Column("latency_us", BigInteger),
-)
-"""The call log: one row per ask; what came back is filled in later. No outcome: not known."""
-Index("ix_calls_consumer_at", CALLS.c.consumer, CALLS.c.at_us)
-Index("ix_calls_grant_at", CALLS.c.grant, CALLS.c.at_us)
 
 LEASE_HOLDS = Table(
     "lease_holds",

@@ -2,7 +2,7 @@
 
 Rules:
 1. `record` is called with the change's own connection: both are committed, or neither.
-2. Control and call log have chains of their own, because each has a lock of its own (see `call_seal`).
+2. Control and call log have chains of their own (see `call_seal`).
 3. A checkpoint of all chains is signed at most once a minute, when something was added, and anchored outside. An
    anchor that fails is tried again with the next; status says so.
 """
@@ -136,7 +136,8 @@ def read_verified(database: Database, anchors: Sequence[str] = ()) -> Report:
         StoreUnavailable: The database cannot answer.
     """
     with database.read() as connection:
-        return verify(
-            store.walk(connection), store.checkpoints(connection), anchors,
-            lambda details: sealed_digest(connection, details),
-        )  # fmt: skip
+        checkpoints = store.checkpoints(connection)  # the state first: what it has sealed is in the log then
+        with database.log.read() as log:
+            return verify(
+                store.walk(connection), checkpoints, anchors, lambda details: sealed_digest(log, details)
+            )

@@ -5,6 +5,7 @@ Rules:
    ten minutes old: then by what was asked, because its answer may still come.
 2. What is not sealed yet (a minute, as a rule) is not proven by the chain; it is in the gateway's spool as well.
 3. A broker that was killed goes on where the chain ends.
+4. Read, digested and sealed one after the other: no transaction of the state waits for the log.
 """
 
 import json
@@ -55,7 +56,7 @@ class CallSeal:
         with self._lock:
             touched, self._touched = self._touched, set()
         if touched is None:  # our first look: what another process left
-            with self._desk.database.read() as connection:
+            with self._desk.database.log.read() as connection:
                 touched = set(call_store.boots_since(connection, now_us - _LOOK_BACK_US))
         sealed = 0
         for gateway, boot in sorted(touched):
@@ -67,23 +68,33 @@ class CallSeal:
     def _run(self, gateway: str, boot: str, now_us: int) -> int:
         """Seal one run of a boot; return how many calls it has."""
         subject = f"{gateway}/{boot}"
-        with self._desk.database.write("log") as connection:
-            last = audit_store.last_of(connection, WRITER, subject)
-            first = 0 if last is None else json.loads(last.entry.details)["last"]
+        with self._desk.database.read() as connection:
+            first = _sealed(connection, subject)
+        with self._desk.database.log.read() as connection:
             rows = call_store.after(connection, gateway, boot, first, _MOST)
-            ready = _ready(rows, now_us - _PATIENCE_US)
-            if len(ready) < len(rows) or len(rows) == _MOST:
+        ready = _ready(rows, now_us - _PATIENCE_US)
+        if len(ready) < len(rows) or len(rows) == _MOST:
+            self.touch(gateway, boot)
+        if not ready:
+            return 0
+        unanswered = [row["seq"] for row in ready if not _is_final(row)]
+        details: dict[str, Detail] = {
+            "gateway": gateway, "boot": boot, "first": first + 1, "last": ready[-1]["seq"],
+            "unanswered": [[seq, seq] for seq in unanswered], "digest": digests.digest(ready, set(unanswered)),
+        }  # fmt: skip
+        entry = Entry(now_us, gateway, CALLS_ACTION, subject, chain.details_text(details))
+        with self._desk.database.write() as connection:
+            if _sealed(connection, subject) != first:  # another broker was faster
                 self.touch(gateway, boot)
-            if not ready:
                 return 0
-            unanswered = [row["seq"] for row in ready if not _is_final(row)]
-            details: dict[str, Detail] = {
-                "gateway": gateway, "boot": boot, "first": first + 1, "last": ready[-1]["seq"],
-                "unanswered": [[seq, seq] for seq in unanswered], "digest": digests.digest(ready, set(unanswered)),
-            }  # fmt: skip
-            entry = Entry(now_us, gateway, CALLS_ACTION, subject, chain.details_text(details))
             audit_store.append(connection, WRITER, entry)
         return len(ready)
+
+
+def _sealed(connection: Connection, subject: str) -> int:
+    """Return the number of the last call of a boot that is sealed."""
+    last = audit_store.last_of(connection, WRITER, subject)
+    return 0 if last is None else int(json.loads(last.entry.details)["last"])
 
 
 def sealed_digest(connection: Connection, details: str) -> str:

@@ -61,7 +61,7 @@ class Calls:
         """
         parsed = [parse(line) for line in lines]
         found: list[Ask | Answered] = [line for line in parsed if line is not None]
-        with self._desk.database.write("log") as connection:
+        with self._desk.database.log.write() as connection:
             store.add_lines(connection, gateway, boot, found)
         self._seal.touch(gateway, boot)
         return tuple(index for index, line in enumerate(parsed) if line is None)
@@ -88,7 +88,7 @@ class Calls:
         if after:
             at_us, boot, seq = (*after.split("."), "", "", "")[:3]
             before = (cursor_number(at_us), boot, cursor_number(seq))
-        with self._desk.database.read() as connection:
+        with self._desk.database.log.read() as connection:
             found = store.page(connection, before, limit + 1, filters)
         shown = page(found, limit, lambda row: f"{row.at_us}.{row.boot}.{row.seq}")
         calls = tuple(
@@ -103,7 +103,7 @@ class Calls:
 
     def owner(self, account: str, symbol: str, name: str) -> str | None:
         """Return the grant an order is recorded under."""
-        with self._desk.database.read() as connection:
+        with self._desk.database.log.read() as connection:
             return store.owner(connection, account, symbol, name)
 
     # --- budgets --------------------------------------------------------------------------
@@ -111,13 +111,14 @@ class Calls:
     def lend(self, grant_id: str, gateway: str, boot: str, wanted: Decimal = budget.ZERO) -> Slice | None:
         """Lend a gateway the next slice of a grant's rolling limit; None where it is used up."""
         now_us = self._desk.clock.now_us()
-        with self._desk.database.write() as connection:
+        with self._desk.database.read() as connection:
             grant = grant_store.grant(connection, grant_id)
-            if grant is None:
-                return None
-            policy = policy_document.load(grant.policy)
-            if policy.day_max is None:
-                return None
+        if grant is None:
+            return None
+        policy = policy_document.load(grant.policy)
+        if policy.day_max is None:
+            return None
+        with self._desk.database.log.write() as connection:
             taken = budget.used(store.slices(connection, grant_id, now_us - WINDOW_US), now_us)
             amount = budget.to_lend(policy.day_max, policy.order_max, taken, wanted)
             if amount <= 0:
@@ -129,20 +130,20 @@ class Calls:
     def used(self, grant_id: str) -> Decimal:
         """Return how much of a grant's rolling limit is lent or spent."""
         now_us = self._desk.clock.now_us()
-        with self._desk.database.read() as connection:
+        with self._desk.database.log.read() as connection:
             return budget.used(store.slices(connection, grant_id, now_us - WINDOW_US), now_us)
 
     def close_slices(self, gateway: str, parts: Parts) -> None:
         """Take slices back, each with what is left of it."""
-        with self._desk.database.write() as connection:
+        with self._desk.database.log.write() as connection:
             store.give_back(connection, gateway, parts, self._desk.clock.now_us())
 
     def release(self, gateway: str, parts: Parts) -> None:
         """Take back reservations of slices that were closed before."""
-        with self._desk.database.write() as connection:
+        with self._desk.database.log.write() as connection:
             store.give_back(connection, gateway, parts, None)
 
     def close_boot(self, gateway: str, boot: str, *, whole: bool = True) -> None:
         """Close the slices of an earlier boot of a gateway; where lines of it are lost, all of them as spent."""
-        with self._desk.database.write() as connection:
+        with self._desk.database.log.write() as connection:
             store.close_boot(connection, gateway, boot, self._desk.clock.now_us(), whole=whole)

@@ -69,8 +69,8 @@ def init(
             out.print(f"  [dim]state[/] PostgreSQL at {', '.join(made.home.database.hosts)}", soft_wrap=True)
         if made.home.vault is None:
             out.print(
-                f"  [yellow]![/] {made.home.kek.name}, secrets.db and state.db belong together: back them up together, "
-                f"and never with {made.home.kek.name} in the same place as the others."
+                f"  [yellow]![/] {made.home.kek.name}, secrets.db, state.db and calls.db belong together: back them up "
+                f"together, and never with {made.home.kek.name} in the same place as the others."
             )
         out.print(f"  [dim]next[/] {face.command('run')}", soft_wrap=True)
         if world is not Environment.PAPER:

@@ -21,6 +21,7 @@ from typing import Any
 
 from broker.db import alerts as store
 from broker.db import asks as ask_store
+from broker.db import calls as call_store
 from broker.db import checkouts as checkout_store
 from broker.db import destinations as destination_store
 from broker.db import findings as finding_store
@@ -195,8 +196,9 @@ def _keys(service: Service, now: datetime) -> Iterator[Alert]:
 
 
 def _traffic(service: Service, now: datetime) -> Iterator[Alert]:
+    with service.desk.database.log.read() as connection:
+        refused = call_store.refused_orders(connection, microseconds(now - ORDERS_FOR))
     with service.desk.database.read() as connection:
-        refused = store.refused_orders(connection, microseconds(now - ORDERS_FOR))
         boots = store.boots(connection, microseconds(now - STARTS_FOR))
     for consumer, count in refused.items():
         if count >= ORDERS:

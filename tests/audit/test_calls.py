@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from broker.db import tables as t
+from broker.db import log_tables as t
+from broker.db.tables import AUDIT
 from broker.service.audit import read_verified
 from broker.service.call_seal import CallSeal
 from tests.gateway.world import World, running_world
@@ -47,7 +48,7 @@ async def test_a_call_that_was_changed_is_found(
         assert world.service.call_seal.seal(at_once=True) == 3
         assert world.service.call_seal.seal(at_once=True) == 0
         assert read_verified(world.service.desk.database).bad == []
-        with world.service.desk.database.write() as connection:
+        with world.service.desk.database.log.write() as connection:
             tamper(connection)
         first = read_verified(world.service.desk.database).first_bad
         assert first is not None
@@ -64,20 +65,21 @@ async def test_calls_without_an_answer_are_sealed_by_what_was_asked_and_may_be_a
             assert (await bot.order()).status == 200
         await kept(world)
         database, seal = world.service.desk.database, world.service.call_seal
-        with database.write() as connection:
+        with database.log.write() as connection:
             connection.execute(t.CALLS.update().where(t.CALLS.c.seq == 3).values(outcome=None))
         first = seal.seal(at_once=True)
-        with database.write() as connection:
+        with database.log.write() as connection:
             connection.execute(t.CALLS.update().values(at_us=t.CALLS.c.at_us - 3_600_000_000))
-            connection.execute(t.AUDIT.delete().where(t.AUDIT.c.writer == "calls"))
+        with database.write() as connection:
+            connection.execute(AUDIT.delete().where(AUDIT.c.writer == "calls"))
         assert first == 1, "up to the first that has no answer yet"
         seal.touch("local", world.gateway.spool.boot)
         assert seal.seal(at_once=True) == 3, "an hour old: sealed without its answer"
         assert read_verified(database).bad == []
-        with database.write() as connection:
+        with database.log.write() as connection:
             connection.execute(t.CALLS.update().where(t.CALLS.c.seq == 3).values(outcome="done"))
         assert read_verified(database).bad == [], "the answer came late"
-        with database.write() as connection:
+        with database.log.write() as connection:
             connection.execute(t.CALLS.update().where(t.CALLS.c.seq == 3).values(symbol="ETHUSDT"))
         assert [bad.kind for bad in read_verified(database).bad] == ["calls"]
 

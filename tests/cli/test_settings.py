@@ -75,7 +75,7 @@ def test_a_file_that_is_no_settings_is_refused(home: Home, text: str) -> None:
         open_home(home.root)
 
 
-@pytest.mark.parametrize("name", [".", "kek", "operator.token", "secrets.db", "state.db"])
+@pytest.mark.parametrize("name", [".", "kek", "operator.token", "secrets.db", "state.db", "calls.db"])
 def test_a_home_that_others_may_read_is_refused_with_the_remedy(home: Home, name: str) -> None:
     path = home.root / name
     if name != ".":
@@ -139,7 +139,7 @@ def test_an_environment_changed_by_hand_is_refused(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("lost", ["kek", "state.db", "secrets.db"])
+@pytest.mark.parametrize("lost", ["kek", "state.db", "secrets.db", "calls.db"])
 def test_a_home_that_lost_a_part_is_not_opened_as_if_nothing_were_missing(tmp_path: Path, lost: str) -> None:
     home = found(tmp_path / "home", Environment.PAPER, "solo").home
     (home.root / lost).unlink()

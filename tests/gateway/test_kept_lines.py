@@ -47,7 +47,7 @@ def failing(world: World, fails: Callable[[int], bool]) -> list[int]:
 
 def logged(world: World) -> dict[str, str | None]:
     """Return what came of each order by the client order id the log has for it."""
-    with world.service.desk.database.read() as connection:
+    with world.service.desk.database.log.read() as connection:
         rows = store.page(connection, (2**62, "~", 2**62), 1000, {})
     return {name: row.outcome for row in rows for name in json.loads(row.client_ids)}
 

@@ -14,6 +14,7 @@ from broker.db import tables as t
 from broker.db.alerts import Alert
 from broker.db.checkouts import Checkout
 from broker.db.destinations import Delivery
+from broker.db.log_tables import CALLS
 from broker.model import KeyRef, Schedule
 from broker.service import Service
 from broker.service.rotations import Wish
@@ -185,9 +186,10 @@ def test_a_key_that_the_venue_ends_soon_and_orders_that_are_refused(service: Ser
     assert "the exchange ends main/trade/1" in kinds(service, clock, timedelta(days=24))["expiring"]
     with service.desk.database.write() as connection:
         connection.execute(t.KEY_VERSIONS.update().values(ip_restricted=True))
+    with service.desk.database.log.write() as connection:
         for seq in range(5):
             connection.execute(
-                t.CALLS.insert().values(
+                CALLS.insert().values(
                     gateway="local", boot="b", seq=seq, at_us=clock(), grant="g", consumer="bot", account="main",
                     key="main/trade/1", method="POST", endpoint="spot.order.place", action="place", client_ids="[]",
                     decision="deny", reason="cap", source="127.0.0.1", leaving=False, reserved="[]", released="[]",

@@ -10,6 +10,7 @@ import pytest
 
 from broker.db import cutovers
 from broker.db import tables as t
+from broker.db.log_tables import CALLS
 from broker.errors import NotFound, StoreUnavailable
 from broker.model import KeyRef
 from clients.paper.exchange import MASTER
@@ -217,14 +218,14 @@ async def refused_often(here: Place, version: int, refused: int, well: int = 0) 
     """Put answers to calls with a key version on record."""
     now_us = here.world.service.desk.clock.now_us() + (0 if version == 2 else -60_000_000)
     template = await a_call(here)
-    with here.world.service.desk.database.write() as connection:
+    with here.world.service.desk.database.log.write() as connection:
         for number in range(refused + well):
             code = "-2015" if number < refused else None
             row = template | {
                 "gateway": "ghost", "boot": f"b{version}", "seq": number, "key": f"main/trade/{version}",
                 "at_us": now_us, "code": code, "outcome": "done",
             }  # fmt: skip
-            connection.execute(t.CALLS.insert().values(row))
+            connection.execute(CALLS.insert().values(row))
 
 
 async def a_call(here: Place) -> dict[str, object]:
@@ -232,8 +233,8 @@ async def a_call(here: Place) -> dict[str, object]:
     assert (await here.bot.call("GET", "/api/v3/account")).status == 200
     async with asyncio.timeout(10):
         while True:
-            with here.world.service.desk.database.read() as connection:
-                row = connection.execute(t.CALLS.select().limit(1)).first()
+            with here.world.service.desk.database.log.read() as connection:
+                row = connection.execute(CALLS.select().limit(1)).first()
             if row is not None:
                 return dict(row._mapping)
             await asyncio.sleep(0.02)

@@ -1,0 +1,76 @@
+"""The log store's first schema: in PostgreSQL the state's own tables, taken over as they are."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Make the tables; where they are there already, cut what ties them to the state."""
+    if sa.inspect(op.get_bind()).has_table("calls"):
+        op.drop_constraint("fk_slices_grant", "slices", type_="foreignkey")
+        return
+    op.create_table(
+        "orders",
+        sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("symbol", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("grant", sa.String(length=32), nullable=False),
+        sa.Column("seen_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("account", "symbol", "name", name=op.f("pk_orders")),
+    )
+    op.create_table(
+        "slices",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("grant", sa.String(length=32), nullable=False),
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("boot", sa.String(length=32), nullable=False),
+        sa.Column("amount", sa.String(length=40), nullable=False),
+        sa.Column("returned", sa.String(length=40), nullable=False),
+        sa.Column("lent_us", sa.BigInteger(), nullable=False),
+        sa.Column("closed_us", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_slices")),
+    )
+    for column in ("boot", "closed_us", "grant"):
+        op.create_index(op.f(f"ix_slices_{column}"), "slices", [column], unique=False)
+    op.create_table(
+        "calls",
+        sa.Column("gateway", sa.String(length=64), nullable=False),
+        sa.Column("boot", sa.String(length=32), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.Column("grant", sa.String(length=32), nullable=False),
+        sa.Column("consumer", sa.String(length=64), nullable=False),
+        sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("key", sa.String(length=120), nullable=False),
+        sa.Column("method", sa.String(length=8), nullable=False),
+        sa.Column("endpoint", sa.String(length=80), nullable=False),
+        sa.Column("action", sa.String(length=16), nullable=False),
+        sa.Column("symbol", sa.String(length=40), nullable=True),
+        sa.Column("side", sa.String(length=8), nullable=True),
+        sa.Column("notional", sa.String(length=60), nullable=True),
+        sa.Column("client_ids", sa.Text(), nullable=False),
+        sa.Column("target", sa.String(length=64), nullable=True),
+        sa.Column("decision", sa.String(length=8), nullable=False),
+        sa.Column("reason", sa.String(length=40), nullable=True),
+        sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("leaving", sa.Boolean(), nullable=False),
+        sa.Column("reserved", sa.Text(), nullable=False),
+        sa.Column("released", sa.Text(), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column("code", sa.String(length=16), nullable=True),
+        sa.Column("outcome", sa.String(length=8), nullable=True),
+        sa.Column("latency_us", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("gateway", "boot", "seq", name=op.f("pk_calls")),
+    )
+    op.create_index(op.f("ix_calls_at_us"), "calls", ["at_us"], unique=False)
+    op.create_index("ix_calls_consumer_at", "calls", ["consumer", "at_us"], unique=False)
+    op.create_index("ix_calls_grant_at", "calls", ["grant", "at_us"], unique=False)
+
+
+def downgrade() -> None:
+    """Leave them: their rows belong to nobody else."""

@@ -1,0 +1,75 @@
+"""The tables of the log store: calls, order owners, budget slices. No secret is ever in one of them.
+
+Rules:
+1. A store of its own, so that no log makes a cut wait: with SQLite a file of its own (`calls.db`), in PostgreSQL
+   the same database with connections, an advisory lock and a list of migrations (`alembic_version_log`) of its own.
+2. A table or column that is written with the bots' requests comes here, with a migration in
+   `log_migrations/versions`, numbered by itself; all else comes into `tables`, with one in `migrations/versions`.
+3. Nothing here refers to a table of the state by foreign key, and nothing there to one here: no transaction holds
+   both stores. What a use case needs of both it reads from the state first.
+4. Text, money and instants are as in `tables`; a test compares these tables with their migrations.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
+
+from broker.db.tables import METADATA
+
+LOG = MetaData(naming_convention=METADATA.naming_convention)
+
+ORDERS = Table(
+    "orders",
+    LOG,
+    Column("account", String(64), primary_key=True),
+    Column("symbol", String(40), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("grant", String(32), nullable=False),
+    Column("seen_us", BigInteger, nullable=False),
+)
+"""Whose order is whose. `name` is `#` and the venue's id, `%` and a list id, or a client order id."""
+
+SLICES = Table(
+    "slices",
+    LOG,
+    Column("id", String(32), primary_key=True),
+    Column("grant", String(32), nullable=False, index=True),
+    Column("gateway", String(64), nullable=False),
+    Column("boot", String(32), nullable=False, index=True),
+    Column("amount", String(40), nullable=False),
+    Column("returned", String(40), nullable=False),
+    Column("lent_us", BigInteger, nullable=False),
+    Column("closed_us", BigInteger, index=True),
+)
+
+CALLS = Table(
+    "calls",
+    LOG,
+    Column("gateway", String(64), primary_key=True),
+    Column("boot", String(32), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("at_us", BigInteger, nullable=False, index=True),
+    Column("grant", String(32), nullable=False),
+    Column("consumer", String(64), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("key", String(120), nullable=False),
+    Column("method", String(8), nullable=False),
+    Column("endpoint", String(80), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("symbol", String(40)),
+    Column("side", String(8)),
+    Column("notional", String(60)),
+    Column("client_ids", Text, nullable=False),
+    Column("target", String(64)),
+    Column("decision", String(8), nullable=False),
+    Column("reason", String(40)),
+    Column("source", String(64), nullable=False),
+    Column("leaving", Boolean, nullable=False),
+    Column("reserved", Text, nullable=False),
+    Column("released", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("code", String(16)),
+    Column("outcome", String(8)),
+    Column("latency_us", BigInteger),
+)
+"""The call log: one row per ask; what came back is filled in later. No outcome: not known."""
+Index("ix_calls_consumer_at", CALLS.c.consumer, CALLS.c.at_us)
+Index("ix_calls_grant_at", CALLS.c.grant, CALLS.c.at_us)
