@@ -30,7 +30,7 @@ class Ask(
 ):  # fmt: skip
     """One request and the verdict on it: `allow`, `deny` or `observe`; `status` of refusals only.
 
-    `target` is `#` and an order id, `%` and an order list id, or a client order id.
+    `target` is `#` and an order id, `%` and an order list id, a client order id, or `@` and that of a list.
     """
 
     seq: int

@@ -197,7 +197,7 @@ def _ownership(intent: Intent, facts: Facts) -> Deny | None:
     if facts.owner == "own" or (facts.owner == "nobody" and facts.account_owner):
         return None
     if facts.owner is None:
-        return Deny("owner_unknown", RefusalKind.NO_SUCH_ORDER, missing=("owner",))
+        return Deny("owner_unknown", RefusalKind.UNAVAILABLE, missing=("owner",))
     return Deny("not_own_order", RefusalKind.NO_SUCH_ORDER)
 
 

@@ -179,6 +179,7 @@ class Intent(Struct, frozen=True, gc=False):
     shrinks: bool = False
     dry_run: bool = False
     weight_pool: str = "ip"
+    list_client_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +272,9 @@ class Refusal:
 class OrderState(Struct, frozen=True, gc=False):
     """What an answer of the venue says about one order.
 
-    `final` orders can no longer execute. `executed_quote` is what they did execute, in quote asset.
+    `final` orders can no longer execute. `executed_quote` is what they did execute, in quote asset. `of_cancel`: it
+    is one that the request ended, not one that it placed. `created_us` is when the venue took it, microseconds since
+    the epoch: told where an order is asked for. `list_id` is the order list it belongs to.
     """
 
     symbol: str
@@ -281,6 +284,12 @@ class OrderState(Struct, frozen=True, gc=False):
     executed_quote: Decimal | None = None
     executed_base: Decimal | None = None
     rejected: bool = False
+    of_cancel: bool = False
+    list_id: str | None = None
+    side: str | None = None
+    quantity: Decimal | None = None
+    price: Decimal | None = None
+    created_us: int | None = None
 
 
 class Answer(Struct, frozen=True, gc=False):

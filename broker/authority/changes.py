@@ -136,7 +136,7 @@ class Changes:
                 link.tell(frames.Wipe(gone))
 
     async def _push_policy(self, change: Change, links: list[Link]) -> None:
-        def work() -> tuple[Grant, bool] | None:
+        def work() -> tuple[Grant, tuple[bool, bool]] | None:
             with self._desk.database.read() as connection:
                 found = grant_store.grant(connection, change.grant or "")
                 return None if found is None else (found, speaks_for_account(connection, found))
@@ -144,7 +144,7 @@ class Changes:
         found = await self._again(work)
         if found is None:
             return
-        grant, owner = found
+        grant, (owner, sole) = found
         policy = policy_document.load(grant.policy)
         for link in links:
             # a revoked grant has no successor: its leases are void for good
@@ -155,7 +155,7 @@ class Changes:
             link.tell(
                 frames.PolicyChanged(
                     change.number, grant.id, grant.policy, grant.policy_version, owner, usual_slice(policy),
-                    tuple(state_of(one) for one in change.gates), successors,
+                    tuple(state_of(one) for one in change.gates), successors, sole,
                 )
             )  # fmt: skip
 

@@ -36,6 +36,7 @@ class Opening:
     owner: bool
     scopes: tuple[str, ...]
     epochs: tuple[int, ...]
+    sole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Leases:
                 return _no(frame, grant, "revoked")
             account = account_store.account(connection, grant.account)
             key = account_store.current_key(connection, grant.account, Slot.TRADE)
-            owner = speaks_for_account(connection, grant)
+            owner, sole = speaks_for_account(connection, grant)
         if account is None or key is None:
             return _no(frame, grant, "no_key")
         scopes = chain(account.venue, key.ref, link.gateway, grant.consumer, grant.id)
@@ -78,7 +79,7 @@ class Leases:
         shut = gate.judge(gates, scopes, epochs)
         if isinstance(shut, Shut):
             return _no(frame, grant, "cut", shut.scope)
-        return Opening(grant, account, key, owner, scopes, epochs)
+        return Opening(grant, account, key, owner, scopes, epochs, sole)
 
     def secrets(self, link: Link, opening: Opening) -> Secrets:
         """Read what a lease needs. May wait for the secret store.
@@ -129,7 +130,7 @@ class Leases:
                 egress.proxy_port, egress.proxy_user, egress.proxy_password,
             ),
             account.upstream or "", usual_slice(policy),
-            None if loan is None else frames.SlicePart(loan.id, loan.amount),
+            None if loan is None else frames.SlicePart(loan.id, loan.amount), opening.sole,
         )  # fmt: skip
 
     def _hold(self, link: Link, opening: Opening, length_us: int, *, sends: bool) -> bool:

@@ -106,11 +106,10 @@ def has_grant(link: Link, grant: str | None) -> bool:
     return grant is not None and any(held.grant == grant for held in list(link.leases.values()))
 
 
-def speaks_for_account(connection: Connection, grant: Grant) -> bool:
-    """Tell whether a grant is the account's owner: by its policy, or as the account's only one."""
-    if policy_document.load(grant.policy).account_owner:
-        return True
-    return grant_store.living_on(connection, grant.account, 2) == [grant.id]
+def speaks_for_account(connection: Connection, grant: Grant) -> tuple[bool, bool]:
+    """Tell whether a grant is the account's owner, by its policy or as its only one; and whether it is its only one."""
+    sole = grant_store.living_on(connection, grant.account, 2) == [grant.id]
+    return sole or policy_document.load(grant.policy).account_owner, sole
 
 
 def usual_slice(policy: Policy) -> Decimal:

@@ -5,7 +5,8 @@ Rules:
    is unknown: nothing is released.
 2. The real key's id never reaches a bot: it is replaced by the bot's own.
 3. Only named headers pass.
-4. Whose order it is is recorded once the venue took it; ids that we stamped, before.
+4. Whose order it is is recorded by the venue's id of it, from the answer to the request that placed it. A dry run
+   places nothing, so it owns nothing.
 """
 
 import time
@@ -13,14 +14,14 @@ from collections.abc import Callable
 
 from broker.budget import Parts
 from broker.gateway.book import Book, Held
-from broker.gateway.job import Job, Reservation
+from broker.gateway.job import Job
 from broker.gateway.ledger import Ledger
 from broker.gateway.link import LinkClient
-from broker.gateway.owners import Owners
-from broker.gateway.settlement import Settlement
+from broker.gateway.owners import Owners, id_of
+from broker.gateway.settlement import Reservation, Settlement
 from broker.gateway.upstream import Broken, Reply
 from broker.policy import Allow
-from clients.venue import Action, Answer, RefusalKind
+from clients.venue import Action, Answer, OrderRef, OrderState, RefusalKind
 
 _PASS = (b"content-type", b"retry-after", b"date", b"x-mbx-uuid", b"x-mbx-traceid")
 _PASS_PREFIXES = (b"x-mbx-used-weight", b"x-mbx-order-count", b"x-sapi-used")
@@ -40,35 +41,41 @@ class Aftermath:
         self._ledger, self._link, self._measure = ledger, link, measure
 
     def leaves(self, job: Job, held: Held, verdict: Allow, boot_us: int) -> None:
-        """A request is about to leave: record its orders, hold its budget, count its sale."""
+        """A request is about to leave: note its orders, hold its budget, count its sale."""
         reading = job.reading
-        if reading is None or not reading.intent.orders:
+        if reading is None:
             return
         intent = reading.intent
         symbol = intent.symbols[0] if intent.symbols else ""
-        names = self._names(job)
-        for name in job.client_order_ids:
-            self._owners.record(held.account, symbol, name, held.lease.grant)
+        if intent.action is Action.AMEND and intent.target is not None:
+            self._renames(held.account, symbol, intent.target)
+        if not intent.orders:
+            return
+        for sent in job.sent:
+            self._owners.waiting.add(sent)
         if job.view is not None:
             job.view.uses(symbol, boot_us)
             pair = job.view.pairs.get(symbol)
             if verdict.sells and pair is not None and job.account is not None:
                 job.account.sells(pair.base, verdict.sells, boot_us)
                 job.sold_us = boot_us
-        if job.reserved:
-            single = intent.orders[0][0] if len(intent.orders) == 1 and len(intent.orders[0]) == 1 else None
+        if job.reserved and job.sent:
+            orders = tuple(sent for sent in job.sent if not sent.is_list)
+            quantity = orders[0].quantity if len(orders) == 1 else None
             self._settlement.hold(
                 Reservation(
-                    held.lease.grant,
-                    held.account,
-                    symbol,
-                    job.reserved,
-                    None if single is None else single.quantity,
-                    None if single is not None else self._members(job),
-                    asked_us=boot_us,
-                ),
-                names,
-            )
+                    job.sent[0].number, held.lease.grant, held.account, symbol, job.reserved, quantity, orders,
+                    held_us=boot_us, asked_us=boot_us,
+                )
+            )  # fmt: skip
+
+    def _renames(self, account: str, symbol: str, target: OrderRef) -> None:
+        """An amendment gives an order another name: what has no id yet may not be found under its own any more."""
+        known = id_of(target)
+        if known is None:
+            self._owners.waiting.amended(account, symbol, target.client_order_id)
+        elif self._owners.find(account, symbol, known) is None:
+            self._owners.waiting.amended(account, symbol, None)
 
     def come(self, job: Job, result: Reply | Broken) -> None:
         """The answer is there, or it never will be."""
@@ -79,7 +86,6 @@ class Aftermath:
             return
         if isinstance(result, Broken):
             refusal = job.wire.refusal(RefusalKind.UNKNOWN_OUTCOME, result.reason)
-            self._own(job, certain=False)
             self._ledger.answered(job, refusal.status, None, "unknown", (), ())
             job.reply(refusal.status, ((_REASON, b"unknown_outcome"),), b"")
             return
@@ -104,66 +110,46 @@ class Aftermath:
         if held is None or reading is None:
             return ()
         released: Parts = ()
-        placed = bool(reading.intent.orders)
-        if placed and not answer.refused:
-            self._own(job, certain=not answer.unknown)
-        amended = reading.intent.action is Action.AMEND
         for state in answer.orders:
-            if amended and state.client_order_id is not None:
-                self._owners.record(held.account, state.symbol, state.client_order_id, held.lease.grant)
-            if placed and state.order_id is not None and self._ours(job, state.client_order_id):
-                self._owners.record(held.account, state.symbol, f"#{state.order_id}", held.lease.grant)
-            if state.rejected and state.order_id is None and job.reserved:
-                left = self._settlement.drop(held.account, state.symbol, self._names(job))
-                released += self._release(held.lease.grant, left)
+            if state.rejected and state.order_id is None:
+                released += self._refused(job, held)
                 continue
+            if job.sent and not state.of_cancel:
+                self._placed(job, state)
+            elif reading.intent.action is Action.AMEND:
+                self._amended(held, state)
+            self._owners.identify(held.account, state)
             grant, parts = self._settlement.settle(held.account, state)
             released += self._release(grant, parts)
-        if answer.refused and placed:
-            if job.reserved:
-                left = self._settlement.drop(held.account, reading.intent.symbols[0], self._names(job))
-                released += self._release(held.lease.grant, left)
+        if answer.refused and reading.intent.orders:
+            released += self._refused(job, held)
             self._unsold(job)
         return released
 
-    def _own(self, job: Job, *, certain: bool) -> None:
-        """Record orders under the ids the bot gave, now that the venue took them.
+    def _refused(self, job: Job, held: Held) -> Parts:
+        """The venue placed none of a request's orders."""
+        for sent in job.sent:
+            self._owners.waiting.remove(sent)
+        return (
+            self._release(held.lease.grant, self._settlement.refused(job.sent[0].number)) if job.sent else ()
+        )
 
-        Not earlier: a bot that sends another's id gets a refusal, and must not own that order for having asked.
-        """
-        held, symbols = job.held, () if job.reading is None else job.reading.intent.symbols
-        if held is None or not symbols:
-            return
-        for name in self._names(job):
-            if certain or not self._owners.find(held.account, symbols[0], name):
-                self._owners.record(held.account, symbols[0], name, held.lease.grant)
+    def _placed(self, job: Job, state: OrderState) -> None:
+        """The venue gave an order of this very request its id, and its list one."""
+        orders = [sent for sent in job.sent if not sent.is_list]
+        if len(orders) > 1:
+            orders = [sent for sent in orders if sent.name == state.client_order_id]
+        if len(orders) == 1 and orders[0].order_id is None and state.order_id is not None:
+            self._owners.confirm(orders[0], state.order_id)
+        if state.list_id is not None and job.sent[0].is_list and job.sent[0].order_id is None:
+            self._owners.confirm(job.sent[0], state.list_id)
 
-    def _names(self, job: Job) -> tuple[str, ...]:
-        intent = None if job.reading is None else job.reading.intent
-        given = () if intent is None else tuple(
-            order.client_order_id
-            for group in intent.orders
-            for order in group
-            if order.client_order_id is not None
-        )  # fmt: skip
-        return given + job.client_order_ids
-
-    def _members(self, job: Job) -> set[str]:
-        """Return the client order ids of a list's orders, without the list's own."""
-        reading = job.reading
-        if reading is None:
-            return set()
-        slots = job.wire.client_id_slots(reading)
-        stamped = {
-            name for slot, name in zip(slots, job.client_order_ids, strict=False) if "list" not in slot
-        }
-        given = set(self._names(job)) - set(job.client_order_ids)
-        return given | stamped
-
-    def _ours(self, job: Job, client_order_id: str | None) -> bool:
-        """Tell whether an order in the answer is one that this request placed, not the one it replaced."""
-        names = self._names(job)
-        return client_order_id in names or not names
+    def _amended(self, held: Held, state: OrderState) -> None:
+        """An order goes by another name now; whose it is does not change."""
+        known = f"#{state.order_id}"
+        grant = self._owners.find(held.account, state.symbol, known)
+        if grant is not None and state.client_order_id is not None:
+            self._owners.bear(held.account, state.symbol, state.client_order_id, known, grant)
 
     def _release(self, grant: str, parts: Parts) -> Parts:
         if parts:

@@ -60,6 +60,7 @@ class Held:
     standing: Standing
     used_us: int
     last_us: int = 0
+    sole: bool = False
 
 
 def egress_of(part: frames.EgressPart) -> Egress:
@@ -174,6 +175,7 @@ class Book:
             frame.upstream,
             standing,
             sent_us,
+            sole=frame.sole,
         )
         old = self.by_key.get(frame.key_id)
         if old is not None:
@@ -222,7 +224,7 @@ class Book:
         for held in self.by_lease.values():
             if held.lease.grant == frame.grant and frame.policy_version >= held.policy_version:
                 held.policy, held.policy_version = policy, frame.policy_version
-                held.account_owner = frame.account_owner
+                held.account_owner, held.sole = frame.account_owner, frame.sole
                 held.standing.slice_usual = frame.slice_usual
         self.set_gates(frame.gates)
         self.succeed(frame.successors)

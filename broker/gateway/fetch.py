@@ -11,10 +11,9 @@ from broker.errors import LinkDown
 from broker.gateway.book import Book, Held
 from broker.gateway.job import Failure, Job
 from broker.gateway.link import LinkClient
-from broker.gateway.owners import NOBODY, Owners, order_name
+from broker.gateway.owners import Owners
 from broker.gateway.venue_view import NotKnown
-from broker.link.frames import OwnerQuery
-from clients.venue import OrderRef
+from broker.gateway.whose import Whose
 from clients.venues.binance import market
 
 _EXPECTED = (LinkDown, NotKnown, OSError, ValueError)
@@ -25,7 +24,8 @@ class Fetcher:
     """Waits for facts on behalf of requests."""
 
     def __init__(self, book: Book, link: LinkClient, owners: Owners) -> None:
-        self._book, self._link, self._owners = book, link, owners
+        self._book, self._link = book, link
+        self._whose = Whose(book, link, owners)
 
     async def fetch_all(self, job: Job, names: Sequence[str]) -> None:
         """Fetch facts at the same time; what fails stays missing, and says why."""
@@ -80,7 +80,7 @@ class Fetcher:
             if credential is not None:
                 await account.fetch(credential, job.need)
         elif kind == "owner":
-            await self._owner(job)
+            await self._whose.find_out(job)
         elif kind == "budget" and held is not None:
             await self._budget(job, held)
 
@@ -94,44 +94,6 @@ class Fetcher:
     async def _budget(self, job: Job, held: Held) -> None:
         """Ask for a slice that is large enough for this request."""
         await self._link.ask_slice(held, job.wanted)
-
-    # --- owners ---------------------------------------------------------------------------
-
-    async def _owner(self, job: Job) -> None:
-        """Ask the broker whose order it is, then the venue under which other name it goes."""
-        held, reading = job.held, job.reading
-        if held is None or reading is None or reading.intent.target is None:
-            return
-        target = reading.intent.target
-        grant = await self._ask(held, target)
-        if grant is None:
-            for other in await self._other_names(job, target):
-                grant = grant or await self._ask(held, other)
-        name = order_name(target.order_id, target.client_order_id, is_list=target.is_list)
-        self._owners.record(held.account, target.symbol or "", name, grant or NOBODY)
-
-    async def _ask(self, held: Held, ref: OrderRef) -> str | None:
-        """Return the grant that an order is recorded under, here or at the broker."""
-        name = order_name(ref.order_id, ref.client_order_id, is_list=ref.is_list)
-        known = self._owners.find(held.account, ref.symbol or "", name)
-        if known:
-            return known
-        query = OwnerQuery(0, held.account, ref.symbol or "", ref.order_id, ref.client_order_id, ref.is_list)
-        return await self._link.ask_owner(query)
-
-    async def _other_names(self, job: Job, target: OrderRef) -> tuple[OrderRef, ...]:
-        held, account = job.held, job.account
-        credential = None if held is None else self._book.material.get(held.key_text)
-        if credential is None or account is None:
-            return ()
-        if target.is_list:
-            orders, client_id = await account.fetch_list(credential, target, job.need)
-            own = OrderRef(target.symbol, None, client_id or None, is_list=True)
-            return (own, *orders) if client_id else orders
-        state = await account.fetch_order(credential, target, job.need)
-        if target.order_id is None:
-            return (OrderRef(target.symbol, state.order_id),)
-        return (OrderRef(target.symbol, None, state.client_order_id),)
 
 
 def _failure(fault: Exception) -> Failure | None:

@@ -11,6 +11,7 @@ Rules:
 import asyncio
 import logging
 import time
+from itertools import count
 
 from broker import lease
 from broker.gate import Shut
@@ -26,6 +27,7 @@ from broker.gateway.limits import Need, Pause
 from broker.gateway.mounts import Mounts
 from broker.gateway.owners import Owners
 from broker.gateway.replay import ReplayGuard
+from broker.gateway.sent import orders_of
 from broker.policy import Allow, Deny
 from broker.virtual_key import is_key_id, new_client_order_id
 from clients.venue import (
@@ -66,6 +68,7 @@ class Forwarder:
         self._fetcher, self._ledger, self._aftermath = fetcher, ledger, aftermath
         self._replays, self._clock = guard, clock
         self._preparing: set[asyncio.Task[None]] = set()
+        self._numbers = count(1)
 
     # --- in -------------------------------------------------------------------------------
 
@@ -342,13 +345,16 @@ class Forwarder:
         if reserved is None:
             self.refuse(job, RefusalKind.ORDER, "day_notional")
             return
-        ids = tuple(new_client_order_id() for _ in job.wire.client_id_slots(reading))
+        slots = job.wire.client_id_slots(reading)
+        ids = tuple(new_client_order_id() for _ in slots)
         wall = self._clock.wall_us()
+        stamp = Stamp(wall + view.clock.offset_us, window_us, ids)
         try:
-            sealed = job.wire.seal(
-                credential, reading, job.variant, Stamp(wall + view.clock.offset_us, window_us, ids)
-            )
+            sealed = job.wire.seal(credential, reading, job.variant, stamp)
             job.reserved, job.client_order_ids, job.verdict = reserved, ids, verdict
+            if intent.orders:
+                number = next(self._numbers)
+                job.sent = orders_of(intent, slots, ids, number, held.lease.grant, held.account, stamp)
             self._ledger.allowed(job, held, verdict)
         except (OSError, ValueError) as fault:
             standing.purse.release(reserved)

@@ -11,7 +11,8 @@ from broker.gate import Mode
 from broker.gateway.book import Held
 from broker.gateway.job import Job
 from broker.gateway.limits import Pause
-from broker.gateway.owners import NOBODY, Owners, order_name
+from broker.gateway.owners import Owners
+from broker.gateway.whose import known_owner
 from broker.policy import Allow, Deny, Facts, evaluate, settle
 from clients.venue import Action, Intent
 
@@ -28,8 +29,8 @@ class Unanswered(NamedTuple):
 def facts_for(held: Held, job: Job, intent: Intent, mode: Mode, owners: Owners, boot_us: int) -> Facts:
     """Gather what is known for one judgement."""
     owner = None
-    if intent.target is not None and not intent.target.all_open:
-        owner = owner_of(held, intent, owners)
+    if intent.target is not None and not intent.target.all_open and intent.action is not Action.READ:
+        owner = job.owner or known_owner(held, intent, owners)
     if intent.action is not Action.PLACE:
         return Facts(halted=mode is Mode.HALT, account_owner=held.account_owner, owner=owner)
     assert job.view is not None and job.account is not None  # noqa: S101, PT018 - set with the lease
@@ -49,20 +50,6 @@ def facts_for(held: Held, job: Job, intent: Intent, mode: Mode, owners: Owners, 
         budget=standing.purse.left,
         rate_free=standing.rate.free(held.policy.rate, count, boot_us),
     )
-
-
-def owner_of(held: Held, intent: Intent, owners: Owners) -> str | None:
-    """Return `own`, `other`, `nobody`, or None where it was not asked yet."""
-    target = intent.target
-    if target is None:
-        return None
-    name = order_name(target.order_id, target.client_order_id, is_list=target.is_list)
-    grant = owners.find(held.account, target.symbol or "", name)
-    if grant is None:
-        return None
-    if grant == NOBODY:
-        return "nobody"
-    return "own" if grant == held.lease.grant else "other"
 
 
 def verdict_of(

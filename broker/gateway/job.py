@@ -8,6 +8,7 @@ from broker.budget import Parts
 from broker.gateway.book import Held
 from broker.gateway.form import Inbound, Reply
 from broker.gateway.limits import Need, Pause
+from broker.gateway.sent import Sent
 from broker.gateway.upstream import Line
 from broker.gateway.venue_view import AccountView, VenueView
 from broker.policy import Allow
@@ -28,7 +29,9 @@ class Job:
     """A request, filled in step by step. `asked` names the facts that were already waited for.
 
     `failed` says of those that did not come why not. A fact that came, and says no, is in neither.
-    `whose` is grant, consumer and account of a key that was refused a lease: for the call log only.
+    `whose` is grant, consumer and account of a key that was refused a lease: for the call log only. `owner` is whose
+    the order is that the request names, once that was found out: `own`, `other` or `nobody`. `sent` are the orders
+    that it places, a list first.
     """
 
     inbound: Inbound
@@ -46,12 +49,14 @@ class Job:
     asked: set[str] = field(default_factory=set)
     failed: dict[str, "Failure"] = field(default_factory=dict)
     wanted: Decimal = Decimal(0)
+    owner: str | None = None
     line: Line | None = None
     answered: bool = False
     # what was sent
     verdict: Allow | None = None
     reserved: Parts = ()
     client_order_ids: tuple[str, ...] = ()
+    sent: tuple[Sent, ...] = ()
     seq: int = 0
     sent_ns: int = 0
     sold_us: int = 0
@@ -70,21 +75,3 @@ class Job:
             order.side is Side.SELL for group in intent.orders for order in group
         )
         return Need.EXIT if sells else Need.RISK
-
-
-@dataclass(slots=True)
-class Reservation:
-    """Budget that an order holds until its final state is known.
-
-    `orders` names the members of a list that are not final yet; None for a single order.
-    """
-
-    grant: str
-    account: str
-    symbol: str
-    parts: Parts
-    quantity: Decimal | None
-    orders: set[str] | None
-    executed: bool = False
-    asked_us: int = 0
-    keys: set[tuple[str, str, str]] = field(default_factory=set)

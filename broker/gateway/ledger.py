@@ -15,7 +15,7 @@ from broker.calllog import Answered, Ask, write_line
 from broker.gateway.book import Held
 from broker.gateway.clock import SystemClock
 from broker.gateway.job import Job
-from broker.gateway.owners import order_name
+from broker.gateway.owners import id_of, name_of
 from broker.gateway.spool import Spool
 from broker.policy import Allow
 from clients.venue import Action, Intent
@@ -180,4 +180,4 @@ def _target(intent: Intent | None) -> str | None:
     if intent is None or intent.target is None or intent.target.all_open:
         return None
     target = intent.target
-    return order_name(target.order_id, target.client_order_id, is_list=target.is_list)
+    return id_of(target) or name_of(target)

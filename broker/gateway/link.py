@@ -146,8 +146,8 @@ class LinkClient:
         self._book.refuse(frame, self._clock.boot_us())
         return frame.reason
 
-    async def ask_owner(self, query: frames.OwnerQuery) -> str | None:
-        """Ask whose order it is; None where nobody recorded it.
+    async def ask_owner(self, query: frames.OwnerQuery) -> frames.OwnerAnswer:
+        """Ask whose order it is, by its id or by a name.
 
         Raises:
             LinkDown: The broker did not answer in time.
@@ -158,7 +158,9 @@ class LinkClient:
         )
         frame = await self._ask(number, asked)
         self._sent_us.pop(number, None)
-        return frame.grant if isinstance(frame, frames.OwnerAnswer) else None
+        if not isinstance(frame, frames.OwnerAnswer):
+            raise LinkDown("no_answer", "the broker answered something else")
+        return frame
 
     async def ask_slice(self, held: Held, wanted: Decimal) -> None:
         """Ask for the next budget slice and take it in, if there is one.

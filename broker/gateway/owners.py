@@ -1,37 +1,87 @@
 """Whose order is whose, as far as this gateway knows. Pure, in memory, bounded.
 
-The broker's `orders` table decides; this is a cache of it and of what this gateway sent itself. An entry says
-the grant, or that the broker knows of none.
+Rules:
+1. An order is owned by the venue's id of it, `#` and an order id or `%` and an order list's, once an answer to the
+   sender, or proof (`sent`), has given it. To have asked for a name owns nothing.
+2. Names lead to orders: `bearer` is the last one that was confirmed under a name, `waiting` what was sent under it and
+   has no id yet. An order list's client id is `@` and the id: orders and lists are named apart.
+3. The broker's record decides; this is a cache of it and of what this gateway sent itself.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
+
+from broker.gateway.sent import Place, Sent, Waiting, only_fit
+from clients.venue import OrderRef, OrderState
 
 MOST_KEPT = 50_000
-NOBODY = ""
+_V = TypeVar("_V")
 
 
 class Owners:
-    """Grants by account and order id or client order id. The least recently used fall out."""
+    """Grants by the venue's ids; the names that lead there. The least recently recorded fall out."""
 
     def __init__(self, most: int = MOST_KEPT) -> None:
         self._most = most
-        self._of: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self._of: OrderedDict[Place, str] = OrderedDict()
+        self._bearers: OrderedDict[Place, tuple[str, str]] = OrderedDict()
+        self.waiting = Waiting()
+        self.on_confirmed: Callable[[Sent], None] = lambda _: None
 
-    def record(self, account: str, symbol: str, name: str, grant: str) -> None:
-        """Remember one order; `name` is `#` and the venue's id, or the client order id as it is."""
-        key = (account, symbol, name)
-        self._of[key] = grant
-        self._of.move_to_end(key)
-        if len(self._of) > self._most:
-            self._of.popitem(last=False)
+    def record(self, account: str, symbol: str, known_as: str, grant: str) -> None:
+        """Remember whose an order is; `known_as` is an `id_of`."""
+        self._put(self._of, (account, symbol, known_as), grant)
 
-    def find(self, account: str, symbol: str, name: str) -> str | None:
-        """Return the grant, `NOBODY`, or None where it was not asked yet."""
-        return self._of.get((account, symbol, name))
+    def find(self, account: str, symbol: str, known_as: str) -> str | None:
+        """Return the grant that owns an order; None where that is not known here."""
+        return self._of.get((account, symbol, known_as))
+
+    def bear(self, account: str, symbol: str, name: str, known_as: str, grant: str) -> None:
+        """An order of a grant goes by this name now."""
+        self._put(self._bearers, (account, symbol, name), (grant, known_as))
+
+    def bearer(self, account: str, symbol: str, name: str) -> tuple[str, str] | None:
+        """Return grant and id of the order that was last confirmed under a name."""
+        return self._bearers.get((account, symbol, name))
+
+    def askers(self, account: str, symbol: str, name: str) -> set[str]:
+        """Return the grants that an order of this name may belong to, by what was sent and confirmed here."""
+        found = {sent.grant for sent in self.waiting.named((account, symbol, name))}
+        known = self.bearer(account, symbol, name)
+        return found if known is None else found | {known[0]}
+
+    def confirm(self, sent: Sent, order_id: str) -> None:
+        """The venue gave an order of ours its id."""
+        sent.order_id = order_id
+        self.waiting.remove(sent)
+        known_as = f"{'%' if sent.is_list else '#'}{order_id}"
+        self.record(sent.account, sent.symbol, known_as, sent.grant)
+        if sent.name:
+            self.bear(sent.account, sent.symbol, sent.name, known_as, sent.grant)
+        self.on_confirmed(sent)
+
+    def identify(self, account: str, state: OrderState) -> Sent | None:
+        """Find out which order of ours the venue tells of, if it has no id yet and can be no other; record its id."""
+        if state.order_id is None or self.find(account, state.symbol, f"#{state.order_id}") is not None:
+            return None
+        sent = only_fit(self.waiting.candidates(account, state), state)
+        if sent is not None:
+            self.confirm(sent, state.order_id)
+        return sent
+
+    def _put(self, into: OrderedDict[Place, _V], key: Place, value: _V) -> None:
+        into[key] = value
+        into.move_to_end(key)
+        if len(into) > self._most:
+            into.popitem(last=False)
 
 
-def order_name(order_id: str | None, client_order_id: str | None, *, is_list: bool = False) -> str:
-    """Return the name of an order, or of an order list, which counts its ids apart."""
-    if order_id is not None:
-        return f"{'%' if is_list else '#'}{order_id}"
-    return client_order_id or ""
+def id_of(ref: OrderRef) -> str | None:
+    """Return what an order or a list is owned by; None where only a name is given."""
+    return None if ref.order_id is None else f"{'%' if ref.is_list else '#'}{ref.order_id}"
+
+
+def name_of(ref: OrderRef) -> str:
+    """Return the name that leads to an order or a list."""
+    return f"{'@' if ref.is_list else ''}{ref.client_order_id or ''}"

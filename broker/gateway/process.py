@@ -23,6 +23,7 @@ from broker.gateway.mounts import Mounts
 from broker.gateway.owners import Owners
 from broker.gateway.replay import ReplayGuard
 from broker.gateway.settlement import Settlement
+from broker.gateway.settler import Settler
 from broker.gateway.spool import Spool
 from broker.gateway.venue_view import NotKnown
 from broker.gateway.watchman import Watchman
@@ -60,6 +61,7 @@ class Gateway:
         self.link = LinkClient(channel, name, self.book, self.spool, self.clock)
         self.mounts = Mounts(wires, self.clock)
         owners, settlement = Owners(), Settlement()
+        owners.on_confirmed = settlement.confirmed
         self.ledger = Ledger(self.spool, self.clock, self.link.written)
         self.fetcher = Fetcher(self.book, self.link, owners)
         aftermath = Aftermath(self.book, owners, settlement, self.ledger, self.link, self._measure)
@@ -75,7 +77,7 @@ class Gateway:
         )
         self.listener: Listener | None = None
         self._wires = wires
-        self._settlement = settlement
+        self.settler = Settler(self.book, self.mounts, owners, settlement, self.link, self.clock)
         self.link.health = self.health
         self.link.on_wipe = self._wiped
         self.link.on_canary = self._canary
@@ -95,7 +97,9 @@ class Gateway:
         listener = Listener(self.forwarder, listen.allowed_hosts)
         self.listener = listener
         servers = await _listen(listener, listen)
-        watchman = Watchman(self.book, self.mounts, self._settlement, self.link, listener, self.clock)
+        watchman = Watchman(
+            self.book, self.mounts, self.link, listener, self.settler
+        )  # fmt: skip
         link = asyncio.ensure_future(self.link.run())
         watch = self.link.kept_up(watchman.run, "the watchman")
         stopping = asyncio.ensure_future(stop.wait())

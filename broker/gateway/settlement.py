@@ -1,33 +1,87 @@
 """Budget reservations until the final state of their orders. Pure, in memory.
 
 Rules:
-1. A definite no releases all. An unknown outcome releases nothing until the venue says what became of it.
-2. A single order in its final state releases the share that was not executed.
-3. Orders of one list hold their reservation together: it goes back once all are final and none executed;
-   otherwise it stays taken for the window. That errs on the side of the limit.
+1. A reservation is its request, by our own number; its orders are known by the venue's ids. A state that is not of
+   one of these ids releases nothing, whatever its client order id.
+2. A definite no releases all. An unknown outcome releases nothing until the venue says what became of it.
+3. A single order in its final state releases the share that was not executed.
+4. Orders of one list hold their reservation together: it goes back once all are final and none executed; otherwise
+   it stays taken for the window. That errs on the side of the limit.
+5. An order is absent when the venue said twice, a settling time apart and after it could no longer arrive, that it
+   does not know the name it was sent with; a list, when that is so of each of its orders. An order that has an id, or
+   may have another name by now, is never absent.
+6. Grants are asked about in turn, whatever each of them holds. Beyond `MOST_KEPT`, and for good after `KEPT_US`,
+   budget stays spent: it is counted, and the limit errs on the safe side.
 """
 
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from decimal import Decimal
 
-from broker.budget import Parts, portion
-from broker.gateway.job import Reservation
+from broker.budget import SLICE_LIFE_US, WINDOW_US, Parts, portion
+from broker.gateway.sent import Sent
 from clients.venue import OrderState
 
-Key = tuple[str, str, str]
 MOST_KEPT = 20_000
+KEPT_US = WINDOW_US + 2 * SLICE_LIFE_US
+"""Nothing that is released later than this counts for anything."""
+
+SETTLING_US = 10_000_000
+_ZERO = Decimal(0)
+_Key = tuple[str, str, str]
+
+
+@dataclass(slots=True, eq=False)
+class Reservation:
+    """Budget that a request holds. `quantity` is that of its only order; `asked_us` on our boot clock."""
+
+    number: int
+    grant: str
+    account: str
+    symbol: str
+    parts: Parts
+    quantity: Decimal | None
+    orders: tuple[Sent, ...]
+    held_us: int = 0
+    asked_us: int = 0
+    executed: bool = field(default=False)
 
 
 class Settlement:
-    """Reservations by the names of their orders: `#` and the venue's id, or the client order id."""
+    """Reservations by number, by the venue's order ids, and by grant in the order they are asked about."""
 
-    def __init__(self) -> None:
-        self._by_order: dict[Key, Reservation] = {}
+    def __init__(self, most: int = MOST_KEPT) -> None:
+        self._most = most
+        self._held: OrderedDict[int, Reservation] = OrderedDict()
+        self._by_id: dict[_Key, tuple[Reservation, Sent]] = {}
+        self._queues: OrderedDict[str, OrderedDict[int, Reservation]] = OrderedDict()
+        self.unkept = 0
 
-    def hold(self, reservation: Reservation, names: tuple[str, ...]) -> None:
-        """Keep a reservation under every name its orders go by."""
-        if len(self._by_order) < MOST_KEPT:
-            for name in names:
-                self._name(reservation, (reservation.account, reservation.symbol, name))
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def hold(self, reservation: Reservation) -> None:
+        """Keep a reservation until its orders are final."""
+        while self._held:
+            oldest = next(iter(self._held.values()))
+            if reservation.held_us - oldest.held_us < KEPT_US:
+                break
+            self._forget(oldest)
+        if len(self._held) >= self._most:
+            self.unkept += 1
+            return
+        self._held[reservation.number] = reservation
+        self._queues.setdefault(reservation.grant, OrderedDict())[reservation.number] = reservation
+        for sent in reservation.orders:
+            if sent.order_id is not None:
+                self.confirmed(sent)
+
+    def confirmed(self, sent: Sent) -> None:
+        """An order has its id: states of that id are its states from now on."""
+        held = self._held.get(sent.number)
+        if held is not None and sent in held.orders and sent.order_id is not None:
+            self._by_id[(sent.account, sent.symbol, sent.order_id)] = (held, sent)
 
     def settle(self, account: str, state: OrderState) -> tuple[str, Parts]:
         """Take in the state of one order.
@@ -35,56 +89,91 @@ class Settlement:
         Returns:
             The grant and what to release to it; nothing where the order holds no reservation, or may go on.
         """
-        venue_name = None if state.order_id is None else f"#{state.order_id}"
-        names = [name for name in (venue_name, state.client_order_id) if name]
-        keys = [(account, state.symbol, name) for name in names]
-        held = next((self._by_order[key] for key in keys if key in self._by_order), None)
-        if held is None:
-            return "", ()
+        found = None
         if state.order_id is not None:
-            self._name(held, keys[0])
-        if not state.final:
+            found = self._by_id.get((account, state.symbol, state.order_id))
+        if found is None:
+            return "", ()
+        held, sent = found
+        if not state.final or sent.done:
             return held.grant, ()
+        sent.done = True
         done = state.executed_base
-        if held.orders is None:
+        held.executed = held.executed or done is None or done > 0
+        if len(held.orders) == 1:
             self._forget(held)
             if held.quantity is None or done is None or held.quantity <= 0:
                 return held.grant, held.parts if done == 0 else ()
-            share = max(Decimal(0), 1 - done / held.quantity)
-            return held.grant, portion(held.parts, sum((part for _, part in held.parts), Decimal(0)) * share)
-        held.orders -= set(names)
-        held.executed = held.executed or done is None or done > 0
-        if held.orders:
+            share = max(_ZERO, 1 - done / held.quantity)
+            return held.grant, portion(held.parts, sum((part for _, part in held.parts), _ZERO) * share)
+        if not all(one.done for one in held.orders):
             return held.grant, ()
         self._forget(held)
         return held.grant, () if held.executed else held.parts
 
-    def open(self, now_us: int, after_us: int) -> list[tuple[str, Reservation]]:
-        """Return reservations that were not asked about for a while, each with one name, oldest first."""
-        found: dict[int, tuple[str, Reservation]] = {}
-        for (_, _, name), held in self._by_order.items():
-            if now_us - held.asked_us >= after_us:
-                found.setdefault(id(held), (name, held))
-        return list(found.values())
+    def refused(self, number: int) -> Parts:
+        """The venue refused the request: everything goes back."""
+        held = self._held.get(number)
+        if held is None:
+            return ()
+        self._forget(held)
+        return held.parts
 
-    def drop(self, account: str, symbol: str, names: tuple[str, ...]) -> Parts:
-        """The venue refused the orders: everything goes back."""
-        for name in names:
-            held = self._by_order.get((account, symbol, name))
-            if held is not None:
-                self._forget(held)
-                return held.parts
-        return ()
-
-    def absent(self, reservation: Reservation) -> Parts:
-        """The venue never heard of the order: everything goes back."""
+    def absent(self, reservation: Reservation, sent: Sent, now_us: int) -> Parts:
+        """The venue does not know the name of an order (rule 5); `now_us` is venue time when it was asked."""
+        if sent.order_id is not None or sent.renamed or now_us < sent.until_us + SETTLING_US:
+            return ()
+        if sent.absent_us is None:
+            sent.absent_us = now_us
+            return ()
+        if now_us - sent.absent_us >= SETTLING_US:
+            sent.gone = True
+        if not all(one.gone for one in reservation.orders) or reservation.number not in self._held:
+            return ()
         self._forget(reservation)
         return reservation.parts
 
-    def _name(self, reservation: Reservation, key: Key) -> None:
-        self._by_order[key] = reservation
-        reservation.keys.add(key)
+    def due(
+        self, now_us: int, after_us: int, most: int, may: Callable[[Reservation], bool]
+    ) -> list[Reservation]:
+        """Return reservations that were not asked about for a while: one of each grant in turn, oldest first.
 
-    def _forget(self, reservation: Reservation) -> None:
-        for key in reservation.keys:
-            self._by_order.pop(key, None)
+        Args:
+            now_us: Our boot clock.
+            after_us: How long ago they must have been asked about.
+            most: How many at most.
+            may: Whether the grant of a reservation can be asked about now; looked at once for each grant.
+        """
+        lanes = [queue for queue in self._queues.values() if may(next(iter(queue.values())))]
+        walks: list[Iterator[Reservation]] = [iter(queue.values()) for queue in lanes]
+        found: list[Reservation] = []
+        while walks and len(found) < most:
+            going = []
+            for walk in walks:
+                held = next(walk, None)
+                if held is None or now_us - held.asked_us < after_us:
+                    continue
+                going.append(walk)
+                if len(found) < most:
+                    found.append(held)
+            walks = going
+        return found
+
+    def asked(self, reservation: Reservation, now_us: int) -> None:
+        """It is being asked about: it, and its grant, come last the next time."""
+        reservation.asked_us = now_us
+        queue = self._queues.get(reservation.grant)
+        if queue is not None and reservation.number in queue:
+            queue.move_to_end(reservation.number)
+            self._queues.move_to_end(reservation.grant)
+
+    def _forget(self, held: Reservation) -> None:
+        self._held.pop(held.number, None)
+        queue = self._queues.get(held.grant)
+        if queue is not None:
+            queue.pop(held.number, None)
+            if not queue:
+                del self._queues[held.grant]
+        for sent in held.orders:
+            if sent.order_id is not None:
+                self._by_id.pop((sent.account, sent.symbol, sent.order_id), None)

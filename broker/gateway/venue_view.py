@@ -11,7 +11,6 @@ Rules:
 """
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from decimal import Decimal
@@ -35,7 +34,7 @@ _PLAIN = ((b"Accept", b"application/json"), (b"User-Agent", b"portcullis"), (b"A
 _ZERO = Decimal(0)
 _OK, _REFUSED, _SERVER_ERROR = 200, 400, 500
 _GENERAL = "ip"
-_PRICE_WEIGHT, _PAIR_WEIGHT, _HOLDINGS_WEIGHT, _ORDER_WEIGHT = 4, 20, 20, 4
+_PRICE_WEIGHT, _PAIR_WEIGHT, _HOLDINGS_WEIGHT, ORDER_WEIGHT, ORDERS_WEIGHT = 4, 20, 20, 4, 20
 
 
 class NotKnown(Exception):
@@ -258,19 +257,31 @@ class AccountView:
         for _, asset, amount in self._sold:
             self._total[asset] = self._total.get(asset, _ZERO) + amount
 
+    def may_ask(self, weight: int) -> bool:
+        """Tell whether the venue's limits leave room for a read of ours now."""
+        return self._venue.meter.pause(Need.READ, _GENERAL, weight, self._clock.wall_us()) is None
+
+    def venue_us(self) -> int:
+        """Return the venue's time, as far as it was measured."""
+        return self._clock.wall_us() + self._venue.clock.offset_us
+
     async def fetch_order(self, credential: Credential, ref: OrderRef, need: Need = Need.READ) -> OrderState:
         """Ask for the state of one order."""
-        return market.parse_order(
-            await self._venue.signed(credential, market.order(ref), _ORDER_WEIGHT, need)
-        )
+        return market.parse_order(await self._venue.signed(credential, market.order(ref), ORDER_WEIGHT, need))
 
     async def fetch_list(
         self, credential: Credential, ref: OrderRef, need: Need = Need.READ
-    ) -> tuple[tuple[OrderRef, ...], str]:
-        """Ask for the orders of an order list, and the list's own client id."""
-        body = await self._venue.signed(credential, market.order(ref), _ORDER_WEIGHT, need)
-        name = json.loads(body).get("listClientOrderId")
-        return market.parse_order_list(body), name if isinstance(name, str) else ""
+    ) -> market.ListState:
+        """Ask for an order list and its orders."""
+        body = await self._venue.signed(credential, market.order(ref), ORDER_WEIGHT, need)
+        return market.parse_order_list(body)
+
+    async def fetch_orders(
+        self, credential: Credential, symbol: str, order_id: str
+    ) -> tuple[OrderState, ...]:
+        """Ask for the states of a symbol's orders from one id upwards."""
+        call = market.orders_from(symbol, order_id)
+        return market.parse_orders(await self._venue.signed(credential, call, ORDERS_WEIGHT))
 
 
 class Quotes(Mapping[str, Quote]):

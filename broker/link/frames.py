@@ -72,6 +72,23 @@ class SlicePart:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimPart:
+    """What was sent under a client order id, and has no id of the venue yet: times are the venue's, in microseconds.
+
+    `quantity` and `price` are text, empty where the order has none; `exact`: the venue takes the quantity as sent.
+    """
+
+    grant: str
+    name: str
+    sent_us: int
+    until_us: int
+    side: str = ""
+    quantity: str = ""
+    price: str = ""
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Successor:
     """A lease that goes on under new epochs, in the order of its chain. Its end does not move."""
 
@@ -247,7 +264,10 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class LeaseGranted:
-    """A lease, with everything needed to judge by: the material of `key` came before it."""
+    """A lease, with everything needed to judge by: the material of `key` came before it.
+
+    `sole`: the account has no other grant.
+    """
 
     ask: int
     lease: str
@@ -268,6 +288,7 @@ class LeaseGranted:
     upstream: str = ""
     slice_usual: Decimal = Decimal(0)
     slice: SlicePart | None = None
+    sole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +334,7 @@ class PolicyChanged:
     slice_usual: Decimal = Decimal(0)
     gates: tuple[GateState, ...] = ()
     successors: tuple[Successor, ...] = ()
+    sole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,10 +382,11 @@ class SliceLent:
 
 @dataclass(frozen=True, slots=True)
 class OwnerAnswer:
-    """Whose order it is; None where nobody recorded it."""
+    """Whose order it is; None where nobody recorded it. Of a name: who last confirmed it, and who else sent it."""
 
     ask: int
     grant: str | None = None
+    claims: tuple[ClaimPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

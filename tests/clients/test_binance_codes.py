@@ -127,7 +127,9 @@ CANCELLED = {
     "status": "CANCELED",
 }
 DONE = OrderState("BTCUSDT", "28", "mine", final=True, executed_quote=D("10.5"), executed_base=D("10.0"))
-GONE = OrderState("BTCUSDT", "9", "first", final=True, executed_quote=D("2.5"), executed_base=D("1.0"))
+GONE = OrderState(
+    "BTCUSDT", "9", "first", final=True, executed_quote=D("2.5"), executed_base=D("1.0"), of_cancel=True
+)
 NEVER = OrderState(
     "BTCUSDT", None, "mine", final=True, executed_quote=D(0), executed_base=D(0), rejected=True
 )
@@ -195,6 +197,16 @@ ANSWERS = {
         *(REPLACE, 409),
         {"code": -2021, "data": _halves("SUCCESS", "FAILURE", CANCELLED, {"code": -1007})},
         Answer(False, True, "-2021", (GONE,)),
+    ),
+    "cancelled, and nothing said of the new order": (
+        *(REPLACE, 409),
+        {"code": -2021, "data": {"cancelResult": "SUCCESS", "cancelResponse": CANCELLED}},
+        Answer(False, True, "-2021", (GONE,)),
+    ),
+    "a new order that failed without a code": (
+        *(REPLACE, 409),
+        {"code": -2021, "data": _halves("FAILURE", "FAILURE", {"code": -2011}, None)},
+        Answer(False, True, "-2021"),
     ),
     "amended": (
         *(AMEND, 200),

@@ -70,13 +70,32 @@ def test_parsers() -> None:
     assert market.parse_holdings(_bytes(account)) == {"BTC": (D("4.5"), D("0.5"))}
     order = {"symbol": "A", "orderId": 1, "clientOrderId": "c", "status": "NEW", "executedQty": "0.0"}
     assert market.parse_order(_bytes(order)) == OrderState("A", "1", "c", final=False, executed_base=D("0.0"))
-    listed = {"orders": [{"symbol": "A", "orderId": 4, "clientOrderId": "c"}]}
-    assert market.parse_order_list(_bytes(listed)) == (OrderRef("A", "4", "c"),)
+    listed = {
+        "orderListId": 7, "listClientOrderId": "l", "orders": [{"symbol": "A", "orderId": 4, "clientOrderId": "c"}],
+    }  # fmt: skip
+    assert market.parse_order_list(_bytes(listed)) == ("7", "l", (OrderRef("A", "4", "c"),))
+    shown = market.parse_order(
+        _bytes(order | {"time": 5, "side": "BUY", "origQty": "2", "price": "3", "orderListId": 7})
+    )
+    assert (shown.created_us, shown.side, shown.quantity, shown.price, shown.list_id) == (
+        5000,
+        "BUY",
+        D(2),
+        D(3),
+        "7",
+    )
+    assert market.parse_order(_bytes(order | {"time": 5 * 10**14})).created_us == 5 * 10**14, (
+        "in microseconds"
+    )
+    assert [one.order_id for one in market.parse_orders(_bytes([order, order | {"orderId": 2}]))] == [
+        "1",
+        "2",
+    ]
 
 
 PARSERS = [
     *(market.parse_venue_time, market.parse_price, market.parse_prices, market.parse_symbols),
-    *(market.parse_holdings, market.parse_order, market.parse_order_list),
+    *(market.parse_holdings, market.parse_order, market.parse_order_list, market.parse_orders),
 ]
 ODD = [
     "",

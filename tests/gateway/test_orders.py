@@ -1,57 +1,12 @@
 """Orders of every kind: owned, replaced, amended, listed; budget goes back by what the venue says was executed."""
 
-from decimal import Decimal
 from pathlib import Path
 
-from broker.budget import Parts
-from broker.gateway.job import Reservation
-from broker.gateway.settlement import Settlement
 from clients.paper import spot_account
 from clients.paper.server import ROUTES
-from clients.venue import OrderState
 from tests.gateway.world import POLICY, running_world
 
 LIMIT = {"type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
-PARTS: Parts = (("s", Decimal(100)),)
-
-
-def state(executed: str | None, *, final: bool, order_id: str = "1", name: str = "a") -> OrderState:
-    return OrderState("X", order_id, name, final, None, None if executed is None else Decimal(executed))
-
-
-def held(settlement: Settlement, quantity: str | None = "2", names: tuple[str, ...] = ("a",)) -> Reservation:
-    one = Reservation("g", "acc", "X", PARTS, None if quantity is None else Decimal(quantity), None)
-    if len(names) > 1:
-        one.orders = set(names)
-    settlement.hold(one, names)
-    return one
-
-
-def test_a_final_state_releases_what_was_not_executed_and_only_once() -> None:
-    settlement = Settlement()
-    held(settlement)
-    assert settlement.settle("acc", state("0.5", final=False)) == ("g", ())
-    assert settlement.settle("acc", state("0.5", final=True)) == ("g", (("s", Decimal(75)),))
-    assert settlement.settle("acc", state("0.5", final=True)) == ("", ())
-
-
-def test_an_unknown_execution_releases_nothing_but_a_certain_zero_releases_all() -> None:
-    settlement = Settlement()
-    held(settlement)
-    assert settlement.settle("acc", state(None, final=True)) == ("g", ())
-    held(settlement, quantity=None)
-    assert settlement.settle("acc", state("0", final=True)) == ("g", PARTS)
-
-
-def test_a_list_releases_once_all_are_final_and_none_was_executed() -> None:
-    for executed, released in (("0", PARTS), ("1", ())):
-        settlement = Settlement()
-        held(settlement, names=("a", "b"))
-        assert settlement.settle("acc", state("0", final=True, order_id="1", name="a")) == ("g", ())
-        assert settlement.settle("acc", state(executed, final=True, order_id="2", name="b")) == (
-            "g",
-            released,
-        )
 
 
 async def test_a_cancelled_order_gives_its_budget_back(tmp_path: Path) -> None:

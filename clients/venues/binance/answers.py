@@ -22,6 +22,8 @@ from clients.venues.binance.codes import UNKNOWN_CODES, outcome_unknown
 
 FINAL = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED", "EXPIRED_IN_MATCH"})
 _OK, _REDIRECT, _REFUSED = 200, 300, 400
+_MICROSECONDS_FROM = 10**14
+"""Read as milliseconds this is the year 5138, as microseconds 1973."""
 _WEIGHT_NAMES = (b"x-mbx-used-weight-1m", b"X-MBX-USED-WEIGHT-1M", b"x-mbx-used-weight")
 _RETRY_NAMES = (b"retry-after", b"Retry-After")
 
@@ -48,6 +50,9 @@ def understand(reading: Reading, status: int, headers: Mapping[bytes, bytes], bo
         unknown = outcome_unknown(status, code) or any(
             _code(halves.get(name)) in UNKNOWN_CODES for name in ("cancelResponse", "newOrderResponse")
         )
+        unknown = unknown or not (halves.get("newOrderResult") == "SUCCESS" or _not_placed(halves))
+        if unknown:  # what it says was done was done; what it says was not may have been
+            orders = tuple(state for state in orders if not state.rejected or state.order_id is not None)
         return Answer(nothing and not unknown, unknown, _words(code), orders, pause, used)
     if status >= _REFUSED or (code is not None and code < 0):
         unknown = outcome_unknown(status, code)
@@ -106,7 +111,7 @@ def _halves(halves: Mapping[str, Any], reading: Reading) -> Iterator[OrderState]
     new = halves.get("newOrderResponse")
     if halves.get("newOrderResult") == "SUCCESS":
         yield from _order(new, of_cancel=False)
-    elif _code(new) not in UNKNOWN_CODES:
+    elif _not_placed(halves):
         placed = reading.intent.orders[0][0] if reading.intent.orders else None
         if placed is not None:
             yield OrderState(
@@ -120,9 +125,17 @@ def _halves(halves: Mapping[str, Any], reading: Reading) -> Iterator[OrderState]
             )
 
 
+def _not_placed(halves: Mapping[str, Any]) -> bool:
+    """Tell whether the new order was certainly not placed: not tried, or refused by a code that leaves nothing open."""
+    result, code = halves.get("newOrderResult"), _code(halves.get("newOrderResponse"))
+    return result == "NOT_ATTEMPTED" or (
+        result == "FAILURE" and code is not None and code not in UNKNOWN_CODES
+    )
+
+
 def _cancelled(document: Any) -> Iterator[OrderState]:
     if isinstance(document, dict) and "orderReports" in document:
-        for report in document["orderReports"]:
+        for report in _rows(document["orderReports"]):
             yield from _order(report, of_cancel=True)
     else:
         yield from _order(document, of_cancel=True)
@@ -147,13 +160,18 @@ def _states(document: Any, intent: Intent) -> Iterator[OrderState]:
 
 def _list(document: Mapping[str, Any], *, of_cancel: bool) -> Iterator[OrderState]:
     """Yield the orders of an order list: those with a report, then those only named."""
-    reported = set()
-    for report in document.get("orderReports") or ():
+    reported, number = set(), {"orderListId": document.get("orderListId")}
+    for report in _rows(document.get("orderReports")):
         for state in _order(report, of_cancel=of_cancel):
             reported.add(state.order_id)
             yield state
-    for entry in document.get("orders") or ():
-        yield from (state for state in _order(entry, of_cancel=False) if state.order_id not in reported)
+    for entry in _rows(document.get("orders")):
+        named = number | entry if isinstance(entry, dict) else entry
+        yield from (state for state in _order(named, of_cancel=of_cancel) if state.order_id not in reported)
+
+
+def _rows(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _order(report: Any, *, of_cancel: bool) -> Iterator[OrderState]:
@@ -164,15 +182,29 @@ def _order(report: Any, *, of_cancel: bool) -> Iterator[OrderState]:
         client_id = report.get("origClientOrderId", client_id)
     status = report.get("status")
     quote = report.get("cummulativeQuoteQty", report.get("cumulativeQuoteQty"))
+    side, list_id = report.get("side"), report.get("orderListId")
     yield OrderState(
         str(report.get("symbol", "")),
         str(report["orderId"]),
         client_id if isinstance(client_id, str) else None,
-        status in FINAL,
+        isinstance(status, str) and status in FINAL,
         _amount(quote),
         _amount(report.get("executedQty")),
         status == "REJECTED",
+        of_cancel,
+        str(list_id) if isinstance(list_id, int) and list_id >= 0 else None,
+        side if isinstance(side, str) else None,
+        _amount(report.get("origQty")),
+        _amount(report.get("price")),
+        _instant(report.get("time")),
     )
+
+
+def _instant(at: Any) -> int | None:
+    """Read a time in milliseconds, or in microseconds where the client asked for those."""
+    if not isinstance(at, int) or isinstance(at, bool) or at <= 0:
+        return None
+    return at if at >= _MICROSECONDS_FROM else at * 1000
 
 
 def order_state(report: Any) -> OrderState | None:

@@ -111,6 +111,7 @@ def _placing(endpoint: Endpoint, values: Values, orders: Orders, target: OrderRe
         target,
         certain=_PEGS.isdisjoint(values),
         dry_run=endpoint.name in _DRY_RUNS,
+        list_client_id=values.get("listClientOrderId"),
     )
 
 

@@ -16,6 +16,8 @@ from clients.venue import OrderRef, OrderState, SymbolInfo
 from clients.venues.binance.answers import order_state
 
 _US_PER_MS = 1000
+MOST_ORDERS = 1000
+"""Orders of one answer; rest-api.md "All orders"."""
 
 NO_SUCH_SYMBOL = -1121
 """Answers a question about exactly one symbol: the venue has no such pair."""
@@ -37,6 +39,14 @@ class Holding(NamedTuple):
 
     free: Decimal
     locked: Decimal
+
+
+class ListState(NamedTuple):
+    """An order list: its id, its client id, and its orders by both of theirs."""
+
+    list_id: str
+    client_id: str
+    orders: tuple[OrderRef, ...]
 
 
 def venue_time() -> Call:
@@ -141,15 +151,29 @@ def parse_order(body: bytes) -> OrderState:
     return state
 
 
-def parse_order_list(body: bytes) -> tuple[OrderRef, ...]:
-    """Return the orders of an order list; their states must be asked one by one."""
-    listed = _document(body, dict).get("orders")
-    if not isinstance(listed, list):
+def parse_order_list(body: bytes) -> ListState:
+    """Return an order list and its orders; their states must be asked one by one."""
+    document = _document(body, dict)
+    listed, number = document.get("orders"), document.get("orderListId")
+    if not isinstance(listed, list) or not isinstance(number, int) or isinstance(number, bool):
         raise ValueError("the order list answer carries no orders")  # noqa: TRY004 - the venue's fault
-    return tuple(
+    orders = tuple(
         OrderRef(_text(row, "symbol"), str(row.get("orderId")), row.get("clientOrderId"))
         for row in _rows(listed)
     )
+    return ListState(str(number), _text(document, "listClientOrderId"), orders)
+
+
+def orders_from(symbol: str, order_id: str) -> Call:
+    """Ask for the orders of a symbol from one id upwards, a thousand at most. Signed, weight 20."""
+    params = (("symbol", symbol), ("orderId", order_id), ("limit", str(MOST_ORDERS)))
+    return Call("GET", "/api/v3/allOrders", params)
+
+
+def parse_orders(body: bytes) -> tuple[OrderState, ...]:
+    """Return the states of orders, in the venue's order."""
+    states = (order_state(row) for row in _rows(_document(body, list)))
+    return tuple(state for state in states if state is not None)
 
 
 def error_code(body: bytes) -> int | None:

@@ -1,0 +1,179 @@
+"""Asks the venue what became of orders that hold budget, until they are final. Fair to grants, sparing with weight.
+
+Rules:
+1. Every few seconds, a few calls: grants in turn, those first that were not asked about for longest. Any key of the
+   account may ask; a grant whose account has none here takes no place of another's.
+2. Where several orders of one symbol are due, one call shows a thousand: so 20,000 orders that are over are released
+   within minutes, and not one a second.
+3. The weight meter is asked before the venue: settling waits while reads have to, and leaves bots two fifths of it.
+4. An order with an id is asked for by its id, one whose answer never came by the name it was sent with (`settlement`,
+   rule 5; `sent`).
+5. Whatever fails is asked again later, and nothing is released for it.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+
+from broker.budget import Parts
+from broker.gate import Shut
+from broker.gateway.book import Book, Held
+from broker.gateway.clock import SystemClock
+from broker.gateway.link import LinkClient
+from broker.gateway.mounts import Mounts
+from broker.gateway.owners import Owners
+from broker.gateway.sent import Sent
+from broker.gateway.settlement import Reservation, Settlement
+from broker.gateway.venue_view import ORDER_WEIGHT, ORDERS_WEIGHT, AccountView, NotKnown
+from clients.venue import Credential, OrderRef, OrderState
+from clients.venues.binance.market import MOST_ORDERS, NO_SUCH_ORDER
+
+ASK_AGAIN_US = 30_000_000
+EVERY_S = 5.0
+CALLS_AT_ONCE = 5
+MOST_DUE = 2000
+TOGETHER = ORDERS_WEIGHT // ORDER_WEIGHT + 1
+_SPARE_WEIGHT = 2400
+_ASK_SECONDS = 5.0
+_LOG = logging.getLogger("portcullis.gateway")
+
+
+class Settler:
+    """Settles the reservations of one gateway."""
+
+    def __init__(
+        self, book: Book, mounts: Mounts, owners: Owners, settlement: Settlement, link: LinkClient, clock: SystemClock
+    ) -> None:  # fmt: skip
+        self._book, self._mounts, self._owners = book, mounts, owners
+        self._settlement, self._link, self._clock = settlement, link, clock
+        self._told_unkept = 0
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await self.settle()
+            except (NotKnown, OSError, ValueError):
+                continue
+            except Exception:  # noqa: BLE001 - a bug must not end settling for good
+                _LOG.error("internal error while settling; it goes on", exc_info=False)
+
+    async def settle(self) -> None:
+        """Ask about what is due, a few calls of it."""
+        if self._settlement.unkept != self._told_unkept:
+            self._told_unkept = self._settlement.unkept
+            _LOG.warning(
+                "%d orders hold budget beyond what is kept here: theirs stays spent for the day",
+                self._told_unkept,
+            )
+        askers = self._askers()
+        now_us = self._clock.boot_us()
+        due = self._settlement.due(now_us, ASK_AGAIN_US, MOST_DUE, lambda held: held.account in askers)
+        together: dict[tuple[str, str], list[Reservation]] = defaultdict(list)
+        for held in due:
+            if _lowest((held,)) is not None:
+                together[(held.account, held.symbol)].append(held)
+        calls = 0
+        seen: set[int] = set()
+        for held in due:
+            if calls >= CALLS_AT_ONCE:
+                return
+            if held.number in seen:
+                continue
+            account, credential = askers[held.account]
+            group = together[(held.account, held.symbol)]
+            several = len(group) >= TOGETHER and held in group
+            weight = ORDERS_WEIGHT if several else ORDER_WEIGHT * len(held.orders)
+            if not account.may_ask(weight + (_SPARE_WEIGHT if calls else 0)):
+                continue  # the others may be behind another egress
+            calls += 1
+            try:
+                async with asyncio.timeout(_ASK_SECONDS):
+                    if several:
+                        seen |= await self._ask_together(account, credential, group)
+                        together[(held.account, held.symbol)] = [
+                            one for one in group if one.number not in seen
+                        ]
+                    else:
+                        await self._ask_one(account, credential, held)
+            except (NotKnown, OSError, ValueError, TimeoutError):
+                self._settlement.asked(held, self._clock.boot_us())
+
+    def _askers(self) -> dict[str, tuple[AccountView, Credential]]:
+        """Return who can be asked about each account: any lease that the gates leave open will do."""
+        found: dict[str, tuple[AccountView, Credential]] = {}
+        for held in self._book.by_lease.values():
+            credential = self._book.material.get(held.key_text)
+            if credential is None or held.account in found or isinstance(self._book.judge(held), Shut):
+                continue
+            found[held.account] = (self._account(held), credential)
+        return found
+
+    def _account(self, held: Held) -> AccountView:
+        return self._mounts.account_of(held)
+
+    async def _ask_together(
+        self, account: AccountView, credential: Credential, group: list[Reservation]
+    ) -> set[int]:
+        """Ask about a symbol's orders from the lowest id that is due; return the reservations that were covered."""
+        lowest = _lowest(group)
+        if lowest is None:
+            return set()
+        states = await account.fetch_orders(credential, group[0].symbol, str(lowest))
+        shown = {state.order_id: state for state in states}
+        highest = max((int(name) for name in shown if name is not None and name.isdigit()), default=lowest)
+        covered = set()
+        for held in group:
+            numbers = [int(one.order_id) for one in held.orders if one.order_id is not None and not one.done]
+            if len(states) >= MOST_ORDERS and numbers and min(numbers) > highest:
+                continue
+            covered.add(held.number)
+            self._settlement.asked(held, self._clock.boot_us())
+            for one in held.orders:
+                state = shown.get(one.order_id)
+                if state is not None and state.symbol == one.symbol:
+                    self._take(held.account, state)
+        return covered
+
+    async def _ask_one(self, account: AccountView, credential: Credential, held: Reservation) -> None:
+        self._settlement.asked(held, self._clock.boot_us())
+        for sent in held.orders:
+            if not sent.done and (sent.order_id is not None or sent.name):
+                await self._ask(account, credential, held, sent)
+
+    async def _ask(self, account: AccountView, credential: Credential, held: Reservation, sent: Sent) -> None:
+        by_name = None if sent.order_id is not None else sent.name
+        asked_us = account.venue_us()
+        try:
+            state = await account.fetch_order(credential, OrderRef(sent.symbol, sent.order_id, by_name))
+        except NotKnown as fault:
+            if fault.code == NO_SUCH_ORDER:
+                self._release(held.grant, self._settlement.absent(held, sent, asked_us))
+            return
+        sent.absent_us, sent.gone = (
+            None,
+            False,
+        )  # something bears its name: that it is not ours proves nothing
+        self._owners.identify(held.account, state)
+        self._take(held.account, state)
+
+    def _take(self, account: str, state: OrderState) -> None:
+        grant, parts = self._settlement.settle(account, state)
+        self._release(grant, parts)
+
+    def _release(self, grant: str, parts: Parts) -> None:
+        if parts:
+            standing = self._book.standing.get(grant)
+            self._link.give_back(parts if standing is None else standing.purse.release(parts))
+
+
+def _lowest(group: "list[Reservation] | tuple[Reservation, ...]") -> int | None:
+    """Return the lowest id among orders that go on; None where they have none that is a number."""
+    numbers = [
+        int(sent.order_id)
+        for held in group
+        for sent in held.orders
+        if sent.order_id is not None and sent.order_id.isdigit() and not sent.done
+    ]
+    return min(numbers, default=None)

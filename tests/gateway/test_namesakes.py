@@ -1,0 +1,405 @@
+"""A client order id is no identity: budget and ownership follow the order itself, whatever else bears its name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.gateway import settlement as settling
+from broker.gateway.venue_view import AccountView
+from tests.gateway.world import POLICY, Bot, World, running_world
+
+LIMIT = {"type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
+DAY_1000 = POLICY.replace('"10000"', '"1000"')
+OTO = {
+    "symbol": "BTCUSDT", "workingType": "LIMIT", "workingSide": "BUY", "workingPrice": "59000",
+    "workingQuantity": "0.01", "workingTimeInForce": "GTC", "pendingType": "LIMIT_MAKER", "pendingSide": "SELL",
+    "pendingPrice": "70000", "pendingQuantity": "0.009",
+}  # fmt: skip
+OCO = {
+    "symbol": "BTCUSDT", "side": "SELL", "quantity": "0.01", "aboveType": "LIMIT_MAKER", "abovePrice": "70000",
+    "belowType": "STOP_LOSS", "belowStopPrice": "50000",
+}  # fmt: skip
+
+
+async def lose(world: World, path: str = "/api/v3/order", method: str = "POST", **more: object) -> None:
+    """Let the next call take effect and its answer be lost."""
+    fault = {"do": "lose-reply", "match": {"path": path, "method": method}} | more
+    await world.paper.admin("POST", "faults", fault)
+
+
+async def fail(
+    world: World, code: int, path: str, times: int = 1, method: str = "GET", status: int = 400
+) -> None:
+    fault = {
+        "do": "error",
+        "status": status,
+        "code": code,
+        "times": times,
+        "match": {"path": path, "method": method},
+    }
+    await world.paper.admin("POST", "faults", fault)
+
+
+async def manual(world: World, name: str = "", **more: object) -> int:
+    """Place an order by hand, at the exchange itself."""
+    row = {
+        "account": "main@paper.test",
+        "symbol": "BTCUSDT",
+        "side": "BUY",
+        "quantity": "0.01",
+        "price": "50000",
+    }
+    _, placed = await world.paper.admin("POST", "orders/foreign", row | {"client_order_id": name} | more)
+    assert isinstance(placed, dict)
+    return int(placed["orderId"])
+
+
+async def cancel(bot: Bot, **names: object) -> Any:
+    return await bot.call("DELETE", "/api/v3/order", symbol="BTCUSDT", **names)
+
+
+def is_open(world: World, order_id: int) -> bool:
+    return world.paper.exchange.engine.orders[order_id].open
+
+
+def order_named(world: World, name: str) -> int:
+    return next(
+        one.order_id
+        for one in reversed(world.paper.exchange.engine.orders.values())
+        if one.client_order_id == name
+    )
+
+
+class Later:
+    """The settler of a world, with time that passes at once."""
+
+    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world, self.passed_us = world, 0
+        before = AccountView.venue_us
+        monkeypatch.setattr(AccountView, "venue_us", lambda view: before(view) + self.passed_us)
+
+    async def settle(self) -> None:
+        self.passed_us += 3 * settling.SETTLING_US
+        settler = self.world.gateway.settler
+        for held in settler._settlement._held.values():
+            held.asked_us = -(10**15)
+        await settler.settle()
+
+    @property
+    def held(self) -> int:
+        return len(self.world.gateway.settler._settlement)
+
+
+# --- budgets ----------------------------------------------------------------------------------
+
+
+async def test_reading_an_old_order_of_the_same_name_releases_nothing(tmp_path: Path) -> None:
+    """The day's cap binds, though each buy reuses the client order id of an order that was cancelled."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot(policy=DAY_1000)
+        bought = 0
+        for _ in range(4):
+            resting = await bot.order(price="59000", newClientOrderId="X", **LIMIT)
+            if resting.status != 200:
+                assert resting.reason == "day_notional", resting
+                break
+            number = resting.body["orderId"]
+            assert (await cancel(bot, orderId=number)).status == 200
+            buy = await bot.order(newClientOrderId="X", newOrderRespType="ACK")
+            bought += buy.status == 200
+            for query in ({"orderId": number}, {"orderId": number, "origClientOrderId": "X"}):
+                read = await bot.call("GET", "/api/v3/order", symbol="BTCUSDT", **query)
+                assert read.status == 200, read
+        assert bought == 1
+
+
+async def test_cancelling_or_replacing_a_namesake_releases_only_its_own(tmp_path: Path) -> None:
+    """The old order of a cancelReplace bears the name of the new one."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot(policy=DAY_1000)
+        small = LIMIT | {"quantity": "0.005"}
+        placed = await bot.order(price="59000", newClientOrderId="X", **small)
+        replaced = await bot.call(
+            "POST", "/api/v3/order/cancelReplace", symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.009",
+            cancelReplaceMode="STOP_ON_FAILURE", cancelOrderId=placed.body["orderId"], newClientOrderId="X",
+        )  # fmt: skip
+        assert replaced.status == 200, replaced
+        assert (await bot.order(quantity="0.009")).reason == "day_notional", "the buy counts"
+        assert (await bot.order(quantity="0.007")).status == 200, "the cancelled order does not"
+
+
+async def test_a_lost_reply_stays_reserved_until_the_order_itself_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_world(tmp_path) as world:
+        later = Later(world, monkeypatch)
+        world.account(USDT="100000")
+        bot = world.bot(policy=DAY_1000)
+        old = await bot.order(
+            price="59000", quantity="0.001", newClientOrderId="X", type="LIMIT", timeInForce="GTC"
+        )
+        assert (await cancel(bot, orderId=old.body["orderId"])).status == 200
+        await lose(world)
+        assert (await bot.order(newClientOrderId="X")).status == 504
+        assert (
+            await bot.call("GET", "/api/v3/order", symbol="BTCUSDT", orderId=old.body["orderId"])
+        ).status == 200
+        assert later.held == 1, "the read of the older namesake settles nothing"
+        await later.settle()
+        assert later.held == 0, "the venue showed the order itself, filled"
+        assert (await bot.order()).reason == "day_notional"
+
+
+@pytest.mark.parametrize("code", [-2013, -1121, -1100, -1102, -2015, -1003, -1021, -2011])
+async def test_an_order_is_absent_by_the_venues_word_for_it_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Any other no leaves the budget of a lost order taken; the order lives."""
+    async with running_world(tmp_path) as world:
+        later = Later(world, monkeypatch)
+        world.account(USDT="100000")
+        bot = world.bot(policy=DAY_1000)
+        await world.paper.admin(
+            "POST", "faults", {"do": "close", "match": {"path": "/api/v3/order", "method": "POST"}}
+        )
+        assert (await bot.order()).status == 504
+        for times in (1, 2):
+            await fail(world, code, "/api/v3/order")
+            await later.settle()
+            assert later.held == (0 if code == -2013 and times == 2 else 1)
+        assert ((await bot.order()).status == 200) == (code == -2013)
+
+
+async def test_a_venue_that_lags_and_then_shows_the_order_releases_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_world(tmp_path) as world:
+        later = Later(world, monkeypatch)
+        world.account(USDT="100000")
+        bot = world.bot(policy=DAY_1000)
+        await lose(world)
+        assert (await bot.order(price="59000", **LIMIT)).status == 504
+        await fail(world, -2013, "/api/v3/order")
+        for _ in range(3):
+            await later.settle()
+        await fail(world, -2013, "/api/v3/order", times=5)
+        for _ in range(5):
+            await later.settle()
+        assert later.held == 1, "it was seen: what says otherwise later is wrong"
+        assert (await bot.order()).reason == "day_notional"
+
+
+async def test_a_list_whose_answer_was_lost_is_asked_about_by_its_orders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example: the working order of an OTO is filled, and the list was asked for as if it were an order."""
+    async with running_world(tmp_path) as world:
+        later = Later(world, monkeypatch)
+        world.account(USDT="100000")
+        bot = world.bot(policy=DAY_1000.replace('day]\nmax_notional = "1000"', 'day]\nmax_notional = "1300"'))
+        await lose(world, "/api/v3/orderList")
+        lost = await bot.call("POST", "/api/v3/orderList/oto", **(OTO | {"workingPrice": "60500"}))
+        assert lost.status == 504, lost
+        for _ in range(4):
+            await later.settle()
+        assert later.held == 1, "its pending order lives"
+        assert (await bot.order()).reason == "day_notional"
+
+
+async def test_an_amended_order_is_not_taken_for_absent_by_its_old_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_world(tmp_path) as world:
+        later = Later(world, monkeypatch)
+        world.account(USDT="100000")
+        bot = world.bot(policy=DAY_1000)
+        await lose(world)
+        assert (await bot.order(price="59000", newClientOrderId="X", **LIMIT)).status == 504
+        amended = await bot.call(
+            "PUT", "/api/v3/order/amend/keepPriority", symbol="BTCUSDT", origClientOrderId="X", newQty="0.009",
+            newClientOrderId="Y",
+        )  # fmt: skip
+        assert amended.status == 200, amended
+        for _ in range(4):
+            await later.settle()
+        assert later.held == 1, "it lives under another name"
+        assert (await cancel(bot, origClientOrderId="Y")).status == 200
+        assert later.held == 0
+        assert (await bot.order()).status == 200
+
+
+async def test_what_is_over_is_released_though_much_is_held_and_other_grants_cannot_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reservations of a grant whose lease is gone take no turn; many orders of one symbol need one call."""
+    async with running_world(tmp_path) as world:
+        later = Later(world, monkeypatch)
+        world.account(USDT="100000")
+        world.account("other", USDT="100000")
+        gone, bot = world.bot("gone", "other"), world.bot("bot", "main")
+        for _ in range(6):
+            assert (
+                await gone.order(price="59000", quantity="0.001", type="LIMIT", timeInForce="GTC")
+            ).status == 200
+        numbers = []
+        for _ in range(8):
+            placed = await bot.order(price="59000", quantity="0.001", type="LIMIT", timeInForce="GTC")
+            numbers.append(placed.body["orderId"])
+        for lease_id, held in list(world.gateway.book.by_lease.items()):
+            if held.account == "other":
+                world.gateway.book.drop(lease_id)
+        for number in numbers[:-1]:
+            await world.paper.admin("POST", "expire", {"order_id": number})
+        asked = len(world.asked())
+        await later.settle()
+        assert later.held == 6 + 1
+        assert [row["path"] for row in world.asked()[asked:]] == ["/api/v3/allOrders"]
+
+
+async def test_settling_waits_while_the_venue_wants_no_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_world(tmp_path) as world:
+        later = Later(world, monkeypatch)
+        world.account(USDT="100000")
+        bot = world.bot()
+        await lose(world)
+        assert (await bot.order()).status == 504
+        (view,) = world.gateway.mounts.views.values()
+        view.meter.refused(429, 60, world.gateway.clock.wall_us())
+        asked = len(world.asked())
+        await later.settle()
+        assert (len(world.asked()), later.held) == (asked, 1)
+
+
+# --- owners -----------------------------------------------------------------------------------
+
+
+async def test_a_name_that_another_grant_used_gives_no_right_over_the_list(tmp_path: Path) -> None:
+    """The example: B places an order with the client id of A's order list, then cancels the list by it."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="3")
+        a, b = world.bot("a"), world.bot("b")
+        placed = await a.call("POST", "/api/v3/orderList/oco", listClientOrderId="L", **OCO)
+        assert placed.status == 200, placed
+        mine = await b.order(price="59000", newClientOrderId="L", **LIMIT)
+        assert mine.status == 200, mine
+        for names in ({"listClientOrderId": "L"}, {"orderListId": placed.body["orderListId"]}):
+            refused = await b.call("DELETE", "/api/v3/orderList", symbol="BTCUSDT", **names)
+            assert (refused.status, refused.reason) == (400, "not_own_order"), refused
+        leg = placed.body["orders"][0]
+        for names in ({"orderId": leg["orderId"]}, {"origClientOrderId": leg["clientOrderId"]}):
+            assert (await cancel(b, **names)).reason == "not_own_order"
+        assert (await cancel(a, origClientOrderId="L")).reason == "not_own_order", "the order L is b's"
+        assert is_open(world, leg["orderId"])
+        assert (await cancel(b, origClientOrderId="L")).status == 200
+        gone = await a.call("DELETE", "/api/v3/orderList", symbol="BTCUSDT", listClientOrderId="L")
+        assert gone.status == 200, gone
+
+
+async def test_an_order_whose_answer_was_lost_is_its_senders_and_nobody_elses(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        a, b = world.bot("a"), world.bot("b")
+        assert (await b.order(price="59000", newClientOrderId="mine", **LIMIT)).status == 200
+        for by in ("origClientOrderId", "orderId"):
+            await lose(world)
+            assert (await a.order(price="58000", newClientOrderId="X", **LIMIT)).status == 504
+            number = order_named(world, "X")
+            names: dict[str, object] = {by: number if by == "orderId" else "X"}
+            assert (await cancel(b, **names)).reason == "not_own_order"
+            refused = await b.order(price="58000", newClientOrderId="X", **LIMIT)
+            assert refused.status == 400, "the exchange refuses a second open order of that name"
+            assert (await cancel(b, **names)).reason == "not_own_order", "to have asked for it owns nothing"
+            assert is_open(world, number)
+            assert (await cancel(a, **names)).status == 200
+
+
+async def test_a_list_whose_answer_was_lost_is_its_senders_and_nobody_elses(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="3")
+        a, b = world.bot("a"), world.bot("b")
+        await lose(world, "/api/v3/orderList")
+        assert (await a.call("POST", "/api/v3/orderList/oco", listClientOrderId="L", **OCO)).status == 504
+        refused = await b.call("DELETE", "/api/v3/orderList", symbol="BTCUSDT", listClientOrderId="L")
+        assert refused.reason == "not_own_order", refused
+        gone = await a.call("DELETE", "/api/v3/orderList", symbol="BTCUSDT", listClientOrderId="L")
+        assert gone.status == 200, gone
+
+
+async def test_a_manual_order_is_not_cancelled_by_a_namesake(tmp_path: Path) -> None:
+    """Whether the namesake was refused, is over, or never got its answer."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        a, _ = world.bot("a"), world.bot("b")
+        number = await manual(world, "M")
+        assert (await cancel(a, origClientOrderId="M")).reason == "not_own_order"
+        assert (await a.order(price="59000", newClientOrderId="M", **LIMIT)).status == 400
+        assert (await cancel(a, origClientOrderId="M")).reason == "not_own_order"
+        await world.paper.admin(
+            "POST", "faults", {"do": "close", "match": {"path": "/api/v3/order", "method": "POST"}}
+        )
+        assert (await a.order(price="59000", newClientOrderId="M", **LIMIT)).status == 504
+        assert (await cancel(a, origClientOrderId="M")).reason == "not_own_order"
+        assert (await a.order(newClientOrderId="N")).status == 200, "filled at once"
+        other = await manual(world, "N")
+        assert (await cancel(a, origClientOrderId="N")).reason == "not_own_order"
+        assert is_open(world, number)
+        assert is_open(world, other)
+
+
+async def test_a_dry_run_owns_nothing(tmp_path: Path) -> None:
+    """order/test with another's client order id, answered 200, gave its sender that order."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        a, b = world.bot("a"), world.bot("b")
+        for name in ("X", "M"):
+            tried = await b.call(
+                "POST", "/api/v3/order/test", symbol="BTCUSDT", side="BUY", price="59000", newClientOrderId=name, **LIMIT
+            )  # fmt: skip
+            assert tried.status == 200, tried
+        placed = await a.order(price="59000", newClientOrderId="X", **LIMIT)
+        by_hand = await manual(world, "M")
+        for name in ("X", "M"):
+            assert (await cancel(b, origClientOrderId=name)).reason == "not_own_order"
+        assert is_open(world, placed.body["orderId"])
+        assert is_open(world, by_hand)
+
+
+async def test_who_may_cancel_an_order_may_replace_and_amend_it_and_nobody_else(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        a, b = world.bot("a"), world.bot("b")
+        placed = await a.order(price="59000", newClientOrderId="X", **LIMIT)
+        number = placed.body["orderId"]
+        for bot, status in ((b, 400), (a, 200)):
+            amended = await bot.call(
+                "PUT", "/api/v3/order/amend/keepPriority", symbol="BTCUSDT", origClientOrderId="X", newQty="0.009",
+                newClientOrderId="X2",
+            )  # fmt: skip
+            assert amended.status == status, amended
+        for bot, status in ((b, 400), (a, 200)):
+            replaced = await bot.call(
+                "POST", "/api/v3/order/cancelReplace", symbol="BTCUSDT", side="BUY", price="58000",
+                cancelReplaceMode="STOP_ON_FAILURE", cancelOrigClientOrderId="X2", **LIMIT,
+            )  # fmt: skip
+            assert replaced.status == status, replaced
+        assert not is_open(world, number)
+
+
+async def test_the_owner_is_asked_for_and_an_outage_is_said_as_one(tmp_path: Path) -> None:
+    """Neither "unknown order" while nobody can tell, nor a no to who sent the only order of that name."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        a, b = world.bot("a"), world.bot("b")
+        placed = await a.order(price="59000", newClientOrderId="X", **LIMIT)
+        await b.call("GET", "/api/v3/account")
+        await fail(world, -1000, "/api/v3/order", times=2, status=500)
+        unknown = await cancel(b, origClientOrderId="nobody-knows")
+        assert (unknown.status, unknown.reason) == (503, "owner_unknown"), unknown
+        gone = await cancel(a, origClientOrderId="X")
+        assert gone.status == 200, gone
+        assert not is_open(world, placed.body["orderId"])
