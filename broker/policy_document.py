@@ -3,7 +3,8 @@
 Rules:
 1. Unknown fields, wrong types and impossible numbers are refused, all at once, each by its dotted name.
 2. Numbers of money are text or whole numbers, never floating point: 0.1 is not a tenth.
-3. What is absent is denied (no symbol, no endpoint) or unlimited only where it says so (`order.rate`).
+3. What is absent is denied (no symbol, no endpoint), or unlimited only where it says so (`order.rate`). The collar is
+   never absent: a policy that names none has `COLLAR`.
 4. Withdrawals, transfers and key administration cannot be written down at all.
 """
 
@@ -21,6 +22,9 @@ from broker.lease import LEASE_US, US
 from clients.venues.paths import is_read
 
 VERSION = 1
+COLLAR = Decimal("0.05")
+"""The collar of a policy that names none."""
+
 GROUPS = ("market", "account", "trade", "wallet-read", "margin-read", "subaccount-read", "deposit")
 """Endpoint groups that may be granted. What is in no group here can never be."""
 
@@ -50,6 +54,10 @@ class Symbols:
     quotes: frozenset[str] = frozenset()
     but: frozenset[str] = frozenset()
 
+    def covers(self, symbol: str, quote: str) -> bool:
+        """Tell whether a pair with that quote asset is one of them."""
+        return symbol not in self.but and (symbol in self.listed or quote in self.quotes)
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -68,7 +76,7 @@ class Policy:
     reference_asset: str = "USDT"
     mode: PolicyMode = PolicyMode.ENFORCE
     order_max: Decimal | None = None
-    collar: Decimal | None = None
+    collar: Decimal | None = COLLAR
     market_orders: bool = True
     rate: Rate | None = None
     day_max: Decimal | None = None
@@ -155,7 +163,7 @@ def parse(document: object) -> Policy:
         reader.one(root, "reference_asset", _ASSET, "USDT", "is an asset, as in USDT"),
         PolicyMode(mode),
         order_max,
-        None if collar is None else collar / 100,
+        COLLAR if collar is None else collar / 100,
         reader.flag(order, "order.market", default=True),
         _rate(reader, order.get("rate")),
         day_max,

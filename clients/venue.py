@@ -129,7 +129,9 @@ class Order(Struct, frozen=True, gc=False):
     """One order a request would place. Quantities in base asset, `quote_quantity` in quote asset.
 
     `price` is the limit, `trigger` the stop or activation price; both in quote asset per base unit.
-    `market` means it may execute at any price.
+    `market` means it may execute at any price. `starts` is the price at which an order that waits for another starts
+    to work, `after_sale` that the other one sells. `drifts`: the market may stand above all these prices, and above
+    that of now, when it executes.
     """
 
     symbol: str
@@ -141,6 +143,9 @@ class Order(Struct, frozen=True, gc=False):
     trigger: Decimal | None = None
     client_order_id: str | None = None
     reduce_only: bool = False
+    starts: Decimal | None = None
+    after_sale: bool = False
+    drifts: bool = False
 
 
 class OrderRef(Struct, frozen=True, gc=False):

@@ -6,6 +6,7 @@ from typing import Literal
 
 from broker.lease import US
 from broker.policy_document import Policy, PolicyMode, Symbols
+from broker.policy_sizes import collar_of
 
 Effect = Literal["narrows", "widens", "changes"]
 _HUNDRED = 100
@@ -91,9 +92,7 @@ def _money(amount: Decimal | None, policy: Policy) -> str:
 
 
 def _collar(policy: Policy) -> str:
-    if policy.collar is None:
-        return "no collar"
-    return f"within {(policy.collar * _HUNDRED).normalize():f} % of the market"
+    return f"within {(collar_of(policy) * _HUNDRED).normalize():f} % of the market"
 
 
 _CAPS = frozenset({"order.max_notional", "order.collar_percent", "day.max_notional", "lease.seconds",

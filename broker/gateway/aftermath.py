@@ -57,8 +57,7 @@ class Aftermath:
             job.view.uses(symbol, boot_us)
             pair = job.view.pairs.get(symbol)
             if verdict.sells and pair is not None and job.account is not None:
-                job.account.sells(pair.base, verdict.sells, boot_us)
-                job.sold_us = boot_us
+                job.sale = job.account.sells(pair.base, verdict.sells)
         if job.reserved and job.sent:
             orders = tuple(sent for sent in job.sent if not sent.is_list)
             quantity = orders[0].quantity if len(orders) == 1 else None
@@ -85,12 +84,16 @@ class Aftermath:
         if reading is None or view is None:
             return
         if isinstance(result, Broken):
+            if job.sale is not None and job.account is not None:
+                job.account.landed(job.sale)
             refusal = job.wire.refusal(RefusalKind.UNKNOWN_OUTCOME, result.reason)
             self._ledger.answered(job, refusal.status, None, "unknown", (), ())
             job.reply(refusal.status, ((_REASON, b"unknown_outcome"),), b"")
             return
         view.heed(result, (came_ns - job.sent_ns) // 1000, reading.intent.weight_pool)
         answer = job.wire.answer(reading, result.status, result.headers, result.body)
+        if job.sale is not None and job.account is not None:
+            job.account.landed(job.sale, took_place=not answer.refused)
         released = self._settled(job, answer)
         write = reading.intent.action is not Action.READ
         outcome = "refused" if answer.refused else "unknown" if answer.unknown and write else "done"
@@ -123,7 +126,6 @@ class Aftermath:
             released += self._release(grant, parts)
         if answer.refused and reading.intent.orders:
             released += self._refused(job, held)
-            self._unsold(job)
         return released
 
     def _refused(self, job: Job, held: Held) -> Parts:
@@ -156,14 +158,6 @@ class Aftermath:
             standing = self._book.standing.get(grant)
             self._link.give_back(parts if standing is None else standing.purse.release(parts))
         return parts
-
-    def _unsold(self, job: Job) -> None:
-        if job.verdict is None or not job.verdict.sells or job.view is None or job.account is None:
-            return
-        intent = None if job.reading is None else job.reading.intent
-        pair = None if intent is None or not intent.symbols else job.view.pairs.get(intent.symbols[0])
-        if pair is not None:
-            job.account.unsold(pair.base, job.verdict.sells, job.sold_us)
 
     def _pass_on(self, job: Job, result: Reply, *, unknown: bool) -> None:
         status, body = result.status, result.body

@@ -1,4 +1,4 @@
-"""Fetches the facts a judgement misses: a lease, the venue's time, a pair, a price, holdings, owner, budget.
+"""Fetches the facts a judgement misses: a lease, the venue's time, pair, price, book, holdings, owner, budget.
 
 Nothing here decides. A fact that cannot be had stays missing, with its reason in `Job.failed`: until it is there, it
 failed. What it is fetched for (`Job.need`) tells the venue's meter whether it may be asked for now.
@@ -14,6 +14,7 @@ from broker.gateway.link import LinkClient
 from broker.gateway.owners import Owners
 from broker.gateway.venue_view import NotKnown
 from broker.gateway.whose import Whose
+from broker.policy import Stake
 from clients.venues.binance import market
 
 _EXPECTED = (LinkDown, NotKnown, OSError, ValueError)
@@ -75,6 +76,10 @@ class Fetcher:
             await view.fetch_time(job.need)
         elif kind == "pair":
             await view.fetch_pair(what, job.need)
+        elif kind == "book":
+            await view.fetch_book(what, job.need)
+        elif kind == "stake":
+            job.stake = Stake()
         elif kind == "holdings" and account is not None and held is not None:
             credential = self._book.material.get(held.key_text)
             if credential is not None:

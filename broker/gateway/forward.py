@@ -182,7 +182,7 @@ class Forwarder:
             return ()
         if not view.clock.known and "clock" not in job.asked and not final:
             return ("clock",)
-        left = lease.left_us(held.lease, boot_us, leaving=verdict.leaving)
+        left = lease.left_us(held.lease, boot_us, leaving=verdict.leaving or verdict.only_sells)
         window = lease.window_us(reading.window_us or lease.LONGEST_WINDOW_US, left)
         if window is None:
             if not final and "lease" not in job.asked:
@@ -270,7 +270,7 @@ class Forwarder:
         wall = self._clock.wall_us()
         if reading.intent.action is _READ:
             return view.meter.pause(Need.READ, reading.intent.weight_pool, reading.intent.weight, wall)
-        return None if verdict.leaving else view.meter.banned(wall)
+        return None if verdict.leaving or verdict.only_sells else view.meter.banned(wall)
 
     def _wait(self, job: Job, pause: Pause) -> None:
         """Pass the venue's own pause on, in its words."""

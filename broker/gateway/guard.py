@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from broker.gate import Mode
 from broker.gateway.book import Held
-from broker.gateway.job import Job
+from broker.gateway.job import Failure, Job
 from broker.gateway.limits import Pause
 from broker.gateway.owners import Owners
 from broker.gateway.whose import known_owner
@@ -26,13 +26,15 @@ class Unanswered(NamedTuple):
     pause: Pause | None = None
 
 
-def facts_for(held: Held, job: Job, intent: Intent, mode: Mode, owners: Owners, boot_us: int) -> Facts:
+def facts_for(
+    held: Held, job: Job, intent: Intent, mode: Mode, owners: Owners, boot_us: int, *, final: bool = False
+) -> Facts:
     """Gather what is known for one judgement."""
     owner = None
     if intent.target is not None and not intent.target.all_open and intent.action is not Action.READ:
         owner = job.owner or known_owner(held, intent, owners)
     if intent.action is not Action.PLACE:
-        return Facts(halted=mode is Mode.HALT, account_owner=held.account_owner, owner=owner)
+        return Facts(halted=mode is Mode.HALT, account_owner=held.account_owner, owner=owner, final=final)
     assert job.view is not None and job.account is not None  # noqa: S101, PT018 - set with the lease
     symbol = intent.symbols[0] if intent.symbols else ""
     pair = job.view.pairs.get(symbol)
@@ -47,8 +49,13 @@ def facts_for(held: Held, job: Job, intent: Intent, mode: Mode, owners: Owners, 
         quotes=job.view.quotes(boot_us),
         free=job.account.free(pair.base) if pair is not None and known else None,
         locked=job.account.locked(pair.base) if pair is not None and known else ZERO,
+        stake=job.stake,
+        bids=job.view.bids(symbol),
         budget=standing.purse.left,
         rate_free=standing.rate.free(held.policy.rate, count, boot_us),
+        asked=job.asked,
+        failed=job.failed,
+        final=final,
     )
 
 
@@ -61,7 +68,7 @@ def verdict_of(
         Allow; or Deny, with `missing` where facts that were not waited for yet could turn it; or Unanswered, where
         they were waited for and could not be had.
     """
-    facts = facts_for(held, job, intent, mode, owners, boot_us)
+    facts = facts_for(held, job, intent, mode, owners, boot_us, final=final)
     verdict = evaluate(held.policy, intent, facts, job.request.path, job.request.method)
     if isinstance(verdict, Deny) and verdict.missing:
         if not final and any(name not in job.asked for name in verdict.missing):
@@ -80,12 +87,19 @@ _WORDS = {
     "holdings": "holdings_unknown",
     "owner": "owner_unknown",
     "budget": "budget_unknown",
+    "stake": "holdings_unknown",
+    "book": "book_unknown",
 }
+_NOT_ASKED = Failure("no_time")
 
 
 def unanswered_by(job: Job, missing: tuple[str, ...]) -> Unanswered | None:
     """Say which of the missing facts could not be had; a pause of the venue explains the most, so it comes first."""
-    failed = [(name, job.failed[name]) for name in missing if name in job.failed]
+    failed = [
+        (name, job.failed.get(name, _NOT_ASKED))
+        for name in missing
+        if name in job.failed or name not in job.asked
+    ]
     for _, failure in failed:
         if failure.pause is not None:
             return Unanswered("venue_banned" if failure.pause.banned else "venue_weight", failure.pause)

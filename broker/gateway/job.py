@@ -10,8 +10,8 @@ from broker.gateway.form import Inbound, Reply
 from broker.gateway.limits import Need, Pause
 from broker.gateway.sent import Sent
 from broker.gateway.upstream import Line
-from broker.gateway.venue_view import AccountView, VenueView
-from broker.policy import Allow
+from broker.gateway.venue_view import AccountView, Sale, VenueView
+from broker.policy import Allow, Stake
 from clients.venue import Action, Reading, Request, Side, Variant, Wire
 
 _EXITS = frozenset({Action.CANCEL, Action.AMEND})
@@ -50,6 +50,7 @@ class Job:
     failed: dict[str, "Failure"] = field(default_factory=dict)
     wanted: Decimal = Decimal(0)
     owner: str | None = None
+    stake: Stake | None = None
     line: Line | None = None
     answered: bool = False
     # what was sent
@@ -59,7 +60,7 @@ class Job:
     sent: tuple[Sent, ...] = ()
     seq: int = 0
     sent_ns: int = 0
-    sold_us: int = 0
+    sale: Sale | None = None
     real_key_id: str = ""
     key_text: str = ""
 

@@ -51,7 +51,8 @@ class Ledger:
         except OSError:
             job.seq = 0  # its number goes to another line: the answer must not be taken for that one's
             reading = job.reading
-            if reading is None or not (verdict.leaving or reading.intent.action is Action.READ):
+            goes = verdict.leaving or verdict.only_sells
+            if reading is None or not (goes or reading.intent.action is Action.READ):
                 self.in_flight -= 1
                 raise
 

@@ -3,16 +3,17 @@
 Rules:
 1. Facts are asked of the venue itself, by the egress and the connections of the bots' own calls.
 2. A price is used for 5 s (`policy.FRESH_US`); symbols in use are asked again before that, in one call.
-3. Holdings are good for `HOLDINGS_US`; sales sent since they were asked for are taken off them.
-4. A pair the venue does not know is remembered for a minute, one it knows for an hour. It does not know it where it
-   says so by its own code; any other failure is no answer.
+3. Holdings are good for `HOLDINGS_US`; sales that were on their way or followed when they were asked for are taken off
+   them. Who asks for them on behalf of a request gets them as they are after it came.
+4. A pair the venue does not know is remembered for a minute, one it knows for good: its assets never change. It does
+   not know it where it says so by its own code; any other failure is no answer.
 5. Every call asks the meter first, by what it is for (`limits.Need`): during a ban nothing goes but what an exit needs.
 6. Everything here may fail; then the fact stays missing, and `NotKnown` tells why.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 
 from broker.gateway.clock import SystemClock, VenueClock
@@ -25,16 +26,24 @@ from clients.venues.binance.market import Call, Holding
 from clients.venues.binance.wire import WIRE
 
 HOLDINGS_US = 2_000_000
+BOOK_US = 5_000_000
+BOOK_LEVELS = 1000
 WARM_US = 2_500_000
 USED_US = 600_000_000
-_KNOWN_US = 3600 * 1_000_000
 _ABSENT_US = 60_000_000
 _WINDOW_US = 2_000_000
 _PLAIN = ((b"Accept", b"application/json"), (b"User-Agent", b"portcullis"), (b"Accept-Encoding", b"identity"))
 _ZERO = Decimal(0)
 _OK, _REFUSED, _SERVER_ERROR = 200, 400, 500
 _GENERAL = "ip"
-_PRICE_WEIGHT, _PAIR_WEIGHT, _HOLDINGS_WEIGHT, ORDER_WEIGHT, ORDERS_WEIGHT = 4, 20, 20, 4, 20
+_PRICE_WEIGHT, _PAIR_WEIGHT, _HOLDINGS_WEIGHT, ORDER_WEIGHT, ORDERS_WEIGHT, _BOOK_WEIGHT = (
+    4,
+    20,
+    20,
+    4,
+    20,
+    50,
+)
 
 
 class NotKnown(Exception):
@@ -61,6 +70,7 @@ class VenueView:
         self.pairs: dict[str, SymbolInfo | None] = {}
         self._pairs_from: dict[str, int] = {}
         self._prices: dict[str, tuple[Decimal, int]] = {}
+        self._books: dict[str, tuple[market.Levels, int]] = {}
         self._used: dict[str, int] = {}
         self._running: dict[str, asyncio.Future[None]] = {}
 
@@ -69,6 +79,11 @@ class VenueView:
     def quotes(self, now_us: int) -> Mapping[str, Quote]:
         """Return the last known prices with their ages."""
         return Quotes(self._prices, now_us)
+
+    def bids(self, symbol: str) -> market.Levels | None:
+        """Return the bids of a book as it was asked for last; None where that is long ago."""
+        found = self._books.get(symbol)
+        return None if found is None else found[0]
 
     def uses(self, symbol: str, now_us: int) -> None:
         """A bot orders this symbol: keep its price warm."""
@@ -113,6 +128,14 @@ class VenueView:
         for symbol, price in market.parse_prices(await self._public(call, _PRICE_WEIGHT, need)).items():
             self._prices[symbol] = (price, sent)
 
+    async def fetch_book(self, symbol: str, need: Need = Need.READ) -> None:
+        """Ask for the bids of a pair as they are now."""
+        await self.once(f"book:{symbol}:{need}", self._book(symbol, need))
+
+    async def _book(self, symbol: str, need: Need) -> None:
+        body = await self._public(market.depth(symbol, BOOK_LEVELS), _BOOK_WEIGHT, need)
+        self._books[symbol] = (market.parse_bids(body), self._system.boot_us())
+
     async def keep_warm(self) -> None:
         """Ask again for the prices of symbols in use, before they are too old. Runs until cancelled."""
         while True:
@@ -133,8 +156,10 @@ class VenueView:
         for symbol in [name for name, at in self._used.items() if now_us - at > USED_US]:
             del self._used[symbol]
         for symbol, at in list(self._pairs_from.items()):
-            if now_us - at > (_ABSENT_US if self.pairs[symbol] is None else _KNOWN_US):
+            if self.pairs[symbol] is None and now_us - at > _ABSENT_US:
                 del self.pairs[symbol], self._pairs_from[symbol]
+        for symbol in [name for name, (_, at) in self._books.items() if now_us - at > BOOK_US]:
+            del self._books[symbol]
 
     async def once(self, name: str, work: Coroutine[None, None, None]) -> None:
         """Share one question among all that ask it at the same time."""
@@ -200,24 +225,33 @@ class VenueView:
                 self.meter.refused(reply.status, pause, now, pool)
 
 
+@dataclass(slots=True, eq=False)
+class Sale:
+    """A sale that was sent, and since when its answer is there."""
+
+    asset: str
+    amount: Decimal
+    landed_us: int | None = None
+
+
 class AccountView:
     """What one account can sell."""
 
     def __init__(self, venue: VenueView, clock: SystemClock) -> None:
         self._venue, self._clock = venue, clock
         self._holdings: Mapping[str, Holding] = {}
-        self._asked_us: int | None = None
-        self._asking_us: int | None = None
-        self._sold: deque[tuple[int, str, Decimal]] = deque()
-        # of what is in `_sold` and was sent since the holdings were asked for
+        self._asked_us = -HOLDINGS_US
+        self._asking = 0
+        # those that the holdings in use, or being asked for, may not show yet, and their sums by asset
+        self._sales: set[Sale] = set()
         self._total: dict[str, Decimal] = {}
 
     def known(self, now_us: int) -> bool:
         """Whether holdings are fresh enough to judge by."""
-        return self._asked_us is not None and now_us - self._asked_us <= HOLDINGS_US
+        return now_us - self._asked_us <= HOLDINGS_US
 
     def free(self, asset: str) -> Decimal:
-        """Return what is free, less sales sent since it was asked for."""
+        """Return what is free, less sales that may not be taken off it yet."""
         held = self._holdings.get(asset)
         return (_ZERO if held is None else held.free) - self._total.get(asset, _ZERO)
 
@@ -226,36 +260,48 @@ class AccountView:
         held = self._holdings.get(asset)
         return Decimal(0) if held is None else held.locked
 
-    def sells(self, asset: str, amount: Decimal, now_us: int) -> None:
-        """A sale of that much is being sent; it counts against holdings that are in use, or being asked for."""
-        if self._asking_us is None and not self.known(now_us):
-            return
-        self._sold.append((now_us, asset, amount))
+    def sells(self, asset: str, amount: Decimal) -> Sale:
+        """A sale of that much is being sent; it counts until holdings are asked for after its answer."""
+        sale = Sale(asset, amount)
+        self._sales.add(sale)
         self._total[asset] = self._total.get(asset, _ZERO) + amount
+        return sale
 
-    def unsold(self, asset: str, amount: Decimal, sent_us: int) -> None:
-        """A sale did not take place after all."""
-        try:
-            self._sold.remove((sent_us, asset, amount))
-        except ValueError:
-            return
-        self._total[asset] -= amount
+    def landed(self, sale: Sale, *, took_place: bool = True) -> None:
+        """The answer to a sale is there, or never will be."""
+        now_us = self._clock.boot_us()
+        sale.landed_us = now_us
+        if not took_place or not (self._asking or self.known(now_us)):
+            self._drop(sale)
+
+    def _drop(self, sale: Sale) -> None:
+        if sale in self._sales:
+            self._sales.discard(sale)
+            self._total[sale.asset] -= sale.amount
 
     async def fetch(self, credential: Credential, need: Need = Need.READ) -> None:
-        """Ask for the holdings; several requests that need them share the question."""
-        await self._venue.once(f"holdings:{id(self)}:{need}", self._fetch(credential, need))
+        """Ask for the holdings as they are from now on; requests that need them share the question.
+
+        One that was asked before this request came may not show what the bot was told since: a cancel, a fill.
+        """
+        came_us, name = self._clock.boot_us(), f"holdings:{id(self)}:{need}"
+        await self._venue.once(name, self._fetch(credential, need))
+        if self._asked_us < came_us:
+            await self._venue.once(name, self._fetch(credential, need))
 
     async def _fetch(self, credential: Credential, need: Need) -> None:
-        asked = self._asking_us = self._clock.boot_us()
+        asked_us = self._clock.boot_us()
+        self._asking += 1
         try:
             body = await self._venue.signed(credential, market.holdings(), _HOLDINGS_WEIGHT, need)
         finally:
-            self._asking_us = None
-        self._holdings, self._asked_us = market.parse_holdings(body), asked
-        self._sold = deque(sale for sale in self._sold if sale[0] >= asked)
-        self._total = {}
-        for _, asset, amount in self._sold:
-            self._total[asset] = self._total.get(asset, _ZERO) + amount
+            self._asking -= 1
+        holdings = market.parse_holdings(body)
+        if asked_us < self._asked_us:
+            return  # what was asked later has come already
+        self._holdings, self._asked_us = holdings, asked_us
+        for sale in [one for one in self._sales if one.landed_us is not None and one.landed_us < asked_us]:
+            self._drop(sale)
 
     def may_ask(self, weight: int) -> bool:
         """Tell whether the venue's limits leave room for a read of ours now."""

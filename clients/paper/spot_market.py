@@ -2,12 +2,14 @@
 
 import json
 
+from clients.paper.engine import steps
 from clients.paper.errors import PaperError
 from clients.paper.exchange import PaperExchange, Route, Seen
 from clients.paper.symbols import Symbol, find, text
 
 _INTERVALS = {"1s": 1, "1m": 60, "3m": 180, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "2h": 7200,
               "4h": 14400, "6h": 21600, "8h": 28800, "12h": 43200, "1d": 86400, "3d": 259200, "1w": 604800}  # fmt: skip
+LEVELS = 50
 _ORDER_TYPES = ["LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT",
                 "TAKE_PROFIT_LIMIT"]  # fmt: skip
 
@@ -128,13 +130,14 @@ def day(exchange: PaperExchange, seen: Seen) -> object:
 
 
 def depth(exchange: PaperExchange, seen: Seen) -> object:
-    """Answer the seeded book."""
+    """Answer the book: as deep in all as orders find it, in even levels."""
     symbol = find(exchange.symbols, seen.params.need("symbol"))
-    limit = min(seen.params.whole("limit", 100) or 100, 50)
+    limit = min(seen.params.whole("limit", 100) or 100, LEVELS)
+    each = text(max(symbol.step, steps(symbol.depth / symbol.price / LEVELS, symbol.step)))
     return {
         "lastUpdateId": exchange.request_seq,
-        "bids": [[text(symbol.price - symbol.tick * n), "10.00000000"] for n in range(1, limit + 1)],
-        "asks": [[text(symbol.price + symbol.tick * n), "10.00000000"] for n in range(limit)],
+        "bids": [[text(symbol.bid(level)), each] for level in range(limit)],
+        "asks": [[text(symbol.ask(level)), each] for level in range(limit)],
     }
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from broker.policy import FRESH_US, Allow, Deny, Facts, Quote, evaluate, settle
+from broker.policy import FRESH_US, Allow, Deny, Facts, Quote, Stake, evaluate, settle
 from broker.policy_document import Policy, load
 from clients.venue import Action, Intent, Order, OrderRef, Side, SymbolInfo
 
@@ -34,7 +34,20 @@ QUOTES = {
     "ETHBTC": Quote(Decimal("0.05"), 0),
     "BTCEUR": Quote(Decimal(45_000), 0),
 }
-FACTS = Facts(pairs=PAIRS, quotes=QUOTES, free=Decimal(0), budget=Decimal(5000))
+EXIT_FACTS = frozenset(
+    {"holdings", "stake", *(f"{kind}:{name}" for kind in ("price", "book") for name in PAIRS)}
+)
+BIDS = ((Decimal(49_999), Decimal(500)),)
+FACTS = Facts(
+    pairs=PAIRS,
+    quotes=QUOTES,
+    free=Decimal(0),
+    budget=Decimal(5000),
+    stake=Stake(),
+    bids=BIDS,
+    asked=EXIT_FACTS,
+)
+UNPRICED = replace(FACTS, quotes={}, failed={f"price:{name}" for name in PAIRS})
 
 
 def place(*orders: Order, **more: Any) -> Intent:
@@ -90,9 +103,9 @@ CASES: list[tuple[str, Intent, Facts, str | None]] = [
     ("an exit with an old price, outside", place(order("2", "40000", SELL)),
      replace(FACTS, free=Decimal(2), quotes={"BTCUSDT": Quote(Decimal(50_000), 10**9)}), "collar"),
     ("a market exit without any price ever", place(order("2", None, SELL)),
-     replace(FACTS, free=Decimal(2), quotes={}), None),
+     replace(UNPRICED, free=Decimal(2)), None),
     ("a limit exit without any price ever", place(order("2", "48000", SELL)),
-     replace(FACTS, free=Decimal(2), quotes={}), "no_reference_price"),
+     replace(UNPRICED, free=Decimal(2)), "no_reference_price"),
     ("a replacement may sell what its old order locks", place(order("2", None, SELL), target=OrderRef("BTCUSDT", "1")),
      replace(FACTS, locked=Decimal(2), owner="own"), None),
     ("a buy is no exit", place(order("2")), replace(FACTS, free=Decimal(9)), "order_notional"),
@@ -144,7 +157,7 @@ def test_missing_facts_are_named_one_after_another() -> None:
     verdict = evaluate(POLICY, place(order()), Facts(pairs=PAIRS, quotes=QUOTES))
     assert isinstance(verdict, Deny)
     assert (verdict.missing, verdict.wanted) == (("budget",), Decimal(500))
-    verdict = evaluate(POLICY, place(order("9", None, SELL)), replace(FACTS, free=None))
+    verdict = evaluate(POLICY, place(order("9", None, SELL)), replace(FACTS, free=None, asked=frozenset()))
     assert isinstance(verdict, Deny)
     assert verdict.missing == ("holdings",)
 
@@ -189,11 +202,11 @@ REPLACES = OrderRef("BTCUSDT", "404")
         (place(order(), target=REPLACES), HALTED),
         (place(order(), target=REPLACES), replace(HALTED, owner="nobody")),
         (place(order(), target=REPLACES), replace(HALTED, owner="own", pairs={}, quotes={})),
-        (place(order("2", None, SELL), target=REPLACES), replace(HALTED, owner="own", free=None)),
+        (place(order("2", None, SELL), target=REPLACES), replace(HALTED, free=Decimal(2), owner=None)),
         (place(order()), replace(HALTED, pairs={}, quotes={})),
         (place(order(symbol="SOLUSDT")), HALTED),
-        (place(order("2", "48000", SELL)), replace(HALTED, quotes={}, free=Decimal(2))),
-        (place(order("2", None, SELL)), replace(HALTED, free=None)),
+        (place(order("2", "48000", SELL)), replace(UNPRICED, halted=True, free=Decimal(2))),
+        (place(order("2", None, SELL)), replace(HALTED, free=None, alone=False, failed={"holdings"})),
         (Intent(Action.SETTING, "wallet.bnb_burn", "setting", account_wide=True), HALTED),
         (Intent(Action.LEVERAGE, "futures.leverage", "trade"), replace(HALTED, account_owner=True)),
     ],
@@ -277,5 +290,7 @@ def test_nothing_passes_that_is_neither_within_the_limits_nor_an_exit(
 def test_no_exit_is_ever_refused(quantity: Decimal, price: Decimal | None, halted: bool) -> None:
     facts = replace(FACTS, free=quantity, budget=Decimal(0), rate_free=False, halted=halted)
     sale = place(order(str(quantity), None if price is None else str(price), SELL))
-    for policy in (POLICY, replace_symbols("ETHBTC"), dataclasses.replace(POLICY, market_orders=False)):
+    for policy in (POLICY, dataclasses.replace(POLICY, market_orders=False)):
         assert isinstance(evaluate(policy, sale, facts), Allow)
+    bought = replace(facts, stake=Stake(bought_here=True, own=quantity))
+    assert isinstance(evaluate(replace_symbols("ETHBTC"), sale, bought), Allow)

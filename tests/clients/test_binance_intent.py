@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from clients.venue import Action, Malformed, Order, OrderRef, Reading, Request, Security, Side
 from clients.venues.binance import WIRE
@@ -33,15 +34,18 @@ SINGLE = {
         _order(side=Side.BUY, market=True, quantity=None, quote_quantity=D("50.5")),
     ),
     "stop": (SELL + "&type=STOP_LOSS&stopPrice=90", _order(market=True, trigger=D(90))),
-    "trailing stop": (SELL + "&type=STOP_LOSS&trailingDelta=200", _order(market=True)),
+    "trailing stop": (SELL + "&type=STOP_LOSS&trailingDelta=200", _order(market=True, drifts=True)),
     "stop limit": (
         SELL + "&type=STOP_LOSS_LIMIT&timeInForce=GTC&stopPrice=90&price=89",
         _order(price=D(89), trigger=D(90)),
     ),
-    "take profit": (SELL + "&type=TAKE_PROFIT&stopPrice=110", _order(market=True, trigger=D(110))),
+    "take profit": (
+        SELL + "&type=TAKE_PROFIT&stopPrice=110",
+        _order(market=True, trigger=D(110), drifts=True),
+    ),
     "take profit limit, trailing": (
         SELL + "&type=TAKE_PROFIT_LIMIT&timeInForce=GTC&stopPrice=110&trailingDelta=20&price=111",
-        _order(price=D(111), trigger=D(110)),
+        _order(price=D(111), trigger=D(110), drifts=True),
     ),
 }
 
@@ -97,6 +101,50 @@ def test_pegged_orders_are_not_certain(query: str) -> None:
     assert not read("POST", ORDER, query).intent.certain
 
 
+DRIFTS = {
+    "a stop-loss buy": ("side=BUY&type=STOP_LOSS&stopPrice=110", True),
+    "a stop-loss limit buy": ("side=BUY&type=STOP_LOSS_LIMIT&stopPrice=110&price=111&timeInForce=GTC", False),
+    "a take-profit buy": ("side=BUY&type=TAKE_PROFIT&stopPrice=90", False),
+    "a trailing take-profit buy": ("side=BUY&type=TAKE_PROFIT&trailingDelta=100", True),
+    "a trailing stop-loss buy": ("side=BUY&type=STOP_LOSS&trailingDelta=100", True),
+    "a trailing limit buy": (
+        "side=BUY&type=TAKE_PROFIT_LIMIT&trailingDelta=100&price=101&timeInForce=GTC",
+        False,
+    ),
+    "a stop-loss sale": ("side=SELL&type=STOP_LOSS&stopPrice=90", False),
+    "a stop-loss limit sale": ("side=SELL&type=STOP_LOSS_LIMIT&stopPrice=90&price=89&timeInForce=GTC", False),
+    "a trailing limit sale": (
+        "side=SELL&type=STOP_LOSS_LIMIT&trailingDelta=100&price=89&timeInForce=GTC",
+        True,
+    ),
+    "a market buy": ("side=BUY&type=MARKET", False),
+}
+
+
+@pytest.mark.parametrize(("query", "drifts"), DRIFTS.values(), ids=DRIFTS.keys())
+def test_what_waits_for_a_rise_or_trails_it_may_execute_above_every_price_it_names(
+    query: str, drifts: bool
+) -> None:
+    (group,) = read("POST", ORDER, "symbol=BTCUSDT&quantity=2&" + query).intent.orders
+    assert [order.drifts for order in group] == [drifts]
+
+
+@pytest.mark.parametrize(
+    ("side", "pending", "drifts"),
+    [
+        ("SELL", "pendingSide=BUY&pendingType=MARKET", True),
+        ("SELL", "pendingSide=BUY&pendingType=LIMIT&pendingPrice=120&pendingTimeInForce=GTC", False),
+        ("SELL", "pendingSide=SELL&pendingType=LIMIT&pendingPrice=120&pendingTimeInForce=GTC", True),
+        ("BUY", "pendingSide=BUY&pendingType=MARKET", False),
+        ("BUY", "pendingSide=BUY&pendingType=STOP_LOSS&pendingStopPrice=120", True),
+    ],
+)
+def test_what_follows_a_sale_starts_in_a_market_that_rose(side: str, pending: str, drifts: bool) -> None:
+    query = WORK.replace("workingSide=BUY", f"workingSide={side}") + "&pendingQuantity=2&" + pending
+    _, (leg,) = read("POST", "/api/v3/orderList/oto", query).intent.orders
+    assert (leg.starts, leg.after_sale, leg.drifts) == (D(100), side == "SELL", drifts)
+
+
 def test_smart_order_routing() -> None:
     intent = read("POST", "/api/v3/sor/order", LIMIT).intent
     assert (intent.endpoint, intent.orders[0][0].price, intent.dry_run) == ("spot.sor.place", D(100), False)
@@ -134,6 +182,12 @@ PAIR = (
 )
 BOUND = D(3)
 
+
+def _after(order: Order) -> Order:
+    """Return an order as it stands once the working buy at 100 was filled."""
+    return replace(order, starts=D(100))
+
+
 LISTS = {
     "oco": (
         "orderList/oco",
@@ -149,29 +203,32 @@ LISTS = {
     "oto": (
         "orderList/oto",
         WORK + "&pendingType=STOP_LOSS&pendingSide=SELL&pendingStopPrice=90&pendingQuantity=2",
-        ((WORKING,), (BELOW,)),
+        ((WORKING,), (_after(BELOW),)),
     ),
     "otoco": (
         "orderList/otoco",
         WORK + "&pendingSide=SELL&pendingQuantity=2&" + PAIR,
-        ((WORKING,), (ABOVE, BELOW)),
+        ((WORKING,), (_after(ABOVE), _after(BELOW))),
     ),
     "otoco with one pending": (
         "orderList/otoco",
         WORK + "&pendingSide=SELL&pendingQuantity=2&pendingAboveType=LIMIT_MAKER&pendingAbovePrice=110",
-        ((WORKING,), (ABOVE,)),
+        ((WORKING,), (_after(ABOVE),)),
     ),
     "opo": (
         "orderList/opo",
         WORK + "&pendingType=MARKET&pendingSide=SELL",
-        ((WORKING,), (_order(market=True, quantity=BOUND),)),
+        ((WORKING,), (_after(_order(market=True, quantity=BOUND)),)),
     ),
     "opoco": (
         "orderList/opoco",
         WORK + "&pendingSide=SELL&" + PAIR,
         (
             (WORKING,),
-            (_order(price=D(110), quantity=BOUND), _order(market=True, trigger=D(90), quantity=BOUND)),
+            (
+                _after(_order(price=D(110), quantity=BOUND)),
+                _after(_order(market=True, trigger=D(90), quantity=BOUND)),
+            ),
         ),
     ),
 }

@@ -91,10 +91,9 @@ async def test_a_halt_lets_reads_cancels_and_exits_pass(tmp_path: Path) -> None:
 async def test_exits_pass_beyond_every_cap(tmp_path: Path) -> None:
     async with running_world(tmp_path) as world:
         world.account(USDT="10000", BTC="1")
-        policy = POLICY.replace('["BTCUSDT", "ETHUSDT"]', '["ETHUSDT"]')
-        bot = world.bot(policy=policy)
+        bot = world.bot()
         assert (await bot.order("SELL", quantity="0.9")).status == 200
-        assert (await bot.order("SELL", quantity="0.9")).reason == "symbol"
+        assert (await bot.order("SELL", quantity="0.9")).reason == "order_notional"
         low = await bot.order("SELL", quantity="0.05", type="LIMIT", timeInForce="GTC", price="40000")
         assert low.reason == "collar"
 

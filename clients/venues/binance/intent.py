@@ -11,7 +11,9 @@ Rules:
 5. OPO sells what its working buy received, less commission, rounded down to the lot size. So the working
    quantity is an upper bound of the pending one: it stands as the pending quantity and the intent is certain.
 6. cancelReplace is `PLACE` with `target`: it may place although the cancel failed, so it is an order.
-7. keepPriority can only reduce (`shrinks`); it names no side or price, so it carries no `orders`.
+7. An order `drifts` where the market may have risen above every price it names before it executes: what waits for a
+   rise or trails it, and what follows a working sale; but a limit buy never pays more than its limit.
+8. keepPriority can only reduce (`shrinks`); it names no side or price, so it carries no `orders`.
 
 Source: Binance spot REST docs, rest-api.md sections "Trading endpoints" and "Account endpoints", faqs/opo.md,
 faqs/pegged_orders.md, state of 2026-07-21.
@@ -20,6 +22,8 @@ faqs/pegged_orders.md, state of 2026-07-21.
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from clients.venue import Action, Intent, Malformed, Order, OrderRef, Side
 from clients.venues.binance.endpoints import Endpoint
@@ -175,6 +179,7 @@ def _old_oco(endpoint: Endpoint, values: Values) -> Intent:
         price=None if stop_limit is None else Decimal(stop_limit),
         trigger=Decimal(values["stopPrice"]),
         client_order_id=values.get("stopClientOrderId"),
+        drifts=_drifts("STOP_LOSS", side, limit=stop_limit is not None, trails="trailingDelta" in values),
     )
     return _placing(endpoint, values, ((limit, stop),))
 
@@ -189,7 +194,7 @@ def _oto(endpoint: Endpoint, values: Values) -> Intent:
     pending = _leg(
         values, _NAMES["pending"], values["pendingType"], values["pendingSide"], _pending_size(values)
     )
-    return _placing(endpoint, values, ((working,), (pending,)))
+    return _placing(endpoint, values, ((working,), (_after(working, pending),)))
 
 
 def _otoco(endpoint: Endpoint, values: Values) -> Intent:
@@ -201,7 +206,7 @@ def _otoco(endpoint: Endpoint, values: Values) -> Intent:
         if any(name.startswith("pendingBelow") for name in values):
             raise _Unclear("missing", "pendingBelowType")
         pending = (_leg(values, _NAMES["pendingAbove"], values["pendingAboveType"], side, size),)
-    return _placing(endpoint, values, ((working,), pending))
+    return _placing(endpoint, values, ((working,), tuple(_after(working, leg) for leg in pending)))
 
 
 def _opo(endpoint: Endpoint, values: Values) -> Intent:
@@ -288,6 +293,22 @@ def _leg(values: Values, names: _Names, kind: str, side: str, size: str | None) 
         None if price is None else Decimal(price),
         None if trigger is None else Decimal(trigger),
         values.get(names.client_id),
+        drifts=_drifts(kind, _SIDES[side], limit=kind not in _MARKET, trails=names.trailing in values),
+    )
+
+
+def _drifts(kind: str, side: Side, *, limit: bool, trails: bool) -> bool:
+    """Tell whether an order may execute above every price it names (rule 7)."""
+    if side is Side.BUY:
+        return not limit and (trails or kind in _STOPS)
+    return trails or (kind in _TRIGGERED and kind not in _STOPS)
+
+
+def _after(working: Order, leg: Order) -> Order:
+    """Return a pending order as it is once its working order was filled."""
+    rises = working.side is Side.SELL and not (leg.side is Side.BUY and leg.price is not None)
+    return replace(
+        leg, starts=working.price, after_sale=working.side is Side.SELL, drifts=leg.drifts or rises
     )
 
 

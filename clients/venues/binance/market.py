@@ -1,4 +1,4 @@
-"""Requests and parsers for price, symbols, holdings, order state and venue time. Pure.
+"""Requests and parsers for price, book, symbols, holdings, order state and venue time. Pure.
 
 A builder returns a `Call`: method, path and parameters, to send with `WIRE.own_request` (signed)
 or as they are (public). A parser takes the body of a 2xx answer and raises ValueError where it is not what
@@ -84,6 +84,29 @@ def parse_price(body: bytes) -> Decimal:
     if len(found) != 1:
         raise ValueError("the price answer is not about one symbol")
     return next(iter(found.values()))
+
+
+Levels = tuple[tuple[Decimal, Decimal], ...]
+"""Price and quantity, best first."""
+
+
+def depth(symbol: str, levels: int) -> Call:
+    """Ask for a book. Public, weight 5 up to 100 levels, 25 up to 500, 50 up to 1000, 250 beyond."""
+    return Call("GET", "/api/v3/depth", (("symbol", symbol), ("limit", str(levels))))
+
+
+def parse_bids(body: bytes) -> Levels:
+    """Return the bids of a book."""
+    listed = _document(body, dict).get("bids")
+    if not isinstance(listed, list):
+        raise ValueError("the book carries no bids")  # noqa: TRY004 - the venue's fault
+    try:
+        levels = tuple((Decimal(price), Decimal(quantity)) for price, quantity in listed)
+    except (InvalidOperation, TypeError, ValueError):
+        raise ValueError("a bid is no price and quantity") from None
+    if not all(price.is_finite() and quantity.is_finite() for price, quantity in levels):
+        raise ValueError("a bid is no price and quantity")
+    return levels
 
 
 def symbols(names: Iterable[str] = ()) -> Call:
