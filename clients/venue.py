@@ -336,7 +336,7 @@ class Wire(Protocol):
         ...
 
     def signed_text(self, reading: Reading) -> str:
-        """Return the text the client signed, as it stands on the wire: what replays are recognised by."""
+        """Return the text the client signed, in the one spelling that replays are recognised by."""
         ...
 
     def client_id_slots(self, reading: Reading) -> tuple[str, ...]:

@@ -5,10 +5,12 @@ Rules:
    is unknown: nothing is released.
 2. The real key's id never reaches a bot: it is replaced by the bot's own.
 3. Only named headers pass.
-4. Whose order it is is recorded by the venue's id of it, from the answer to the request that placed it. A dry run
+4. What is on its way is counted out whatever the answer says, and the bot is answered once.
+5. Whose order it is is recorded by the venue's id of it, from the answer to the request that placed it. A dry run
    places nothing, so it owns nothing.
 """
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -27,6 +29,8 @@ _PASS = (b"content-type", b"retry-after", b"date", b"x-mbx-uuid", b"x-mbx-tracei
 _PASS_PREFIXES = (b"x-mbx-used-weight", b"x-mbx-order-count", b"x-sapi-used")
 _REASON = b"X-Portcullis-Reason"
 _REDIRECT, _BAD = 300, 400
+_GATEWAY_TIMEOUT = 504
+_LOG = logging.getLogger("portcullis.gateway")
 _STALE = "-1021"
 
 
@@ -77,12 +81,27 @@ class Aftermath:
             self._owners.waiting.amended(account, symbol, None)
 
     def come(self, job: Job, result: Reply | Broken) -> None:
-        """The answer is there, or it never will be."""
+        """The answer is there, or it never will be. Taken in once, and counted out whatever it says."""
+        if job.landed:
+            return
+        job.landed = True
+        in_flight = self._ledger.in_flight
+        try:
+            self._link.landed(job.key_text)
+            self._come(job, result)
+        except Exception:  # noqa: BLE001 - an answer that we cannot digest is one that did not come
+            _LOG.error(
+                "internal error while an answer was taken in; its outcome counts as unknown", exc_info=False
+            )
+            if self._ledger.in_flight == in_flight:
+                self._ledger.answered(job, _GATEWAY_TIMEOUT, None, "unknown", (), ())
+            job.reply(_GATEWAY_TIMEOUT, ((_REASON, b"unknown_outcome"),), b"")
+
+    def _come(self, job: Job, result: Reply | Broken) -> None:
         came_ns = time.perf_counter_ns()
-        self._link.landed(job.key_text)
         reading, view = job.reading, job.view
         if reading is None or view is None:
-            return
+            raise RuntimeError("what was sent had no reading or no venue")
         if isinstance(result, Broken):
             if job.sale is not None and job.account is not None:
                 job.account.landed(job.sale)

@@ -21,7 +21,7 @@ DECIMAL = frozenset(b"0123456789")
 _REASONS = {
     200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found",
     405: b"Method Not Allowed", 408: b"Request Timeout", 409: b"Conflict", 411: b"Length Required",
-    413: b"Content Too Large", 418: b"I'm a teapot", 429: b"Too Many Requests",
+    413: b"Content Too Large", 417: b"Expectation Failed", 418: b"I'm a teapot", 429: b"Too Many Requests",
     431: b"Request Header Fields Too Large", 500: b"Internal Server Error", 502: b"Bad Gateway",
     503: b"Service Unavailable", 504: b"Gateway Timeout",
 }  # fmt: skip
@@ -32,7 +32,10 @@ Reply = Callable[[int, Headers, bytes], None]
 
 @dataclass(slots=True)
 class Inbound:
-    """One request in form. `path` and `query` are raw, header names in lower case."""
+    """One request in form. `path` and `query` are raw, header names in lower case.
+
+    `vouched` is set by the handler to the key whose signature verified.
+    """
 
     method: str
     path: str
@@ -40,6 +43,7 @@ class Inbound:
     body: bytes
     headers: dict[bytes, bytes]
     peer: str
+    vouched: str = ""
 
 
 class Handler(Protocol):
@@ -92,11 +96,13 @@ def check_target(target: bytes) -> tuple[str, bytes]:
     return path.decode("ascii"), query
 
 
-def answer_bytes(status: int, headers: Headers, body: bytes, *, close: bool) -> bytes:
-    """Write an answer down."""
+def answer_bytes(
+    status: int, headers: Headers, body: bytes, *, close: bool, length: int | None = None
+) -> bytes:
+    """Write an answer down; `length` is that of a body that is written after it."""
     lines = [b"HTTP/1.1 %d %s\r\n" % (status, _REASONS.get(status, b"Status"))]
     lines += [b"%s: %s\r\n" % pair for pair in headers]
-    lines.append(b"Content-Length: %d\r\n" % len(body))
+    lines.append(b"Content-Length: %d\r\n" % (len(body) if length is None else length))
     if close:
         lines.append(b"Connection: close\r\n")
     lines.append(b"\r\n")

@@ -5,12 +5,14 @@ Rules:
    for it, a second in all, and calls `_step` again. Nothing judged before a wait counts after it.
 2. Between the last look at the gates and the first byte there is no await.
 3. A request is answered exactly once, and written down before it is sent; a refusal is written down too.
-4. What fails here by our own fault is an empty 503, and nothing was sent.
+4. What fails here by our own fault is an empty 503, and nothing was sent; once it is written down, an empty
+   504. Counters of what is on its way go down on every way out.
 """
 
 import asyncio
 import logging
 import time
+from functools import partial
 from itertools import count
 
 from broker import lease
@@ -28,6 +30,8 @@ from broker.gateway.mounts import Mounts
 from broker.gateway.owners import Owners
 from broker.gateway.replay import ReplayGuard
 from broker.gateway.sent import orders_of
+from broker.gateway.upstream import Broken, Line
+from broker.gateway.venue_view import VenueView
 from broker.policy import Allow, Deny
 from broker.virtual_key import is_key_id, new_client_order_id
 from clients.venue import (
@@ -35,6 +39,7 @@ from clients.venue import (
     Malformed,
     RefusalKind,
     Request,
+    Sealed,
     Security,
     Stamp,
 )
@@ -45,7 +50,7 @@ _READ = Action.READ
 _REASON = b"X-Portcullis-Reason"
 _PLAIN = (b"Content-Type", b"application/json;charset=UTF-8")
 _FORM_STATUS = {"method": 405, "body_too_large": 413, "head_too_large": 431, "too_many_headers": 431,
-                "too_slow": 408, "foreign_host": 403}  # fmt: skip
+                "too_slow": 408, "foreign_host": 403, "expectation": 417}  # fmt: skip
 
 Missing = tuple[str, ...]
 
@@ -80,7 +85,7 @@ class Forwarder:
             self._ledger.refused_form("unknown_mount", inbound.peer, 404)
             reply(404, ((_REASON, b"unknown_mount"),), b"")
             return
-        mount, path = found
+        mount, path = found  # the path as everything behind here knows it: there is one spelling of it
         key = inbound.headers.get(mount.key_header)
         request = Request(
             inbound.method, path, inbound.query, inbound.body, None if not key else key.decode("ascii")
@@ -112,26 +117,38 @@ class Forwarder:
     async def _prepare(self, job: Job, missing: Missing) -> None:
         """Wait for what is missing, a second in all; then judge with what there is."""
         try:
+            await self._wait(job, missing)
+            if not job.answered:
+                self._step(job, final=True)
+        except Exception:  # noqa: BLE001 - as in handle
+            self._failed(job)
+        finally:
+            self._let_go(job)
+
+    async def _wait(self, job: Job, missing: Missing) -> None:
+        try:
             async with asyncio.timeout(PREPARE_SECONDS):
                 while missing and not job.answered:
                     asked = [name for name in missing if name not in job.asked]
                     if not asked:
-                        break
+                        return
                     job.asked.update(asked)
                     await self._fetcher.fetch_all(job, asked)
                     missing = self._step(job, final=False)
         except TimeoutError:
-            pass
-        except Exception:  # noqa: BLE001 - as in handle
-            self._failed(job)
-        if not job.answered:
-            try:
-                self._step(job, final=True)
-            except Exception:  # noqa: BLE001 - as in handle
-                self._failed(job)
-        if job.line is not None and job.view is not None:
-            job.view.pool.give_back(job.line)
-            job.line = None
+            return
+
+    def _let_go(self, job: Job) -> None:
+        """Give a connection back that was taken for this request and not used."""
+        line, job.line = job.line, None
+        if line is not None and job.view is not None:
+            job.view.pool.give_back(line)
+
+    def _line(self, job: Job, view: VenueView) -> Line | None:
+        """Return an open connection: the one that was waited for, if it did not end meanwhile."""
+        if job.line is not None and not job.line.usable:
+            self._let_go(job)
+        return job.line or view.pool.ready()
 
     # --- judge ----------------------------------------------------------------------------
 
@@ -193,7 +210,7 @@ class Forwarder:
         if pause is not None:
             self._wait(job, pause)
             return ()
-        line = job.line or view.pool.ready()
+        line = self._line(job, view)
         if line is None:
             if final or "line" in job.asked:
                 self.refuse(job, RefusalKind.UNAVAILABLE, "venue_unreachable")
@@ -256,11 +273,12 @@ class Forwarder:
                 self.refuse(job, RefusalKind.STALE, "before_start")
                 return False
             text = job.wire.signed_text(reading)
-            job.replay = self._replays.seen(held.lease.grant, job.request.method, job.request.path, text)
+            job.replay = self._replays.seen(held.lease.grant, text)
             if job.replay is None:
                 self.refuse(job, RefusalKind.STALE, "replay")
                 return False
         job.variant = variant
+        job.inbound.vouched = held.key_id
         return True
 
     def _pause(self, job: Job, verdict: Allow) -> Pause | None:
@@ -315,19 +333,21 @@ class Forwarder:
         if pause is not None:
             self._wait(job, pause)
             return ()
-        line = job.line or view.pool.ready()
+        line = self._line(job, view)
         if line is None:
             if final or "line" in job.asked:
                 self.refuse(job, RefusalKind.UNAVAILABLE, "venue_unreachable")
                 return ()
             return ("line",)
-        job.line = None
-        job.answered = True
+        job.line = line
         sealed = job.wire.forward_public(reading)
-        view.meter.spend(reading.intent.weight_pool, reading.intent.weight, self._clock.wall_us())
         self._ledger.allowed(job, None, Allow())
-        job.sent_ns = time.perf_counter_ns()
-        view.pool.send(line, sealed, lambda result: self._aftermath.come(job, result))
+        job.answered = True
+        try:
+            view.meter.spend(reading.intent.weight_pool, reading.intent.weight, self._clock.wall_us())
+            self._write(job, view, line, sealed)
+        except Exception:  # noqa: BLE001 - what was counted in is counted out, and the bot gets an answer
+            self._broke(job)
         return ()
 
     # --- send -----------------------------------------------------------------------------
@@ -340,7 +360,7 @@ class Forwarder:
         if credential is None or line is None or job.variant is None:
             self.refuse(job, RefusalKind.UNAVAILABLE, "no_material")
             return
-        standing, intent = held.standing, reading.intent
+        standing = held.standing
         reserved = standing.purse.reserve(verdict.reserve) if verdict.reserve else ()
         if reserved is None:
             self.refuse(job, RefusalKind.ORDER, "day_notional")
@@ -356,14 +376,28 @@ class Forwarder:
                 number = next(self._numbers)
                 job.sent = orders_of(intent, slots, ids, number, held.lease.grant, held.account, stamp)
             self._ledger.allowed(job, held, verdict)
-        except (OSError, ValueError) as fault:
+        except Exception as fault:  # noqa: BLE001 - nothing was sent, so nothing stays reserved
             standing.purse.release(reserved)
             reason = "spool" if isinstance(fault, OSError) else "cannot_sign"
             self.refuse(job, RefusalKind.UNAVAILABLE, reason)
             return
-        job.answered, job.line, job.real_key_id = True, None, credential.key_id
+        job.answered, job.real_key_id = True, credential.key_id
         job.key_text = held.key_text
         self._book.flying[job.key_text] = self._book.flying.get(job.key_text, 0) + 1
+        try:
+            self._leave(job, held, verdict, boot_us, wall)
+            self._write(job, view, line, sealed)
+        except Exception:  # noqa: BLE001 - what was counted in is counted out, and the bot gets an answer
+            self._broke(job)
+            return
+        if held.policy.day_max is not None and standing.purse.wants(standing.slice_usual):
+            self._fetcher.refill(held)
+
+    def _leave(self, job: Job, held: Held, verdict: Allow, boot_us: int, wall: int) -> None:
+        """Count a request that is about to leave."""
+        reading, view, standing = job.reading, job.view, held.standing
+        assert reading is not None and view is not None  # noqa: S101, PT018 - narrows for the type checker
+        intent = reading.intent
         held.used_us = boot_us
         if job.replay is not None:
             self._replays.remember(job.replay, reading.timestamp_us or wall, reading.window_us or 0, wall)
@@ -372,10 +406,22 @@ class Forwarder:
             standing.rate.take(held.policy.rate, count, boot_us)
         view.meter.spend(intent.weight_pool, intent.weight, wall)
         self._aftermath.leaves(job, held, verdict, boot_us)
+
+    def _write(self, job: Job, view: VenueView, line: Line, sealed: Sealed) -> None:
+        """Write the request; from here on the line gives itself back, with the answer or without."""
         job.sent_ns = time.perf_counter_ns()
-        view.pool.send(line, sealed, lambda result: self._aftermath.come(job, result))
-        if held.policy.day_max is not None and standing.purse.wants(standing.slice_usual):
-            self._fetcher.refill(held)
+        view.pool.send(line, sealed, partial(self._aftermath.come, job))
+        job.line = None
+
+    def _broke(self, job: Job) -> None:
+        """An error of ours between the verdict and the first byte: what left is not known, and nothing stays open."""
+        _LOG.error(
+            "internal error while a request was being sent; its outcome counts as unknown", exc_info=False
+        )
+        line, job.line = job.line, None
+        if line is not None:
+            line.close()
+        self._aftermath.come(job, Broken("internal_error"))
 
     def refuse(
         self, job: Job, kind: RefusalKind, reason: str, detail: str = "", *, retry_after_s: int | None = None
@@ -389,5 +435,7 @@ class Forwarder:
         refusal = job.wire.refusal(kind, detail or reason, retry_after_s=retry_after_s)
         if job.held is None:
             job.whose = self._book.whose(job.request.key_id)
-        self._ledger.refused(job, reason, refusal.status)
-        job.reply(refusal.status, (*refusal.headers, (_REASON, reason.encode("ascii"))), refusal.body)
+        try:
+            self._ledger.refused(job, reason, refusal.status)
+        finally:
+            job.reply(refusal.status, (*refusal.headers, (_REASON, reason.encode("ascii"))), refusal.body)

@@ -29,6 +29,7 @@ class Job:
     """A request, filled in step by step. `asked` names the facts that were already waited for.
 
     `failed` says of those that did not come why not. A fact that came, and says no, is in neither.
+    `answered`: refused, or on its way. `landed`: what came of it was taken in.
     `whose` is grant, consumer and account of a key that was refused a lease: for the call log only. `owner` is whose
     the order is that the request names, once that was found out: `own`, `other` or `nobody`. `sent` are the orders
     that it places, a list first.
@@ -53,6 +54,7 @@ class Job:
     stake: Stake | None = None
     line: Line | None = None
     answered: bool = False
+    landed: bool = False
     # what was sent
     verdict: Allow | None = None
     reserved: Parts = ()

@@ -43,7 +43,6 @@ class Ledger:
             OSError: It could not be written, and it is an order.
         """
         self.requests += 1
-        self.in_flight += 1
         decision = "allow" if verdict.observed is None else "observe"
         line = self._ask(job, held, decision, verdict.observed, 0, verdict)
         try:
@@ -53,8 +52,8 @@ class Ledger:
             reading = job.reading
             goes = verdict.leaving or verdict.only_sells
             if reading is None or not (goes or reading.intent.action is Action.READ):
-                self.in_flight -= 1
                 raise
+        self.in_flight += 1
 
     def refused(self, job: Job, reason: str, status: int) -> None:
         """Write a refusal down."""

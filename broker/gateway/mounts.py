@@ -1,7 +1,8 @@
 """Where requests come in and where they go: mounts, and the venue and account views behind them.
 
 Rules:
-1. The first path segment names the mount; the rest is the venue's own path, `//` included.
+1. The first path segment names the mount; the rest is the venue's own path. A base URL that ends in `/` makes
+   `//` of its beginning: that is collapsed here, once, before anything looks at it.
 2. Live and testnet hosts are compiled in. Another upstream exists in a paper home only, and on loopback only.
 3. A view is made once per upstream and egress, and once per account.
 """
@@ -86,12 +87,14 @@ class Mounts:
             self._places[mount.name] = Place(wire, KEY_HEADERS[mount.venue], upstream)
 
     def find(self, path: str) -> tuple[Place, str] | None:
-        """Return the mount of a path and the venue's own path; None where there is none."""
+        """Return the mount of a path and the venue's own path, in its one spelling; None where there is none."""
         end = path.find("/", 1)
         if end < 0:
             return None
         place = self._places.get(path[1:end])
-        return None if place is None else (place, path[end:])
+        return (
+            None if place is None else (place, path[end + 1 :] if path[end : end + 2] == "//" else path[end:])
+        )
 
     def equip(self, job: Job, held: Held) -> None:
         """Give a job its lease, with the venue and account behind it."""

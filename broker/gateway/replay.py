@@ -1,10 +1,12 @@
 """The replay guard: a signed write passes once. Pure, in memory.
 
 Rules:
-1. An entry lives until its request could no longer be accepted: timestamp, window and clock leeway.
-2. A restarted gateway has no memory, so it refuses writes timed before its start.
-3. Both spare cancels of a named order: to cancel twice does nothing, to lose a cancel may cost money.
-4. Entries are 64-bit hashes under a random key, in buckets by expiry; a bucket is dropped whole.
+1. What passes once is a signed text. A signature covers neither method nor path, nor where query and body
+   part, so none of them makes the same text another request; nor does the way it is escaped.
+2. An entry lives until its request could no longer be accepted: timestamp, window and clock leeway.
+3. A restarted gateway has no memory, so it refuses writes timed before its start.
+4. Both spare cancels of a named order: to cancel twice does nothing, to lose a cancel may cost money.
+5. Entries are 64-bit hashes under a random key, in buckets by expiry; a bucket is dropped whole.
 """
 
 from broker.gateway.clock import AHEAD_US
@@ -26,9 +28,14 @@ class ReplayGuard:
         """Tell whether a write was timed before this gateway started, by our clock and the venue's."""
         return stamp_us < self._started_us + min(0, offset_us)
 
-    def seen(self, grant: str, method: str, path: str, text: str) -> int | None:
-        """Return the entry to `remember`, or None where the same was let through before."""
-        entry = hash((grant, method, path, text))
+    def seen(self, grant: str, text: str) -> int | None:
+        """Return the entry to `remember`, or None where the same was let through before.
+
+        Args:
+            grant: Whose key signed it.
+            text: What was signed, query and body joined, escapes undone.
+        """
+        entry = hash((grant, text))
         for bucket in self._buckets.values():
             if entry in bucket:
                 return None

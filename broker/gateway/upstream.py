@@ -143,9 +143,11 @@ class Line(asyncio.Protocol):
         if done is None:
             return
         self.idle_since = self._loop.time()
-        if back is not None:
-            back(self)
-        done(result)
+        try:
+            if back is not None:
+                back(self)
+        finally:
+            done(result)
 
 
 class Pool:

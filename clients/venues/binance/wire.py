@@ -110,22 +110,26 @@ class BinanceWire:
         return None
 
     def signed_text(self, reading: Reading) -> str:
-        """Return the text the client signed, as it stands on the wire."""
-        return _form(reading).payload()
+        """Return the text the client signed with its escapes undone: `%3A`, `%3a` and `:` are one."""
+        return sign.variant_text(_form(reading).payload(), Variant.DECODED)
 
     def seal(self, credential: Credential, reading: Reading, variant: Variant, stamp: Stamp) -> Sealed:
         """Write the stamp, swap key id and signature, keep every other byte.
+
+        What is signed is the wire text, also for a client that signed it before encoding: since 2026-01-15 the
+        venue takes no other (fact sheet, section 2.1).
 
         Raises:
             ValueError: The stamp names more client order ids than are absent, or the reading is not signed.
         """
         if reading.security is not _SIGNED:
             raise ValueError("only signed requests are sealed")
+        del variant
         form, request = _form(reading), reading.request
         query, body = _stamped(
             form, self.client_id_slots(reading), stamp, decimals=_takes_decimals(request.path)
         )
-        text = sign.variant_text("&".join(query) + "&".join(body), variant)
+        text = "&".join(query) + "&".join(body)  # as it goes over the wire, whatever the client signed
         signature = "signature=" + sign.on_the_wire(self._keys.sign(credential, text.encode()))
         pairs = query if form.signature_part == "query" else body
         pairs.insert(_moved(form, pairs), signature)
