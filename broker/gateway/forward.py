@@ -117,7 +117,7 @@ class Forwarder:
     async def _prepare(self, job: Job, missing: Missing) -> None:
         """Wait for what is missing, a second in all; then judge with what there is."""
         try:
-            await self._wait(job, missing)
+            await self._gather(job, missing)
             if not job.answered:
                 self._step(job, final=True)
         except Exception:  # noqa: BLE001 - as in handle
@@ -125,7 +125,7 @@ class Forwarder:
         finally:
             self._let_go(job)
 
-    async def _wait(self, job: Job, missing: Missing) -> None:
+    async def _gather(self, job: Job, missing: Missing) -> None:
         try:
             async with asyncio.timeout(PREPARE_SECONDS):
                 while missing and not job.answered:
@@ -360,7 +360,7 @@ class Forwarder:
         if credential is None or line is None or job.variant is None:
             self.refuse(job, RefusalKind.UNAVAILABLE, "no_material")
             return
-        standing = held.standing
+        standing, intent = held.standing, reading.intent
         reserved = standing.purse.reserve(verdict.reserve) if verdict.reserve else ()
         if reserved is None:
             self.refuse(job, RefusalKind.ORDER, "day_notional")
