@@ -5,12 +5,12 @@ from urllib.parse import quote
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
+from portcullis.cli import answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, badge, command
 from portcullis.cli.inputs import secret_text
-from portcullis.cli.tables import facts, short, table, when, yes
+from portcullis.cli.tables import facts, said, short, table, when, yes
 
 accounts = typer.Typer(
     help="Accounts at an exchange: one sub-account or main account each.", no_args_is_help=True
@@ -38,15 +38,14 @@ def create_account(
     """Name an account. Its environment is this home's, for ever."""
     api = connect(face)
     body = {"name": name, "venue": venue, "egress": egress, "upstream": upstream or api.running.paper or None}
-    made = api.post("accounts", body)
+    made = api.post(answers.Account, "accounts", body)
 
     def show(out: Console) -> None:
+        mark = badge(made.environment)
+        out.print(said("[green]✓[/] account [bold]{}[/] at {} {}", made.name, made.venue, mark))
         out.print(
-            Text.from_markup(f"[green]✓[/] account [bold]{made['name']}[/] at {made['venue']} ").append_text(
-                badge(made["environment"])
-            )
+            said("  [dim]next[/] {}", face.command(f"key import --account {made.name}")), soft_wrap=True
         )
-        out.print(f"  [dim]next[/] {face.command(f'key import --account {name}')}", soft_wrap=True)
 
     face.answer(made, show)
 
@@ -54,18 +53,22 @@ def create_account(
 @command(accounts, "list")
 def list_accounts(face: Face) -> None:
     """List accounts."""
-    rows = list(connect(face).pages("accounts"))
+    rows = list(connect(face).pages(answers.Account, "accounts"))
 
     def show(out: Console) -> None:
         if not rows:
-            out.print(f"no accounts yet; {face.command('account create --name NAME')}")
+            step = face.command("account create --name NAME")
+            out.print(said("no accounts yet; {}", step), soft_wrap=True)
             return
         listed = table("account", "", "exchange", "egress", "since")
         for row in rows:
             listed.add_row(
-                f"[bold]{row['name']}[/]", badge(row["environment"]), row["venue"], row["egress"],
-                when(row["created_at"]),
-            )  # fmt: skip
+                said("[bold]{}[/]", row.name),
+                badge(row.environment),
+                row.venue,
+                row.egress,
+                when(row.created_at),
+            )
         out.print(listed)
 
     face.answer({"items": rows}, show)
@@ -75,31 +78,31 @@ def list_accounts(face: Face) -> None:
 def show_account(face: Face, name: Annotated[str, typer.Argument(help="The account.")]) -> None:
     """Show one account with its keys and grants."""
     api = connect(face)
-    found = api.get(f"accounts/{quote(name, safe='')}")
-    keys = list(api.pages("keys", account=name))
-    grants = list(api.pages("grants", account=name))
+    found = api.get(answers.Account, f"accounts/{quote(name, safe='')}")
+    keys = list(api.pages(answers.Key, "keys", account=name))
+    grants = list(api.pages(answers.Grant, "grants", account=name))
 
     def show(out: Console) -> None:
         out.print(
             facts(
-                ("account", found["name"]), ("environment", badge(found["environment"])),
-                ("exchange", found["venue"]), ("its id there", found["venue_uid"]),
-                ("upstream", found["upstream"]), ("egress", found["egress"]), ("since", when(found["created_at"])),
-                ("its keys are made by", "hand" if not found["manager"] else
-                 f"the manager key {found['manager']}, as {found['subaccount']}"),
+                ("account", found.name), ("environment", badge(found.environment)),
+                ("exchange", found.venue), ("its id there", found.venue_uid),
+                ("upstream", found.upstream), ("egress", found.egress), ("since", when(found.created_at)),
+                ("its keys are made by", "hand" if not found.manager else
+                 f"the manager key {found.manager}, as {found.subaccount}"),
             )
         )  # fmt: skip
         listed = table("key", "stage", "key id", "IP-bound", "withdraws")
         for row in keys:
             listed.add_row(
-                row["ref"], row["stage"], short(row["venue_key_id"]), yes(row["ip_restricted"]),
-                yes(row["can_withdraw"], good=False),
+                row.ref, row.stage, short(row.venue_key_id), yes(row.ip_restricted),
+                yes(row.can_withdraw, good=False),
             )  # fmt: skip
         out.print(listed if keys else "it has no key: nothing can be traded")
-        standing = [row for row in grants if not row["revoked_at"]]
-        out.print(f"[dim]grants[/]  {', '.join(row['consumer'] for row in standing) or 'none'}")
+        standing = ", ".join(row.consumer for row in grants if row.revoked_at is None)
+        out.print(said("[dim]grants[/]  {}", standing or "none"))
 
-    face.answer(found | {"keys": keys, "grants": grants}, show)
+    face.answer(found.document | {"keys": keys, "grants": grants}, show)
 
 
 @command(egresses, "create", opens=True)
@@ -126,22 +129,22 @@ def create_egress(
         "proxy_port": port, "proxy_user": proxy_user,
         "proxy_password": None if proxy_user is None else secret_text("proxy password", None).reveal(),
     }  # fmt: skip
-    made = connect(face).post("egress", body)
+    made = connect(face).post(answers.Egress, "egress", body)
     face.answer(
-        made, lambda out: out.print(f"[green]✓[/] egress [bold]{made['name']}[/] created ({made['way']})")
+        made, lambda out: out.print(said("[green]✓[/] egress [bold]{}[/] created ({})", made.name, made.way))
     )
 
 
 @command(egresses, "list")
 def list_egress(face: Face) -> None:
     """List the ways out."""
-    rows = list(connect(face).pages("egress"))
+    rows = list(connect(face).pages(answers.Egress, "egress"))
 
     def show(out: Console) -> None:
         listed = table("egress", "way", "the exchange sees", "source or proxy", fold=("the exchange sees",))
         for row in rows:
-            seen = ", ".join(row["addresses"]) or "not declared"
-            listed.add_row(f"[bold]{row['name']}[/]", row["way"], seen, row["proxy"] or row["source"] or "")
+            seen = ", ".join(row.addresses) or "not declared"
+            listed.add_row(said("[bold]{}[/]", row.name), row.way, seen, row.proxy or row.source or "")
         out.print(listed)
 
     face.answer({"items": rows}, show)

@@ -6,12 +6,13 @@ from urllib.parse import quote
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
+from portcullis.cli import answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, command
 from portcullis.cli.inputs import secret_text
-from portcullis.cli.tables import ago, table
+from portcullis.cli.tables import ago, clean, hanging, said, table
 
 app = typer.Typer(help="What is wrong now, and who is told.", no_args_is_help=True)
 SHAPES = {
@@ -39,19 +40,18 @@ def add(
 ) -> None:
     """Name a place that alerts go to, and send it a test. The address holds a token: it is never an argument."""
     if not face.as_json and kind in SHAPES:
-        face.err.print(f"[dim]address of {kind}: {SHAPES[kind]}[/]", soft_wrap=True)
+        face.err.print(said("[dim]address of {}: {}[/]", kind, SHAPES[kind]), soft_wrap=True)
     address = secret_text("address", address_file)
-    made = connect(face).post(
-        "alert-channels", {"name": name or kind, "kind": kind, "address": address.reveal()}
-    )
+    body = {"name": name or kind, "kind": kind, "address": address.reveal()}
+    made = connect(face).post(answers.Channel, "alert-channels", body)
 
     def show(out: Console) -> None:
-        if made["kind"] == "heartbeat":
+        if made.kind == "heartbeat":
             out.print(
-                f"[green]✓[/] {made['name']} is asked every minute, and answered; it is told nothing else"
+                said("[green]✓[/] {} is asked every minute, and answered; it is told nothing else", made.name)
             )
         else:
-            out.print(f"[green]✓[/] {made['name']} is told what is wrong; a test was sent and taken")
+            out.print(said("[green]✓[/] {} is told what is wrong; a test was sent and taken", made.name))
 
     face.answer(made, show)
 
@@ -59,40 +59,40 @@ def add(
 @command(app, "test")
 def test(face: Face, name: Annotated[str, typer.Argument(help="A channel.")]) -> None:
     """Send a channel a test."""
-    done = connect(face).post(f"alert-channels/{quote(name, safe='')}/test")
-    face.answer(done, lambda out: out.print(f"[green]✓[/] {name} took a test"))
+    done = connect(face).post(answers.Channels, f"alert-channels/{quote(name, safe='')}/test")
+    face.answer(done, lambda out: out.print(said("[green]✓[/] {} took a test", name)))
 
 
 @command(app, "remove")
 def remove(face: Face, name: Annotated[str, typer.Argument(help="A channel.")]) -> None:
-    """Tell a channel nothing any more."""
-    done = connect(face).post(f"alert-channels/{quote(name, safe='')}/remove")
-    face.answer(done, lambda out: out.print(f"[green]✓[/] {name} is told nothing any more"))
+    """Remove a channel: no alert goes there any more."""
+    done = connect(face).post(answers.Channel, f"alert-channels/{quote(name, safe='')}/remove")
+    face.answer(done, lambda out: out.print(said("[green]✓[/] {} is removed: no alert goes there", name)))
 
 
 @command(app, "list")
 def list_(face: Face) -> None:
     """Show what is wrong now, and who is told."""
     api = connect(face)
-    rows, channels = list(api.pages("alerts")), list(api.pages("alert-channels"))
+    rows = list(api.pages(answers.Alert, "alerts"))
+    channels = list(api.pages(answers.Channel, "alert-channels"))
 
     def show(out: Console) -> None:
         for row in rows:
-            told = "" if row["sent_at"] else " [yellow](nobody was told yet)[/]"
-            out.print(
-                f"[red]■[/] {escape(row['says'])} [dim]{ago(row['opened_at'])}[/]{told}", soft_wrap=True
-            )
-            out.print(f"    [dim]next[/] {escape(row['step'])}", soft_wrap=True)
+            told = Text("" if row.sent_at else " (nobody was told yet)", "yellow")
+            what = said("{} [dim]{}[/]{}", row.says, ago(row.opened_at), told)
+            out.print(hanging("[red]■[/]", what, 0))
+            face.step(out, "[dim]next[/]", row.step)
         if not rows:
             out.print("[green]✓[/] nothing is wrong")
         if not channels:
-            out.print(f"[yellow]nobody is told:[/] {face.command('alerts add telegram')}", soft_wrap=True)
+            out.print(
+                said("[yellow]nobody is told:[/] {}", face.command("alerts add telegram")), soft_wrap=True
+            )
             return
         listed = table("channel", "kind", "last message", fold=("last message",))
         for one in channels:
-            listed.add_row(
-                one["name"], one["kind"], f"[red]{escape(one['failed'])}[/]" if one["failed"] else "went"
-            )
+            listed.add_row(one.name, one.kind, Text(clean(one.failed), "red") if one.failed else "went")
         out.print(listed)
 
     face.answer({"alerts": rows, "channels": channels}, show)

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
+from portcullis.cli import answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, command
 from portcullis.cli.tables import table, when
@@ -18,18 +20,19 @@ app = typer.Typer(help="What happened, and whether that record is whole.", no_ar
 @command(app, "list")
 def list_records(
     face: Face,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="The newest so many.")] = 30,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=10_000, help="Maximum rows, newest first.")
+    ] = 30,
     calls: Annotated[bool, typer.Option("--calls", help="Also what was kept of the call log.")] = False,
 ) -> None:
     """Show what happened, newest last."""
-    rows = list(connect(face).pages("audit", most=limit, **({} if calls else {"writer": "control"})))
+    writer = None if calls else "control"
+    rows = list(connect(face).pages(answers.AuditRecord, "audit", most=limit, writer=writer))
 
     def show(out: Console) -> None:
         listed = table("at", "who", "did", "to", "", fold=("at", "to"))
         for row in reversed(rows):
-            listed.add_row(
-                when(row["at"]), row["actor"], row["action"], row["subject"], f"[dim]{row['seq']}[/]"
-            )
+            listed.add_row(when(row.at), row.actor, row.action, row.subject, Text(str(row.seq), "dim"))
         out.print(listed if rows else "nothing yet")
 
     face.answer({"items": rows}, show)

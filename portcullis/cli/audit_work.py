@@ -5,6 +5,7 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from broker.audit.anchors import lines_of
 from broker.audit.verify import Bad, Report
@@ -14,6 +15,7 @@ from portcullis import stores
 from portcullis.audit_settings import TransitDocument
 from portcullis.auditing import transit_of
 from portcullis.cli.face import FAILED, Face, Stopped
+from portcullis.cli.tables import hanging, said
 from portcullis.settings import Home, SettingsError
 
 
@@ -85,26 +87,30 @@ def _answer(face: Face, report: Report) -> None:
             out.print("[bold green]✓ the audit trail is as it was written[/]")
         else:
             where = f"record {first.seq} of {first.writer}" if first.seq else first.writer or "an anchor"
-            out.print(f"[bold red]✗ the audit trail was tampered with or damaged: {first.kind} at {where}[/]")
+            out.print(
+                said(
+                    "[bold red]✗ the audit trail was tampered with or damaged: {} at {}[/]", first.kind, where
+                )
+            )
             for one in report.bad[:20]:
                 place = f"{one.writer} {one.seq}" if one.seq else one.writer
-                out.print(f"  [red]{one.kind:10}[/] {place:20} {one.message}", soft_wrap=True)
-            out.print(
-                "  [dim]next[/] keep a copy of the database and the anchors as they are; what is anchored and before "
-                "the first bad record still stands",
-                soft_wrap=True,
+                out.print(hanging(said("[red]{}[/] {}", f"{one.kind:10}", place), one.message))
+            what = (
+                "keep a copy of the database and the anchors as they are; what is anchored and before "
+                "the first bad record still stands"
             )
+            out.print(hanging("[dim]next[/]", what))
         for writer, last in sorted(report.records.items()):
             anchored = report.anchored.get(writer)
-            told = f"anchored up to {anchored}" if anchored else "[yellow]not anchored[/]"
-            out.print(f"  {writer:10} {last} records, {told}")
+            told = Text(f"anchored up to {anchored}") if anchored else Text("not anchored", "yellow")
+            out.print(said("  {} {} records, {}", f"{writer:10}", last, told))
         out.print(f"  {report.checkpoints} signed checkpoints, {report.anchors} lines of anchors")
         if not report.anchors:
-            out.print(
-                "  [yellow]![/] without an anchor from elsewhere this only shows that the trail agrees with itself: "
-                "whoever owns this host can write another",
-                soft_wrap=True,
+            what = (
+                "without an anchor from elsewhere this only shows that the trail agrees with itself: "
+                "whoever owns this host can write another"
             )
+            out.print(hanging("[yellow]![/]", what))
 
     face.answer(document, show)
     if first is not None:

@@ -14,6 +14,7 @@ from broker.errors import BrokerError
 from portcullis import backup, settings
 from portcullis.cli.face import Face, Stopped, badge
 from portcullis.cli.inputs import secret_text
+from portcullis.cli.tables import hanging, said
 from portcullis.database_settings import DatabaseDocument
 from portcullis.foundation import opened
 from portcullis.settings import write_private
@@ -45,8 +46,8 @@ def new_code(face: Face, to: Path | None, *, again: bool) -> None:
             out.print(f"    {made.reveal()}\n", style="bold", markup=False)
             out.print("Keep it on paper, away from this machine and from the backups.")
         else:
-            out.print(f"[green]✓[/] recovery code in {to}: print it, then destroy the file")
-        out.print(f"  [dim]next[/] {face.command('backup create --to FILE')}", soft_wrap=True)
+            out.print(hanging("[green]✓[/]", f"recovery code in {to}: print it, then destroy the file", 0))
+        out.print(said("  [dim]next[/] {}", face.command("backup create --to FILE")), soft_wrap=True)
 
     face.answer(document, show)
 
@@ -62,13 +63,11 @@ def create(face: Face, to: Path) -> None:
     document = {"file": str(made.path), "bytes": made.size, **asdict(made.counts)}
 
     def show(out: Console) -> None:
-        out.print(
-            f"[green]✓[/] {made.path} ({made.size / _MB:.1f} MB): {made.counts.secret} secrets, {made.counts.row} rows",
-            soft_wrap=True,
-        )
-        out.print(
-            f"  [dim]next[/] take it off this machine; {face.command(f'backup check {to}')}", soft_wrap=True
-        )
+        size = f"{made.size / _MB:.1f} MB"
+        what = f"{made.path} ({size}): {made.counts.secret} secrets, {made.counts.row} rows"
+        out.print(hanging("[green]✓[/]", what, 0))
+        step = face.command(f"backup check {to}")
+        out.print(said("  [dim]next[/] take it off this machine; {}", step), soft_wrap=True)
 
     face.answer(document, show)
 
@@ -99,7 +98,7 @@ def restore(
     try:
         home, cut = backup.restore(
             content, face.root, vault=where, database=state, ports=ports,
-            tell=lambda part: face.err.print(f"[dim]restoring {part} …[/]"),
+            tell=lambda part: face.err.print(said("[dim]restoring {} ...[/]", part)),
         )  # fmt: skip
     except BrokerError as fault:
         raise Stopped(
@@ -115,16 +114,20 @@ def restore(
     def show(out: Console) -> None:
         out.print(Text.assemble(("✓ ", "green"), f"home {home.root} ", badge(home.environment.value)))
         out.print(f"  {content.counts.secret} secrets, {content.counts.row} rows; generation {generation}")
-        out.print(
-            f"[bold red]■ EVERYTHING IS CLOSED[/] by {cut}: what happened since {content.header.at} is not known"
+        what = said(
+            "[bold red]EVERYTHING IS CLOSED[/] by {}: what happened since {} is not known",
+            cut,
+            content.header.at,
         )
+        out.print(hanging("[bold red]■[/]", what, 0))
         if where is None:
-            out.print(
-                "[bold red]■ The old host still holds these keys, and cannot be told.[/] Make sure that it is off, or "
-                "rotate every key at the exchange, before you thaw.",
-                soft_wrap=True,
+            what = said(
+                "[bold red]The old host still holds these keys, and cannot be reached from here.[/] Make sure that it "
+                "is off, or rotate every key at the exchange, before you thaw."
             )
-        out.print(f"  [dim]next[/] {face.command('run')}, then {face.command('reconcile')}", soft_wrap=True)
+            out.print(hanging("[bold red]■[/]", what, 0))
+        steps = face.command("run"), face.command("reconcile")
+        out.print(said("  [dim]next[/] {}, then {}", *steps), soft_wrap=True)
 
     face.answer(document, show)
 

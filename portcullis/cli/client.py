@@ -5,6 +5,8 @@ Rules:
 2. A write carries an idempotency key. Without an answer it is asked once more under the same key: a cut that
    was made is then answered, not made twice.
 3. If nothing runs, or nothing answers, the error says what that means for the bots and how to start it.
+4. Every answer is read as its type here, before any screen sees it. One that does not fit is an error that says
+   whether the thing was done: with `--json` as without.
 """
 
 import secrets
@@ -16,8 +18,10 @@ from typing import Any
 import httpx
 
 from clients.http import silence
-from portcullis.cli import remedies, session
+from portcullis.cli import answers, remedies, session
+from portcullis.cli.answers import A, Answer
 from portcullis.cli.face import Face, Stopped
+from portcullis.cli.tables import hanging
 from portcullis.running import Running, find
 from portcullis.settings import Home
 
@@ -27,11 +31,26 @@ TIMEOUT = httpx.Timeout(connect=3.0, read=20.0, write=5.0, pool=5.0)
 PAGE = 200
 _CODE, _ACT = "Portcullis-Code", "Portcullis-Act"
 _LOOK_S = 2.0
+_DONE = "It was done: the broker said so, in words that cannot be shown."
 _ACCEPTED = 202
 _BAD = 400
 _UNAUTHENTICATED = 401
 _FORBIDDEN = 403
 _INTERNAL = 500
+
+
+class _Page(Answer):
+    """One page of a list."""
+
+    items: list[Any]
+    next: str | None
+
+
+class _Announced(Answer):
+    """A write that waits for a second step."""
+
+    act: str
+    detail: str
 
 
 class Announcement(Exception):
@@ -60,31 +79,47 @@ class Api:
             transport=transport,
         )
 
-    def get(self, path: str, **params: Any) -> Any:
+    def get(self, kind: type[A], path: str, **params: Any) -> A:
         """Read something."""
         given = {name: value for name, value in params.items() if value is not None}
-        return self._ask("GET", path, params=given)
+        return self._read(kind, self._ask("GET", path, params=given), path, "Nothing was changed.")
 
-    def pages(self, path: str, *, most: int | None = None, **params: Any) -> Iterator[Any]:
+    def pages(self, kind: type[A], path: str, *, most: int | None = None, **params: Any) -> Iterator[A]:
         """Read a list, page by page, up to `most` entries."""
         cursor, seen = None, 0
         while True:
             size = PAGE if most is None else min(PAGE, most - seen)
-            page = self.get(path, cursor=cursor, limit=size, **params)
-            for item in page["items"]:
-                yield item
+            page = self.get(_Page, path, cursor=cursor, limit=size, **params)
+            for item in page.items:
+                yield self._read(kind, item, path, "Nothing was changed.")
                 seen += 1
-            cursor = page["next"]
-            if cursor is None or (most is not None and seen >= most):
+            if page.next is None or page.next == cursor or (most is not None and seen >= most):
                 return
+            cursor = page.next
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def post(self, kind: type[A], path: str, body: Mapping[str, Any] | None = None) -> A:
         """Write something."""
-        return self._write("POST", path, body)
+        return self._read(kind, self._write("POST", path, body), path, _DONE)
 
-    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+    def put(self, kind: type[A], path: str, body: Mapping[str, Any]) -> A:
         """Replace something."""
-        return self._write("PUT", path, body)
+        return self._read(kind, self._write("PUT", path, body), path, _DONE)
+
+    def _read(self, kind: type[A], document: object, path: str, state: str) -> A:
+        """Return an answer as its type.
+
+        Raises:
+            Stopped: It does not fit: the broker that runs is of another version than this program.
+        """
+        try:
+            return answers.read(kind, document)
+        except ValueError as fault:
+            raise Stopped(
+                f"The broker's answer about {path.split('/', maxsplit=1)[0]} cannot be read: {fault}", state,
+                "The broker is probably of another version than this command: end it and start it again "
+                f"({self._face.command('run')}).",
+                reason="unreadable_answer",
+            ) from None  # fmt: skip
 
     def _write(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         document = dict(body or {})
@@ -107,7 +142,7 @@ class Api:
         headers = {"Idempotency-Key": secrets.token_hex(16), **more}
         try:
             return self._send(method, path, json=document, headers=headers)
-        except httpx.TransportError:
+        except httpx.RequestError:
             return self._ask(method, path, json=document, headers=headers)
 
     def _when_ready(self, method: str, path: str, document: Any, announced: Announcement) -> Any:
@@ -118,19 +153,19 @@ class Api:
                 f"When it is ready, the same command again with --act {announced.act}; see "
                 f"{self._face.command('act list')}, or add --wait.", reason="announced",
             )  # fmt: skip
-        self._face.err.print(f"[yellow]…[/] {announced.what}", soft_wrap=True)
+        self._face.err.print(hanging("[yellow]-[/]", announced.what, 0))
         while True:
-            found = {row["id"]: row for row in self.pages("acts")}.get(announced.act)
+            found = {row.id: row for row in self.pages(answers.Act, "acts")}.get(announced.act)
             if found is None:
                 raise Stopped(f"{announced.act} was called off.", reason="cancelled")
-            if found["ready_at"] and datetime.fromisoformat(found["ready_at"]) <= datetime.now(UTC):
+            if found.ready_at is not None and found.ready_at <= datetime.now(UTC):
                 return self._once(method, path, document, {_ACT: announced.act})
             time.sleep(_LOOK_S)
 
     def _ask(self, method: str, path: str, **more: Any) -> Any:
         try:
             return self._send(method, path, **more)
-        except httpx.TransportError:
+        except httpx.RequestError:
             write = method != "GET"
             raise Stopped(
                 f"The broker (process {self.running.pid}) does not answer.",
@@ -142,12 +177,16 @@ class Api:
 
     def _send(self, method: str, path: str, **more: Any) -> Any:
         answer = self._client.request(method, f"/v1/{path}", **more)
-        if answer.status_code == _ACCEPTED:
-            problem = answer.json()
-            raise Announcement(str(problem["act"]), str(problem["detail"]))
-        if answer.status_code < _BAD:
-            return answer.json()
-        raise self._stopped(answer)
+        if answer.status_code >= _BAD:
+            raise self._stopped(answer)
+        try:
+            document = answer.json()
+        except ValueError:
+            document = None
+        if answer.status_code != _ACCEPTED:
+            return document
+        announced = self._read(_Announced, document, path, "It is announced, and NOT done.")
+        raise Announcement(announced.act, announced.detail)
 
     def _stopped(self, answer: httpx.Response) -> Stopped:
         try:
@@ -158,9 +197,10 @@ class Api:
             problem = {}
         reason = str(problem.get("reason", "failed"))
         detail = str(problem.get("detail") or problem.get("title") or f"HTTP {answer.status_code}")
+        listed = problem.get("errors")
         errors = tuple(
             (str(entry.get("field", "")), str(entry.get("message", "")))
-            for entry in problem.get("errors", [])
+            for entry in (listed if isinstance(listed, list) else ())
             if isinstance(entry, dict)
         )
         step = remedies.step(self._face, reason, forbidden=answer.status_code == _FORBIDDEN)

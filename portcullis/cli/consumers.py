@@ -1,15 +1,17 @@
 """`portcullis consumer`: bots and third-party tools, and what to paste into them."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
+from portcullis.cli import answers
 from portcullis.cli.client import Api, connect
 from portcullis.cli.face import Face, Stopped, command
-from portcullis.cli.tables import facts, short, table, when
+from portcullis.cli.tables import facts, said, short, table, when
 from portcullis.recipes import RECIPES, Place
 
 app = typer.Typer(help="Bots and tools that trade through the gateway.", no_args_is_help=True)
@@ -41,12 +43,12 @@ def create(
     note: Annotated[str, typer.Option("--note", help="What it is, and who to call about it.")] = "",
 ) -> None:
     """Name a bot. It may do nothing until it has a grant."""
-    made = connect(face).post("consumers", {"name": name, "note": note})
+    made = connect(face).post(answers.Consumer, "consumers", {"name": name, "note": note})
 
     def show(out: Console) -> None:
-        out.print(f"[green]✓[/] consumer [bold]{made['name']}[/] created; it may do nothing yet")
-        step = face.command(f"grant create --consumer {made['name']} --account ACCOUNT --policy FILE")
-        out.print(f"  [dim]next[/] {step}", soft_wrap=True)
+        out.print(said("[green]✓[/] consumer [bold]{}[/] created; it may do nothing yet", made.name))
+        step = face.command(f"grant create --consumer {made.name} --account ACCOUNT --policy FILE")
+        out.print(said("  [dim]next[/] {}", step), soft_wrap=True)
 
     face.answer(made, show)
 
@@ -54,15 +56,15 @@ def create(
 @command(app, "list")
 def list_(face: Face) -> None:
     """List consumers."""
-    rows = list(connect(face).pages("consumers"))
+    rows = list(connect(face).pages(answers.Consumer, "consumers"))
 
     def show(out: Console) -> None:
         if not rows:
-            out.print(f"no consumers yet; {face.command('consumer create --name NAME')}")
+            out.print(said("no consumers yet; {}", face.command("consumer create --name NAME")))
             return
         listed = table("consumer", "since", "note", fold=("note",))
         for row in rows:
-            listed.add_row(f"[bold]{row['name']}[/]", when(row["created_at"]), row["note"])
+            listed.add_row(said("[bold]{}[/]", row.name), when(row.created_at), row.note)
         out.print(listed)
 
     face.answer({"items": rows}, show)
@@ -72,20 +74,17 @@ def list_(face: Face) -> None:
 def show_one(face: Face, name: Annotated[str, typer.Argument(help="The consumer.")]) -> None:
     """Show one consumer with its grants."""
     api = connect(face)
-    found = api.get(f"consumers/{quote(name, safe='')}")
-    grants = list(api.pages("grants", consumer=name))
+    found = api.get(answers.Consumer, f"consumers/{quote(name, safe='')}")
+    grants = list(api.pages(answers.Grant, "grants", consumer=name))
 
     def show(out: Console) -> None:
-        out.print(
-            facts(("consumer", found["name"]), ("since", when(found["created_at"])), ("note", found["note"]))
-        )
+        out.print(facts(("consumer", found.name), ("since", when(found.created_at)), ("note", found.note)))
         listed = table("grant", "account", "key id", "state")
         for row in grants:
-            state = "[red]revoked[/]" if row["revoked_at"] else "[green]standing[/]"
-            listed.add_row(row["id"], row["account"], short(row["key_id"]), state)
+            listed.add_row(row.id, row.account, short(row.key_id), grant_state(row))
         out.print(listed if grants else "it has no grant: it may do nothing")
 
-    face.answer(found | {"grants": grants}, show)
+    face.answer(found.document | {"grants": grants}, show)
 
 
 @command(app, "snippet")
@@ -100,7 +99,7 @@ def snippet(
     api = connect(face)
     chosen = _grant_of(api, face, name, grant)
     host = "host.docker.internal" if origin is Origin.DOCKER else "127.0.0.1"
-    place = Place(f"http://{host}:{api.running.gateway_port}", chosen["key_id"])
+    place = Place(f"http://{host}:{api.running.gateway_port}", chosen.key_id)
     text = RECIPES[library.value](place)
 
     def show(out: Console) -> None:
@@ -116,7 +115,7 @@ def snippet(
 
     document = {
         "consumer": name,
-        "grant": chosen["id"],
+        "grant": chosen.id,
         "for": library.value,
         "base_url": place.base,
         "text": text,
@@ -124,11 +123,17 @@ def snippet(
     face.answer(document, show)
 
 
-def _grant_of(api: Api, face: Face, consumer: str, wanted: str | None) -> Any:
+def grant_state(grant: answers.Grant) -> Text:
+    """Say whether a grant still counts."""
+    return Text("active", "green") if grant.revoked_at is None else Text("revoked", "red")
+
+
+def _grant_of(api: Api, face: Face, consumer: str, wanted: str | None) -> answers.Grant:
     """Return the one grant a snippet is about."""
-    found = [row for row in api.pages("grants", consumer=consumer) if not row["revoked_at"]]
+    rows = api.pages(answers.Grant, "grants", consumer=consumer)
+    found = [row for row in rows if row.revoked_at is None]
     if wanted is not None:
-        found = [row for row in found if row["id"] == wanted]
+        found = [row for row in found if row.id == wanted]
     if not found:
         raise Stopped(
             f"{consumer} has no such standing grant: there is no virtual key to paste."
@@ -138,7 +143,7 @@ def _grant_of(api: Api, face: Face, consumer: str, wanted: str | None) -> Any:
             reason="no_grant",
         )
     if len(found) > 1:
-        listed = ", ".join(f"{row['id']} ({row['account']})" for row in found)
+        listed = ", ".join(f"{row.id} ({row.account})" for row in found)
         raise Stopped(
             f"{consumer} has several grants: {listed}.", step="Say which with --grant.", reason="which_grant"
         )

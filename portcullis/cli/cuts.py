@@ -4,15 +4,18 @@
 its own thaw. The answer says where the cut is durable and which gateways have it in force, in figures.
 """
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
+from portcullis.cli import answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.grants import show_gateways
-from portcullis.cli.tables import table, when
+from portcullis.cli.tables import clean, hanging, said, styled, table, when
 
 Consumers = Annotated[
     list[str] | None, typer.Option("--consumer", help="A bot; may be repeated, as all of these.")
@@ -82,14 +85,17 @@ def thaw(
     api = connect(face)
     if cut_id is None:
         targets = _targets(consumer, account, venue, grant, gateway, key, everything=everything)
-        cut_id = _the_one(list(api.pages("cuts", open=True)), targets, face)
-    done = api.post("thaws", {"cut": cut_id, "reason": reason})
+        cut_id = _the_one(list(api.pages(answers.Cut, "cuts", open=True)), targets, face)
+    done = api.post(answers.Thawed, "thaws", {"cut": cut_id, "reason": reason})
 
     def show(out: Console) -> None:
-        out.print(f"[green]✓[/] {done['cut']} is thawed: {', '.join(done['targets'])}")
-        show_gateways(out, done["gateways"])
-        for held in done["still_closed"]:
-            out.print(f"  [yellow]still {held['mode']}[/] {held['scope']} by {', '.join(held['cuts'])}")
+        out.print(said("[green]✓[/] {} is thawed: {}", done.cut, ", ".join(done.targets)))
+        show_gateways(out, done.gateways)
+        for held in done.still_closed:
+            targets = ", ".join(held.targets)
+            out.print(said("  [yellow]still {}[/] {} by {}: {}", held.mode, targets, held.id, held.reason))
+            undo = face.command(f"thaw {held.id} --reason WHY")
+            out.print(said("    [dim]undo[/] {}", undo), soft_wrap=True)
 
     face.answer(done, show)
 
@@ -99,7 +105,7 @@ def list_(
     every: Annotated[bool, typer.Option("--all", help="Thawed ones too.")] = False,
 ) -> None:
     """List cuts and halts that are in force."""
-    rows = list(connect(face).pages("cuts", open=None if every else True))
+    rows = list(connect(face).pages(answers.Cut, "cuts", open=None if every else True))
 
     def show(out: Console) -> None:
         if not rows:
@@ -107,33 +113,28 @@ def list_(
             return
         listed = table("cut", "mode", "targets", "since", "by", "reason", fold=("targets", "reason"))
         for row in rows:
-            mode = "[red]closed[/]" if row["mode"] == "closed" else "[yellow]halt[/]"
-            state = mode if row["thawed_at"] is None else "[dim]thawed[/]"
-            listed.add_row(
-                row["id"],
-                state,
-                "\n".join(row["targets"]),
-                when(row["opened_at"]),
-                row["operator"],
-                row["reason"],
-            )
+            style = "red" if row.mode == "closed" else "yellow"
+            state = styled(row.mode, style) if row.thawed_at is None else Text("thawed", "dim")
+            targets = Text("\n".join(clean(one) for one in row.targets))
+            listed.add_row(row.id, state, targets, when(row.opened_at), row.operator, row.reason)
         out.print(listed)
 
     face.answer({"items": rows}, show)
 
 
 def _close(face: Face, mode: str, targets: list[str], reason: str) -> None:
-    done = connect(face).post("cuts", {"targets": targets, "mode": mode, "reason": reason})
+    body = {"targets": targets, "mode": mode, "reason": reason}
+    done = connect(face).post(answers.MadeCut, "cuts", body)
 
     def show(out: Console) -> None:
         verb = "cut off" if mode == "closed" else "halted: only reads, cancels and exits pass"
-        out.print(f"[bold red]■[/] {', '.join(done['targets'])} [bold]{verb}[/]   [dim]{done['id']}[/]")
-        out.print(f"  durable in {' and '.join(done['durable']) or 'nothing yet'}")
-        show_gateways(out, done["gateways"])
-        for note in done["notes"]:
-            out.print(f"  [yellow]![/] {note}", soft_wrap=True)
-        undo = face.command(f"thaw {done['id']} --reason WHY")
-        out.print(f"  [dim]undo[/] {undo}", soft_wrap=True)
+        out.print(said("[bold red]■[/] {} [bold]{}[/]   [dim]{}[/]", ", ".join(done.targets), verb, done.id))
+        out.print(said("  durable in {}", " and ".join(done.durable) or "nothing yet"))
+        show_gateways(out, done.gateways)
+        for note in done.notes:
+            out.print(hanging("[yellow]![/]", note))
+        undo = face.command(f"thaw {done.id} --reason WHY")
+        out.print(said("  [dim]undo[/] {}", undo), soft_wrap=True)
 
     face.answer(done, show)
 
@@ -175,8 +176,8 @@ def _targets(
     return named
 
 
-def _the_one(rows: list[dict[str, Any]], targets: list[str], face: Face) -> str:
-    found = [row for row in rows if set(row["targets"]) == set(targets)]
+def _the_one(rows: Sequence[answers.Cut], targets: list[str], face: Face) -> str:
+    found = [row for row in rows if set(row.targets) == set(targets)]
     if not found:
         raise Stopped(
             f"No open cut or halt has exactly these targets: {', '.join(targets)}.",
@@ -184,10 +185,10 @@ def _the_one(rows: list[dict[str, Any]], targets: list[str], face: Face) -> str:
             reason="no_such_cut",
         )
     if len(found) > 1:
-        listed = ", ".join(str(row["id"]) for row in found)
+        listed = ", ".join(row.id for row in found)
         raise Stopped(
             f"Several hold them: {listed}. Each needs its own thaw.",
             step=f"Thaw one by its id: {face.command('thaw CUT --reason WHY')}",
             reason="which_cut",
         )
-    return str(found[0]["id"])
+    return found[0].id

@@ -7,13 +7,14 @@ from urllib.parse import quote
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from clients.venue import Slot
+from portcullis.cli import answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.inputs import options_named, read_json, secret_text
-from portcullis.cli.tables import ago, table, when
+from portcullis.cli.tables import ago, hanging, said, table, when
 
 app = typer.Typer(help="Who holds a real key outside a gateway, and gets each new one.", no_args_is_help=True)
 checkouts = typer.Typer(help="Real keys handed out; the end of each is a rotation.", no_args_is_help=True)
@@ -58,12 +59,13 @@ def create(
     if secret_file is not None:
         body["secret"] = secret_text("secret", secret_file).reveal()
     with options_named(_OPTIONS):
-        made = connect(face).post("destinations", body)
+        made = connect(face).post(answers.Destination, "destinations", body)
 
     def show(out: Console) -> None:
-        out.print(f"[green]✓[/] {name} gets each new key of {account}/{slot.value}: {escape(made['where'])}")
-        start = f"rotation start --account {account} --slot {slot.value} --wait"
-        out.print(f"  [dim]next[/] {face.command(start)}", soft_wrap=True)
+        what = said("{} gets each new key of {}/{}: {}", made.name, made.account, made.slot, made.where)
+        out.print(hanging("[green]✓[/]", what, 0))
+        start = f"rotation start --account {made.account} --slot {made.slot} --wait"
+        out.print(said("  [dim]next[/] {}", face.command(start)), soft_wrap=True)
 
     face.answer(made, show)
 
@@ -71,7 +73,7 @@ def create(
 @command(app, "list")
 def list_(face: Face) -> None:
     """List destinations."""
-    rows = list(connect(face).pages("destinations"))
+    rows = list(connect(face).pages(answers.Destination, "destinations"))
 
     def show(out: Console) -> None:
         if not rows:
@@ -82,8 +84,8 @@ def list_(face: Face) -> None:
         listed = table("destination", "key", "kind", "where", "patience", fold=("where",))
         for row in rows:
             listed.add_row(
-                f"[bold]{row['name']}[/]", f"{row['account']}/{row['slot']}", row["kind"], escape(row["where"]),
-                f"{row['patience_s'] // 3600} h",
+                said("[bold]{}[/]", row.name), f"{row.account}/{row.slot}", row.kind, row.where,
+                f"{row.patience_s // 3600} h",
             )  # fmt: skip
         out.print(listed)
 
@@ -93,12 +95,13 @@ def list_(face: Face) -> None:
 @command(app, "remove")
 def remove(face: Face, name: Annotated[str, typer.Argument(help="Which.")]) -> None:
     """Send it no keys any more. What it holds works until its key is rotated."""
-    done = connect(face).post(f"destinations/{quote(name, safe='')}/remove")
+    done = connect(face).post(answers.Destination, f"destinations/{quote(name, safe='')}/remove")
 
     def show(out: Console) -> None:
-        out.print(f"[green]✓[/] {name} gets no keys any more; the one it holds works until it is rotated")
-        start = f"rotation start --account {done['account']} --slot {done['slot']}"
-        out.print(f"  [dim]next[/] {face.command(start)}", soft_wrap=True)
+        what = said("{} gets no keys any more; the one it holds works until it is rotated", name)
+        out.print(hanging("[green]✓[/]", what, 0))
+        start = f"rotation start --account {done.account} --slot {done.slot}"
+        out.print(said("  [dim]next[/] {}", face.command(start)), soft_wrap=True)
 
     face.answer(done, show)
 
@@ -110,11 +113,12 @@ def confirm(
     rotation: Annotated[str, typer.Option("--rotation", help="In which rotation: rot_...")],
 ) -> None:
     """Say that you gave a tool its new key, and that it works there."""
-    done = connect(face).post(f"destinations/{quote(name, safe='')}/confirm", {"rotation": rotation})
+    path = f"destinations/{quote(name, safe='')}/confirm"
+    done = connect(face).post(answers.Delivery, path, {"rotation": rotation})
 
     def show(out: Console) -> None:
-        out.print(f"[green]✓[/] {name} has key version {done['version']}, by your word")
-        out.print(f"  [dim]next[/] {face.command('rotation watch ' + rotation)}", soft_wrap=True)
+        out.print(said("[green]✓[/] {} has key version {}, by your word", name, done.version))
+        out.print(said("  [dim]next[/] {}", face.command("rotation watch " + rotation)), soft_wrap=True)
 
     face.answer(done, show)
 
@@ -124,7 +128,8 @@ def key(
     face: Face, name: Annotated[str, typer.Argument(help="A manual destination.")], reason: Reason
 ) -> None:
     """Show the key that you paste into a tool, this once."""
-    done = connect(face).post(f"destinations/{quote(name, safe='')}/key", {"reason": reason})
+    path = f"destinations/{quote(name, safe='')}/key"
+    done = connect(face).post(answers.HandedOut, path, {"reason": reason})
     face.answer(done, lambda out: _key(out, done))
 
 
@@ -139,14 +144,16 @@ def open_(
     """Hand out the real key behind a grant, this once. It heeds no gateway and no policy until it is rotated."""
     body = {"grant": grant, "ttl_s": _seconds(hours), "holder": holder, "reason": reason}
     with options_named(_OPTIONS):
-        done = connect(face).post("checkouts", body)
+        done = connect(face).post(answers.HandedOut, "checkouts", body)
 
     def show(out: Console) -> None:
         _key(out, done)
-        out.print(f"  its key is rotated at {when(done['checkout']['ends_at'])}; earlier by:")
-        out.print(
-            f"  [dim]next[/] {face.command('checkout close ' + done['checkout']['id'])}", soft_wrap=True
-        )
+        if done.checkout is None:
+            out.print(said("  [dim]next[/] {}", face.command("checkout list")), soft_wrap=True)
+            return
+        out.print(f"  its key is rotated at {when(done.checkout.ends_at)}; earlier by:")
+        close = face.command("checkout close " + done.checkout.id)
+        out.print(said("  [dim]next[/] {}", close), soft_wrap=True)
 
     face.answer(done, show)
 
@@ -154,13 +161,12 @@ def open_(
 @command(checkouts, "close")
 def close(face: Face, checkout: Annotated[str, typer.Argument(help="As listed: out_...")]) -> None:
     """End a checkout: its key is rotated now. It is dead when that rotation says so, not before."""
-    done = connect(face).post(f"checkouts/{quote(checkout, safe='')}/close")
+    done = connect(face).post(answers.Checkout, f"checkouts/{quote(checkout, safe='')}/close")
 
     def show(out: Console) -> None:
-        out.print(
-            f"[green]✓[/] {checkout} ends: {done['key']} is rotated; until that is done the key still works"
-        )
-        out.print(f"  [dim]next[/] {face.command('checkout list')}", soft_wrap=True)
+        what = said("{} ends: {} is rotated; until that is done the key still works", checkout, done.key)
+        out.print(hanging("[green]✓[/]", what, 0))
+        out.print(said("  [dim]next[/] {}", face.command("checkout list")), soft_wrap=True)
 
     face.answer(done, show)
 
@@ -168,7 +174,9 @@ def close(face: Face, checkout: Annotated[str, typer.Argument(help="As listed: o
 @command(checkouts, "list")
 def list_checkouts(face: Face) -> None:
     """List keys that were handed out, and what ended them."""
-    rows = sorted(connect(face).pages("checkouts"), key=lambda row: str(row["opened_at"]), reverse=True)
+    rows = sorted(
+        connect(face).pages(answers.Checkout, "checkouts"), key=lambda row: row.opened_at, reverse=True
+    )
 
     def show(out: Console) -> None:
         if not rows:
@@ -176,15 +184,8 @@ def list_checkouts(face: Face) -> None:
             return
         listed = table("checkout", "key", "holder", "opened", "ends with", fold=("holder", "ends with"))
         for row in rows:
-            ends = when(row["ends_at"]) if row["closed_at"] is None else "[yellow]a rotation, soon[/]"
-            if row["dead_at"]:
-                ends = "[green]dead[/]"
-            elif row["rotation"]:
-                ends = f"[yellow]{row['rotation']}[/]"
-            listed.add_row(
-                row["id"], row["key"], f"{escape(row['holder'])} [dim]{escape(row['reason'])}[/]",
-                ago(row["opened_at"]), ends,
-            )  # fmt: skip
+            holder = said("{} [dim]{}[/]", row.holder, row.reason)
+            listed.add_row(row.id, row.key, holder, ago(row.opened_at), _ends(row))
         out.print(listed)
 
     face.answer({"items": rows}, show)
@@ -204,8 +205,17 @@ def _seconds(hours: float) -> int:
     return round(hours * 3600)
 
 
-def _key(out: Console, done: dict[str, Any]) -> None:
-    out.print(f"[bold red]A real key of {done['key']}[/], shown this once:")
-    out.print(f"  key id  {done['venue_key_id']}", soft_wrap=True)
-    secret = done["secret"] or "not shown again; open another one"
-    out.print(f"  secret  {secret}", soft_wrap=True, markup=False)
+def _ends(row: answers.Checkout) -> Text:
+    """Say what ends a checkout, or that it has ended."""
+    if row.dead_at is not None:
+        return Text("dead", "green")
+    if row.rotation:
+        return said("[yellow]{}[/]", row.rotation)
+    return Text(when(row.ends_at)) if row.closed_at is None else Text("a rotation, soon", "yellow")
+
+
+def _key(out: Console, done: answers.HandedOut) -> None:
+    out.print(said("[bold red]A real key of {}[/], shown this once:", done.key))
+    out.print(said("  key id  {}", done.venue_key_id), soft_wrap=True)
+    secret = done.secret or "not shown again; open another one"
+    out.print(said("  secret  {}", secret), soft_wrap=True)

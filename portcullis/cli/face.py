@@ -20,11 +20,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from broker.errors import BrokerError
 from clients.venue import Environment
+from portcullis.cli.answers import plain
+from portcullis.cli.tables import clean, hanging, said
 from portcullis.settings import Home, SettingsError, locate, open_home
 
 FAILED = 1
@@ -98,10 +99,21 @@ class Face:
         given = "" if self.given_home is None else f" --home {self.given_home}"
         return f"{program()}{given} {text}"
 
+    def step(self, out: Console, mark: str, step: str, indent: int = 4) -> None:
+        """Print what to do next: prose is wrapped; a command is this program's, and whole, so that it can be copied."""
+        if step.startswith("portcullis "):
+            step = self.command(step.removeprefix("portcullis "))
+            out.print(
+                said("{}{}{}", " " * indent, Text.from_markup(mark + " " if mark else ""), step),
+                soft_wrap=True,
+            )
+        else:
+            out.print(hanging(mark, step, indent))
+
     def answer(self, document: object, show: Callable[[Console], None]) -> None:
         """Give the answer: as JSON, or shown on the screen."""
         if self.as_json:
-            self.out.file.write(json.dumps(document, separators=(",", ":"), default=str) + "\n")
+            self.out.file.write(json.dumps(document, separators=(",", ":"), default=plain) + "\n")
             self.out.file.flush()
         else:
             show(self.out)
@@ -117,13 +129,13 @@ class Face:
             self.out.file.flush()
             return
         what = "This cannot be used as it is:" if stopped.errors else stopped.what
-        self.err.print(Text.assemble(("✗ ", "bold red"), (what, "bold")))
+        self.err.print(Text.assemble(("✗ ", "bold red"), (clean(what), "bold")))
         for name, text in stopped.errors:
-            self.err.print(f"    [yellow]{escape(name)}[/]  {escape(text)}")
+            self.err.print(said("    [yellow]{}[/]  {}", name, text))
         if stopped.state:
-            self.err.print(f"  [dim]now [/] {escape(stopped.state)}")
+            self.err.print(said("  [dim]now [/] {}", stopped.state))
         if stopped.step:
-            self.err.print(f"  [dim]next[/] {escape(stopped.step)}", soft_wrap=True)
+            self.err.print(said("  [dim]next[/] {}", stopped.step), soft_wrap=True)
 
 
 def program(environ: Mapping[str, str] = os.environ, executable: str = sys.executable) -> str:
@@ -214,4 +226,8 @@ def carry_out(face: Face, work: Callable[[], None]) -> None:
         raise typer.Exit(FAILED) from None
     except Stopped as stopped:
         face.stop(stopped)
+        raise typer.Exit(FAILED) from None
+    except UnicodeEncodeError:
+        step = "Type it again; names and reasons are UTF-8 text."
+        face.stop(Stopped("What was typed holds bytes that are no text.", step=step, reason="malformed"))
         raise typer.Exit(FAILED) from None

@@ -3,19 +3,22 @@
 A virtual key's secret is printed once, by `create` and `reissue`; nothing here can show it again.
 """
 
+import contextlib
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
 from rich.console import Console
 from rich.syntax import Syntax
 
+from portcullis.cli import answers
 from portcullis.cli.client import connect
+from portcullis.cli.consumers import grant_state
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.inputs import read_file
-from portcullis.cli.tables import facts, short, table, when
+from portcullis.cli.tables import facts, hanging, said, short, styled, table, when
 
 app = typer.Typer(help="Standing permissions: consumer x account x policy.", no_args_is_help=True)
 policies = typer.Typer(help="Check and compare policies before they count.", no_args_is_help=True)
@@ -46,24 +49,24 @@ def create(
         "policy": None if policy is None else read_file(policy, "the policy"),
         "public_key": None if public_key is None else read_file(public_key, "the public key"),
     }  # fmt: skip
-    made = connect(face).post("grants", body)
+    made = connect(face).post(answers.Issued, "grants", body)
     face.answer(made, lambda out: _show_once(face, out, made, "created"))
 
 
 @command(app, "show")
 def show_one(face: Face, grant: Grant) -> None:
     """Show one grant with its policy."""
-    found = connect(face).get(f"grants/{quote(grant, safe='')}")
+    found = connect(face).get(answers.Grant, f"grants/{quote(grant, safe='')}")
 
     def show(out: Console) -> None:
         out.print(
             facts(
-                ("grant", found["id"]), ("consumer", found["consumer"]), ("account", found["account"]),
-                ("key id", found["key_id"]), ("type", found["key_type"]), ("since", when(found["created_at"])),
-                ("revoked", when(found["revoked_at"])), ("policy", f"version {found['policy_version']}"),
+                ("grant", found.id), ("consumer", found.consumer), ("account", found.account),
+                ("key id", found.key_id), ("type", found.key_type), ("since", when(found.created_at)),
+                ("revoked", when(found.revoked_at)), ("policy", f"version {found.policy_version}"),
             )
         )  # fmt: skip
-        out.print(_pretty(found["policy"]))
+        out.print(_pretty(found.policy))
 
     face.answer(found, show)
 
@@ -75,17 +78,17 @@ def list_(
     account: Annotated[str | None, typer.Option("--account", help="Only on this account.")] = None,
 ) -> None:
     """List grants."""
-    rows = list(connect(face).pages("grants", consumer=consumer, account=account))
+    rows = list(connect(face).pages(answers.Grant, "grants", consumer=consumer, account=account))
 
     def show(out: Console) -> None:
         if not rows:
-            out.print(f"no grants; {face.command('grant create --consumer C --account A --policy FILE')}")
+            step = face.command("grant create --consumer C --account A --policy FILE")
+            out.print(said("no grants; {}", step), soft_wrap=True)
             return
         listed = table("grant", "consumer", "account", "key id", "state")
         for row in rows:
-            state = "[red]revoked[/]" if row["revoked_at"] else "[green]standing[/]"
             listed.add_row(
-                row["id"], f"[bold]{row['consumer']}[/]", row["account"], short(row["key_id"]), state
+                row.id, said("[bold]{}[/]", row.consumer), row.account, short(row.key_id), grant_state(row)
             )
         out.print(listed)
 
@@ -99,11 +102,12 @@ def revoke(
     reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")],
 ) -> None:
     """End a grant for good: its virtual key never works again."""
-    done = connect(face).post(f"grants/{quote(grant, safe='')}/revoke", {"reason": reason})
+    path = f"grants/{quote(grant, safe='')}/revoke"
+    done = connect(face).post(answers.ChangedGrant, path, {"reason": reason})
 
     def show(out: Console) -> None:
-        out.print(f"[green]✓[/] grant [bold]{grant}[/] of {done['consumer']} is revoked, for good")
-        show_gateways(out, done["gateways"])
+        out.print(said("[green]✓[/] grant [bold]{}[/] of {} is revoked, for good", done.id, done.consumer))
+        show_gateways(out, done.gateways)
 
     face.answer(done, show)
 
@@ -111,11 +115,11 @@ def revoke(
 @command(app, "reissue", opens=True)
 def reissue(face: Face, grant: Grant) -> None:
     """Give a grant a fresh virtual key; the old one stops working at once. Prints the new one once."""
-    made = connect(face).post(f"grants/{quote(grant, safe='')}/reissue")
+    made = connect(face).post(answers.Issued, f"grants/{quote(grant, safe='')}/reissue")
 
     def show(out: Console) -> None:
         _show_once(face, out, made, "has a fresh virtual key; the old one is void")
-        show_gateways(out, made["gateways"])
+        show_gateways(out, made.gateways)
 
     face.answer(made, show)
 
@@ -124,11 +128,13 @@ def reissue(face: Face, grant: Grant) -> None:
 def replace_policy(face: Face, grant: Grant, policy: PolicyFile) -> None:
     """Replace a grant's policy; in force at once on every gateway."""
     body = {"policy": read_file(policy, "the policy")}
-    done = connect(face).put(f"grants/{quote(grant, safe='')}/policy", body)
+    done = connect(face).put(answers.ChangedGrant, f"grants/{quote(grant, safe='')}/policy", body)
 
     def show(out: Console) -> None:
-        out.print(f"[green]✓[/] policy version {done['policy_version']} of [bold]{grant}[/] is in force")
-        show_gateways(out, done["gateways"])
+        out.print(
+            said("[green]✓[/] policy version {} of [bold]{}[/] is in force", done.policy_version, done.id)
+        )
+        show_gateways(out, done.gateways)
 
     face.answer(done, show)
 
@@ -137,12 +143,12 @@ def replace_policy(face: Face, grant: Grant, policy: PolicyFile) -> None:
 def check(face: Face, file: Annotated[Path, typer.Argument(help="Policy file; `-` is stdin.")]) -> None:
     """Say whether a policy can be used, and what it means; changes nothing."""
     body = {"policy": read_file(file, "the policy")}
-    found = connect(face).post("policies/check", body)
+    found = connect(face).post(answers.CheckedPolicy, "policies/check", body)
 
     def show(out: Console) -> None:
         out.print("[green]✓[/] the policy can be used")
-        for line in found["meaning"]:
-            out.print(f"  {line}", markup=False, soft_wrap=True)
+        for line in found.meaning:
+            out.print(hanging("", line, 1))
 
     face.answer(found, show)
 
@@ -163,54 +169,51 @@ def diff(
         "new": read_file(file, "the policy"), "grant": grant,
         "old": None if old is None else read_file(old, "the old policy"),
     }  # fmt: skip
-    found = connect(face).post("policies/diff", body)
+    found = connect(face).post(answers.PolicyDifference, "policies/diff", body)
 
     def show(out: Console) -> None:
-        if not found["changes"]:
+        if not found.changes:
             out.print("nothing would change")
             return
         listed = table("field", "now", "then", "", fold=("now", "then"))
-        for row in found["changes"]:
-            effect = {"narrows": "[green]narrows[/]", "widens": "[bold red]widens[/]"}.get(
-                row["effect"], row["effect"]
-            )
-            listed.add_row(row["field"], str(row["old"]), str(row["new"]), effect)
+        for row in found.changes:
+            style = {"narrows": "green", "widens": "bold red"}.get(row.effect, "")
+            listed.add_row(row.field, row.old, row.new, styled(row.effect, style))
         out.print(listed)
 
     face.answer(found, show)
 
 
-def show_gateways(out: Console, heard: dict[str, Any]) -> None:
+def show_gateways(out: Console, heard: answers.Heard) -> None:
     """Say which gateways have it in force, and honestly which have not said so."""
-    asked, acknowledged = heard["asked"], heard["acknowledged"]
-    if asked == 0:
+    if heard.asked == 0:
         out.print("  no gateway is connected: nothing is served now, and none will be served against it")
-    elif acknowledged == asked:
-        out.print(f"  in force on {acknowledged} of {asked} gateways after {heard['after_ms']} ms")
+    elif heard.acknowledged == heard.asked:
+        out.print(f"  in force on {heard.acknowledged} of {heard.asked} gateways after {heard.after_ms} ms")
     else:
-        missing = ", ".join(heard["missing"]) or "not named"
         out.print(
-            f"  [bold red]in force on {acknowledged} of {asked} gateways[/] after {heard['after_ms']} ms; "
-            f"silent: {missing}. Those are stopped by the end of their leases, within "
-            f"{heard['worst_case_s']} s."
-        )
+            said(
+                "  [bold red]in force on {} of {} gateways[/] after {} ms; silent: {}. Those are stopped by the end "
+                "of their leases, within {} s.",
+                heard.acknowledged, heard.asked, heard.after_ms, ", ".join(heard.missing) or "not named",
+                heard.worst_case_s,
+            )
+        )  # fmt: skip
 
 
-def _show_once(face: Face, out: Console, made: dict[str, Any], what: str) -> None:
-    out.print(f"[green]✓[/] grant [bold]{made['id']}[/] {what}")
-    out.print(facts(("consumer", made["consumer"]), ("account", made["account"])))
-    out.print(f"  [dim]key id[/]  {made['key_id']}", soft_wrap=True)
-    if made.get("secret"):
-        out.print(f"  [dim]secret[/]  [bold yellow]{made['secret']}[/]", soft_wrap=True)
+def _show_once(face: Face, out: Console, made: answers.Issued, what: str) -> None:
+    out.print(said("[green]✓[/] grant [bold]{}[/] {}", made.id, what))
+    out.print(facts(("consumer", made.consumer), ("account", made.account)))
+    out.print(said("  [dim]key id[/]  {}", made.key_id), soft_wrap=True)
+    if made.secret:
+        out.print(said("  [dim]secret[/]  [bold yellow]{}[/]", made.secret), soft_wrap=True)
         out.print("  [yellow]The secret is shown this once.[/] Lost means: reissue.")
-    out.print(
-        f"  [dim]next[/] {face.command('consumer snippet ' + made['consumer'] + ' --for ccxt')}",
-        soft_wrap=True,
-    )
+    snippet = face.command(f"consumer snippet {made.consumer} --for ccxt")
+    out.print(said("  [dim]next[/] {}", snippet), soft_wrap=True)
 
 
 def _pretty(text: str) -> Syntax:
     lexer = "toml"
-    if text.lstrip().startswith("{"):
+    with contextlib.suppress(ValueError):  # TOML is shown as it was written
         lexer, text = "json", json.dumps(json.loads(text), indent=2)
     return Syntax(text, lexer, background_color="default", word_wrap=True)

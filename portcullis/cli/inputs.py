@@ -19,6 +19,7 @@ from rich.console import Console
 
 from clients.secret import Secret
 from portcullis.cli.face import Stopped
+from portcullis.cli.tables import said
 
 LARGEST = 64 * 1024
 
@@ -32,7 +33,8 @@ def secret_text(what: str, file: Path | None) -> Secret:
     if file is not None:
         text = read_file(file, f"the {what}")
         if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            Console(stderr=True).print(f"[yellow]![/] others may read {file}; remove it when this is done")
+            warning = said("[yellow]![/] others may read {}; remove it when this is done", file)
+            Console(stderr=True, highlight=False).print(warning)
     elif sys.stdin.isatty():
         text = typer.prompt(what, hide_input=True, err=True)
     else:

@@ -12,6 +12,7 @@ from rich.console import Console
 from clients.venue import Environment
 from portcullis import install as plan
 from portcullis.cli.face import Face, Stopped, command
+from portcullis.cli.tables import said
 
 _CLOSED = (Path("/root"), Path("/home"))
 
@@ -33,7 +34,7 @@ def install(
         bool, typer.Option("--dry-run", help="Print what would be done, change nothing.")
     ] = False,
 ) -> None:
-    """Set Portcullis up on this host, as a service under its own user. Twice is once. Needs root."""
+    """Set Portcullis up on this host, as a service under its own user. Idempotent. Needs root."""
     program = Path(
         sys.argv[0] if Path(sys.argv[0]).name == "portcullis" else Path(sys.executable).parent / "portcullis"
     )
@@ -60,7 +61,8 @@ def install(
     try:
         for step in steps:
             done.append({"why": step.why, "done": plan.carry_out(step)})
-            face.err.print(f"[green]✓[/] {step.why}{'' if done[-1]['done'] else ' [dim](there already)[/]'}")
+            already = "" if done[-1]["done"] else " (there already)"
+            face.err.print(said("[green]✓[/] {}[dim]{}[/]", step.why, already))
     except plan.NotInstalled as fault:
         raise Stopped(
             str(fault), "Steps before it were done; doing them again is safe.", "Mend it and run this again.",

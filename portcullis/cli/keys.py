@@ -1,17 +1,19 @@
 """`portcullis key`: real keys of accounts. Imported once, never shown again."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
-from rich.text import Text
+from rich.table import Table
 
 from clients.venue import KeyType, Slot
+from portcullis.cli import answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.inputs import secret_text
-from portcullis.cli.tables import facts, short, table, when, yes
+from portcullis.cli.tables import facts, hanging, said, short, table, when, yes
 
 app = typer.Typer(help="Real exchange keys: imported once, never shown again.", no_args_is_help=True)
 
@@ -49,15 +51,16 @@ def import_key(
         "key_type": (key_type or type_of(secret.reveal())).value,
         "allow_withdraw": allow_withdraw, "allow_any_address": allow_any_address,
     }  # fmt: skip
-    made = api.post("keys", body)
+    made = api.post(answers.Key, "keys", body)
 
     def show(out: Console) -> None:
-        out.print(f"[green]✓[/] key [bold]{made['ref']}[/] is stored and current")
+        out.print(said("[green]✓[/] key [bold]{}[/] is stored and current", made.ref))
         out.print(_facts(made))
         for line in _unsafe(made):
-            out.print(f"  [bold red]UNSAFE[/] {line}")
+            out.print(hanging("[bold red]UNSAFE[/]", line))
         if secret_file is not None:
-            out.print(f"  [dim]next[/] delete {secret_file}: the key now lives in the secret store")
+            what = said("delete {}: the key now lives in the secret store", secret_file)
+            out.print(hanging("[dim]next[/]", what))
 
     face.answer(made, show)
 
@@ -67,17 +70,17 @@ def list_(
     face: Face, account: Annotated[str | None, typer.Option("--account", help="Only of this one.")] = None
 ) -> None:
     """List key versions. No secret is shown: none is known here."""
-    rows = list(connect(face).pages("keys", account=account))
+    rows = list(connect(face).pages(answers.Key, "keys", account=account))
 
     def show(out: Console) -> None:
         if not rows:
-            out.print(f"no keys yet; {face.command('key import --account ACCOUNT')}")
+            out.print(said("no keys yet; {}", face.command("key import --account ACCOUNT")), soft_wrap=True)
             return
         listed = table("key", "stage", "type", "key id", "IP-bound", "withdraws")
         for row in rows:
             listed.add_row(
-                f"[bold]{row['ref']}[/]", row["stage"], row["key_type"], short(row["venue_key_id"]),
-                yes(row["ip_restricted"]), yes(row["can_withdraw"], good=False),
+                said("[bold]{}[/]", row.ref), row.stage, row.key_type, short(row.venue_key_id),
+                yes(row.ip_restricted), yes(row.can_withdraw, good=False),
             )  # fmt: skip
         out.print(listed)
 
@@ -91,7 +94,9 @@ def show_one(
     """Show one key version."""
     if key.count("/") != 2:  # noqa: PLR2004 - account, slot, version
         raise Stopped(f"{key}: is no key.", step="It is written ACCOUNT/SLOT/VERSION, as in sub-1/trade/1.")
-    found = connect(face).get(f"keys/{key}")
+    found = connect(face).get(
+        answers.Key, "keys/" + "/".join(quote(part, safe="") for part in key.split("/"))
+    )
     face.answer(found, lambda out: out.print(_facts(found)))
 
 
@@ -102,19 +107,19 @@ def type_of(secret: str) -> KeyType:
     return KeyType.ED25519 if len(secret) < 200 else KeyType.RSA  # noqa: PLR2004 - 119 against 1700 letters
 
 
-def _facts(row: dict[str, Any]) -> Any:
+def _facts(row: answers.Key) -> Table:
     return facts(
-        ("key", row["ref"]), ("stage", row["stage"]), ("type", row["key_type"]), ("key id", row["venue_key_id"]),
-        ("bound to addresses", Text.from_markup(yes(row["ip_restricted"]))),
-        ("may withdraw", Text.from_markup(yes(row["can_withdraw"], good=False))),
-        ("since", when(row["created_at"])),
+        ("key", row.ref), ("stage", row.stage), ("type", row.key_type), ("key id", row.venue_key_id),
+        ("bound to addresses", yes(row.ip_restricted)),
+        ("may withdraw", yes(row.can_withdraw, good=False)),
+        ("since", when(row.created_at)),
     )  # fmt: skip
 
 
-def _unsafe(row: dict[str, Any]) -> list[str]:
+def _unsafe(row: answers.Key) -> list[str]:
     found = []
-    if row["can_withdraw"] is not False:
+    if row.can_withdraw is not False:
         found.append("it may withdraw: whoever has it takes everything. Untick it at the exchange today.")
-    if row["ip_restricted"] is not True:
+    if row.ip_restricted is not True:
         found.append("it works from any address. Bind it to the addresses of the account's egress.")
     return found

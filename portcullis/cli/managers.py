@@ -8,12 +8,13 @@ import typer
 from rich.console import Console
 
 from clients.venue import KeyType
+from portcullis.cli import answers
 from portcullis.cli.accounts import accounts
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, command
 from portcullis.cli.inputs import secret_text
 from portcullis.cli.keys import type_of
-from portcullis.cli.tables import short, table, when
+from portcullis.cli.tables import hanging, said, short, table, when
 
 app = typer.Typer(
     help="Manager keys: they make and delete the keys of sub-accounts, so that those rotate by themselves.",
@@ -55,14 +56,15 @@ def import_manager(
         "key_id": key_id.strip(), "secret": secret.reveal(),
         "key_type": (key_type or type_of(secret.reveal())).value,
     }  # fmt: skip
-    made = api.post("managers", body)
+    made = api.post(answers.Manager, "managers", body)
 
     def show(out: Console) -> None:
-        out.print(f"[green]✓[/] manager key [bold]{made['name']}[/] is stored")
+        out.print(said("[green]✓[/] manager key [bold]{}[/] is stored", made.name))
         if secret_file is not None:
-            out.print(f"  [dim]next[/] delete {secret_file}: the key now lives in the secret store")
-        step = face.command(f"account manage ACCOUNT --manager {name} --subaccount EMAIL")
-        out.print(f"  [dim]next[/] {step}", soft_wrap=True)
+            what = said("delete {}: the key now lives in the secret store", secret_file)
+            out.print(hanging("[dim]next[/]", what))
+        step = face.command(f"account manage ACCOUNT --manager {made.name} --subaccount EMAIL")
+        out.print(said("  [dim]next[/] {}", step), soft_wrap=True)
 
     face.answer(made, show)
 
@@ -71,11 +73,11 @@ def import_manager(
 def list_(face: Face) -> None:
     """List manager keys, and the accounts under each."""
     api = connect(face)
-    rows = list(api.pages("managers"))
+    rows = list(api.pages(answers.Manager, "managers"))
     under: dict[str, list[str]] = {}
-    for account in api.pages("accounts"):
-        if account["manager"]:
-            under.setdefault(account["manager"], []).append(account["name"])
+    for account in api.pages(answers.Account, "accounts"):
+        if account.manager:
+            under.setdefault(account.manager, []).append(account.name)
 
     def show(out: Console) -> None:
         if not rows:
@@ -84,12 +86,13 @@ def list_(face: Face) -> None:
         listed = table("manager", "exchange", "key id", "egress", "accounts", "since", fold=("accounts",))
         for row in rows:
             listed.add_row(
-                f"[bold]{row['name']}[/]", row["venue"], short(row["venue_key_id"]), row["egress"],
-                ", ".join(under.get(row["name"], [])) or "none", when(row["created_at"]),
+                said("[bold]{}[/]", row.name), row.venue, short(row.venue_key_id), row.egress,
+                ", ".join(under.get(row.name, [])) or "none", when(row.created_at),
             )  # fmt: skip
         out.print(listed)
 
-    face.answer({"items": [row | {"accounts": under.get(row["name"], [])} for row in rows]}, show)
+    items = [row.document | {"accounts": under.get(row.name, [])} for row in rows]
+    face.answer({"items": items}, show)
 
 
 @command(accounts, "manage", opens=True)
@@ -102,12 +105,7 @@ def manage(
     ],
 ) -> None:
     """Put an account under a manager key: its keys are then listed, made and deleted by the program."""
-    made = connect(face).put(
-        f"accounts/{quote(name, safe='')}/manager", {"manager": manager, "subaccount": subaccount}
-    )
-    face.answer(
-        made,
-        lambda out: out.print(
-            f"[green]✓[/] [bold]{name}[/] is {subaccount} under the manager key [bold]{manager}[/]"
-        ),
-    )
+    path = f"accounts/{quote(name, safe='')}/manager"
+    made = connect(face).put(answers.Account, path, {"manager": manager, "subaccount": subaccount})
+    what = said("[bold]{}[/] is {} under the manager key [bold]{}[/]", name, subaccount, manager)
+    face.answer(made, lambda out: out.print(hanging("[green]✓[/]", what, 0)))

@@ -1,14 +1,17 @@
-"""`portcullis status` and `calls`: how everything fares, and what was asked."""
+"""`portcullis status` and `calls`: the state of everything, and what bots asked."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from portcullis.cli import answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, badge, command
-from portcullis.cli.tables import amount, micros, table, when
+from portcullis.cli.tables import amount, clean, hanging, micros, said, styled, table, when
 
 
 def register(app: typer.Typer) -> None:
@@ -18,30 +21,36 @@ def register(app: typer.Typer) -> None:
 
 
 def status(face: Face) -> None:
-    """Show how everything fares; what is unsafe in red."""
+    """Show the status of everything; what is unsafe in red."""
     api = connect(face)
-    found = api.get("status")
-    document = found | {"home": str(api.home.root), "api": api.running.api, "gateway": api.running.gateway}
+    found = api.get(answers.Status, "status")
+    document = found.document | {
+        "home": str(api.home.root),
+        "api": api.running.api,
+        "gateway": api.running.gateway,
+    }
 
     def show(out: Console) -> None:
         out.print(
             Text.assemble(
-                badge(found["environment"]), "  ", ("Portcullis runs", "bold green"),
-                (f"   {found['mode']}, process {api.running.pid}   gateway {api.running.gateway}", "dim"),
+                badge(found.environment), "  ", ("Portcullis runs", "bold green"),
+                (clean(f"   {found.mode}, process {api.running.pid}   gateway {api.running.gateway}"), "dim"),
             )
         )  # fmt: skip
-        _gateways(out, found["gateways"])
-        _grants(out, found["grants"])
-        _cuts(out, found["cuts"])
-        for one in found["announced"]:
-            ready = f"ready {when(one['ready_at'])}" if one["ready_at"] else "a second person is awaited"
-            what = f"{one['operator']} wants {one['action']} {one['subject']}: {ready}"
-            out.print(f"[bold yellow]■[/] {what}  [dim]{one['act']}[/]", soft_wrap=True)
-        if found["unsafe"]:
+        _gateways(out, found.gateways)
+        _grants(out, found.grants)
+        _cuts(out, found.cuts)
+        for one in found.announced:
+            ready = f"ready {when(one.ready_at)}" if one.ready_at else "a second person is awaited"
+            what = said(
+                "{} wants {} {}: {}  [dim]{}[/]", one.operator, one.action, one.subject, ready, one.act
+            )
+            out.print(hanging("[bold yellow]■[/]", what, 0))
+        if found.unsafe:
             out.print("\n[bold red]UNSAFE[/]")
-            for one in found["unsafe"]:
-                out.print(f"  [red]■ {one['what']}[/]", soft_wrap=True)
-                out.print(f"    [dim]{one['step']}[/]", soft_wrap=True)
+            for hazard in found.unsafe:
+                out.print(hanging("[red]■[/]", said("[red]{}[/]", hazard.what)))
+                face.step(out, "[dim]next[/]", hazard.step)
         else:
             out.print("\n[green]nothing that is known to be unsafe[/]")
 
@@ -55,7 +64,9 @@ def calls(
     grant: Annotated[str | None, typer.Option("--grant", help="Only under this grant.")] = None,
     decision: Annotated[str | None, typer.Option("--decision", help="allow, deny or observe.")] = None,
     outcome: Annotated[str | None, typer.Option("--outcome", help="done, refused or unknown.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="The newest so many.")] = 30,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=10_000, help="Maximum rows, newest first.")
+    ] = 30,
 ) -> None:
     """Show what bots asked, newest last, and what was decided.
 
@@ -68,7 +79,7 @@ def calls(
         "decision": decision,
         "outcome": outcome,
     }
-    rows = list(connect(face).pages("calls", most=limit, **filters))
+    rows = list(connect(face).pages(answers.Call, "calls", most=limit, **filters))
     notice = "Calls made with a real key outside the gateway are not in this log."
 
     def show(out: Console) -> None:
@@ -77,86 +88,80 @@ def calls(
             fold=("order", "decision", "answer"), least=8,
         )  # fmt: skip
         for row in reversed(rows):
-            order = " ".join(part for part in (row["side"], row["symbol"]) if part)
-            at = row["at"][11:19]
+            order = " ".join(part for part in (row.side, row.symbol) if part)
             listed.add_row(
-                at,
-                row["consumer"],
-                row["endpoint"],
-                order,
-                amount(row["notional"]),
-                _decision(row),
-                _answer(row),
-            )
+                f"{row.at.astimezone(UTC):%H:%M:%S}", row.consumer, row.endpoint, order, amount(row.notional),
+                _decision(row), _answer(row),
+            )  # fmt: skip
         out.print(listed if rows else "no calls")
-        out.print(f"[dim]{notice}[/]")
+        out.print(said("[dim]{}[/]", notice))
 
     face.answer({"items": rows, "notice": notice}, show)
 
 
-def _gateways(out: Console, rows: list[dict[str, Any]]) -> None:
+def _gateways(out: Console, rows: Sequence[answers.GatewayState]) -> None:
     if not rows:
         out.print("\n[bold red]no gateway is connected: no bot can trade[/]")
         return
     listed = table("gateway", "leases", "requests", "refused", "now", "added p50", "added p99", "memory")
     for row in rows:
         listed.add_row(
-            row["name"], str(row["leases"]), str(row["requests"]), str(row["refused"]), str(row["in_flight"]),
-            micros(row["added_p50_us"]), micros(row["added_p99_us"]), f"{row['resident_bytes'] / 2**20:.0f} MB",
+            row.name, str(row.leases), str(row.requests), str(row.refused), str(row.in_flight),
+            micros(row.added_p50_us), micros(row.added_p99_us), f"{row.resident_bytes / 2**20:.0f} MB",
         )  # fmt: skip
     out.print()
     out.print(listed)
 
 
-def _grants(out: Console, rows: list[dict[str, Any]]) -> None:
+def _grants(out: Console, rows: Sequence[answers.GrantUse]) -> None:
     if not rows:
-        out.print("\nno standing grants: no bot may trade")
+        out.print("\nno active grants: no bot may trade")
         return
     listed = table("consumer", "account", "gate", "used of its day", "", "policy")
-    words = {"open": "[green]open[/]", "halt": "[bold yellow]halt[/]", "closed": "[bold red]CUT OFF[/]"}
+    words = {"open": ("open", "green"), "halt": ("halt", "bold yellow"), "closed": ("CUT OFF", "bold red")}
     for row in rows:
-        share = 0.0 if not row["day_max"] else float(row["day_used"]) / float(row["day_max"])
-        used = f"{float(row['day_used']):,.2f} {row['asset']}"
-        if row["day_max"]:
-            used += f" of {float(row['day_max']):,.0f}"
-        observe = "[yellow]observe[/]" if row["policy_mode"] == "observe" else "enforced"
-        listed.add_row(
-            f"[bold]{row['consumer']}[/]", row["account"], words[row["mode"]], used, _bar(share), observe
-        )
+        share = float(row.day_used / row.day_max) if row.day_max else 0.0
+        used = f"{amount(str(row.day_used)) or '0.00'} {row.asset}"
+        if row.day_max:
+            used += f" of {amount(str(row.day_max)).removesuffix('.00')}"
+        policy = Text("observe", "yellow") if row.policy_mode == "observe" else "enforced"
+        gate = styled(*words.get(row.mode, (row.mode, "bold red")))
+        listed.add_row(said("[bold]{}[/]", row.consumer), row.account, gate, used, _bar(share), policy)
     out.print()
     out.print(listed)
     out.print("[dim]used includes what is lent to gateways for the next orders[/]")
 
 
-def _cuts(out: Console, rows: list[dict[str, Any]]) -> None:
+def _cuts(out: Console, rows: Sequence[answers.Cut]) -> None:
     for row in rows:
-        word = "cut off" if row["mode"] == "closed" else "halted"
-        out.print(
-            f"[bold red]■[/] {', '.join(row['targets'])} {word} {when(row['opened_at'])} by {row['operator']}: "
-            f"{row['reason']}  [dim]{row['id']}[/]"
-        )
+        word = "cut off" if row.mode == "closed" else "halted"
+        what = said(
+            "{} {} {} by {}: {}  [dim]{}[/]",
+            ", ".join(row.targets), word, when(row.opened_at), row.operator, row.reason, row.id,
+        )  # fmt: skip
+        out.print(hanging("[bold red]■[/]", what, 0))
 
 
 def _bar(share: float, width: int = 10) -> Text:
-    full = min(width, round(share * width))
+    full = max(0, min(width, round(share * width)))
     style = "red" if share > 0.9 else "yellow" if share > 0.7 else "green"  # noqa: PLR2004 - shares
     return Text("█" * full, style) + Text("░" * (width - full), "dim")
 
 
-def _decision(row: dict[str, Any]) -> str:
-    if row["decision"] == "deny":
-        return f"[red]refused: {row['reason']}[/]"
-    if row["decision"] == "observe":
-        return f"[yellow]observed: {row['reason']}[/]"
-    return "[green]allowed[/]"
+def _decision(row: answers.Call) -> Text:
+    if row.decision == "deny":
+        return said("[red]refused: {}[/]", row.reason or "no reason on record")
+    if row.decision == "observe":
+        return said("[yellow]observed: {}[/]", row.reason or "no reason on record")
+    return Text("allowed", "green")
 
 
-def _answer(row: dict[str, Any]) -> str:
-    if row["decision"] == "deny":
-        return ""
-    if row["outcome"] is None or row["outcome"] == "unknown":
-        return "[bold yellow]not known[/]"
-    latency = "" if row["latency_us"] is None else f" {row['latency_us'] / 1000:.1f} ms"
-    if row["outcome"] == "refused":
-        return f"[yellow]refused by the exchange {row['code'] or row['status']}[/]{latency}"
-    return f"{row['status']}{latency}"
+def _answer(row: answers.Call) -> Text:
+    if row.decision == "deny":
+        return Text("")
+    if row.outcome is None or row.outcome == "unknown":
+        return Text("not known", "bold yellow")
+    latency = "" if row.latency_us is None else f" {row.latency_us / 1000:.1f} ms"
+    if row.outcome == "refused":
+        return said("[yellow]refused by the exchange {}[/]{}", row.code or row.status, latency)
+    return styled(f"{row.status}{latency}")

@@ -6,17 +6,18 @@ from urllib.parse import quote
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from clients.secret import Secret
-from portcullis.cli import session
+from portcullis.cli import answers, session
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.inputs import secret_text
-from portcullis.cli.tables import table, when
+from portcullis.cli.tables import hanging, said, table, when
 from portcullis.settings import write_private
 
-operators = typer.Typer(help="People and programs that may.", no_args_is_help=True)
-acts = typer.Typer(help="What opens something, announced and not done yet.", no_args_is_help=True)
+operators = typer.Typer(help="Manage operators: people and programs with a token.", no_args_is_help=True)
+acts = typer.Typer(help="Approval requests: what is announced and not done yet.", no_args_is_help=True)
 
 PasswordFile = Annotated[
     Path | None,
@@ -39,21 +40,20 @@ def login(
     api = connect(face)
     password = secret_text("password", password_file)
     code = session.one_time_code("A login needs a one-time code.")
-    made = api.post("sessions", {"name": name, "password": password.reveal(), "code": code})
-    session.keep(api.home, name, Secret(made["token"]), made["expires_at"])
-    document = {"operator": name, "expires_at": made["expires_at"]}
-    face.answer(
-        document,
-        lambda out: out.print(f"[green]✓[/] you are [bold]{name}[/] until {when(made['expires_at'])}"),
-    )
+    body = {"name": name, "password": password.reveal(), "code": code}
+    made = api.post(answers.Session, "sessions", body)
+    ends = made.expires_at.isoformat()
+    session.keep(api.home, name, Secret(made.token), ends)
+    what = said("[green]✓[/] you are [bold]{}[/] until {}", name, when(made.expires_at))
+    face.answer({"operator": name, "expires_at": ends}, lambda out: out.print(what))
 
 
 def logout(face: Face) -> None:
     """End your sessions on this home, everywhere."""
     api = connect(face)
-    done = api.post("sessions/end")
+    done = api.post(answers.Done, "sessions/end")
     session.forget(api.home)
-    face.answer(done, lambda out: out.print(f"[green]✓[/] {done['operator']} is logged out"))
+    face.answer(done, lambda out: out.print(said("[green]✓[/] {} is logged out", done.operator)))
 
 
 # --- operators ------------------------------------------------------------------------------------
@@ -72,12 +72,20 @@ def create_operator(
     """Make an operator; the token goes into a file, this once."""
     if token_file.exists():
         raise Stopped(f"--token-file: {token_file} exists.", step="Name a new file.", reason="malformed")
-    made = connect(face).post("operators", {"name": name, "roles": scope or ["viewer"]})
-    write_private(token_file.absolute(), made.pop("token") + "\n")
-    document = made | {"token_file": str(token_file)}
+    body = {"name": name, "roles": scope or ["viewer"]}
+    made = connect(face).post(answers.MadeOperator, "operators", body)
+    if made.token is None:
+        raise Stopped(
+            f"{name} is an operator now, and the token was answered before.", "It was done; no token is on file.",
+            "End that operator, and make another one.", reason="no_token",
+        )  # fmt: skip
+    write_private(token_file.absolute(), made.token + "\n")
+    shown = {key: value for key, value in made.document.items() if key != "token"}
+    document = shown | {"token_file": str(token_file)}
 
     def show(out: Console) -> None:
-        out.print(f"[green]✓[/] operator [bold]{name}[/] ({', '.join(made['roles'])}); token in {token_file}")
+        what = said("operator [bold]{}[/] ({}); token in {}", made.name, ", ".join(made.roles), token_file)
+        out.print(hanging("[green]✓[/]", what, 0))
 
     face.answer(document, show)
 
@@ -85,13 +93,14 @@ def create_operator(
 @command(operators, "list")
 def list_operators(face: Face) -> None:
     """List operators; tokens are not known here."""
-    rows = list(connect(face).pages("operators"))
+    rows = list(connect(face).pages(answers.Operator, "operators"))
 
     def show(out: Console) -> None:
         listed = table("operator", "scopes", "since", "", fold=("scopes", "since"))
         for row in rows:
-            ended = "[red]ended[/]" if row["ended_at"] else ""
-            listed.add_row(f"[bold]{row['name']}[/]", ", ".join(row["roles"]), when(row["created_at"]), ended)
+            ended = Text("ended" if row.ended_at else "", "red")
+            roles = ", ".join(row.roles)
+            listed.add_row(said("[bold]{}[/]", row.name), roles, when(row.created_at), ended)
         out.print(listed)
 
     face.answer({"items": rows}, show)
@@ -99,9 +108,9 @@ def list_operators(face: Face) -> None:
 
 @command(operators, "end")
 def end_operator(face: Face, name: Annotated[str, typer.Argument(help="Who it was.")]) -> None:
-    """End an operator: tokens and sessions of that name count no more."""
-    done = connect(face).post(f"operators/{quote(name, safe='')}/end")
-    face.answer(done, lambda out: out.print(f"[green]✓[/] {name} may do nothing here any more"))
+    """End an operator: tokens and sessions of that name stop working."""
+    done = connect(face).post(answers.Done, f"operators/{quote(name, safe='')}/end")
+    face.answer(done, lambda out: out.print(said("[green]✓[/] {} may do nothing here any more", name)))
 
 
 @command(operators, "enrol", opens=True)
@@ -118,32 +127,31 @@ def enrol(
     api = connect(face)
     path = f"operators/{quote(name, safe='')}"
     password = secret_text("password, 12 characters or more", password_file)
-    made = api.post(f"{path}/enrolment", {"password": password.reveal()})
+    made = api.post(answers.Enrolled, f"{path}/enrolment", {"password": password.reveal()})
     if secret_file is not None:
-        write_private(secret_file.absolute(), made["secret"] + "\n")
+        write_private(secret_file.absolute(), made.secret + "\n")
     else:
         face.err.print("Add this to your authenticator app; it is shown this once:", style="bold")
-        face.err.print(f"  {made['secret']}", soft_wrap=True, markup=False)
+        face.err.print(said("  {}", made.secret), soft_wrap=True)
     document = {"operator": name, "secret_file": None if secret_file is None else str(secret_file)}
     try:
         code = session.one_time_code("It counts once its first code was entered.")
     except Stopped:
         step = face.command(f"operator activate --name {name}")
-        face.answer(document, lambda out: out.print(f"[dim]next[/] {step}"))
+        face.answer(document, lambda out: out.print(said("[dim]next[/] {}", step), soft_wrap=True))
         return
-    api.post(f"{path}/activation", {"code": code})
-    face.answer(
-        document,
-        lambda out: out.print(f"[green]✓[/] {name} has password and codes: portcullis login --name {name}"),
-    )
+    api.post(answers.Done, f"{path}/activation", {"code": code})
+    what = said("[green]✓[/] {} has password and codes: {}", name, face.command(f"login --name {name}"))
+    face.answer(document, lambda out: out.print(what, soft_wrap=True))
 
 
 @command(operators, "activate")
 def activate(face: Face, name: Annotated[str, typer.Option("--name", help="Who you are.")]) -> None:
     """Enter the first one-time code of an enrolment."""
     code = session.one_time_code("The first code of your authenticator app is needed.")
-    done = connect(face).post(f"operators/{quote(name, safe='')}/activation", {"code": code})
-    face.answer(done, lambda out: out.print(f"[green]✓[/] {name} has password and codes"))
+    path = f"operators/{quote(name, safe='')}/activation"
+    done = connect(face).post(answers.Done, path, {"code": code})
+    face.answer(done, lambda out: out.print(said("[green]✓[/] {} has password and codes", name)))
 
 
 # --- acts -----------------------------------------------------------------------------------------
@@ -152,7 +160,7 @@ def activate(face: Face, name: Annotated[str, typer.Option("--name", help="Who y
 @command(acts, "list")
 def list_acts(face: Face) -> None:
     """Show what is announced and not done yet."""
-    rows = list(connect(face).pages("acts"))
+    rows = list(connect(face).pages(answers.Act, "acts"))
 
     def show(out: Console) -> None:
         if not rows:
@@ -160,14 +168,11 @@ def list_acts(face: Face) -> None:
             return
         listed = table("act", "who", "wants", "to", "when", fold=("to", "when"))
         for row in rows:
-            ready = (
-                f"ready {when(row['ready_at'])}"
-                if row["ready_at"]
-                else "[yellow]a second person is awaited[/]"
-            )
-            listed.add_row(f"[bold]{row['id']}[/]", row["operator"], row["action"], row["subject"], ready)
+            awaited = Text("a second person is awaited", "yellow")
+            ready = f"ready {when(row.ready_at)}" if row.ready_at else awaited
+            listed.add_row(said("[bold]{}[/]", row.id), row.operator, row.action, row.subject, ready)
         out.print(listed)
-        out.print(f"[dim]call one off: {face.command('act cancel ACT')}[/]")
+        out.print(said("[dim]cancel one: {}[/]", face.command("act cancel ACT")), soft_wrap=True)
 
     face.answer({"items": rows}, show)
 
@@ -176,19 +181,18 @@ def list_acts(face: Face) -> None:
 def confirm(face: Face, act: Annotated[str, typer.Argument(help="Its id.")]) -> None:
     """Confirm what another person announced: it is theirs to do now."""
     api = connect(face)
-    found = {row["id"]: row for row in api.pages("acts")}.get(act)
+    found = {row.id: row for row in api.pages(answers.Act, "acts")}.get(act)
     if found is not None and not face.as_json:
-        face.err.print(f"{found['operator']} wants: {found['action']} {found['subject']}")
+        face.err.print(said("{} wants: {} {}", found.operator, found.action, found.subject))
     code = session.one_time_code("A confirmation needs a one-time code.")
-    done = api.post(f"acts/{quote(act, safe='')}/confirmation", {"code": code})
-    face.answer(
-        done,
-        lambda out: out.print(f"[green]✓[/] confirmed; {done['operator']} can do it now, with --act {act}"),
-    )
+    done = api.post(answers.Act, f"acts/{quote(act, safe='')}/confirmation", {"code": code})
+    what = said("confirmed; {} can do it now, with --act {}", done.operator, act)
+    face.answer(done, lambda out: out.print(hanging("[green]✓[/]", what, 0)))
 
 
 @command(acts, "cancel")
 def cancel(face: Face, act: Annotated[str, typer.Argument(help="Its id.")]) -> None:
-    """Call an announced act off."""
-    done = connect(face).post(f"acts/{quote(act, safe='')}/cancel")
-    face.answer(done, lambda out: out.print(f"[green]✓[/] called off: {done['action']} {done['subject']}"))
+    """Cancel what was announced."""
+    done = connect(face).post(answers.Act, f"acts/{quote(act, safe='')}/cancel")
+    what = said("cancelled: {} {}", done.action, done.subject)
+    face.answer(done, lambda out: out.print(hanging("[green]✓[/]", what, 0)))

@@ -23,6 +23,7 @@ from portcullis import logs, settings
 from portcullis.children import ChildFailed
 from portcullis.cli import demo_screen
 from portcullis.cli.face import FAILED, Face, Stopped, badge
+from portcullis.cli.tables import hanging, said
 from portcullis.database_settings import DatabaseDocument
 from portcullis.demo import demo_home, running_demo
 from portcullis.foundation import found
@@ -62,23 +63,30 @@ def init(
     def show(out: Console) -> None:
         out.print(Text.assemble(("✓ ", "green"), f"home {made.home.root} ", badge(world.value)))
         for name, path in made.tokens.items():
-            out.print(f"  [dim]token of {name}[/]  {path}", soft_wrap=True)
+            out.print(said("  [dim]token of {}[/]  {}", name, path), soft_wrap=True)
         if made.home.vault is not None:
-            out.print(f"  [dim]keys[/]  Vault at {', '.join(made.home.vault.addresses)}", soft_wrap=True)
-        if made.home.database is not None:
-            out.print(f"  [dim]state[/] PostgreSQL at {', '.join(made.home.database.hosts)}", soft_wrap=True)
-        if made.home.vault is None:
             out.print(
-                f"  [yellow]![/] {made.home.kek.name}, secrets.db, state.db and calls.db belong together: back them up "
-                f"together, and never with {made.home.kek.name} in the same place as the others."
+                said("  [dim]keys[/]  Vault at {}", ", ".join(made.home.vault.addresses)), soft_wrap=True
             )
-        out.print(f"  [dim]next[/] {face.command('run')}", soft_wrap=True)
+        if made.home.database is not None:
+            hosts = ", ".join(made.home.database.hosts)
+            out.print(said("  [dim]state[/] PostgreSQL at {}", hosts), soft_wrap=True)
+        if made.home.vault is None:
+            what = (
+                f"{made.home.kek.name}, secrets.db, state.db and calls.db belong together: back them up together, "
+                f"and never with {made.home.kek.name} in the same place as the others."
+            )
+            out.print(hanging("[yellow]![/]", what))
+        out.print(said("  [dim]next[/] {}", face.command("run")), soft_wrap=True)
         if world is not Environment.PAPER:
             who = " and ".join(made.tokens)
+            enrol = face.command("operator enrol --name YOU")
             out.print(
-                f"  [yellow]![/] then, within the hour, {who}: {face.command('operator enrol --name YOU')}: "
-                "a password and codes, without which nothing can be opened later",
-                soft_wrap=True,
+                hanging(
+                    "[yellow]![/]",
+                    f"then, within the hour, {who}: {enrol}: a password and codes, without which nothing can be opened "
+                    "later",
+                )
             )
 
     face.answer(document, show)
@@ -100,7 +108,7 @@ def run(face: Face, options: Options) -> None:
                     f"   gateway {where.gateway}   API {where.api}",
                 )
             )  # fmt: skip
-            out.print(f"[dim]see how it fares: {face.command('status')}   Ctrl-C ends it[/]", soft_wrap=True)
+            out.print(said("[dim]status: {}   Ctrl-C ends it[/]", face.command("status")), soft_wrap=True)
 
         face.answer(document, show)
 
@@ -141,8 +149,8 @@ async def _demo(face: Face, home: settings.Home, options: Options) -> int:
         stop.set()
         await showing
         if ready.broker.fallen.done():
-            face.err.print(f"[bold red]✗[/] {ready.broker.fallen.result()}")
+            face.err.print(said("[bold red]✗[/] {}", ready.broker.fallen.result()))
             return FAILED
         if not face.as_json:
-            face.out.print("\n[dim]ending: requests in flight first …[/]")
+            face.out.print("\n[dim]ending: requests in flight first ...[/]")
     return 0

@@ -1,14 +1,13 @@
 """`portcullis ready`: one line per account, each red one with its command."""
 
-from typing import Any
-
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
+from portcullis.cli import answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import FAILED, Face, command
-from portcullis.cli.tables import table
+from portcullis.cli.tables import hanging, said, table
 
 
 def register(app: typer.Typer) -> None:
@@ -17,46 +16,44 @@ def register(app: typer.Typer) -> None:
 
 
 def ready(face: Face) -> None:
-    """Are we ready for a leak: who can delete each key, what it switches to, how old and how bound it is.
+    """Are we ready for a leak: who can delete each key, what it switches to, its age and IP restriction.
 
     Ends with 1 where anything is red.
     """
-    found = connect(face).get("ready")
+    found = connect(face).get(answers.Ready, "ready")
 
     def show(out: Console) -> None:
-        if not found["accounts"]:
-            out.print(f"no accounts yet: {face.command('account create')}")
+        if not found.accounts:
+            out.print(said("no accounts yet: {}", face.command("account create")), soft_wrap=True)
             return
         listed = table("account", "who deletes", "standby", "age", "bound to", fold=("bound to",))
-        for row in found["accounts"]:
-            listed.add_row(
-                ("[red]■[/] " if row["red"] else "[green]✓[/] ") + f"[bold]{row['account']}[/]",
-                "the machine" if row["deletes"] == "machine" else "[yellow]you[/]", _standby(row),
-                "[red]no key[/]" if row["age_days"] is None else f"{row['age_days']:.0f} d", _bound(row),
-            )  # fmt: skip
+        for row in found.accounts:
+            mark = Text("■", "red") if row.red else Text("✓", "green")
+            age = Text("no key", "red") if row.age_days is None else f"{row.age_days:.0f} d"
+            who = "automatic" if row.deletes == "machine" else Text("manual: you", "yellow")
+            listed.add_row(said("{} [bold]{}[/]", mark, row.account), who, _standby(row), age, _bound(row))
         out.print(listed)
-        for row in found["accounts"]:
-            for red in row["red"]:
-                out.print(f"[red]■[/] [bold]{row['account']}[/]: {escape(red['what'])}", soft_wrap=True)
-                out.print(
-                    f"    [dim]next[/] {escape(face.command(red['step'].removeprefix('portcullis ')))}",
-                    soft_wrap=True,
-                )
-        if found["ready"]:
+        for row in found.accounts:
+            for red in row.red:
+                out.print(hanging("[red]■[/]", said("[bold]{}[/]: {}", row.account, red.what), 0))
+                face.step(out, "[dim]next[/]", red.step)
+        if found.ready:
             out.print("[bold green]✓ ready[/]")
 
     face.answer(found, show)
-    if not found["ready"]:
+    if not found.ready:
         raise typer.Exit(FAILED)
 
 
-def _standby(row: dict[str, Any]) -> str:
-    if row["standby"]:
-        return "[green]yes[/]"
-    return "[red]none[/]" if row["deletes"] == "you" else "[dim]made when needed[/]"
+def _standby(row: answers.Readiness) -> Text:
+    if row.standby:
+        return Text("yes", "green")
+    return Text("none", "red") if row.deletes == "you" else Text("made when needed", "dim")
 
 
-def _bound(row: dict[str, Any]) -> str:
-    if row["bound"] is False:
-        return "[bold red]ANY address[/]"
-    return ", ".join(row["addresses"]) or "[red]no addresses declared[/]"
+def _bound(row: answers.Readiness) -> Text:
+    if row.bound is False:
+        return Text("ANY address", "bold red")
+    if not row.addresses:
+        return Text("no addresses declared", "red")
+    return said("{}", ", ".join(row.addresses))

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from portcullis.cli import answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import FAILED, Face, command
-from portcullis.cli.tables import table
+from portcullis.cli.tables import hanging, said, styled, table
 
 _COLOURS = {"alive": "green", "changed": "yellow", "dead": "red", "undecided": "yellow"}
 
@@ -31,22 +32,24 @@ def reconcile(
 ) -> None:
     """Ask the exchanges about every key on record. Changes nothing; what it closed is thawed by `thaw`."""
     api = connect(face)
-    found = api.post("reconciliations", {"confirmed": confirm or [], "old_host_off": old_host_off})
+    body = {"confirmed": confirm or [], "old_host_off": old_host_off}
+    found = api.post(answers.Reconciled, "reconciliations", body)
 
     def show(out: Console) -> None:
         listed = table("key", "on record", "at the exchange", "", fold=("",))
-        for row in found["keys"]:
-            colour = _COLOURS[row["finding"]]
-            listed.add_row(row["key"], row["stage"], f"[{colour}]{row['finding']}[/]", row["note"])
-        out.print(listed if found["keys"] else "no keys on record")
-        for text in found["missing"]:
-            out.print(f"  [red]■[/] {text}", soft_wrap=True)
-        if found["well"]:
+        for row in found.keys:
+            finding = styled(row.finding, _COLOURS.get(row.finding, "yellow"))
+            listed.add_row(row.key, row.stage, finding, row.note)
+        out.print(listed if found.keys else "no keys on record")
+        for text in found.missing:
+            out.print(hanging("[red]■[/]", text))
+        if found.well:
             out.print("[bold green]✓ all is as it is on record[/]")
-            out.print(f"  [dim]next[/] {face.command('cuts')}, then {face.command('thaw CUT --reason WHY')}")
+            steps = face.command("cuts"), face.command("thaw CUT --reason WHY")
+            out.print(said("  [dim]next[/] {}, then {}", *steps), soft_wrap=True)
         else:
             out.print("[bold]Everything that was closed stays closed.[/]")
 
     face.answer(found, show)
-    if not found["well"]:
+    if not found.well:
         raise typer.Exit(FAILED)

@@ -7,7 +7,8 @@ Rules:
 
 import re
 from dataclasses import dataclass
-from typing import Any
+
+from portcullis.cli.answers import Delivery, Rotation, RotationWhole, Transition
 
 PAGES = {
     "RB-07": "docs/runbooks/RB-07-create-in-doubt.md",
@@ -80,65 +81,62 @@ class Way:
     command: str
 
 
-def words(found: dict[str, Any], state: str) -> str:
+def words(found: Rotation, state: str) -> str:
     """Say what a state means in this rotation."""
-    if found["old_version"] is None and state in _FIRST:
+    if found.old_version is None and state in _FIRST:
         return _FIRST[state]
-    if state == "done" and _STATED in found["reason"]:
+    if state == "done" and _STATED in found.reason:
         return "the old key is deleted by a person's word: stated, not proven"
-    asked = any(
-        line["effect"].startswith("ask-") for line in found.get("history", ()) if line["state"] == state
-    )
-    if state in _BY_HAND and (asked or (found["state"] == state and found["todo"])):
+    history = found.history if isinstance(found, RotationWhole) else ()
+    asked = any(line.effect.startswith("ask-") for line in history if line.state == state)
+    if state in _BY_HAND and (asked or (found.state == state and found.todo)):
         return _BY_HAND[state]
-    return _STATES[state]
+    return _STATES.get(state, state)
 
 
-def versions(found: dict[str, Any]) -> str:
+def versions(found: Rotation) -> str:
     """Say from which key version to which; one that only retires a key makes none."""
-    if found["why"] in {"retire", "undead"}:
-        return f"{found['old_version']} retires"
-    return f"{found['old_version'] or 'none'} → {found['new_version']}"
+    if found.why in {"retire", "undead"}:
+        return f"{found.old_version} retires"
+    return f"{found.old_version or 'none'} -> {found.new_version}"
 
 
-def stands_in(found: dict[str, Any]) -> str:
+def stands_in(found: RotationWhole) -> str:
     """Return the state it is in, or stalled in."""
-    if found["state"] != "stalled":
-        return str(found["state"])
-    into = [
-        line["was"] for line in found["history"] if line["state"] == "stalled" and line["was"] != "stalled"
-    ]
-    return str(into[-1]) if into else "stalled"
+    if found.state != "stalled":
+        return found.state
+    into = [line.was for line in found.history if line.state == "stalled" and line.was != "stalled"]
+    return into[-1] if into else "stalled"
 
 
-def awaited(found: dict[str, Any]) -> list[dict[str, Any]]:
+def awaited(found: RotationWhole) -> list[Delivery]:
     """Return the deliveries that hold a drain up now."""
     state = stands_in(found)
     if state not in _DRAINS:
         return []
-    version = found["new_version"] if state == "draining" else found["old_version"]
+    version = found.new_version if state == "draining" else found.old_version
     return [
         one
-        for one in found["deliveries"]
-        if one["version"] == version and not one["confirmed_at"] and not one["waived_by"]
+        for one in found.deliveries
+        if one.version == version and not one.confirmed_at and not one.waived_by
     ]
 
 
-def note(found: dict[str, Any]) -> str:
+def note(found: RotationWhole) -> str:
     """Return what its state said last, without the destinations that are listed by themselves."""
     last = ""
-    for line in found["history"]:
-        last = "" if line["state"] != line["was"] else last
-        last = line["note"] or last
-    if found["state"] in _DRAINS and awaited(found):
+    for line in found.history:
+        last = "" if line.state != line.was else last
+        last = line.note or last
+    if found.state in _DRAINS and awaited(found):
         held = _HELD.match(last)
         return held[0] if held else ""
     return last
 
 
-def ways_for(found: dict[str, Any], one: dict[str, Any], manual: frozenset[str]) -> list[Way]:
+def ways_for(found: Rotation, one: Delivery, manual: frozenset[str]) -> list[Way]:
     """Say how a destination that is waited for lets go."""
-    name, rotation = one["destination"], found["id"]
+    name, rotation = one.destination, found.id
     waive = Way(
         "go on without it; what it holds stops working when that key dies",
         f'rotation waive {rotation} --destination {name} --reason "..."',
@@ -152,9 +150,9 @@ def ways_for(found: dict[str, Any], one: dict[str, Any], manual: frozenset[str])
     ]
 
 
-def ways_on(found: dict[str, Any]) -> list[Way]:
+def ways_on(found: RotationWhole) -> list[Way]:
     """Say how a stalled rotation can go on, from the state it stalled in."""
-    resume = f"rotation resume {found['id']}"
+    resume = f"rotation resume {found.id}"
     match stands_in(found):
         case "reconciling":
             return [
@@ -173,7 +171,7 @@ def ways_on(found: dict[str, Any]) -> list[Way]:
                 Way("the exchange serves the old key no more: go on with the new one", f"{resume} --onward"),
             ]
         case "draining":
-            rollback = f'rotation rollback {found["id"]} --reason "..."'
+            rollback = f'rotation rollback {found.id} --reason "..."'
             return [Way("wait on", resume), Way("take the old key back", rollback)]
         case "draining-new":
             return [Way("wait on", resume)]
@@ -183,9 +181,9 @@ def ways_on(found: dict[str, Any]) -> list[Way]:
             return [Way("go on", resume)]
 
 
-def line_words(line: dict[str, Any]) -> str:
+def line_words(line: Transition) -> str:
     """Say one line of a history as people do."""
-    parts = [_EFFECTS.get(line["effect"], ""), line["note"] or _answer(line["event"])]
+    parts = [_EFFECTS.get(line.effect, ""), line.note or _answer(line.event)]
     return ": ".join(part for part in map(_plain, parts) if part)
 
 

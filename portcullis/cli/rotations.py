@@ -11,15 +11,17 @@ from urllib.parse import quote
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from clients.venue import Slot
+from portcullis.cli import answers
+from portcullis.cli.answers import RotationWhole
 from portcullis.cli.client import Api, connect
 from portcullis.cli.face import FAILED, Face, Stopped, command
 from portcullis.cli.inputs import secret_text
 from portcullis.cli.rotation_screen import colour, follow, summary, whole
 from portcullis.cli.rotation_words import versions
-from portcullis.cli.tables import ago, table
+from portcullis.cli.tables import ago, clean, hanging, said, table
 
 app = typer.Typer(
     help="Rotations: a fresh key, verified, cut over to, the old one deleted and proven dead.",
@@ -39,23 +41,20 @@ def list_(
     """List rotations, newest first."""
     api = connect(face)
     if account is not None:
-        api.get(
-            f"accounts/{quote(account, safe='')}"
-        )  # one that does not exist is said, not answered with nothing
-    rows = list(api.pages("rotations", most=most, account=account, open=only_open or None))
+        # one that does not exist is said, not answered with nothing
+        api.get(answers.Account, f"accounts/{quote(account, safe='')}")
+    rows = list(api.pages(answers.Rotation, "rotations", most=most, account=account, open=only_open or None))
 
     def show(out: Console) -> None:
         if not rows:
             of = "" if account is None else f" of {account}"
-            said = f"none open{of}" if only_open else f"no rotations{of} yet"
-            out.print(f"{said}; the next dates: {face.command('schedule show')}", soft_wrap=True)
+            none = f"none open{of}" if only_open else f"no rotations{of} yet"
+            out.print(said("{}; the next dates: {}", none, face.command("schedule show")), soft_wrap=True)
             return
         listed = table("rotation", "key version", "state", "since", fold=("state",))
         for row in rows:
-            listed.add_row(
-                row["id"], f"[bold]{row['account']}[/]/{row['slot']} {versions(row)}", _state(row),
-                ago(row["entered_at"]),
-            )  # fmt: skip
+            key = said("[bold]{}[/]/{} {}", row.account, row.slot, versions(row))
+            listed.add_row(row.id, key, _state(row), ago(row.entered_at))
         out.print(listed)
 
     face.answer({"items": rows}, show)
@@ -65,7 +64,7 @@ def list_(
 def show_(face: Face, rotation: Rotation) -> None:
     """Show one: where it stands, what you have to do, and every step so far."""
     api = connect(face)
-    found, manual = api.get(_path(rotation)), _manual(api)
+    found, manual = api.get(RotationWhole, _path(rotation)), _manual(api)
     face.answer(found, lambda out: whole(out, face, found, manual))
 
 
@@ -82,7 +81,7 @@ def start(
 ) -> None:
     """Rotate an account's key now. Bots trade on; a failure leaves the old key in use."""
     api = connect(face)
-    begun = api.post("rotations", {"account": account, "slot": slot.value, "hmac": hmac})
+    begun = api.post(RotationWhole, "rotations", {"account": account, "slot": slot.value, "hmac": hmac})
     if not wait:
         face.answer(begun, lambda out: _begun(out, face, begun))
         return
@@ -93,7 +92,7 @@ def start(
 def watch(face: Face, rotation: Rotation) -> None:
     """Follow one until it is over, or waits for you."""
     api = connect(face)
-    _wait(face, api, api.get(_path(rotation)))
+    _wait(face, api, api.get(RotationWhole, _path(rotation)))
 
 
 @command(app, "pause")
@@ -147,12 +146,12 @@ def roll_back(
     _tell(face, rotation, "rollback", {"reason": reason}, _given_up)
 
 
-def _given_up(found: dict[str, Any]) -> str:
+def _given_up(found: RotationWhole) -> str:
     """Say what became of a rotation that is given up."""
-    if found["state"] == "rolling-back":
+    if found.state == "rolling-back":
         return "rolls back: the old key is taken into use again"
-    left = "the old key stays in use" if found["old_version"] else "there was no key in use"
-    made = "" if found["state"] == "abandoned" else ", and a new key that was made is deleted"
+    left = "the old key stays in use" if found.old_version else "there was no key in use"
+    made = "" if found.state == "abandoned" else ", and a new key that was made is deleted"
     return f"is given up: {left}{made}"
 
 
@@ -186,14 +185,12 @@ def answer(
         raise
 
 
-def _answered(found: dict[str, Any]) -> str:
+def _answered(found: RotationWhole) -> str:
     """Say what becomes of a person's answer."""
-    probed = {"retiring-old": "old", "discarding-new": "new"}.get(found["state"])
+    probed = {"retiring-old": "old", "discarding-new": "new"}.get(found.state)
     if probed is not None:
         return f"the {probed} key is probed until it is proven dead"
-    return (
-        f"the old key is dead: {found['reason']}" if found["state"] == "done" else "the key is verified now"
-    )
+    return f"the old key is dead: {found.reason}" if found.state == "done" else "the key is verified now"
 
 
 @command(app, "waive")
@@ -205,11 +202,12 @@ def waive(
 ) -> None:
     """Do not wait for a destination any more: what it still holds stops working when the old key dies."""
     api = connect(face)
-    known = [one for one in api.get(_path(rotation))["deliveries"] if one["destination"] == destination]
-    if known and all(one["confirmed_at"] or one["waived_by"] for one in known):
-        said = "confirmed" if known[-1]["confirmed_at"] else f"was waived by {known[-1]['waived_by']}"
+    found = api.get(RotationWhole, _path(rotation))
+    known = [one for one in found.deliveries if one.destination == destination]
+    if known and all(one.confirmed_at or one.waived_by for one in known):
+        became = "confirmed" if known[-1].confirmed_at else f"was waived by {known[-1].waived_by}"
         raise Stopped(
-            f"{rotation} does not wait for {destination}: it {said} already.",
+            f"{rotation} does not wait for {destination}: it {became} already.",
             step=face.command("rotation show " + rotation), reason="not_waited_for",
         )  # fmt: skip
     body = {"destination": destination, "reason": reason}
@@ -217,43 +215,43 @@ def waive(
 
 
 def _tell(
-    face: Face, rotation: str, what: str, body: dict[str, Any], done: Callable[[dict[str, Any]], str]
+    face: Face, rotation: str, what: str, body: dict[str, Any], done: Callable[[RotationWhole], str]
 ) -> None:
-    found = connect(face).post(f"{_path(rotation)}/{what}", body)
+    found = connect(face).post(RotationWhole, f"{_path(rotation)}/{what}", body)
 
     def show(out: Console) -> None:
-        out.print(f"[green]✓[/] {found['id']} {escape(done(found))}", soft_wrap=True)
-        out.print(f"  [dim]next[/] {face.command('rotation watch ' + found['id'])}", soft_wrap=True)
+        out.print(hanging("[green]✓[/]", f"{found.id} {done(found)}", 0))
+        out.print(said("  [dim]next[/] {}", face.command("rotation watch " + found.id)), soft_wrap=True)
 
     face.answer(found, show)
 
 
 def _manual(api: Api) -> frozenset[str]:
     """Return the destinations that a person brings the key to."""
-    return frozenset(row["name"] for row in api.pages("destinations") if row["kind"] == "manual")
+    rows = api.pages(answers.Destination, "destinations")
+    return frozenset(row.name for row in rows if row.kind == "manual")
 
 
-def _begun(out: Console, face: Face, begun: dict[str, Any]) -> None:
-    out.print(
-        f"[green]✓[/] {begun['account']}/{begun['slot']} is being rotated, key version {versions(begun)}"
-    )
-    out.print(f"  [dim]next[/] {face.command('rotation watch ' + begun['id'])}", soft_wrap=True)
+def _begun(out: Console, face: Face, begun: RotationWhole) -> None:
+    where = f"{begun.account}/{begun.slot}"
+    out.print(said("[green]✓[/] {} is being rotated, key version {}", where, versions(begun)))
+    out.print(said("  [dim]next[/] {}", face.command("rotation watch " + begun.id)), soft_wrap=True)
 
 
-def _wait(face: Face, api: Api, begun: dict[str, Any]) -> None:
+def _wait(face: Face, api: Api, begun: RotationWhole) -> None:
     manual = _manual(api)
-    found = follow(face, lambda: api.get(_path(begun["id"])), begun, manual)
+    found = follow(face, lambda: api.get(RotationWhole, _path(begun.id)), begun, manual)
     document = summary(found)
     face.answer(document, lambda out: whole(out, face, found, manual, short=True))
-    if found["state"] != "done":
+    if found.state != "done":
         raise typer.Exit(FAILED)
 
 
-def _state(row: dict[str, Any]) -> str:
-    word = f"{row['state']} {row['runbook']}".strip() + (", paused" if row["paused"] else "")
-    word += ", waits for you" if row["todo"] else ""
-    said = f" [dim]{escape(row['reason'])}[/]" if row["reason"] and row["state"] != "done" else ""
-    return f"[{colour(row)}]{word}[/]{said}"
+def _state(row: answers.Rotation) -> Text:
+    word = f"{row.state} {row.runbook}".strip() + (", paused" if row.paused else "")
+    word += ", waits for you" if row.todo else ""
+    why = f" {row.reason}" if row.reason and row.state != "done" else ""
+    return said("{}[dim]{}[/]", Text(clean(word), colour(row)), why)
 
 
 def _path(rotation: str) -> str:

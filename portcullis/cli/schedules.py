@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,12 +11,13 @@ from urllib.parse import quote
 import typer
 from icalendar import Calendar, Event
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from clients.venue import Slot
+from portcullis.cli import answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
-from portcullis.cli.tables import table
+from portcullis.cli.tables import said, table
 
 app = typer.Typer(help="When keys are rotated.", no_args_is_help=True)
 _OPTIONS = {"interval_days": "--interval", "windows": "--window", "zone": "--zone"}
@@ -34,21 +36,21 @@ def show_(
             "--ical - and --json would both be written to stdout.", step="Name a file: --ical FILE --json",
             reason="malformed",
         )  # fmt: skip
-    rows = sorted(connect(face).pages("schedules"), key=lambda row: (row["next_at"] is None, row["next_at"]))
+    rows = sorted(connect(face).pages(answers.Schedule, "schedules"), key=_soonest)
     if ical is not None:
         _write(face, ical, rows)
         return
 
     def show(out: Console) -> None:
         if not rows:
-            out.print(f"no keys in use yet; import one: {face.command('key import')}")
+            out.print(said("no keys in use yet; import one: {}", face.command("key import")), soft_wrap=True)
             return
         listed = table("key", "next", "every", "why then", fold=("why then",))
         for row in rows:
-            windows = f" [dim]({row['windows']} {row['zone']})[/]" if row["windows"] else ""
+            windows = f" ({row.windows} {row.zone})" if row.windows else ""
             listed.add_row(
-                f"[bold]{row['account']}[/]/{row['slot']}", _next(row), f"{row['interval_days']:g} d",
-                escape(row["why"]) + windows,
+                said("[bold]{}[/]/{}", row.account, row.slot), _next(row), f"{row.interval_days:g} d",
+                said("{}[dim]{}[/]", row.why, windows),
             )  # fmt: skip
         out.print(listed)
 
@@ -96,18 +98,19 @@ def set_(
     done = _put(face, f"schedules/{quote(account, safe='')}/{slot.value}", body)
 
     def show(out: Console) -> None:
-        windows = f"in {done['windows']} {done['zone']}" if done["windows"] else "at any time"
-        state = "paused: it is rotated by hand only" if done["paused"] else windows
-        out.print(f"[green]✓[/] {account}/{slot.value}: every {done['interval_days']:g} days, {state}")
-        out.print(f"  [dim]next[/] {face.command('schedule show')} in a few seconds", soft_wrap=True)
+        windows = f"in {done.windows} {done.zone}" if done.windows else "at any time"
+        state = "paused: it is rotated by hand only" if done.paused else windows
+        days = f"{done.interval_days:g}"
+        out.print(said("[green]✓[/] {}/{}: every {} days, {}", account, slot.value, days, state))
+        out.print(said("  [dim]next[/] {} in a few seconds", face.command("schedule show")), soft_wrap=True)
 
     face.answer(done, show)
 
 
-def _put(face: Face, path: str, body: dict[str, Any]) -> Any:
+def _put(face: Face, path: str, body: dict[str, Any]) -> answers.Schedule:
     """Write a change; what is wrong with it is said by the options that people typed."""
     try:
-        return connect(face).put(path, body)
+        return connect(face).put(answers.Schedule, path, body)
     except Stopped as stopped:
         if not stopped.errors:
             raise
@@ -116,7 +119,7 @@ def _put(face: Face, path: str, body: dict[str, Any]) -> Any:
         raise Stopped(what, stopped.state, stopped.step, reason=stopped.reason, errors=errors) from None
 
 
-def _write(face: Face, file: Path, rows: list[dict[str, Any]]) -> None:
+def _write(face: Face, file: Path, rows: Sequence[answers.Schedule]) -> None:
     """Write the dates as iCalendar, and say which keys have none."""
     data = calendar(rows, datetime.now(UTC)).to_ical()
     if str(file) == "-":
@@ -130,45 +133,46 @@ def _write(face: Face, file: Path, rows: list[dict[str, Any]]) -> None:
                 f"{file} cannot be written ({fault.strerror}).", step="Name a file in a directory of yours.",
                 reason="file",
             ) from None  # fmt: skip
-        face.answer(
-            {"file": str(file), "items": rows}, lambda out: out.print(f"[green]✓[/] {escape(str(file))}")
-        )
+        document = {"file": str(file), "items": list(rows)}
+        face.answer(document, lambda out: out.print(said("[green]✓[/] {}", file)))
     for row in rows:
-        if row["next_at"] is None and not face.as_json:
-            why = "paused" if row["paused"] else row["why"] or "no date yet"
-            face.err.print(
-                f"[yellow]not in it:[/] {row['account']}/{row['slot']}: {escape(why)}", soft_wrap=True
-            )
+        if row.next_at is None and not face.as_json:
+            why = "paused" if row.paused else row.why or "no date yet"
+            what = said("[yellow]not in it:[/] {}/{}: {}", row.account, row.slot, why)
+            face.err.print(what, soft_wrap=True)
 
 
-def calendar(rows: list[dict[str, Any]], now: datetime) -> Calendar:
+def calendar(rows: Sequence[answers.Schedule], now: datetime) -> Calendar:
     """Return the next dates as iCalendar, written `now`; an entry keeps its id from one writing to the next."""
     made = Calendar()
     made.add("prodid", "-//portcullis//schedule//EN")
     made.add("version", "2.0")
     for row in rows:
-        if row["next_at"] is None:
+        if row.next_at is None:
             continue
         event = Event()
-        at = datetime.fromisoformat(row["next_at"])
-        event.add("uid", f"{row['account']}-{row['slot']}@portcullis")
+        event.add("uid", f"{row.account}-{row.slot}@portcullis")
         event.add("dtstamp", now)
-        event.add("dtstart", at)
-        event.add("dtend", at + timedelta(minutes=30))
-        event.add("summary", f"Key rotation: {row['account']}/{row['slot']}")
-        event.add("description", row["why"])
+        event.add("dtstart", row.next_at)
+        event.add("dtend", row.next_at + timedelta(minutes=30))
+        event.add("summary", f"Key rotation: {row.account}/{row.slot}")
+        event.add("description", row.why)
         made.add_component(event)
     return made
 
 
-def _next(row: dict[str, Any]) -> str:
-    if row["next_at"] is None:
-        return "[yellow]paused[/]" if row["paused"] else "-"
-    at = datetime.fromisoformat(row["next_at"])
-    days = (at - datetime.now(at.tzinfo)).total_seconds() / 86400
+def _next(row: answers.Schedule) -> Text:
+    if row.next_at is None:
+        return Text("paused", "yellow") if row.paused else Text("-")
+    at = row.next_at.astimezone(UTC)
+    days = (at - datetime.now(UTC)).total_seconds() / 86400
     if days < 0:
-        return f"[bold red]{at:%Y-%m-%d %H:%M} overdue[/]"
-    return f"{at:%Y-%m-%d %H:%M} UTC (in {days:.0f} d)"
+        return Text(f"{at:%Y-%m-%d %H:%M} overdue", "bold red")
+    return Text(f"{at:%Y-%m-%d %H:%M} UTC (in {days:.0f} d)")
+
+
+def _soonest(row: answers.Schedule) -> tuple[bool, datetime]:
+    return row.next_at is None, row.next_at or datetime.max.replace(tzinfo=UTC)
 
 
 def _days(text: str) -> float:

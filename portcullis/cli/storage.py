@@ -10,7 +10,7 @@ import typer
 from portcullis.cli.face import Face, command
 
 vaults = typer.Typer(help="The Vault that keeps the real keys.", no_args_is_help=True)
-moves = typer.Typer(help="Where the secrets lie.", no_args_is_help=True)
+moves = typer.Typer(help="Secret storage backend.", no_args_is_help=True)
 databases = typer.Typer(help="The database that keeps the state.", no_args_is_help=True)
 
 VaultFile = Annotated[
@@ -37,7 +37,7 @@ def setup(
         Path | None, typer.Option("--token-file", help="That token; else it is asked for.")
     ] = None,
 ) -> None:
-    """Print what has to be set up in Vault (mount, policies, roles), or do it. Twice is once."""
+    """Print what has to be set up in Vault (mount, policies, roles), or do it. Idempotent."""
     _work().setup(face, vault, auth, namespace, token_file, apply=apply, transit=transit)
 
 

@@ -18,6 +18,7 @@ from portcullis import running, settings, stores
 from portcullis.cli.face import FAILED, Face, Stopped
 from portcullis.cli.inputs import secret_text
 from portcullis.cli.offline import permitted
+from portcullis.cli.tables import hanging, said
 from portcullis.foundation import opened
 from portcullis.settings import Home, SettingsError
 from portcullis.store_move import Moved, copy
@@ -85,8 +86,8 @@ def setup(
 
     def show_done(out: Console) -> None:
         for line in written:
-            out.print(f"[green]✓[/] {line}", soft_wrap=True)
-        out.print(f"  [dim]next[/] {_next(document)}", soft_wrap=True)
+            out.print(hanging("[green]✓[/]", line, 0))
+        out.print(said("  [dim]next[/] {}", _next(document)), soft_wrap=True)
 
     face.answer({"done": written}, show_done)
 
@@ -117,9 +118,9 @@ def check(face: Face, path: Path | None) -> None:
 
     def show(out: Console) -> None:
         for one in findings:
-            out.print(f"{'[green]✓[/]' if one.well else '[red]✗[/]'} {one.what}", soft_wrap=True)
+            out.print(hanging("[green]✓[/]" if one.well else "[red]✗[/]", one.what, 0))
             if one.remedy:
-                out.print(f"  [dim]next[/] {one.remedy}", soft_wrap=True)
+                out.print(said("  [dim]next[/] {}", one.remedy), soft_wrap=True)
 
     face.answer({"items": rows}, show)
     if not all(one.well for one in findings):
@@ -177,13 +178,13 @@ def move(face: Face, to: str, path: Path | None) -> None:
     }  # fmt: skip
 
     def show(out: Console) -> None:
-        out.print(
-            f"[green]✓[/] {moved.secrets} secrets are in the {to} store and compared; labels of {moved.destroyed} "
-            f"destroyed ones and {moved.gates} gate documents, too",
-            soft_wrap=True,
+        what = (
+            f"{moved.secrets} secrets are in the {to} store and compared; labels of {moved.destroyed} destroyed ones "
+            f"and {moved.gates} gate documents, too"
         )
-        out.print(f"  [yellow]![/] {left}", soft_wrap=True)
-        out.print(f"  [dim]next[/] {face.command('run')}", soft_wrap=True)
+        out.print(hanging("[green]✓[/]", what, 0))
+        out.print(hanging("[yellow]![/]", left))
+        out.print(said("  [dim]next[/] {}", face.command("run")), soft_wrap=True)
 
     face.answer(answer, show)
 
@@ -236,11 +237,10 @@ def check_database(face: Face) -> None:
     )
 
     def show(out: Console) -> None:
-        out.print(f"[green]✓[/] {where}: schema and settings are as they must be")
+        out.print(hanging("[green]✓[/]", f"{where}: schema and settings are as they must be", 0))
         if home.database is not None and home.database.single_node:
-            out.print(
-                "  [yellow]![/] declared single-node: a failover may forget the last second, and closes everything"
-            )
+            what = "declared single-node: a failover may forget the last second, and closes everything"
+            out.print(hanging("[yellow]![/]", what))
 
     face.answer({"database": where, "well": True}, show)
 

@@ -1,15 +1,16 @@
 """`portcullis sweep`: is what the exchanges list what is on record."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
+from portcullis.cli import answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import FAILED, Face, Stopped, command
-from portcullis.cli.tables import ago, hanging, short, table
+from portcullis.cli.tables import ago, hanging, said, short, table
 
 app = typer.Typer(help="Keys at the exchanges against the record.", no_args_is_help=True)
 
@@ -18,15 +19,16 @@ app = typer.Typer(help="Keys at the exchanges against the record.", no_args_is_h
 def run(face: Face) -> None:
     """Look now. What a rotation of ours left behind is deleted; of everything else you are told."""
     api = connect(face)
-    rows = api.post("sweeps")["items"]
-    _answer(face, rows, list(api.pages("accounts")))
+    rows = api.post(answers.Findings, "sweeps").items
+    _answer(face, rows, list(api.pages(answers.Account, "accounts")))
 
 
 @command(app, "show")
 def show_(face: Face) -> None:
     """Show what the last sweep found; it looks every hour."""
     api = connect(face)
-    _answer(face, list(api.pages("findings")), list(api.pages("accounts")))
+    rows = list(api.pages(answers.Finding, "findings"))
+    _answer(face, rows, list(api.pages(answers.Account, "accounts")))
 
 
 @command(app, "retire")
@@ -38,41 +40,42 @@ def retire(face: Face, key: Annotated[str, typer.Argument(help="As ACCOUNT/SLOT/
     parts = key.split("/")
     if len(parts) != 3 or not parts[2].isdigit():  # noqa: PLR2004 - account, slot, version
         raise Stopped(f"{key[:60]!r} is no key version; write it as main/trade/1.", reason="malformed")
-    done = connect(face).post(f"keys/{quote(parts[0], safe='')}/{parts[1]}/{parts[2]}/retire")
+    path = "/".join(quote(part, safe="") for part in parts)
+    done = connect(face).post(answers.RotationWhole, f"keys/{path}/retire")
 
     def show(out: Console) -> None:
-        out.print(f"[green]✓[/] {key} is being deleted at the exchange; it is dead once it is proven")
-        out.print(f"  [dim]next[/] {face.command('rotation watch ' + done['id'])}", soft_wrap=True)
+        what = said("{} is being deleted at the exchange; it is dead once it is proven", key)
+        out.print(hanging("[green]✓[/]", what, 0))
+        out.print(said("  [dim]next[/] {}", face.command("rotation watch " + done.id)), soft_wrap=True)
 
     face.answer(done, show)
 
 
-def _answer(face: Face, rows: list[dict[str, Any]], accounts: list[dict[str, Any]]) -> None:
+def _answer(face: Face, rows: Sequence[answers.Finding], accounts: Sequence[answers.Account]) -> None:
     """Say what was found, and what could be looked at: of keys that nobody can list nothing is claimed."""
-    looked = [row["name"] for row in accounts if row["manager"]]
-    blind = [row["name"] for row in accounts if not row["manager"]]
+    looked = [row.name for row in accounts if row.manager]
+    blind = [row.name for row in accounts if not row.manager]
 
     def show(out: Console) -> None:
         if rows:
             listed = table("account", "key", "found", "", fold=("",))
             for row in rows:
-                listed.add_row(
-                    f"[bold]{row['account']}[/]", short(row["key_id"]),
-                    f"[red]{row['what']}[/] {ago(row['first_at'])}", escape(row["says"]),
-                )  # fmt: skip
+                since = "" if row.first_at is None else ago(row.first_at)
+                found = said("[red]{}[/] {}", row.what, since)
+                listed.add_row(said("[bold]{}[/]", row.account), short(row.key_id), found, row.says)
             out.print(listed)
         elif looked:
             out.print(hanging("[green]✓[/]", f"every key is as it is on record: {', '.join(looked)}", 0))
         if blind:
-            said = f"not looked at, no manager key lists their keys: {', '.join(blind)}"
-            out.print(hanging("[yellow]![/]", said, 0))
+            blank = f"not looked at, no manager key lists their keys: {', '.join(blind)}"
+            out.print(hanging("[yellow]![/]", blank, 0))
             out.print(
                 "    [dim]next[/] compare at the exchange's API Management page with what is on record:"
             )
-            out.print(f"         {face.command('key list')}", soft_wrap=True)
+            out.print(said("         {}", face.command("key list")), soft_wrap=True)
         if not accounts:
-            out.print(f"no accounts yet: {face.command('account create')}")
+            out.print(said("no accounts yet: {}", face.command("account create")), soft_wrap=True)
 
-    face.answer({"items": rows, "looked_at": looked, "not_looked_at": blind}, show)
+    face.answer({"items": list(rows), "looked_at": looked, "not_looked_at": blind}, show)
     if rows:
         raise typer.Exit(FAILED)

@@ -1,12 +1,17 @@
-"""The few shapes that answers have on a screen: tables, facts, instants, amounts."""
+"""The few shapes that answers have on a screen: prose, tables, facts, instants, amounts.
+
+Rules:
+1. Only we write markup. What others wrote (names, reasons, what an exchange said) goes through `said`, a cell of a
+   table, or `facts`: it is shown, and never obeyed, by us or by the terminal.
+2. No screen fails on what it is given: an amount that is none, an instant of another age, is shown as it is.
+"""
 
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +21,43 @@ _FOLDED = 14
 
 _BETWEEN = 3
 _SHORT = 16
+_LARGEST = Decimal(10) ** 24
+"""Beyond it an amount is shown as it came: sums of that size are somebody's mistake."""
+_PRIVATE = 0xE000
+"""First of the characters that stand for parts of a sentence while its markup is read; nobody writes them."""
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def clean(text: str) -> str:
+    """Return text without what a terminal would obey: controls, line ends and turned writing are spelled out."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape", "backslashreplace").decode()
+        for one in text
+    )
+
+
+def styled(text: str, style: str = "") -> Text:
+    """Return text of others with looks of ours."""
+    return Text(clean(text), style)
+
+
+def said(template: str, *parts: object) -> Text:
+    """Return markup of ours, with text of others where it says `{}`; a `Text` among it keeps its own looks."""
+    marks = {chr(_PRIVATE + number): part for number, part in enumerate(parts)}
+    whole = Text.from_markup(template.format(*marks))
+    ends = [at for at, one in enumerate(whole.plain) if one in marks]
+    made = Text()
+    for piece in whole.divide(sorted({edge for at in ends for edge in (at, at + 1)})):
+        if piece.plain not in marks:
+            made.append_text(piece)
+            continue
+        part = marks[piece.plain]
+        shown = part.copy() if isinstance(part, Text) else Text(clean(str(part)))
+        for span in piece.spans:
+            shown.stylize_before(span.style)
+        made.append_text(shown)
+    return made
 
 
 class Listing:
@@ -30,8 +71,8 @@ class Listing:
         self._rows: list[list[Text]] = []
 
     def add_row(self, *cells: str | Text) -> None:
-        """Add one; text is markup."""
-        self._rows.append([Text.from_markup(cell) if isinstance(cell, str) else cell for cell in cells])
+        """Add one; text is shown as it is, what has looks is a `Text`."""
+        self._rows.append([Text(clean(cell)) if isinstance(cell, str) else cell for cell in cells])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw it as wide as the screen lets it be."""
@@ -85,11 +126,11 @@ def table(*columns: str, fold: tuple[str, ...] = (), least: int = _FOLDED) -> Li
 
 
 def hanging(mark: RenderableType, text: RenderableType, indent: int = 2) -> RenderableType:
-    """Return prose behind a mark: it is wrapped between words, and its further lines begin where it began."""
+    """Return prose behind a mark of ours: it is wrapped between words, and further lines begin where it began."""
     made = Table.grid(padding=(0, 1))
     made.add_column(no_wrap=True)
     made.add_column(overflow="fold")
-    made.add_row(mark, text)
+    made.add_row(mark, Text(clean(text)) if isinstance(text, str) else text)
     return Padding(made, (0, 0, 0, indent), expand=False)
 
 
@@ -100,22 +141,27 @@ def facts(*pairs: tuple[str, RenderableType | None]) -> Table:
     made.add_column(overflow="fold")
     for name, value in pairs:
         if value is not None and value != "":
-            made.add_row(name, escape(value) if isinstance(value, str) else value)
+            made.add_row(name, Text(clean(value)) if isinstance(value, str) else value)
     return made
 
 
-def when(text: str | None, now: datetime | None = None) -> str:
+def when(instant: datetime | str | None, now: datetime | None = None) -> str:
     """Say an instant as people do: `14:03:12 UTC (2 min ago)`, with the date where that is not today's."""
-    if text is None:
+    if instant is None:
         return ""
-    at, now = datetime.fromisoformat(text).astimezone(UTC), (now or datetime.now(UTC)).astimezone(UTC)
+    at, now = _utc(instant), (now or datetime.now(UTC)).astimezone(UTC)
     shape = "%H:%M:%S" if at.date() == now.date() else "%Y-%m-%d %H:%M"
     return f"{at.strftime(shape)} UTC ({_ago((now - at).total_seconds())})"
 
 
-def ago(text: str, now: datetime | None = None) -> str:
+def ago(instant: datetime | str, now: datetime | None = None) -> str:
     """Say how long ago an instant was, or in how long it will be."""
-    return _ago(((now or datetime.now(UTC)) - datetime.fromisoformat(text)).total_seconds())
+    return _ago(((now or datetime.now(UTC)) - _utc(instant)).total_seconds())
+
+
+def _utc(instant: datetime | str) -> datetime:
+    at = datetime.fromisoformat(instant) if isinstance(instant, str) else instant
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _ago(seconds: float) -> str:
@@ -141,18 +187,22 @@ def amount(text: str | None) -> str:
     """Say an amount without the zeros that only a machine needs."""
     if not text:
         return ""
-    number = Decimal(text)
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return text
+    if not number.is_finite() or abs(number) >= _LARGEST:
+        return text
     return f"{number.quantize(Decimal('0.01')) if number >= 1 else number.normalize():,f}"
 
 
 def short(key_id: str) -> str:
     """Say a key id by its first and last characters; whole ones are for `show` and JSON."""
-    return key_id if len(key_id) <= _SHORT else f"{key_id[:8]}…{key_id[-4:]}"
+    return key_id if len(key_id) <= _SHORT else f"{key_id[:8]}..{key_id[-4:]}"
 
 
-def yes(value: bool | None, *, good: bool = True) -> str:
+def yes(value: bool | None, *, good: bool = True) -> Text:
     """Say a truth, in red where it is the dangerous one; `unknown` where nobody asked."""
     if value is None:
-        return "[yellow]unknown[/]"
-    word = "yes" if value else "no"
-    return word if value is good else f"[bold red]{word}[/]"
+        return Text("unknown", "yellow")
+    return Text("yes" if value else "no", "" if value is good else "bold red")

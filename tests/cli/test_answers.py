@@ -7,12 +7,14 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from portcullis.cli import client, destinations, rotations, sweeps
+from portcullis.cli import client, cuts, destinations, rotations, sweeps
+from portcullis.cli.answers import A, read
 from portcullis.cli.app import app
 from portcullis.cli.client import Api
 from portcullis.cli.face import Face
 from portcullis.running import Running
 from portcullis.settings import open_home
+from tests.cli.examples import example
 
 Answers = dict[tuple[str, str], tuple[int, dict[str, Any]]]
 EMPTY = {"items": [], "next": None}
@@ -43,7 +45,7 @@ def said(monkeypatch: pytest.MonkeyPatch, home: Path, answers: Answers, *argumen
         running = Running(1, 2, 3, 4)
         return Api(face, open_home(home), running, httpx.MockTransport(answer))
 
-    for module in (client, destinations, rotations, sweeps):
+    for module in (client, cuts, destinations, rotations, sweeps):
         monkeypatch.setattr(module, "connect", connect)
     done = CliRunner().invoke(app, ["--home", str(home), *arguments])
     return done.exit_code, " ".join(done.output.split())
@@ -82,7 +84,7 @@ def test_a_new_destination_is_followed_by_the_rotation_of_its_own_slot(
 ) -> None:
     file = tmp_path / "settings.json"
     file.write_text('{"what": "the tax tool"}')
-    made = {"where": "the tax tool", "account": "demo", "slot": "read"}
+    made = example("DestinationShown", where="the tax tool", account="demo", slot="read")
     answers: Answers = {
         ("POST", "destinations"): (201, made),
         ("POST", "destinations/tax/remove"): (200, made),
@@ -97,7 +99,9 @@ def test_a_new_destination_is_followed_by_the_rotation_of_its_own_slot(
 def test_a_sweep_claims_nothing_of_accounts_that_nobody_can_list(
     monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
-    rows = [{"name": "master-made", "manager": "master"}, {"name": "hand-made", "manager": None}]
+    rows = [
+        example("Account", name="master-made", manager="master"), example("Account", name="hand-made", manager=None)
+    ]  # fmt: skip
     for accounts, well in ((rows, True), (rows[1:], False)):
         answers: Answers = {
             ("POST", "sweeps"): (200, EMPTY), ("GET", "findings"): (200, EMPTY),
@@ -142,14 +146,18 @@ def test_a_deletion_is_said_of_the_key_that_was_deleted(
     monkeypatch: pytest.MonkeyPatch, home: Path, state: str, words: str
 ) -> None:
     answers: Answers = {
-        ("POST", "rotations/rot_1/answer"): (200, {"id": "rot_1", "state": state, "reason": ""})
+        ("POST", "rotations/rot_1/answer"): (
+            200,
+            example("RotationWhole", id="rot_1", state=state, reason=""),
+        )
     }
     assert words in said(monkeypatch, home, answers, "rotation", "answer", "rot_1", "--deleted")[1]
 
 
 def test_a_second_waiver_is_a_no_that_says_who_waived(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    one = {"destination": "tax", "confirmed_at": None, "waived_by": "ann"}
-    answers: Answers = {("GET", "rotations/rot_1"): (200, {"id": "rot_1", "deliveries": [one]})}
+    one = example("DeliveryShown", destination="tax", confirmed_at=None, waived_by="ann")
+    found = example("RotationWhole", id="rot_1", deliveries=[one])
+    answers: Answers = {("GET", "rotations/rot_1"): (200, found)}
     arguments = ("rotation", "waive", "rot_1", "--destination", "tax", "--reason", "gone")
     code, text = said(monkeypatch, home, answers, *arguments)
     assert code == 1
@@ -161,9 +169,9 @@ def test_onward_is_asked_of_the_core_and_nothing_else_sends_it(
 ) -> None:
     sent: list[dict[str, Any]] = []
 
-    def post(_: Api, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def post(_: Api, kind: type[A], path: str, body: dict[str, Any]) -> A:
         sent.append({"path": path} | body)
-        return {"id": "rot_1"}
+        return read(kind, example("RotationWhole", id="rot_1"))
 
     monkeypatch.setattr(Api, "post", post)
     for more in (["--onward"], []):
@@ -183,6 +191,34 @@ def test_onward_is_asked_of_the_core_and_nothing_else_sends_it(
 def test_giving_up_says_what_becomes_of_both_keys(
     monkeypatch: pytest.MonkeyPatch, home: Path, state: str, words: str
 ) -> None:
-    found = {"id": "rot_1", "state": state, "old_version": 1}
+    found = example("RotationWhole", id="rot_1", state=state, old_version=1)
     answers: Answers = {("POST", "rotations/rot_1/rollback"): (200, found)}
     assert words in said(monkeypatch, home, answers, "rotation", "rollback", "rot_1", "--reason", "r")[1]
+
+
+def test_a_thaw_beside_another_cut_names_the_cut_that_still_holds(
+    monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    """With another cut open the answer lists it whole, and the screen says which one and how to lift it."""
+    other = example("Cut", id="cut_2", mode="halt", targets=["account:main"], reason="the other incident")
+    done = example("Thawed", cut="cut_1", targets=["account:main"], still_closed=[other])
+    code, text = said(
+        monkeypatch, home, {("POST", "thaws"): (200, done)}, "thaw", "cut_1", "--reason", "over"
+    )
+    assert code == 0, text
+    assert "still halt account:main by cut_2: the other incident" in text
+    assert "thaw cut_2 --reason WHY" in text
+
+
+@pytest.mark.parametrize("how", [[], ["--json"]])
+def test_an_answer_that_does_not_fit_is_told_alike_with_and_without_json(
+    monkeypatch: pytest.MonkeyPatch, home: Path, how: list[str]
+) -> None:
+    """The cut was made: nobody is told that nothing was changed, and no command ends in a traceback."""
+    short = {key: value for key, value in example("MadeCut").items() if key != "durable"}
+    for answered in (short, {"items": []}, [], None, "x"):
+        answers: Answers = {("POST", "cuts"): (201, answered)}  # type: ignore[dict-item]
+        code, text = said(monkeypatch, home, answers, "cut", "--everything", "--reason", "r", *how)
+        assert code == 1
+        assert "It was done" in text
+        assert "Traceback" not in text

@@ -1,6 +1,7 @@
 """What is said of a rotation: who is waited for, what was proven, and the command to go on with."""
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import typer
 from rich.console import Console
 
 from portcullis.cli import rotation_screen
+from portcullis.cli.answers import Delivery, RotationWhole, Transition, plain, read
 from portcullis.cli.face import Face
 from portcullis.cli.rotation_screen import follow, whole
 from portcullis.cli.rotation_words import (
@@ -32,33 +34,38 @@ PASTES = "a person pastes main/trade/2 into the tax tool, Settings > Exchanges"
 NOBODY: frozenset[str] = frozenset()
 
 
-def line(was: str, state: str, note: str = "", *, effect: str = "", event: str = "Tick") -> dict[str, Any]:
+def line(was: str, state: str, note: str = "", *, effect: str = "", event: str = "Tick") -> Transition:
     at = "2026-11-28T10:00:00.000000+00:00"
-    return {"at": at, "event": event, "was": was, "state": state, "effect": effect, "note": note}
+    found = {"at": at, "event": event, "was": was, "state": state, "effect": effect, "note": note}
+    return read(Transition, found)
 
 
-def delivery(name: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "destination": name, "version": 2, "delivered_at": None, "confirmed_at": None, "waived_by": None,
-        "tries": 1, "says": PASTES,
-    } | changes  # fmt: skip
+def delivery(name: str, **changes: Any) -> Delivery:
+    return read(
+        Delivery,
+        {
+            "destination": name, "version": 2, "delivered_at": None, "confirmed_at": None, "waived_by": None,
+            "tries": 1, "says": PASTES,
+        } | changes,
+    )  # fmt: skip
 
 
-def rotation(state: str, *history: dict[str, Any], **changes: Any) -> dict[str, Any]:
+def rotation(state: str, *history: Transition, **changes: Any) -> RotationWhole:
     at = "2026-11-28T10:00:00+00:00"
-    return {
+    given = {
         "id": ID, "account": "main", "slot": "trade", "state": state, "why": "asked", "old_version": 1,
         "new_version": 2, "reason": "", "runbook": "", "paused": False, "created_at": at, "entered_at": at,
         "due_at": at, "ended_at": None, "todo": None, "beside": [], "history": list(history), "deliveries": [],
         "asks": [],
     } | changes  # fmt: skip
+    return read(RotationWhole, json.loads(json.dumps(given, default=plain)))
 
 
-def stalled(state: State, **changes: Any) -> dict[str, Any]:
+def stalled(state: State, **changes: Any) -> RotationWhole:
     return rotation("stalled", line(state.value, "stalled"), runbook=RUNBOOKS[state], **changes)
 
 
-def shown(found: dict[str, Any], manual: frozenset[str] = NOBODY, width: int = 80) -> str:
+def shown(found: RotationWhole, manual: frozenset[str] = NOBODY, width: int = 80) -> str:
     out = Console(width=width, file=io.StringIO(), highlight=False)
     with out.capture() as capture:
         whole(out, Face(), found, manual)
@@ -119,7 +126,7 @@ def test_who_is_waited_for_stays_on_the_screen_when_the_last_line_says_nothing()
         line("draining", "draining", effect="drain"), deliveries=[delivery("tax")],
     )  # fmt: skip
     assert note(found) == "local may use it for up to 5 s"
-    assert [one["destination"] for one in awaited(found)] == ["tax"]
+    assert [one.destination for one in awaited(found)] == ["tax"]
 
 
 def test_a_note_of_the_state_before_is_not_said_of_this_one() -> None:
@@ -135,14 +142,14 @@ def test_a_note_of_the_state_before_is_not_said_of_this_one() -> None:
         delivery("tax", version=1),
     ],
 )
-def test_who_confirmed_or_was_waived_or_has_another_key_is_not_waited_for(done: dict[str, Any]) -> None:
+def test_who_confirmed_or_was_waived_or_has_another_key_is_not_waited_for(done: Delivery) -> None:
     assert awaited(rotation("draining", deliveries=[done])) == []
 
 
 def test_a_rotation_that_goes_back_waits_for_the_old_key_to_be_taken() -> None:
     found = rotation("draining-new", deliveries=[delivery("tax"), delivery("file", version=1)])
-    assert [one["destination"] for one in awaited(found)] == ["file"]
-    assert ways_for(found, found["deliveries"][1], NOBODY)[0].command.startswith("rotation waive")
+    assert [one.destination for one in awaited(found)] == ["file"]
+    assert ways_for(found, found.deliveries[1], NOBODY)[0].command.startswith("rotation waive")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +174,7 @@ def test_where_a_person_makes_the_key_nobody_says_that_the_exchange_is_asked() -
 
 def test_one_that_only_retires_a_key_shows_no_new_one() -> None:
     assert versions(rotation("retiring-old", why="retire", new_version=3)) == "1 retires"
-    assert versions(rotation("draining", old_version=None)) == "none → 2"
+    assert versions(rotation("draining", old_version=None)) == "none -> 2"
 
 
 def test_where_it_stalled_is_read_from_its_history() -> None:
@@ -199,7 +206,7 @@ def test_who_stops_looking_is_told_that_it_goes_on(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(rotation_screen.time, "sleep", interrupted)
     face = Face(err=Console(file=io.StringIO(), width=100, force_terminal=False, highlight=False))
     with pytest.raises(typer.Exit) as ended:
-        follow(face, dict, rotation("draining"), NOBODY)
+        follow(face, lambda: rotation("done"), rotation("draining"), NOBODY)
     assert ended.value.exit_code == 130
     said = face.err.file.getvalue()  # type: ignore[attr-defined]
     assert "the rotation goes on" in said

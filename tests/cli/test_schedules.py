@@ -13,6 +13,7 @@ from icalendar import Calendar
 from typer.testing import CliRunner
 
 from portcullis.cli import schedules
+from portcullis.cli.answers import A, read
 from portcullis.cli.app import app
 from portcullis.cli.face import Stopped
 
@@ -29,15 +30,15 @@ class Broker:
     errors: tuple[tuple[str, str], ...] = ()
     put_: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
-    def pages(self, path: str) -> Iterator[dict[str, Any]]:
+    def pages(self, kind: type[A], path: str) -> Iterator[A]:
         assert path == "schedules"
-        return iter(self.rows)
+        return (read(kind, row) for row in self.rows)
 
-    def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def put(self, kind: type[A], path: str, body: dict[str, Any]) -> A:
         if self.errors:
             raise Stopped("windows: no", reason="bad_schedule", errors=self.errors)
         self.put_.append((path, body))
-        return DATED
+        return read(kind, DATED)
 
 
 @pytest.fixture

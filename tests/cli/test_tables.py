@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
-from portcullis.cli.tables import hanging, table, when
+from portcullis.cli.tables import hanging, said, table, when
 
 NOW = datetime(2026, 11, 28, 23, 10, tzinfo=UTC)
 ROTATION = "rot_ddc5618f804e4cfc6b49"
@@ -22,7 +23,10 @@ def printed(width: int, what: object) -> str:
 def test_no_width_costs_a_character_of_an_id(width: int) -> None:
     listed = table("checkout", "key", "holder", "ends with", fold=("holder", "ends with"))
     listed.add_row(
-        "out_0123456789", "demo/trade/1", "Ann [dim]the tax report of last year[/]", f"[red]{ROTATION}[/]"
+        "out_0123456789",
+        "demo/trade/1",
+        said("{} [dim]{}[/]", "Ann", "the tax report of last year"),
+        said("[red]{}[/]", ROTATION),
     )
     text = printed(width, listed)
     for word in ("out_0123456789", "demo/trade/1", ROTATION, "ends with"):
@@ -65,3 +69,24 @@ def test_an_instant_says_its_day_where_that_is_not_today_and_what_is_to_come(
     apart: timedelta, said: str
 ) -> None:
     assert when((NOW + apart).isoformat(), NOW) == said
+
+
+def test_what_others_wrote_is_shown_and_never_obeyed() -> None:
+    """Neither our markup nor the terminal's own commands pass through a name or a reason."""
+    hostile = "[/x] [bold]\x1b[31m\u202e \\"
+    for what in (said("[red]{}[/] is {}", hostile, hostile), hanging("!", hostile), row_of(hostile)):
+        text = printed(120, what)
+        assert "[/x] [bold]" in text
+        assert not {"\x1b", "\u202e"} & set(text)
+
+
+def row_of(text: str) -> object:
+    listed = table("what")
+    listed.add_row(text)
+    return listed
+
+
+def test_a_part_keeps_the_looks_of_its_place() -> None:
+    made = said("[bold]{}[/] and {}", "one", Text("two", "red"))
+    assert made.plain == "one and two"
+    assert {(span.start, span.end, str(span.style)) for span in made.spans} >= {(0, 3, "bold")}

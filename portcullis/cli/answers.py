@@ -1,0 +1,529 @@
+"""What the API answers, as the screens read it: one type per answer, checked before anything is shown.
+
+Rules:
+1. Screens read fields of these types and nothing else. An answer that does not fit is told as such by the client,
+   with and without `--json`: no screen can fail where `--json` does not.
+2. A field that is missing is an error, never a silent "no": "nothing is cut" is not guessed. Fields that are new and
+   unknown here are ignored by screens, and printed by `--json`, which shows the document as it came.
+3. Words that the broker may add to (states, modes, kinds) are plain text here; screens have a way to show any.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class Answer(msgspec.Struct, dict=True):
+    """Root of every answer."""
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The answer as it came: what `--json` prints."""
+        found = self.__dict__.get("document")
+        return found if isinstance(found, dict) else dict(msgspec.to_builtins(self))
+
+
+A = TypeVar("A", bound=Answer)
+
+
+def read(kind: type[A], document: object) -> A:
+    """Return a document as its type.
+
+    Raises:
+        ValueError: It does not fit; the message names the field, never what is in it.
+    """
+    try:
+        found = msgspec.convert(document, kind)
+    except msgspec.ValidationError as fault:
+        raise ValueError(str(fault)) from None
+    found.__dict__["document"] = document
+    return found
+
+
+def plain(value: object) -> object:
+    """Return what JSON has no word for: an answer as it came, anything else as text."""
+    return value.document if isinstance(value, Answer) else str(value)
+
+
+# --- accounts, egress, keys -----------------------------------------------------------------------
+
+
+class Account(Answer):
+    """An account."""
+
+    name: str
+    venue: str
+    environment: str
+    egress: str
+    venue_uid: str | None
+    upstream: str | None
+    created_at: datetime
+    manager: str | None
+    subaccount: str | None
+
+
+class Egress(Answer):
+    """A way to the venues."""
+
+    name: str
+    way: str
+    addresses: list[str]
+    source: str | None
+    proxy: str | None
+
+
+class Key(Answer):
+    """A version of a real key."""
+
+    ref: str
+    stage: str
+    venue_key_id: str
+    key_type: str
+    ip_restricted: bool | None
+    can_withdraw: bool | None
+    created_at: datetime
+
+
+class Manager(Answer):
+    """A manager key."""
+
+    name: str
+    venue: str
+    egress: str
+    venue_key_id: str
+    created_at: datetime
+
+
+# --- consumers, grants, policies ------------------------------------------------------------------
+
+
+class Consumer(Answer):
+    """A bot or a tool."""
+
+    name: str
+    note: str
+    created_at: datetime
+
+
+class Grant(Answer):
+    """A standing permission."""
+
+    id: str
+    consumer: str
+    account: str
+    key_id: str
+    key_type: str
+    policy: str
+    policy_version: int
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class Heard(Answer):
+    """Which gateways have a change in force."""
+
+    asked: int
+    acknowledged: int
+    missing: list[str]
+    after_ms: int
+    worst_case_s: int
+
+
+class ChangedGrant(Grant):
+    """A grant after a change."""
+
+    gateways: Heard
+
+
+class Issued(ChangedGrant):
+    """A grant with its virtual secret, this once."""
+
+    secret: str | None
+
+
+class CheckedPolicy(Answer):
+    """What a policy means."""
+
+    meaning: list[str]
+
+
+class PolicyChange(Answer):
+    """One difference between two policies."""
+
+    field: str
+    old: str
+    new: str
+    effect: str
+
+
+class PolicyDifference(Answer):
+    """All of them."""
+
+    changes: list[PolicyChange]
+
+
+# --- cuts, calls, audit ---------------------------------------------------------------------------
+
+
+class Cut(Answer):
+    """A cut or halt."""
+
+    id: str
+    mode: str
+    targets: list[str]
+    reason: str
+    operator: str
+    opened_at: datetime
+    thawed_at: datetime | None
+
+
+class MadeCut(Cut):
+    """A cut just made."""
+
+    durable: list[str]
+    gateways: Heard
+    notes: list[str]
+
+
+class Thawed(Answer):
+    """A thaw, and the cuts that still hold something of it."""
+
+    cut: str
+    targets: list[str]
+    gateways: Heard
+    still_closed: list[Cut]
+
+
+class Call(Answer):
+    """One request of a bot."""
+
+    at: datetime
+    consumer: str
+    endpoint: str
+    symbol: str | None
+    side: str | None
+    notional: str | None
+    decision: str
+    reason: str | None
+    status: int
+    code: str | None
+    outcome: str | None
+    latency_us: int | None
+
+
+class AuditRecord(Answer):
+    """One record of the audit trail."""
+
+    seq: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+
+
+# --- status, readiness, reconciling ---------------------------------------------------------------
+
+
+class GatewayState(Answer):
+    """A connected gateway."""
+
+    name: str
+    leases: int
+    requests: int
+    refused: int
+    in_flight: int
+    added_p50_us: int | None
+    added_p99_us: int | None
+    resident_bytes: int
+
+
+class GrantUse(Answer):
+    """A standing grant, and what it used of its day."""
+
+    consumer: str
+    account: str
+    mode: str
+    policy_mode: str
+    day_used: Decimal
+    day_max: Decimal | None
+    asset: str
+
+
+class Unsafe(Answer):
+    """Something that is not safe, and what to do."""
+
+    what: str
+    step: str
+
+
+class Announced(Answer):
+    """Something that opens, announced and not done."""
+
+    act: str
+    operator: str
+    action: str
+    subject: str
+    ready_at: datetime | None
+
+
+class Status(Answer):
+    """The state of everything."""
+
+    environment: str
+    mode: str
+    gateways: list[GatewayState]
+    grants: list[GrantUse]
+    cuts: list[Cut]
+    announced: list[Announced]
+    unsafe: list[Unsafe]
+
+
+class Readiness(Answer):
+    """How ready one account is for a leak."""
+
+    account: str
+    deletes: str
+    standby: bool
+    age_days: float | None
+    bound: bool | None
+    addresses: list[str]
+    red: list[Unsafe]
+
+
+class Ready(Answer):
+    """How ready every account is."""
+
+    ready: bool
+    accounts: list[Readiness]
+
+
+class LookedAt(Answer):
+    """One key on record, and what its exchange says of it."""
+
+    key: str
+    stage: str
+    finding: str
+    note: str
+
+
+class Reconciled(Answer):
+    """What a comparison with the exchanges found."""
+
+    well: bool
+    keys: list[LookedAt]
+    missing: list[str]
+
+
+# --- operators ------------------------------------------------------------------------------------
+
+
+class Operator(Answer):
+    """An operator."""
+
+    name: str
+    roles: list[str]
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class MadeOperator(Operator):
+    """An operator with the token, this once."""
+
+    token: str | None
+
+
+class Session(Answer):
+    """A login."""
+
+    operator: str
+    token: str
+    expires_at: datetime
+
+
+class Enrolled(Answer):
+    """The seed of somebody's one-time codes, this once."""
+
+    operator: str
+    secret: str
+
+
+class Done(Answer):
+    """Whom something was done for."""
+
+    operator: str
+
+
+class Act(Answer):
+    """Something that opens, announced and not done."""
+
+    id: str
+    action: str
+    subject: str
+    operator: str
+    ready_at: datetime | None
+
+
+# --- alerts, schedules ----------------------------------------------------------------------------
+
+
+class Channel(Answer):
+    """A place that alerts go to."""
+
+    name: str
+    kind: str
+    failed: str
+
+
+class Channels(Answer):
+    """Some of them."""
+
+    items: list[Channel]
+
+
+class Alert(Answer):
+    """Something that is wrong."""
+
+    says: str
+    step: str
+    opened_at: datetime
+    sent_at: datetime | None
+
+
+class Schedule(Answer):
+    """When a slot's key is rotated."""
+
+    account: str
+    slot: str
+    interval_days: float
+    windows: str
+    zone: str
+    paused: bool
+    next_at: datetime | None
+    why: str
+
+
+# --- destinations, checkouts ----------------------------------------------------------------------
+
+
+class Destination(Answer):
+    """A place that gets each new key."""
+
+    name: str
+    account: str
+    slot: str
+    kind: str
+    where: str
+    patience_s: int
+
+
+class Delivery(Answer):
+    """How far a destination is with a key version."""
+
+    destination: str
+    version: int
+    confirmed_at: datetime | None
+    waived_by: str | None
+    says: str
+
+
+class Checkout(Answer):
+    """A key that was handed out."""
+
+    id: str
+    key: str
+    holder: str
+    reason: str
+    opened_at: datetime
+    ends_at: datetime
+    closed_at: datetime | None
+    rotation: str | None
+    dead_at: datetime | None
+
+
+class HandedOut(Answer):
+    """A real key, this once."""
+
+    key: str
+    venue_key_id: str
+    secret: str | None
+    checkout: Checkout | None
+
+
+# --- rotations ------------------------------------------------------------------------------------
+
+
+class Todo(Answer):
+    """What a person has to do now."""
+
+    title: str
+    steps: list[str]
+    then: str
+    public_key: str = ""
+
+
+class Rotation(Answer):
+    """One rotation."""
+
+    id: str
+    account: str
+    slot: str
+    state: str
+    why: str
+    old_version: int | None
+    new_version: int
+    reason: str
+    runbook: str
+    paused: bool
+    created_at: datetime
+    entered_at: datetime
+    ended_at: datetime | None
+    todo: Todo | None
+
+
+class Transition(Answer):
+    """One line of its history."""
+
+    at: datetime
+    event: str
+    was: str
+    state: str
+    effect: str
+    note: str
+
+
+class Asked(Answer):
+    """What an operator asked of it."""
+
+    what: str
+    operator: str
+    at: datetime
+    outcome: str | None
+
+
+class RotationWhole(Rotation):
+    """A rotation with its history, and what else is open of its account."""
+
+    beside: list[Rotation]
+    history: list[Transition]
+    deliveries: list[Delivery]
+    asks: list[Asked]
+
+
+class Finding(Answer):
+    """A key that is not as it is on record."""
+
+    account: str
+    key_id: str
+    what: str
+    says: str
+    first_at: datetime | None
+
+
+class Findings(Answer):
+    """Some of them."""
+
+    items: list[Finding]
