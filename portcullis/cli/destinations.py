@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from clients.venue import Slot
-from portcullis.cli import answers
+from portcullis.cli import rotation_answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.inputs import options_named, read_json, secret_text
@@ -59,7 +59,7 @@ def create(
     if secret_file is not None:
         body["secret"] = secret_text("secret", secret_file).reveal()
     with options_named(_OPTIONS):
-        made = connect(face).post(answers.Destination, "destinations", body)
+        made = connect(face).post(rotation_answers.Destination, "destinations", body)
 
     def show(out: Console) -> None:
         what = said("{} gets each new key of {}/{}: {}", made.name, made.account, made.slot, made.where)
@@ -73,7 +73,7 @@ def create(
 @command(app, "list")
 def list_(face: Face) -> None:
     """List destinations."""
-    rows = list(connect(face).pages(answers.Destination, "destinations"))
+    rows = list(connect(face).pages(rotation_answers.Destination, "destinations"))
 
     def show(out: Console) -> None:
         if not rows:
@@ -95,7 +95,7 @@ def list_(face: Face) -> None:
 @command(app, "remove")
 def remove(face: Face, name: Annotated[str, typer.Argument(help="Which.")]) -> None:
     """Send it no keys any more. What it holds works until its key is rotated."""
-    done = connect(face).post(answers.Destination, f"destinations/{quote(name, safe='')}/remove")
+    done = connect(face).post(rotation_answers.Destination, f"destinations/{quote(name, safe='')}/remove")
 
     def show(out: Console) -> None:
         what = said("{} gets no keys any more; the one it holds works until it is rotated", name)
@@ -114,7 +114,7 @@ def confirm(
 ) -> None:
     """Say that you gave a tool its new key, and that it works there."""
     path = f"destinations/{quote(name, safe='')}/confirm"
-    done = connect(face).post(answers.Delivery, path, {"rotation": rotation})
+    done = connect(face).post(rotation_answers.Delivery, path, {"rotation": rotation})
 
     def show(out: Console) -> None:
         out.print(said("[green]✓[/] {} has key version {}, by your word", name, done.version))
@@ -129,7 +129,7 @@ def key(
 ) -> None:
     """Show the key that you paste into a tool, this once."""
     path = f"destinations/{quote(name, safe='')}/key"
-    done = connect(face).post(answers.HandedOut, path, {"reason": reason})
+    done = connect(face).post(rotation_answers.HandedOut, path, {"reason": reason})
     face.answer(done, lambda out: _key(out, done))
 
 
@@ -144,7 +144,7 @@ def open_(
     """Hand out the real key behind a grant, this once. It heeds no gateway and no policy until it is rotated."""
     body = {"grant": grant, "ttl_s": _seconds(hours), "holder": holder, "reason": reason}
     with options_named(_OPTIONS):
-        done = connect(face).post(answers.HandedOut, "checkouts", body)
+        done = connect(face).post(rotation_answers.HandedOut, "checkouts", body)
 
     def show(out: Console) -> None:
         _key(out, done)
@@ -161,7 +161,7 @@ def open_(
 @command(checkouts, "close")
 def close(face: Face, checkout: Annotated[str, typer.Argument(help="As listed: out_...")]) -> None:
     """End a checkout: its key is rotated now. It is dead when that rotation says so, not before."""
-    done = connect(face).post(answers.Checkout, f"checkouts/{quote(checkout, safe='')}/close")
+    done = connect(face).post(rotation_answers.Checkout, f"checkouts/{quote(checkout, safe='')}/close")
 
     def show(out: Console) -> None:
         what = said("{} ends: {} is rotated; until that is done the key still works", checkout, done.key)
@@ -175,7 +175,9 @@ def close(face: Face, checkout: Annotated[str, typer.Argument(help="As listed: o
 def list_checkouts(face: Face) -> None:
     """List keys that were handed out, and what ended them."""
     rows = sorted(
-        connect(face).pages(answers.Checkout, "checkouts"), key=lambda row: row.opened_at, reverse=True
+        connect(face).pages(rotation_answers.Checkout, "checkouts"),
+        key=lambda row: row.opened_at,
+        reverse=True,
     )
 
     def show(out: Console) -> None:
@@ -205,7 +207,7 @@ def _seconds(hours: float) -> int:
     return round(hours * 3600)
 
 
-def _ends(row: answers.Checkout) -> Text:
+def _ends(row: rotation_answers.Checkout) -> Text:
     """Say what ends a checkout, or that it has ended."""
     if row.dead_at is not None:
         return Text("dead", "green")
@@ -214,7 +216,7 @@ def _ends(row: answers.Checkout) -> Text:
     return Text(when(row.ends_at)) if row.closed_at is None else Text("a rotation, soon", "yellow")
 
 
-def _key(out: Console, done: answers.HandedOut) -> None:
+def _key(out: Console, done: rotation_answers.HandedOut) -> None:
     out.print(said("[bold red]A real key of {}[/], shown this once:", done.key))
     out.print(said("  key id  {}", done.venue_key_id), soft_wrap=True)
     secret = done.secret or "not shown again; open another one"

@@ -17,8 +17,8 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from portcullis.cli.answers import Delivery, Rotation, RotationWhole, Todo
 from portcullis.cli.face import Face
+from portcullis.cli.rotation_answers import Delivery, Rotation, RotationWhole, Todo
 from portcullis.cli.rotation_words import (
     PAGES,
     Way,

@@ -8,7 +8,7 @@ Rules:
 import re
 from dataclasses import dataclass
 
-from portcullis.cli.answers import Delivery, Rotation, RotationWhole, Transition
+from portcullis.cli.rotation_answers import Delivery, Rotation, RotationWhole, Transition
 
 PAGES = {
     "RB-07": "docs/runbooks/RB-07-create-in-doubt.md",

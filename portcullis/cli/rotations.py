@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.text import Text
 
 from clients.venue import Slot
-from portcullis.cli import answers
-from portcullis.cli.answers import RotationWhole
+from portcullis.cli import answers, rotation_answers
 from portcullis.cli.client import Api, connect
 from portcullis.cli.face import FAILED, Face, Stopped, command
 from portcullis.cli.inputs import secret_text
+from portcullis.cli.rotation_answers import RotationWhole
 from portcullis.cli.rotation_screen import colour, follow, summary, whole
 from portcullis.cli.rotation_words import versions
 from portcullis.cli.tables import ago, clean, hanging, said, table
@@ -43,7 +43,9 @@ def list_(
     if account is not None:
         # one that does not exist is said, not answered with nothing
         api.get(answers.Account, f"accounts/{quote(account, safe='')}")
-    rows = list(api.pages(answers.Rotation, "rotations", most=most, account=account, open=only_open or None))
+    rows = list(
+        api.pages(rotation_answers.Rotation, "rotations", most=most, account=account, open=only_open or None)
+    )
 
     def show(out: Console) -> None:
         if not rows:
@@ -228,7 +230,7 @@ def _tell(
 
 def _manual(api: Api) -> frozenset[str]:
     """Return the destinations that a person brings the key to."""
-    rows = api.pages(answers.Destination, "destinations")
+    rows = api.pages(rotation_answers.Destination, "destinations")
     return frozenset(row.name for row in rows if row.kind == "manual")
 
 
@@ -247,7 +249,7 @@ def _wait(face: Face, api: Api, begun: RotationWhole) -> None:
         raise typer.Exit(FAILED)
 
 
-def _state(row: answers.Rotation) -> Text:
+def _state(row: rotation_answers.Rotation) -> Text:
     word = f"{row.state} {row.runbook}".strip() + (", paused" if row.paused else "")
     word += ", waits for you" if row.todo else ""
     why = f" {row.reason}" if row.reason and row.state != "done" else ""

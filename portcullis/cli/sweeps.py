@@ -7,7 +7,7 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 
-from portcullis.cli import answers
+from portcullis.cli import answers, rotation_answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import FAILED, Face, Stopped, command
 from portcullis.cli.tables import ago, hanging, said, short, table
@@ -19,7 +19,7 @@ app = typer.Typer(help="Keys at the exchanges against the record.", no_args_is_h
 def run(face: Face) -> None:
     """Look now. What a rotation of ours left behind is deleted; of everything else you are told."""
     api = connect(face)
-    rows = api.post(answers.Findings, "sweeps").items
+    rows = api.post(rotation_answers.Findings, "sweeps").items
     _answer(face, rows, list(api.pages(answers.Account, "accounts")))
 
 
@@ -27,7 +27,7 @@ def run(face: Face) -> None:
 def show_(face: Face) -> None:
     """Show what the last sweep found; it looks every hour."""
     api = connect(face)
-    rows = list(api.pages(answers.Finding, "findings"))
+    rows = list(api.pages(rotation_answers.Finding, "findings"))
     _answer(face, rows, list(api.pages(answers.Account, "accounts")))
 
 
@@ -41,7 +41,7 @@ def retire(face: Face, key: Annotated[str, typer.Argument(help="As ACCOUNT/SLOT/
     if len(parts) != 3 or not parts[2].isdigit():  # noqa: PLR2004 - account, slot, version
         raise Stopped(f"{key[:60]!r} is no key version; write it as main/trade/1.", reason="malformed")
     path = "/".join(quote(part, safe="") for part in parts)
-    done = connect(face).post(answers.RotationWhole, f"keys/{path}/retire")
+    done = connect(face).post(rotation_answers.RotationWhole, f"keys/{path}/retire")
 
     def show(out: Console) -> None:
         what = said("{} is being deleted at the exchange; it is dead once it is proven", key)
@@ -51,7 +51,9 @@ def retire(face: Face, key: Annotated[str, typer.Argument(help="As ACCOUNT/SLOT/
     face.answer(done, show)
 
 
-def _answer(face: Face, rows: Sequence[answers.Finding], accounts: Sequence[answers.Account]) -> None:
+def _answer(
+    face: Face, rows: Sequence[rotation_answers.Finding], accounts: Sequence[answers.Account]
+) -> None:
     """Say what was found, and what could be looked at: of keys that nobody can list nothing is claimed."""
     looked = [row.name for row in accounts if row.manager]
     blind = [row.name for row in accounts if not row.manager]

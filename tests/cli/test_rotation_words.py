@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 
 from portcullis.cli import rotation_screen
-from portcullis.cli.answers import Delivery, RotationWhole, Transition, plain, read
+from portcullis.cli.answers import plain, read
 from portcullis.cli.face import Face
+from portcullis.cli.rotation_answers import Delivery, RotationWhole, Transition
 from portcullis.cli.rotation_screen import follow, whole
 from portcullis.cli.rotation_words import (
     PAGES,
