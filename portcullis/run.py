@@ -4,7 +4,8 @@ Started in this order, ended in the reverse:
 1. The home's lock; the stores, migrated; service and lease authority.
 2. In a paper home its paper exchange, as a child, unless another is named.
 3. The authority's heartbeat; the gateway, as a child on a socketpair.
-4. The API on loopback, in the same event loop; the rotator, as a child on the stores; `run.json` tells where.
+4. The API on loopback and on a socket in the home, in the same event loop; the rotator, as a child on the stores;
+   `run.json` tells where.
 
 `python -m portcullis.run --home DIR` runs until SIGTERM or SIGINT, then ends gracefully with code 0.
 """
@@ -81,7 +82,10 @@ class Broker:
     @property
     def running(self) -> Running:
         """Where everything listens."""
-        return Running(os.getpid(), self.api.port, self.gateway.port, self.gateway.pid, self.paper_base)
+        local = "" if self.api.socket is None else str(self.api.socket)
+        return Running(
+            os.getpid(), self.api.port, self.gateway.port, self.gateway.pid, self.paper_base, local
+        )
 
 
 @asynccontextmanager
@@ -124,9 +128,10 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
             ConnectedGateways(authority, gateway),
             inspector,
             warden,
-            lambda: (*upkeep.hazards(), *peers.hazards(), *rotator.hazards()),
+            lambda: (*upkeep.hazards(), *peers.hazards(), *rotator.hazards(), *api.hazards()),
         )
-        api = ApiServer(create_app(context), home.api_port if options.api_port is None else options.api_port)
+        port = home.api_port if options.api_port is None else options.api_port
+        api = ApiServer(create_app(context), port, home.root)
         stack.push_async_callback(api.end)
         stack.push_async_callback(gateway.end)
         await gateway.start()

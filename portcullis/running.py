@@ -22,13 +22,17 @@ _BETWEEN_S = 0.025
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A broker at work. `paper` is the base URL of a paper home's exchange, else empty."""
+    """A broker at work. `paper` is the base URL of a paper home's exchange, else empty.
+
+    `socket` is the path of the API's socket on this host; empty where it takes none.
+    """
 
     pid: int
     api_port: int
     gateway_port: int
     gateway_pid: int
     paper: str = ""
+    socket: str = ""
 
     @property
     def api(self) -> str:

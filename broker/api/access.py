@@ -1,19 +1,19 @@
 """Who asks: bearer tokens of operators, and the scopes that routes need.
 
 Rules:
-1. Every route but health needs a token; it is looked up once a request, by its hash.
+1. Every route but health and logging in needs a token; it is looked up once a request, by its hash.
 2. viewer reads. responder also closes: cuts, halts, revokes. operator also makes consumers and accounts and
    imports keys. admin also opens: thaw, grant, reissue, policy, egress, operators.
 3. A missing scope is 403 and names the scope; a bad token is 401 and says nothing more.
 """
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from broker.api.lanes import run
 from broker.errors import NotGranted, Unauthenticated
 from broker.service import Service
 from broker.service.audit import acting
@@ -36,7 +36,7 @@ async def authenticate(service: Service, request: Request) -> Operator:
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token or len(token) > _LONGEST_TOKEN:
         raise Unauthenticated("unauthenticated", "send an operator token: Authorization: Bearer TOKEN")
-    operator = await asyncio.to_thread(service.operators.by_token, Secret(token.strip()))
+    operator = await run(service.operators.by_token, Secret(token.strip()))
     if operator is None:
         raise Unauthenticated("unauthenticated", "this token is not known here, or was ended")
     request.scope["portcullis.operator"] = operator
@@ -56,10 +56,10 @@ def authenticated(request: Request) -> Operator:
     return operator
 
 
-def needs(role: Role) -> Callable[..., Operator]:
+def needs(role: Role) -> Callable[..., Awaitable[Operator]]:
     """Return a dependency that lets only operators with a role pass."""
 
-    def judge(
+    async def judge(
         request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
     ) -> Operator:
         operator = authenticated(request)

@@ -24,6 +24,7 @@ from broker.api import (
 )
 from broker.api.context import Context
 from broker.api.guard import Guard
+from broker.api.lanes import Lanes
 from broker.api.schemas import Problem
 
 _FAULTS = (400, 401, 403, 404, 405, 409, 413, 500, 503)
@@ -58,7 +59,7 @@ def create_app(context: Context) -> FastAPI:
     ):  # fmt: skip
         version.include_router(router)
     app.include_router(version)
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, lanes=Lanes())
     return app
 
 

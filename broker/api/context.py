@@ -3,7 +3,6 @@
 A change that a use case told is gathered here, so that the answer can say which gateways have it in force.
 """
 
-import asyncio
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Annotated, ParamSpec, TypeVar
 
 from fastapi import Depends, Request
 
+from broker.api.lanes import run as run  # noqa: PLC0414 - routes run use cases by it
 from broker.api.ports import Gateways, KeyInspector, KeyWarden
 from broker.api.schemas import Heard
 from broker.service import Change, Service
@@ -61,12 +61,11 @@ def context_of(request: Request) -> Context:
     return found
 
 
-Given = Annotated[Context, Depends(context_of)]
+async def _given(request: Request) -> Context:
+    return context_of(request)
 
 
-async def run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a use case in a thread: the service is synchronous."""
-    return await asyncio.to_thread(work, *args, **kwargs)
+Given = Annotated[Context, Depends(_given)]
 
 
 async def run_and_tell(
@@ -76,7 +75,7 @@ async def run_and_tell(
     made: list[Change] = []
     token = _MADE.set(made)
     try:
-        done = await asyncio.to_thread(work, *args, **kwargs)
+        done = await run(work, *args, **kwargs)
     finally:
         _MADE.reset(token)
     heard = await context.gateways.acknowledged(tuple(made), ACKNOWLEDGED_WITHIN_S)

@@ -21,6 +21,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse
 
 from broker.api.access import authenticate
+from broker.api.lanes import run
 from broker.errors import Malformed, Problem
 from broker.service import Service
 from broker.service.operators import Operator
@@ -69,16 +70,14 @@ async def _once(
 ) -> Response:
     asked = b"\n".join((request.method.encode(), request.url.path.encode(), await request.body()))
     content = hmac.digest(request.headers.get("authorization", "").encode(), asked, "sha256")
-    before = await asyncio.to_thread(service.operators.remembered, operator.name, key, content)
+    before = await run(service.operators.remembered, operator.name, key, content)
     if before is not None:
         status, body = before
         return Response(body, status, {"Idempotency-Replayed": "true"}, "application/json")
     response = await handle(request)
     if response.status_code < _REDIRECT:
         body = _without_secrets(bytes(response.body))
-        await asyncio.to_thread(
-            service.operators.remember, operator.name, key, content, response.status_code, body
-        )
+        await run(service.operators.remember, operator.name, key, content, response.status_code, body)
     return response
 
 

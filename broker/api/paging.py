@@ -22,7 +22,7 @@ class Window(BaseModel):
     limit: int
 
 
-def window(
+async def window(
     cursor: Annotated[str, Query(max_length=_LONGEST, description="`next` of the page before.")] = "",
     limit: Annotated[int, Query(ge=1, le=MOST)] = DEFAULT,
 ) -> Window:

@@ -1,7 +1,8 @@
 """The CLI's way to the API of the broker that runs on its home.
 
 Rules:
-1. Loopback only, with the token of the home; neither is ever printed.
+1. By the socket in the home, else by TCP on loopback, or where $PORTCULLIS_ADDR says (`portcullis.cli.way`). No token
+   is ever printed.
 2. A write carries an idempotency key. Without an answer it is asked once more under the same key: a cut that
    was made is then answered, not made twice.
 3. If nothing runs, or nothing answers, the error says what that means for the bots and how to start it.
@@ -11,17 +12,21 @@ Rules:
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import httpx
 
 from clients.http import silence
+from clients.venue import Environment
 from portcullis.cli import answers, remedies, session
 from portcullis.cli.answers import A, Answer
 from portcullis.cli.face import Face, Stopped
 from portcullis.cli.tables import hanging
+from portcullis.cli.way import Way, named, ways
 from portcullis.running import Running, find
 from portcullis.settings import Home
 
@@ -65,18 +70,29 @@ class Api:
     """Calls to one broker."""
 
     def __init__(
-        self, face: Face, home: Home, running: Running, transport: httpx.BaseTransport | None = None
+        self,
+        face: Face,
+        home: Home,
+        running: Running,
+        transport: httpx.BaseTransport | None = None,
+        ways: Sequence[Way] = (),
     ) -> None:
         silence()
         self._face, self.home, self.running = face, home, running
-        token = session.token_of(home).reveal()
-        self._client = httpx.Client(
-            base_url=running.api,
-            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+        self._token = session.token_of(home)
+        first, *self._others = ways or [Way(running.api, transport)]
+        self._client = self._by(first)
+
+    def _by(self, way: Way) -> httpx.Client:
+        """Return a client that goes one way."""
+        return httpx.Client(
+            base_url=way.base,
+            headers={"Authorization": f"Bearer {self._token.reveal()}", "Accept": "application/json"},
             timeout=TIMEOUT,
             trust_env=False,
             follow_redirects=False,
-            transport=transport,
+            transport=way.transport,
+            verify=way.verify,
         )
 
     def get(self, kind: type[A], path: str, **params: Any) -> A:
@@ -176,7 +192,7 @@ class Api:
             ) from None
 
     def _send(self, method: str, path: str, **more: Any) -> Any:
-        answer = self._client.request(method, f"/v1/{path}", **more)
+        answer = self._request(method, f"/v1/{path}", **more)
         if answer.status_code >= _BAD:
             raise self._stopped(answer)
         try:
@@ -187,6 +203,17 @@ class Api:
             return document
         announced = self._read(_Announced, document, path, "It is announced, and NOT done.")
         raise Announcement(announced.act, announced.detail)
+
+    def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Send a request by the first way that connects; nothing was sent by those before it."""
+        while True:
+            try:
+                return self._client.request(method, path, **more)
+            except httpx.ConnectError:
+                if not self._others:
+                    raise
+                self._client.close()
+                self._client = self._by(self._others.pop(0))
 
     def _stopped(self, answer: httpx.Response) -> Stopped:
         try:
@@ -212,12 +239,18 @@ class Api:
 
 
 def connect(face: Face) -> Api:
-    """Return the API of the broker that runs on the home.
+    """Return the API of the broker that runs on the home, or of the one that $PORTCULLIS_ADDR names.
 
     Raises:
         Stopped: Nothing runs there.
         SettingsError: There is no home.
     """
+    elsewhere = named()
+    if elsewhere is not None:
+        port = urlsplit(elsewhere.base).port or 0
+        place = Path("/") / quote(elsewhere.base, safe="")  # no home: sessions there are told apart by it
+        home = Home(place, Environment.LIVE, "solo")
+        return Api(face, home, Running(0, port, 0, 0), ways=[elsewhere])
     home = face.home()
     running = find(home)
     if running is None:
@@ -227,4 +260,4 @@ def connect(face: Face) -> Api:
             f"Start it: {face.command('run')}",
             reason="not_running",
         )
-    return Api(face, home, running)
+    return Api(face, home, running, ways=ways(running))

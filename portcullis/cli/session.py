@@ -1,4 +1,4 @@
-"""Who the command line speaks as: somebody who logged in within the hour, else the home's own token.
+"""Who the command line speaks as: who was named for the command, logged in within the hour, or owns the home.
 
 The session lies in a file of the person who typed the command, not in the home: on a server the home belongs to
 the system user, and several people log in to it.
@@ -19,6 +19,8 @@ from portcullis.cli.face import Stopped
 from portcullis.settings import Home, private_directory, write_private
 
 CODE_VARIABLE = "PORTCULLIS_CODE"
+TOKEN_VARIABLE, TOKEN_FILE_VARIABLE = "PORTCULLIS_TOKEN", "PORTCULLIS_TOKEN_FILE"
+_LONGEST_TOKEN = 200
 
 
 def path_of(home: Home, environ: Mapping[str, str] = os.environ) -> Path:
@@ -43,11 +45,14 @@ def forget(home: Home) -> None:
 
 
 def token_of(home: Home) -> Secret:
-    """Return the token to speak with.
+    """Return the token to speak with: the one that is named, a session's, the home's own.
 
     Raises:
-        Stopped: There is neither a session nor the home's token.
+        Stopped: There is none, or the file that is named cannot be read.
     """
+    given = _named()
+    if given is not None:
+        return given
     try:
         found = json.loads(path_of(home).read_text(encoding="utf-8"))
         if datetime.fromisoformat(found["expires_at"]) > datetime.now(UTC):
@@ -62,6 +67,32 @@ def token_of(home: Home) -> Secret:
             step="Log in: portcullis login --name YOU; or run as the user that owns the home.",
             reason="no_token",
         ) from None
+
+
+def _named(environ: Mapping[str, str] = os.environ) -> Secret | None:
+    """Return the token that a person has named for this command, by value or by file."""
+    text, file = environ.get(TOKEN_VARIABLE, "").strip(), environ.get(TOKEN_FILE_VARIABLE, "").strip()
+    if text:
+        return Secret(text)
+    return read_token(Path(file), f"${TOKEN_FILE_VARIABLE}") if file else None
+
+
+def read_token(path: Path, option: str) -> Secret:
+    """Read a token out of a file.
+
+    Raises:
+        Stopped: There is none in it.
+    """
+    try:
+        text = path.expanduser().read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    if not 0 < len(text) <= _LONGEST_TOKEN or not text.isprintable():
+        raise Stopped(
+            f"{option}: {path} cannot be read, or holds no token.",
+            step="Name the file that `operator create` wrote, or the home's own.", reason="no_token",
+        )  # fmt: skip
+    return Secret(text)
 
 
 def one_time_code(why: str) -> str:

@@ -59,10 +59,23 @@ class Demo:
         return self.process.wait(GONE_S)
 
 
-def start_demo(home: Path, errors: Path) -> Demo:
+def start_demo(home: Path, errors: Path, *, files: int | None = None) -> Demo:
+    """Start a demo; with `files` it may open no more than so many."""
+    limited = [] if files is None else ["/bin/sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"]
     with errors.open("a") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "portcullis", "demo", "--json", "--home", str(home), "--port", "0"],
+            [
+                *limited,
+                sys.executable,
+                "-m",
+                "portcullis",
+                "demo",
+                "--json",
+                "--home",
+                str(home),
+                "--port",
+                "0",
+            ],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -78,8 +91,8 @@ def start_demo(home: Path, errors: Path) -> Demo:
 
 
 @contextmanager
-def running_demo(home: Path, errors: Path) -> Iterator[Demo]:
-    demo = start_demo(home, errors)
+def running_demo(home: Path, errors: Path, *, files: int | None = None) -> Iterator[Demo]:
+    demo = start_demo(home, errors, files=files)
     try:
         yield demo
     finally:

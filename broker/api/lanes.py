@@ -1,0 +1,157 @@
+"""Lanes: what closes something never waits behind what does not, nor a person on this host behind the network.
+
+Rules:
+1. Every request has a lane by where it came from (the socket in the home, or TCP) and by what it asks for. A lane has
+   threads and places of its own: a flood in one leaves the others as they are.
+2. Few are served at once in a lane, the next ones wait in line, and those after them are told at once that it is
+   busy. So the loop turns quickly whatever is sent, and nothing waits without end.
+3. Logging in hashes a password, on purpose slowly: one at a time. What asks an exchange may take long: it holds up
+   only its like.
+4. What a request works on in threads is done in those of its lane; outside of a request, in those of the loop.
+"""
+
+import asyncio
+import contextvars
+import functools
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from enum import StrEnum
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Kind(StrEnum):
+    """What a request asks for."""
+
+    CLOSING = "closing"
+    LOGIN = "login"
+    VENUE = "venue"
+    ORDINARY = "ordinary"
+
+
+LOCAL, NETWORK = "local", "network"
+"""Where a request came from."""
+
+_SIZES = {
+    Kind.CLOSING: (2, 8, 64),
+    Kind.LOGIN: (1, 2, 16),
+    Kind.VENUE: (2, 4, 16),
+    Kind.ORDINARY: (3, 8, 128),
+}
+"""Threads, requests served at once, requests that wait."""
+
+_WAIT_S = 5.0
+_PLACES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
+    (
+        Kind.CLOSING,
+        (
+            "cuts", "grants/[^/]+/revoke", "checkouts/[^/]+/close", "operators/[^/]+/end", "sessions/end",
+            "acts/[^/]+/cancel", "destinations/[^/]+/remove", "rotations/[^/]+/(pause|rollback)",
+        ),
+    ),
+    (Kind.LOGIN, ("sessions", "operators/[^/]+/enrolment")),
+    (Kind.VENUE, ("keys(/.+)?", "managers", "accounts/[^/]+/manager", "reconciliations", "sweeps")),
+)  # fmt: skip
+_KINDS = tuple((kind, re.compile(rf"/v1/(?:{'|'.join(paths)})")) for kind, paths in _PLACES)
+
+
+class Busy(Exception):
+    """A lane is full, or nobody in it got ready in time; nothing was done."""
+
+
+class Lane:
+    """One lane."""
+
+    def __init__(self, name: str, threads: int, places: int, line: int, wait_s: float = _WAIT_S) -> None:
+        self._free, self._line, self._wait_s = places, line, wait_s
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._threads = ThreadPoolExecutor(threads, f"api-{name}")
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Hold a place in the lane.
+
+        Raises:
+            Busy: There is none.
+        """
+        await self._enter()
+        token = _LANE.set(self)
+        try:
+            yield
+        finally:
+            _LANE.reset(token)
+            self._leave()
+
+    async def work(self, work: Callable[[], T]) -> T:
+        """Do something in a thread of the lane."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def _enter(self) -> None:
+        if self._free > 0:
+            self._free -= 1
+            return
+        if len(self._waiting) >= self._line:
+            raise Busy
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await turn
+        except BaseException as fault:
+            if turn.done() and not turn.cancelled():
+                self._leave()  # it was our turn, and we are gone
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
+            if isinstance(fault, TimeoutError):
+                raise Busy from None
+            raise
+
+    def _leave(self) -> None:
+        """Hand the place to who waits longest."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+class Lanes:
+    """The lanes of one application."""
+
+    def __init__(self) -> None:
+        self._lanes = {
+            (origin, kind): Lane(f"{origin}-{kind.value}", *_SIZES[kind])
+            for origin in (LOCAL, NETWORK)
+            for kind in Kind
+        }
+
+    def of(self, origin: str, method: str, path: str) -> Lane:
+        """Return the lane of a request."""
+        return self._lanes[LOCAL if origin == LOCAL else NETWORK, kind_of(method, path)]
+
+
+def kind_of(method: str, path: str) -> Kind:
+    """Tell what a request asks for."""
+    if method == "POST":
+        for kind, shape in _KINDS:
+            if shape.fullmatch(path):
+                return kind
+    return Kind.ORDINARY
+
+
+async def run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run something that blocks in a thread of this request's lane, with this request's context."""
+    lane, context = _LANE.get(), contextvars.copy_context()
+    if lane is None:
+        return await asyncio.to_thread(work, *args, **kwargs)
+    return await lane.work(functools.partial(context.run, functools.partial(work, *args, **kwargs)))
+
+
+_LANE: ContextVar[Lane | None] = ContextVar("the lane of this request", default=None)

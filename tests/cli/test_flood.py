@@ -1,0 +1,51 @@
+"""A flood of connections to the API, against a real broker that may open few files: cuts pass all the same."""
+
+import contextlib
+import resource
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.started import cli_json, running_demo
+
+pytestmark = pytest.mark.process
+
+_FILES, _CONNECTIONS = 1024, 1100
+
+
+@contextlib.contextmanager
+def _half_sent(port: int) -> Iterator[None]:
+    """Keep many connections open that sent half a head."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(_CONNECTIONS):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            with contextlib.suppress(ConnectionError):
+                client.sendall(b"POST /v1/cuts HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Half: ")
+        yield
+
+
+def test_a_flood_of_half_sent_requests_stops_no_cut(tmp_path: Path) -> None:
+    """1,100 half-sent requests under 1,024 files: cut, read and thaw, by the socket and by TCP."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _CONNECTIONS + 256
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        pytest.skip("this system lets a test open too few files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    with running_demo(tmp_path / "home", tmp_path / "errors", files=_FILES) as demo:
+        running = demo.running()
+        assert Path(running["socket"]).is_socket()
+        with _half_sent(running["api_port"]):
+            cut = cli_json(demo.home, "cut", "--consumer", demo.said["consumer"], "--reason", "a test")
+            assert cut["gateways"]["acknowledged"] == 1
+            assert [one["id"] for one in cli_json(demo.home, "cuts")["items"]] == [cut["id"]]
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("PORTCULLIS_ADDR", running_api(running["api_port"]))
+                patch.setenv("PORTCULLIS_TOKEN", demo.said["operator_token"])
+                cli_json(demo.home, "thaw", cut["id"], "--reason", "a test")
+
+
+def running_api(port: int) -> str:
+    """Return the address of an API by TCP."""
+    return f"http://127.0.0.1:{port}"
