@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from broker.api.ports import Acknowledged, Connected
+from broker.api.ports import Acknowledged, Connected, Flying
 from broker.authority import LeaseAuthority
 from broker.lease import LEASE_US, US
 from broker.service import Change
@@ -30,6 +30,16 @@ class ConnectedGateways:
             missing.update(silent)
         after_ms = round((time.monotonic() - began) * _MS)
         return Acknowledged(len(told), tuple(sorted(missing)), after_ms, worst_case_s)
+
+    async def on_their_way(self, cut: str, within_s: float) -> Flying | None:
+        """Wait until what was on its way at a cut has its answer, or time is up."""
+        changes = self._authority.changes
+        number = changes.cuts.get(cut)
+        found = None if number is None else await changes.on_their_way(number, within_s)
+        if found is None:
+            return None
+        last_ms = None if found.last_us is None else round(found.last_us / _MS)
+        return Flying(found.requests, found.unanswered, last_ms)
 
     def connected(self) -> tuple[Connected, ...]:
         """Return who is on the link now."""

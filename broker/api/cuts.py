@@ -1,7 +1,8 @@
 """Routes of cuts, halts and thaws.
 
-A cut's answer says three things, honestly: its id, where it is durable, and which gateways have it in force
-after how long. It is durable before gateways are asked; a silent gateway changes nothing about that.
+A cut's answer says four things, honestly: its id, where it is durable, which gateways have it in force after how
+long, and how many requests were on their way to the exchange by then and when the last of them was answered. It is
+durable before gateways are asked; a silent gateway changes nothing about that.
 """
 
 import asyncio
@@ -24,6 +25,9 @@ router = APIRouter(route_class=OnceRoute, tags=["cuts"])
 DURABLE = ["database"]
 MIRROR = "secret store"
 _MIRRORED_WITHIN_S = 1.0
+_ANSWERED_WITHIN_S = 2.0
+"""How long the answer waits for what had left before: it is in force, whoever cut must not wait for a slow venue."""
+
 _MOST_SHOWN = 200
 
 
@@ -38,10 +42,16 @@ async def make_cut(body: schemas.NewCut, given: Given, operator: Responder) -> s
         reason=body.reason,
         actor=operator.name,
     )
-    mirrored = await _mirrored(given, cut)
+    mirrored, flying = await asyncio.gather(
+        _mirrored(given, cut), _on_their_way(given, cut, _ANSWERED_WITHIN_S)
+    )
     durable = [*DURABLE, MIRROR] if mirrored else DURABLE
     return schemas.MadeCut(
-        **shown(cut), durable=durable, gateways=heard, notes=_notes(cut, mirrored=mirrored)
+        **shown(cut),
+        on_their_way=flying,
+        durable=durable,
+        gateways=heard,
+        notes=_notes(cut, mirrored=mirrored),
     )
 
 
@@ -59,9 +69,10 @@ async def list_cuts(
 
 
 @router.get("/cuts/{cut}")
-async def show_cut(cut: str, given: Given, _: Viewer) -> schemas.Cut:
-    """Return one cut."""
-    return schemas.Cut(**shown(await run(given.service.cuts.get, cut)))
+async def show_cut(cut: str, given: Given, _: Viewer) -> schemas.ShownCut:
+    """Return one cut, and what was on its way to the exchange when it came in force."""
+    found = await run(given.service.cuts.get, cut)
+    return schemas.ShownCut(**shown(found), on_their_way=await _on_their_way(given, found, 0))
 
 
 @router.post("/thaws", dependencies=[opens("cut.thaw")])
@@ -82,6 +93,16 @@ async def _mirrored(context: Context, cut: Cut) -> bool:
     except (TimeoutError, BrokerError):
         return False
     return True
+
+
+async def _on_their_way(context: Context, cut: Cut, within_s: float) -> schemas.OnTheirWay | None:
+    """Say what had left before the gate closed; the cut is in force meanwhile."""
+    flying = await context.gateways.on_their_way(cut.id, within_s)
+    if flying is None:
+        return None
+    return schemas.OnTheirWay(
+        requests=flying.requests, unanswered=flying.unanswered, last_answer_after_ms=flying.last_answer_ms
+    )
 
 
 async def _overlapping(context: Context, cut: Cut) -> list[Cut]:

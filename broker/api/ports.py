@@ -48,6 +48,18 @@ class Acknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class Flying:
+    """Requests that were on their way to the venue when a change came in force: nothing calls them back.
+
+    `last_answer_ms` is when the last answer came that did, counted from there; `unanswered` have none yet.
+    """
+
+    requests: int
+    unanswered: int = 0
+    last_answer_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Connected:
     """A gateway on the link, and what it last told of itself; None where it did not yet."""
 
@@ -68,6 +80,10 @@ class Gateways(Protocol):
 
     async def acknowledged(self, changes: Sequence[Change], within_s: float) -> Acknowledged:
         """Wait until every connected gateway has the changes in force, or time is up."""
+        ...
+
+    async def on_their_way(self, cut: str, within_s: float) -> Flying | None:
+        """Wait until what was on its way at a cut has its answer, or time is up; None where nobody knows any more."""
         ...
 
     def connected(self) -> tuple[Connected, ...]:

@@ -264,7 +264,24 @@ class Cut(BaseModel):
     thawed_why: str | None
 
 
-class MadeCut(Cut):
+class OnTheirWay(BaseModel):
+    """Requests in scope that had left for the exchange, unanswered, when the gate closed: nothing calls them back.
+
+    `last_answer_after_ms` counts from when the gate closed at their gateway; `unanswered` have no answer yet.
+    """
+
+    requests: int
+    unanswered: int
+    last_answer_after_ms: int | None
+
+
+class ShownCut(Cut):
+    """A cut, and what was on its way to the exchange when it came in force; null where that is not known any more."""
+
+    on_their_way: OnTheirWay | None
+
+
+class MadeCut(ShownCut):
     """A cut just made: where it is durable, and which gateways have it in force."""
 
     durable: list[str]

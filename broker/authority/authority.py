@@ -18,9 +18,10 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from broker.authority.changes import Changes
+from broker.authority.changes import Changes, OnTheirWay
 from broker.authority.cutover import Cutovers, Noted
 from broker.authority.intake import Intake
 from broker.authority.leases import Leases, Opening
@@ -59,6 +60,7 @@ class LeaseAuthority:
         self._owed: deque[tuple[str, Parts]] = deque(maxlen=_MOST_OWED)
         self.intake = Intake(service, self._beside, self._in_log, self.in_control)
         self.changes = Changes(service.desk, self.in_control, self._beside)
+        self.changes.note_flights = self._note_flights
         self.cutovers = Cutovers(service, self.changes, self.in_control, self._in_store)
         self.leases = Leases(service, self.changes, self.cutovers)
 
@@ -104,6 +106,10 @@ class LeaseAuthority:
         self._log.shutdown(wait=True)
         self._secrets.shutdown(wait=False, cancel_futures=True)
 
+    def _note_flights(self, cut: str, found: OnTheirWay) -> None:
+        last_ms = None if found.last_us is None else found.last_us // 1000
+        self._service.cuts.note_flights(cut, found.requests, found.unanswered, last_ms)
+
     # --- one gateway ----------------------------------------------------------------------
 
     async def serve(self, channel: Channel, allowed: Callable[[str], bool] = lambda _: True) -> None:
@@ -140,8 +146,10 @@ class LeaseAuthority:
         old = self.changes.links.get(link.gateway)
         if old is not None:
             old.channel.close()
+        # welcome first, then broadcasts, without a wait between: a change committed before this line is among these
+        # gates, and one after it is pushed once the loop goes on
+        channel.send(replace(welcome, gates=self.changes.states()))
         self.changes.links[link.gateway] = link
-        channel.send(welcome)
         return link
 
     async def _serve(self, link: Link) -> None:
@@ -164,6 +172,7 @@ class LeaseAuthority:
             meta.greet(connection, link.gateway, link.boot, self._desk.clock.now_us())
 
     def _welcome(self) -> frames.Welcome:
+        """Read what a gateway is welcomed with, but for the gates: those are told as of when it is."""
         home = self._desk.home
         upstream = self._paper_upstream
         with self._desk.database.read() as connection:
@@ -177,7 +186,7 @@ class LeaseAuthority:
             home.generation,
             (mount,),
             frames.EgressPart("direct"),
-            self.changes.states(),
+            (),
         )
 
     async def _take(self, link: Link, frame: frames.Frame) -> None:
@@ -242,7 +251,11 @@ class LeaseAuthority:
             case frames.OwnerQuery():
                 return self._owner(link, frame)
             case frames.Ack():
+                if frame.in_flight:
+                    self.changes.flying(link.gateway, frame.change, frame.in_flight)
                 self.changes.acknowledge(link.gateway, frame.change)
+            case frames.Landed():
+                self.changes.landed(link.gateway, frame.change, frame.after_us, frame.left)
             case frames.AskGates():
                 link.channel.send(frames.AllGates(self.changes.states()))
             case frames.CanaryDone():

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from broker import gate, policy_document
@@ -26,8 +27,24 @@ from broker.service import Change, Desk
 _KEPT_CHANGES = 200
 _WIPE_SECONDS = 2.0
 _ANSWER_SECONDS = 0.05
+_LANDED_SECONDS = 20.0
+"""A gateway gives up on an answer of the venue after 12 s: then its outcome is unknown, and the flight over."""
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 _LOG = logging.getLogger("portcullis.authority")
+
+
+@dataclass(frozen=True, slots=True)
+class OnTheirWay:
+    """Requests that had left for the venue, unanswered, when a change came in force: nothing calls them back.
+
+    `unanswered` are those without answer yet; `last_us` is when the last answer of the others came, after the change
+    was in force at their gateway. Of `silent` gateways nothing is known.
+    """
+
+    requests: int
+    unanswered: int
+    last_us: int | None
+    silent: tuple[str, ...]
 
 
 class Changes:
@@ -40,6 +57,9 @@ class Changes:
         self._merging = threading.Lock()
         self.gates: dict[str, Gate] = {}
         self.links: dict[str, Link] = {}
+        self.cuts: dict[str, int] = {}
+        """The changes that recent cuts made, by the cut's id."""
+        self.note_flights: Callable[[str, OnTheirWay], None] | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._waiting: dict[int, Waiting] = {}
         desk.listeners.append(self._changed)
@@ -48,9 +68,19 @@ class Changes:
         """A gateway has a change in force."""
         waiting = self._waiting.get(change)
         if waiting is not None:
-            waiting.left.discard(gateway)
-            if not waiting.left:
-                waiting.done.set()
+            waiting.acknowledge(gateway)
+
+    def flying(self, gateway: str, change: int, requests: int) -> None:
+        """So many requests had left a gateway, unanswered, when a change came in force there."""
+        waiting = self._waiting.get(change)
+        if waiting is not None:
+            waiting.fly(gateway, requests)
+
+    def landed(self, gateway: str, change: int, after_us: int, left: int) -> None:
+        """Some of those requests have their answer."""
+        waiting = self._waiting.get(change)
+        if waiting is not None:
+            waiting.land(gateway, after_us, left)
 
     def expect(self, change: Change, link: Link) -> asyncio.Event:
         """Await one gateway's acknowledgement of a change that only it is told of."""
@@ -84,8 +114,10 @@ class Changes:
         )
         if not links:
             waiting.done.set()
+            waiting.over.set()
         for old in [number for number in self._waiting if number <= change.number - _KEPT_CHANGES]:
             del self._waiting[old]
+            self.cuts = {cut: number for cut, number in self.cuts.items() if number != old}
         states = tuple(state_of(one) for one in change.gates)
         if change.grant is not None:
             if states:  # void the leases at once; what may go on is told together with the policy
@@ -99,6 +131,9 @@ class Changes:
             link.tell(frames.GateChanged(change.number, states, successors))
         if closed:
             self._beside.begin(self._wipe(links, waiting), "wiping keys after a cut")
+        if change.cut:
+            self.cuts[change.cut] = change.number
+            self._beside.begin(self._note_flights(change), "noting what was on its way at a cut")
 
     def _successors(self, link: Link, raised: tuple[Gate, ...]) -> tuple[frames.Successor, ...]:
         """Let leases go on under the epochs that one change raised, where it found them live.
@@ -134,6 +169,13 @@ class Changes:
                 for lease_id in [name for name, held in list(link.leases.items()) if str(held.key) in gone]:
                     del link.leases[lease_id]
                 link.tell(frames.Wipe(gone))
+
+    async def _note_flights(self, change: Change) -> None:
+        """Put on record what was on its way, once it is known how it ended, or that it did not."""
+        found = await self.on_their_way(change.number, _LANDED_SECONDS)
+        note = self.note_flights
+        if found is not None and found.requests and note is not None:
+            await self._in_control(lambda: note(change.cut, found))
 
     async def _push_policy(self, change: Change, links: list[Link]) -> None:
         def work() -> tuple[Grant, tuple[bool, bool]] | None:
@@ -185,3 +227,23 @@ class Changes:
         except TimeoutError:
             pass
         return waiting.told, tuple(sorted(waiting.left))
+
+    async def on_their_way(self, change: int, seconds: float) -> OnTheirWay | None:
+        """Wait until everything that was on its way when a change came in force has its answer, not for long.
+
+        Returns:
+            What was on its way, and what of it is still unanswered; None where the change is too old to be known.
+        """
+        await asyncio.sleep(0)
+        waiting = self._waiting.get(change)
+        if waiting is None:
+            return None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await waiting.over.wait()
+        return OnTheirWay(
+            sum(waiting.flying.values()),
+            sum(waiting.out.values()),
+            max(waiting.landed.values(), default=None),
+            tuple(sorted(waiting.left)),
+        )

@@ -87,11 +87,41 @@ class Link:
 
 @dataclass(slots=True)
 class Waiting:
-    """Who still has to acknowledge a change."""
+    """Who still has to acknowledge a change, and what was on its way to the venue when it came in force there.
+
+    By gateway: `flying` are these requests, `out` those without answer yet, `landed` the microseconds after which the
+    last answer came.
+    """
 
     told: tuple[str, ...]
     left: set[str]
     done: asyncio.Event = field(default_factory=asyncio.Event)
+    flying: dict[str, int] = field(default_factory=dict)
+    out: dict[str, int] = field(default_factory=dict)
+    landed: dict[str, int] = field(default_factory=dict)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def acknowledge(self, gateway: str) -> None:
+        """A gateway has it in force."""
+        self.left.discard(gateway)
+        self._look()
+
+    def fly(self, gateway: str, requests: int) -> None:
+        """So many were in flight at a gateway that is about to acknowledge."""
+        if gateway in self.left:
+            self.flying[gateway] = self.out[gateway] = requests
+
+    def land(self, gateway: str, after_us: int, left: int) -> None:
+        """So many of those have no answer yet."""
+        if gateway in self.out:
+            self.landed[gateway], self.out[gateway] = after_us, left
+            self._look()
+
+    def _look(self) -> None:
+        if not self.left:
+            self.done.set()
+            if not any(self.out.values()):
+                self.over.set()
 
 
 def state_of(one: Gate) -> frames.GateState:

@@ -87,7 +87,7 @@ class Aftermath:
         job.landed = True
         in_flight = self._ledger.in_flight
         try:
-            self._link.landed(job.key_text)
+            self._link.landed(job.flight)
             self._come(job, result)
         except Exception:  # noqa: BLE001 - an answer that we cannot digest is one that did not come
             _LOG.error(

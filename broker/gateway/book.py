@@ -15,6 +15,7 @@ from decimal import Decimal
 from broker import gate, lease, policy_document
 from broker.budget import Purse
 from broker.gate import Gate, Mode, Shut
+from broker.gateway.flights import Flights
 from broker.gateway.limits import OrderRate
 from broker.lease import Lease
 from broker.link import frames
@@ -96,7 +97,7 @@ class Book:
         self.by_lease: dict[str, Held] = {}
         self.material: dict[str, Credential] = {}
         self.standing: dict[str, Standing] = {}
-        self.flying: dict[str, int] = {}
+        self.flights = Flights()
         self.unsure: set[str] = set()
         self._refused: OrderedDict[str, tuple[frames.LeaseRefused, int]] = OrderedDict()
 

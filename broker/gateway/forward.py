@@ -382,8 +382,7 @@ class Forwarder:
             self.refuse(job, RefusalKind.UNAVAILABLE, reason)
             return
         job.answered, job.real_key_id = True, credential.key_id
-        job.key_text = held.key_text
-        self._book.flying[job.key_text] = self._book.flying.get(job.key_text, 0) + 1
+        job.flight = self._book.flights.leaves(held.key_text, held.lease.chain)
         try:
             self._leave(job, held, verdict, boot_us, wall)
             self._write(job, view, line, sealed)

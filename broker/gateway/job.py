@@ -64,7 +64,7 @@ class Job:
     sent_ns: int = 0
     sale: Sale | None = None
     real_key_id: str = ""
-    key_text: str = ""
+    flight: int = 0
 
     @property
     def need(self) -> Need:

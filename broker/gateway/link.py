@@ -29,6 +29,7 @@ from broker.link.frames import Down, Frame, Up
 
 ASK_SECONDS = 1.0
 RENEW_SECONDS = 4.0
+_TELL_SECONDS = 0.05
 _ANSWERS = (
     frames.LeaseGranted, frames.LeaseRefused, frames.SliceLent, frames.OwnerAnswer, frames.AskFailed,
 )  # fmt: skip
@@ -58,6 +59,7 @@ class LinkClient:
         self._beside = Background(_LOG)
         self.upload = Upload(spool, clock, channel.send)
         self._landing: dict[str, list[int]] = {}
+        self._telling: asyncio.TimerHandle | None = None
         self.welcome: frames.Welcome | None = None
         self.on_canary: Callable[[frames.Canary], Coroutine[None, None, frames.CanaryDone]] | None = None
         self.on_wipe: Callable[[str], None] = lambda _: None
@@ -281,7 +283,8 @@ class LinkClient:
             case frames.GateChanged():
                 book.set_gates(frame.gates)
                 book.succeed(frame.successors)
-                self._send(frames.Ack(frame.change))
+                shut = tuple(state.scope for state in frame.gates if state.closers)
+                self._send(frames.Ack(frame.change, self._in_flight(frame.change, shut)))
             case frames.AllGates():
                 book.set_all_gates(frame.gates)
             case frames.PolicyChanged():
@@ -327,21 +330,28 @@ class LinkClient:
         gone = self._book.cut_over(frame)
         if gone:
             self._send(frames.EndLease(gone))
-        if self._book.flying.get(frame.old, 0) == 0:
+        if self._book.flights.on(frame.old) == 0:
             self._send(frames.Ack(frame.change))
         else:
             self._landing.setdefault(frame.old, []).append(frame.change)
 
-    def landed(self, key: str) -> None:
-        """A request that was signed with this key version has its answer, or never will."""
-        flying = self._book.flying
-        left = flying.get(key, 0) - 1
-        if left > 0:
-            flying[key] = left
-            return
-        flying.pop(key, None)
-        for change in self._landing.pop(key, ()):
+    def _in_flight(self, change: int, scopes: tuple[str, ...]) -> int:
+        """Count what left before these scopes were shut, and tell once all of it has landed."""
+        return self._book.flights.watch(change, scopes, self._clock.boot_us()) if scopes else 0
+
+    def landed(self, flight: int) -> None:
+        """A request has its answer, or never will."""
+        key, news = self._book.flights.lands(flight, self._clock.boot_us())
+        if news and self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(_TELL_SECONDS, self._tell_landed)
+        for change in self._landing.pop(key, ()) if key else ():
             self._send(frames.Ack(change))
+
+    def _tell_landed(self) -> None:
+        """Tell how many of the flights that a change found are still out."""
+        self._telling = None
+        for one in self._book.flights.progress():
+            self._send(frames.Landed(one.change, one.after_us, one.left))
 
     async def _try_out(self, trying: Coroutine[None, None, frames.CanaryDone]) -> None:
         self._send(await trying)

@@ -194,7 +194,7 @@ class Ack:
     """The change is in force here: nothing that was judged before it leaves any more.
 
     `in_flight` counts the requests in the scope of what the change closed that had left before: they are at the
-    venue, unanswered, and cannot be called back. `Landed` follows when the last of them has its answer.
+    venue, unanswered, and cannot be called back. `Landed` follows, until the last of them has its answer.
     """
 
     change: int
@@ -203,10 +203,14 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """The last request that was in flight when a change came in force has its answer; microseconds since then."""
+    """Of the requests that were in flight when a change came in force, `left` have no answer yet.
+
+    The last answer came `after_us` microseconds after the change was in force.
+    """
 
     change: int
     after_us: int
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class Cuts:
             if ended:
                 details["checkouts"] = ended
             self._audit.record(connection, "cut.close", cut_id, details)
-        change = self._desk.tell(closed)
+        change = self._desk.tell(closed, cut=cut_id)
         return Cut(cut_id, mode, names, reason, actor, moment(now_us)), change
 
     @staticmethod
@@ -137,6 +137,16 @@ class Cuts:
             self._audit.record(connection, "cut.thaw", cut_id, {"reason": reason, "scopes": list(names)})
         change = self._desk.tell(opened)
         return self.get(cut_id), change
+
+    def note_flights(self, cut_id: str, requests: int, unanswered: int, last_ms: int | None) -> None:
+        """Put on record what was on its way to the exchange when a cut came in force: nothing calls it back."""
+        details: dict[str, Detail] = {
+            "requests": requests,
+            "unanswered": unanswered,
+            "last_answer_ms": last_ms,
+        }
+        with self._desk.database.write() as connection:
+            self._audit.record(connection, "cut.on_their_way", cut_id, details)
 
     def get(self, cut_id: str) -> Cut:
         """Return one cut.

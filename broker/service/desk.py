@@ -33,13 +33,14 @@ class Change:
     """What gateways have to hear of: gates as they are now, and policies.
 
     `void` leases have no successors: what they were issued on (a virtual key, standing for the whole account) is
-    no longer so, and they must be opened anew.
+    no longer so, and they must be opened anew. `cut` is the cut or halt that was made, if it is one.
     """
 
     number: int
     gates: tuple[Gate, ...] = ()
     grant: str | None = None
     void: bool = False
+    cut: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,11 @@ class Desk:
             self._last_change += 1
             return Change(self._last_change)
 
-    def tell(self, gates: Sequence[Gate] = (), grant: str | None = None, *, void: bool = False) -> Change:
+    def tell(
+        self, gates: Sequence[Gate] = (), grant: str | None = None, *, void: bool = False, cut: str = ""
+    ) -> Change:
         """Say that something changed, after it was committed."""
-        change = Change(self.number().number, tuple(gates), grant, void)
+        change = Change(self.number().number, tuple(gates), grant, void, cut)
         for listener in self.listeners:
             listener(change)
         return change

@@ -181,11 +181,20 @@ class Cut(Answer):
     thawed_at: datetime | None
 
 
+class OnTheirWay(Answer):
+    """What had left for the exchange before a gate closed."""
+
+    requests: int
+    unanswered: int
+    last_answer_after_ms: int | None
+
+
 class MadeCut(Cut):
     """A cut just made."""
 
     durable: list[str]
     gateways: Heard
+    on_their_way: OnTheirWay | None
     notes: list[str]
 
 

@@ -1,14 +1,15 @@
 """`portcullis cut`, `halt`, `thaw`: pull the plug, and put it back.
 
 `cut` lets nothing pass. `halt` lets pass reads, cancels and exits. Several cuts may hold one gate: each needs
-its own thaw. The answer says where the cut is durable and which gateways have it in force, in figures.
+its own thaw. The answer says where the cut is durable, which gateways have it in force, and what was on its way to
+the exchange by then, in figures.
 """
 
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from portcullis.cli import answers
@@ -131,12 +132,30 @@ def _close(face: Face, mode: str, targets: list[str], reason: str) -> None:
         out.print(said("[bold red]■[/] {} [bold]{}[/]   [dim]{}[/]", ", ".join(done.targets), verb, done.id))
         out.print(said("  durable in {}", " and ".join(done.durable) or "nothing yet"))
         show_gateways(out, done.gateways)
+        out.print(on_their_way(done.on_their_way))
         for note in done.notes:
             out.print(hanging("[yellow]![/]", note))
         undo = face.command(f"thaw {done.id} --reason WHY")
         out.print(said("  [dim]undo[/] {}", undo), soft_wrap=True)
 
     face.answer(done, show)
+
+
+def on_their_way(flying: answers.OnTheirWay | None) -> RenderableType:
+    """Say in words what had left for the exchange before a gate closed."""
+    if flying is None:
+        return hanging("[yellow]![/]", "How many requests were on their way to the exchange is not known.")
+    count, unanswered, last_ms = flying.requests, flying.unanswered, flying.last_answer_after_ms
+    if not count:
+        return "  no request was on its way to the exchange"
+    one = count == 1
+    text = "1 request was already on its" if one else f"{count} requests were already on their"
+    text += " way to the exchange when the gate closed"
+    if unanswered:
+        text += f"; {unanswered} of them {'has' if unanswered == 1 else 'have'} no answer yet"
+    elif last_ms is not None:
+        text += f"; {'it' if one else 'the last'} was answered {last_ms / 1000:.1f} s later"
+    return hanging("[yellow]![/]", f"{text}. {'It' if one else 'They'} cannot be called back.")
 
 
 def _targets(

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from broker.api.app import create_app
 from broker.api.context import Context, Hazard
-from broker.api.ports import Acknowledged, Connected
+from broker.api.ports import Acknowledged, Connected, Flying
 from broker.model import Account, KeyVersion, Manager
 from broker.service import Change, Service
 from broker.service.operators import Role
@@ -34,12 +34,17 @@ class FakeGateways:
     """Gateways that acknowledge at once, but those that are silent."""
 
     silent: tuple[str, ...] = ()
+    flying: Flying | None = None
     heard: list[Change] = field(default_factory=list)
 
     async def acknowledged(self, changes: Sequence[Change], within_s: float) -> Acknowledged:
         del within_s
         self.heard.extend(changes)
         return Acknowledged(1 + len(self.silent) if changes else 0, self.silent if changes else (), 3, 15)
+
+    async def on_their_way(self, cut: str, within_s: float) -> Flying | None:
+        del cut, within_s
+        return self.flying
 
     def connected(self) -> tuple[Connected, ...]:
         return (Connected("local", 4711, 1, 10, 2, 0, 135, 200, 0, 1024),)

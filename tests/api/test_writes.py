@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from broker.api.context import Hazard
+from broker.api.ports import Flying
 from broker.service.operators import Role
 from clients.errors import VenueRefused, VenueUnavailable
 from clients.venue import KeyFacts
@@ -152,6 +153,20 @@ async def test_a_cut_says_where_it_is_durable_and_honestly_who_did_not_answer(de
     assert made["operator"] == "the-responder"
     assert [one["id"] for one in listed] == [made["id"]]
     assert [gate.mode.value for change in desk.gateways.heard for gate in change.gates] == ["closed"]
+
+
+@pytest.mark.parametrize("flying", [Flying(3, 1, 1400), Flying(0), None])
+async def test_a_cut_says_what_was_on_its_way_to_the_exchange(desk: Desk, flying: Flying | None) -> None:
+    """It cannot be called back; whoever cut has to know. Where nobody knows, that is said too."""
+    desk.trading()
+    desk.gateways.flying = flying
+    async with desk.client(Role.RESPONDER) as client:
+        made = (await client.post("/v1/cuts", json={"targets": ["consumer:bot"], "reason": "leaked"})).json()
+        shown = (await client.get(f"/v1/cuts/{made['id']}")).json()
+    said = flying and {
+        "requests": flying.requests, "unanswered": flying.unanswered, "last_answer_after_ms": flying.last_answer_ms,
+    }  # fmt: skip
+    assert made["on_their_way"] == shown["on_their_way"] == said
 
 
 async def test_overlapping_cuts_need_their_own_thaws_and_a_thaw_names_the_others(desk: Desk) -> None:

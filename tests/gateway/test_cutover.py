@@ -83,20 +83,19 @@ async def test_a_bot_trades_on_and_the_old_key_is_let_go_of(tmp_path: Path) -> N
 
 async def test_a_request_in_flight_keeps_the_old_key_until_it_is_answered(tmp_path: Path) -> None:
     async with trading_world(tmp_path) as (world, bot):
-        fault = {"do": "delay", "ms": 700, "match": {"path": "/api/v3/account"}}
+        fault = {"do": "delay", "ms": 5000, "match": {"path": "/api/v3/account"}}
         await world.paper.admin("POST", "faults", fault)
         slow = asyncio.create_task(bot.call("GET", "/api/v3/account"))
-        for _ in range(100):
-            await asyncio.sleep(0.01)
-            if world.gateway.book.flying:
-                break
+        async with asyncio.timeout(60):
+            while not world.gateway.book.flights:  # noqa: ASYNC110 - a request that leaves sets no event
+                await asyncio.sleep(0.01)
         second(world)
         for _ in range(10):
             await world.authority.beat()
             await asyncio.sleep(0.02)
         assert not slow.done()
         assert holders(world, OLD) == 1, "it is still in use"
-        assert (await slow).status == 200
+        assert (await slow).status in {200, 400}, "answered: in its receive window or after it"
         await settled(world, OLD)
 
 
