@@ -9,7 +9,7 @@ Rules:
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from clients.secret import Secret
 from clients.venue import Credential
@@ -22,6 +22,14 @@ class Standing(StrEnum):
     DEAD = "dead"
     REFUSED = "refused"
     UNDECIDED = "undecided"
+
+
+class Heard(NamedTuple):
+    """How a key stands, the venue's reason, and what each host that was asked said: `/sapi -2008, /api -2015`."""
+
+    standing: Standing
+    said: str
+    seen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +184,8 @@ class KeyProbe(Protocol):
         """Read back what a key may do. Raises VenueError."""
         ...
 
-    def standing(self, credential: Credential) -> tuple[Standing, str]:
-        """Tell how a key stands, with the venue's reason. Never raises VenueError."""
+    def standing(self, credential: Credential) -> Heard:
+        """Tell how a key stands, and what was seen where. DEAD: every host said so by name. Raises only VENUE_PAUSE."""
         ...
 
 

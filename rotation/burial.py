@@ -1,7 +1,8 @@
 """Effects that end a key: deleted, probed until it is proven dead, entombed; and what nobody needs is cleared away.
 
 The key in use is never deleted outside an incident, whatever the record of the rotation says. A key is dead when the
-venue was seen refusing it by name, and serving it on no host, by the account's own way out.
+venue was seen refusing it by name on every host, by the account's own way out, or when two lists do not have it. What
+was seen, where and when, is the proof, and it is kept with the rotation.
 """
 
 from broker.db import accounts as account_store
@@ -42,21 +43,27 @@ class Burial:
     def probe(self, rotation: Rotation, version: int) -> Reply:
         """Ask the venue with the key itself; where that proves nothing, look it up in the list."""
         account, key_id = self._reach.account(rotation), self._reach.version(rotation, version).venue_key_id
-        said = "its secret is lost"
+        seen = "its secret is lost, so it was not asked with"
         if self._reach.has_secret(rotation, version):
             with self._reach.venues.probe(account, haste=self._reach.haste(rotation)) as probe:
-                standing, said = probe.standing(self._reach.credential(rotation, version, key_id))
-            if standing is Standing.DEAD:
-                return Reply(Answer.OK, proof="the exchange refused it by name, and serves it on no host")
-            if standing is Standing.ALIVE:
-                return Reply(Answer.REFUSED, ALIVE)
-            if standing is Standing.UNDECIDED:
-                return Reply(Answer.UNKNOWN, said)
+                heard = probe.standing(self._reach.credential(rotation, version, key_id))
+            seen = f"{heard.seen or heard.said} at {self._now()}"
+            if heard.standing is Standing.DEAD:
+                return Reply(Answer.OK, proof=f"the exchange refused it by name on every host: {seen}")
+            if heard.standing is Standing.ALIVE:
+                return Reply(Answer.REFUSED, ALIVE, proof=seen)
+            if heard.standing is Standing.UNDECIDED:
+                return Reply(Answer.UNKNOWN, heard.said, proof=seen)
         if rotation.by_hand:
-            return Reply(Answer.UNKNOWN, UNNAMED)
+            return Reply(Answer.UNKNOWN, UNNAMED, proof=seen)
         with self._reach.manager(rotation) as desk:
             listed = desk.admin.find(desk.subaccount, key_id)
-        return Reply(Answer.UNKNOWN, ABSENT if listed is None else LISTED)
+        word = "does not have it" if listed is None else "has it"
+        seen = f"{seen}; the list {word} at {self._now()}"
+        return Reply(Answer.UNKNOWN, ABSENT if listed is None else LISTED, proof=seen)
+
+    def _now(self) -> str:
+        return f"{self._reach.desk.clock.now():%Y-%m-%d %H:%M:%S}Z"
 
     def entomb(self, rotation: Rotation, version: int) -> Reply:
         """Write the tombstone, then destroy the secret."""

@@ -83,7 +83,8 @@ def _dead(rotation: Rotation, proof: str, now: datetime) -> Step:
         case State.RETIRING_OLD:
             return end(replace(rotation, reason=""), State.DONE, note, now)
         case State.DISCARDING_NEW:
-            return end(rotation, State.ABANDONED, rotation.reason or note, now)
+            ended = end(rotation, State.ABANDONED, rotation.reason or note, now)
+            return Step(ended.rotation, None, f"{rotation.reason}; {note}" if rotation.reason else note)
         case _:
             return _next_halted(rotation, now, note)
 

@@ -73,7 +73,7 @@ class Moving:
             return Reply(Answer.OK, "the new version is not in use")
         with self._reach.venues.probe(self._reach.account(rotation), haste=Haste.URGENT) as probe:
             key_id = self._reach.version(rotation, version).venue_key_id
-            standing, said = probe.standing(self._reach.credential(rotation, version, key_id))
+            standing, said, _ = probe.standing(self._reach.credential(rotation, version, key_id))
         if standing is Standing.UNDECIDED:
             return Reply(Answer.UNKNOWN, said)
         if standing is not Standing.ALIVE:

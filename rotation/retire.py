@@ -3,13 +3,14 @@
 Used by a rotation's end, by the discarding of a new key, and by an incident.
 
 1. A venue's clock is read, the delete signed with that instant, so that a delete that was held up dies by itself.
-2. Whatever the answer, unless it is a no for another reason than "not found": probe until this key is refused by name.
+2. Whatever the answer, unless it is a no for another reason than "not found": probe until this key is refused by name
+   on every host.
 3. Still alive: delete again. Cannot tell: probe again. Budget spent: a human is paged.
 4. Only then the tombstone is written, and the secret destroyed. A timeout is never proof of death.
 
-Where no secret of ours can probe it, a key is dead when it is absent from two lists a settling time apart. Where
-nothing can be listed either, the operator's word is recorded as stated, never as proven: and only while the key is
-refused.
+Where no secret of ours can probe it, or a host refuses it without its name, a key is dead when it is absent from two
+lists a settling time apart. Where nothing can be listed either, the operator's word is recorded as stated, never as
+proven: and only while the key is refused. What was seen, where and when, is the proof.
 """
 
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ ALIVE, ABSENT, LISTED, UNNAMED = "alive", "absent", "listed", "refused-unnamed"
 """What a probe answers beside proof. Unnamed: the exchange refuses the key without saying that it does not know it."""
 
 STATED = "an operator says it is deleted, and the exchange refuses it without naming it: stated, not proven"
+
+TWICE_ABSENT = "absent from two lists a settling time apart"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ def _deleted(retirement: Retirement, reply: Reply) -> Outcome:
 
 
 def _probed(retirement: Retirement, reply: Reply, limits: Limits, now: datetime) -> Outcome:
+    retirement = replace(retirement, seen=reply.proof or retirement.seen)
     if reply.answer is Answer.OK:
         done = replace(retirement, phase=Phase.ENTOMBING, proof=reply.proof)
         return Onward(done, Effect(Do.ENTOMB, retirement.version))
@@ -115,7 +119,9 @@ def _probed(retirement: Retirement, reply: Reply, limits: Limits, now: datetime)
     since = retirement.absent_since
     if reply.reason == ABSENT or (reply.reason == UNNAMED and retirement.stated):
         if since is not None and now - since >= limits.settling_for:
-            proof = STATED if reply.reason == UNNAMED else "absent from two lists a settling time apart"
+            began = f"{since:%Y-%m-%d %H:%M:%S}Z"
+            how = STATED if reply.reason == UNNAMED else TWICE_ABSENT
+            proof = f"{how}. First seen so at {began}, then: {reply.proof or 'the same'}"
             done = replace(retirement, phase=Phase.ENTOMBING, proof=proof)
             return Onward(done, Effect(Do.ENTOMB, retirement.version))
         since = since or now
@@ -123,7 +129,8 @@ def _probed(retirement: Retirement, reply: Reply, limits: Limits, now: datetime)
         since = None
     fresh = replace(retirement, probes=probes, absent_since=since)
     if probes > limits.probes and not retirement.by_hand:
-        return Stuck(fresh, f"whether it is dead cannot be told: {reply.reason or 'no answer'}")
+        more = f" ({reply.proof})" if reply.proof else ""
+        return Stuck(fresh, f"whether it is dead cannot be told: {reply.reason or 'no answer'}{more}")
     return Onward(fresh, Effect(Do.PROBE, retirement.version), wait=True)
 
 

@@ -50,12 +50,15 @@ def _delete(rotation: Rotation, version: int) -> dict[str, object]:
     pages = PAGES[rotation.venue]
     key_id = rotation.new_key_id if version == rotation.new else rotation.old_key_id
     shown = f"{key_id[:8]}...{key_id[-4:]}" if key_id else f"version {version}"
+    seen = "" if rotation.retirement is None else rotation.retirement.seen
     return {
         "title": f"delete the key {shown} of {rotation.account}/{rotation.slot.value} at the exchange",
         "steps": [
             f"Open {pages.where}.",
             f"Find the key whose id begins and ends as {shown}. Compare both ends before you delete.",
-            "Delete it. It is probed all the while: once the exchange refuses it by name this ends by itself.",
+            "Delete it. It is probed all the while: once every host refuses it by name this ends by itself.",
+            "Where a host refuses it without its name, say that you deleted it, as below.",
+            *([f"What the exchange said of it last: {seen}."] if seen else []),
         ],
         "public_key": "",
         "then": f"rotation answer {rotation.id} --deleted",

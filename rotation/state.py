@@ -126,7 +126,8 @@ class Phase(StrEnum):
 class Retirement:
     """Retiring one key version: how far it is, and what it has cost.
 
-    `by_hand`: a person deletes it at the exchange; `stated`: and says that it is done.
+    `by_hand`: a person deletes it at the exchange; `stated`: and says that it is done. `seen` is what the exchange
+    said of the key when it was probed last: where, what and when.
     """
 
     version: int
@@ -138,6 +139,7 @@ class Retirement:
     absent_since: datetime | None = None
     proof: str = ""
     stated: bool = False
+    seen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,8 @@ class Reply:
     """What came of the effect that was asked.
 
     `venue_us` answers READ_CLOCK. `key_id` and `has_private` answer CREATE and FIND; OK of a FIND without a key id:
-    there is none, and none can come any more. `proof` says how a death was proven. `public_key` answers PREPARE.
+    there is none, and none can come any more. `proof` says how a death was proven, or what
+    was seen that proves none. `public_key` answers PREPARE.
     """
 
     answer: Answer

@@ -1,10 +1,12 @@
 """The key admin against the paper exchange, which reads requests by itself, in every reading of what is unconfirmed."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,7 +15,7 @@ import pytest
 from clients.egress import Egress, Way
 from clients.errors import VenueAmbiguous, VenueError, VenueRefused, VenueUnavailable
 from clients.http import open_client
-from clients.keys import KeyOrder, MadeKey, Permissions, Standing, differences
+from clients.keys import Heard, KeyOrder, MadeKey, Permissions, Standing, differences
 from clients.paper.exchange import MASTER
 from clients.secret import Secret
 from clients.venue import Credential, KeyType
@@ -63,8 +65,8 @@ class Desk:
         assert isinstance(made, MadeKey)
         return made
 
-    async def probe(self, credential: Credential, source: str = GATEWAY) -> tuple[Standing, str]:
-        def run() -> tuple[Standing, str]:
+    async def probe(self, credential: Credential, source: str = GATEWAY) -> Heard:
+        def run() -> Heard:
             egress = Egress("out", (), Way.DIRECT, source)
             with open_client("binance", self.base, egress=egress, timeout=httpx.Timeout(1.0)) as http:
                 return BinanceProbe(http, now_us).standing(credential)
@@ -96,7 +98,9 @@ async def test_a_key_of_our_own_pair_is_born_bound_and_with_no_more_than_asked(r
         assert await here.admin(lambda admin: admin.addresses(here.email, made.key_id)) == (GATEWAY,)
         (listed,) = await here.admin(lambda admin: admin.list(here.email))
         assert (listed.key_id, listed.label, listed.permissions) == (made.key_id, "rot_1", TRADES)
-        assert await here.probe(credential(made)) == (Standing.ALIVE, "served")
+        assert await here.probe(credential(made)) == (
+            Standing.ALIVE, "served", "/sapi served it",
+        )  # fmt: skip
 
         def read_back() -> Any:
             with open_client("binance", here.base, egress=Egress("out", (), Way.DIRECT, GATEWAY)) as http:
@@ -136,30 +140,98 @@ async def test_a_list_that_masks_key_ids_is_no_list() -> None:
 
 
 async def test_a_deleted_key_is_dead_and_proven_so_by_name() -> None:
-    async with desk() as here:
+    async with desk(deleted_key_api_code=-2008) as here:
         made = await here.create()
         await here.delete(made.key_id)
-        assert (await here.probe(credential(made)))[0] is Standing.DEAD
+        assert await here.probe(credential(made)) == (Standing.DEAD, "unknown_key", "/sapi -2008, /api -2008")
         assert await here.admin(lambda admin: admin.find(here.email, made.key_id)) is None
 
 
 @pytest.mark.parametrize(
-    ("switches", "standing"),
+    ("switches", "standing", "seen"),
     [
-        ({"deleted_key_sapi_code": -2015}, Standing.REFUSED),
-        ({"deleted_key_api_code": -2008}, Standing.DEAD),
-        ({"deletion_delay_api_ms": 600_000}, Standing.ALIVE),
-        ({"deletion_delay_sapi_ms": 600_000}, Standing.ALIVE),
-        ({"refused_key_sapi_status": 400, "deleted_key_sapi_code": -2015}, Standing.REFUSED),
+        ({}, Standing.REFUSED, "/sapi -2008, /api -2015"),
+        ({"deleted_key_sapi_code": -2015}, Standing.REFUSED, "/sapi -2015, /api -2015"),
+        (
+            {"deleted_key_sapi_code": -2015, "deleted_key_api_code": -2008}, Standing.REFUSED,
+            "/sapi -2015, /api -2008",
+        ),
+        ({"deletion_delay_api_ms": 600_000}, Standing.ALIVE, "/sapi -2008, /api served it"),
+        ({"deletion_delay_sapi_ms": 600_000}, Standing.ALIVE, "/sapi served it"),
+        (
+            {"refused_key_sapi_status": 400, "deleted_key_sapi_code": -2015}, Standing.REFUSED,
+            "/sapi -2015, /api -2015",
+        ),
     ],
-)
-async def test_a_key_that_one_host_still_serves_is_alive(
-    switches: dict[str, object], standing: Standing
+)  # fmt: skip
+async def test_a_name_on_one_host_alone_is_no_proof(
+    switches: dict[str, object], standing: Standing, seen: str
 ) -> None:
+    """What the venue says of a deleted key on each host is not confirmed: in no reading is a lesser sign proof."""
     async with desk(**switches) as here:
         made = await here.create()
         await here.delete(made.key_id)
-        assert (await here.probe(credential(made)))[0] is standing
+        heard = await here.probe(credential(made))
+        assert (heard.standing, heard.seen) == (standing, seen)
+
+
+@pytest.mark.parametrize(("sapi", "api"), [((400, -2008), (401, -2015)), ((401, -2015), (400, -2008))])
+async def test_a_living_key_that_one_host_disowns_and_the_other_refuses_is_not_dead(
+    sapi: tuple[int, int], api: tuple[int, int]
+) -> None:
+    async with desk() as here:
+        made = await here.create()
+        for path, (status, code) in (("/sapi/v1/account", sapi), ("/api/v3/account", api)):
+            fault = {"do": "error", "status": status, "code": code, "match": {"path": path}}
+            await here.paper.admin("POST", "faults", fault)
+        assert (await here.probe(credential(made))).standing is Standing.REFUSED
+        assert (await here.probe(credential(made))).standing is Standing.ALIVE
+
+
+class Lists:
+    """A manager's HTTP client that answers one list after the other."""
+
+    def __init__(self, *pages: dict[str, object]) -> None:
+        self.pages = [json.dumps(page).encode() for page in pages]
+
+    def request(self, *_: object, **__: object) -> Any:
+        return SimpleNamespace(status_code=200, content=self.pages.pop(0))
+
+
+def listed(*names: str, total: object = None) -> dict[str, object]:
+    rows = [{"apikey": name, "apiName": "x"} for name in names]
+    return {"total": len(names) if total is None else total, "rows": rows}
+
+
+MANY = tuple(f"k{number}" for number in range(PAGE))
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        (listed(total=1),), (listed(total="0"),), (listed(total=False),), (listed(total=-1),), ({"rows": []},),
+        ({"total": 0},), (listed("a", total=2), listed("a", total=2), listed(total=2)), (listed("a***b"),),
+        (listed("b"), listed("a", "a")), (listed("a"), listed("a", total=0)),
+        (listed(*MANY[:30], total=31), listed(*MANY[:30], total=31), listed(total=31)),
+        (listed("a"), listed(*MANY, total=PAGE + 1), listed(total=PAGE)),
+        (listed("a"), listed(*MANY, total=PAGE + 1), listed("k0", total=PAGE + 1)),
+    ],
+)  # fmt: skip
+def test_a_list_that_does_not_add_up_proves_no_absence(pages: tuple[dict[str, object], ...]) -> None:
+    """An empty page that counts a key, rows cut off, a list that moves between its pages, a key shown twice."""
+    admin = BinanceAdmin(Lists(*pages), Credential("m", Secret("s"), KeyType.HMAC), now_us)
+    with pytest.raises(VenueUnavailable) as caught:
+        admin.find("a@b.c", "wanted")
+    assert caught.value.reason == "odd_answer"
+
+
+def test_a_list_that_ignores_the_key_asked_for_is_read_to_its_end() -> None:
+    key = Credential("m", Secret("s"), KeyType.HMAC)
+    pages = (listed("a"), listed(*MANY, total=PAGE + 1), listed("wanted", total=PAGE + 1))
+    found = BinanceAdmin(Lists(*pages), key, now_us).find("a@b.c", "wanted")
+    assert found is not None
+    assert BinanceAdmin(Lists(listed("a"), listed("a", "b")), key, now_us).find("a@b.c", "wanted") is None
+    assert BinanceAdmin(Lists(listed()), key, now_us).find("a@b.c", "wanted") is None
 
 
 async def test_a_living_key_from_a_foreign_address_is_refused_and_not_dead() -> None:

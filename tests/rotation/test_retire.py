@@ -36,6 +36,19 @@ def test_absence_is_proof_in_two_lists_a_settling_time_apart(after: timedelta, p
     assert is_proven(second) is proven
 
 
+def test_the_proof_says_what_was_seen_where_and_when() -> None:
+    first = probed(PROBING, Reply(Answer.UNKNOWN, ABSENT, proof="/sapi -2008, /api -2015 at T1"), SETTLED)
+    assert isinstance(first, Onward)
+    assert first.retirement.seen == "/sapi -2008, /api -2015 at T1", "shown while nothing is proven"
+    last = Reply(Answer.UNKNOWN, ABSENT, proof="/sapi -2008, /api -2015 at T2")
+    second = probed(first.retirement, last, SETTLED + LIMITS.settling_for)
+    assert isinstance(second, Onward)
+    assert second.retirement.proof == (
+        f"absent from two lists a settling time apart. First seen so at {BEGAN + SETTLED:%Y-%m-%d %H:%M:%S}Z, "
+        "then: /sapi -2008, /api -2015 at T2"
+    )
+
+
 def test_a_key_that_is_listed_in_between_begins_anew() -> None:
     first = probed(PROBING, Reply(Answer.UNKNOWN, ABSENT), timedelta(0))
     assert isinstance(first, Onward)
@@ -62,7 +75,7 @@ def test_an_operators_word_counts_only_while_the_key_is_refused_and_is_no_proof(
     assert isinstance(first, Onward)
     second = probed(first.retirement, Reply(Answer.UNKNOWN, UNNAMED), LIMITS.settling_for)
     assert isinstance(second, Onward)
-    assert second.retirement.proof == STATED
+    assert second.retirement.proof.startswith(STATED)
     alive = probed(said, Reply(Answer.REFUSED, "alive"), SETTLED)
     assert isinstance(alive, Onward)
     assert not is_proven(alive)

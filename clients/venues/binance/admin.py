@@ -2,9 +2,11 @@
 
 Rules:
 1. Created by the V2 call, everything in the body, `status=2`: bound to addresses from birth.
-2. Proof of death is `-2008` on `/sapi` from a key that `/api` does not serve either: one host may notice later than the
-   other. `-2015` is said to living keys too, of a wrong address or in a ban; it proves nothing.
-3. A list is read to its end; one that does not add up is no list.
+2. Proof of death is `-2008` on `/sapi` and on `/api`: one host may notice later than the other. `-2015` is said to
+   living keys too, of a wrong address or in a ban; it proves nothing, and beside a `-2008` of the other host neither.
+   What the venue says of a deleted key on `/api` is not confirmed: where it is `-2015`, lists have to prove the rest.
+3. A list is read to its end; one that does not add up, or that moves while it is read, is no list. A key is not in a
+   list that counts no key, or that shows as many as it counts and not that one; anything else proves nothing.
 
 Sources: developers.binance.com, legacy sub-account pages "Create Sub-account API Key V2", "Delete Sub-account API Key",
 SDK 8.5.0 for the list, read 2026-11-22; fact sheet sections 4.3 and 5A. Not confirmed there, and so read both ways: the
@@ -15,9 +17,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from clients.errors import VENUE_PAUSE, VenueError, VenueRefused, VenueUnavailable
+from clients.errors import VENUE_PAUSE, VenueError, VenueRefused
 from clients.keys import (
     Capabilities,
+    Heard,
     KeyAdmin,
     KeyOrder,
     KeyProbe,
@@ -97,19 +100,26 @@ class BinanceAdmin(Asker):
     def list(self, subaccount: str) -> tuple[VenueKey, ...]:
         """Return every key of a sub-account."""
         found: list[VenueKey] = []
+        totals: set[int] = set()
         for page in range(1, _MOST_PAGES + 1):
             total, rows = self._page((("email", subaccount), ("page", str(page)), ("size", str(PAGE))))
+            totals.add(total)
             found += rows
             if len(found) >= total or not rows:
                 break
-        if len({key.key_id for key in found}) != total:
+        if totals != {len(found)} or len({key.key_id for key in found}) != len(found):
             raise odd(_LIST)
         return tuple(found)
 
     def find(self, subaccount: str, key_id: str) -> VenueKey | None:
         """Return one key of a sub-account, or None."""
-        _, rows = self._page((("email", subaccount), ("subAccountApiKey", key_id)))
-        return next((key for key in rows if key.key_id == key_id), None)
+        total, rows = self._page((("email", subaccount), ("subAccountApiKey", key_id)))
+        found = next((key for key in rows if key.key_id == key_id), None)
+        if found is not None or (total == 0 and not rows):
+            return found
+        if not rows:
+            raise odd(_LIST)  # it counts a key and shows none
+        return next((key for key in self.list(subaccount) if key.key_id == key_id), None)
 
     def addresses(self, subaccount: str, key_id: str) -> tuple[str, ...] | None:
         """Return the addresses a key is bound to; None: to none. `ipRestrict` is text."""
@@ -133,7 +143,7 @@ class BinanceAdmin(Asker):
     def _page(self, params: tuple[tuple[str, str], ...]) -> tuple[int, tuple[VenueKey, ...]]:
         found = self._object(Call("GET", _KEYS, params), _LIST)
         rows, total = found.get("rows", found.get("list")), found.get("total")
-        if not isinstance(total, int):
+        if not isinstance(total, int) or isinstance(total, bool) or total < 0:
             raise odd(_LIST)
         return total, built(rows, _LIST, _venue_key)
 
@@ -157,42 +167,44 @@ class BinanceProbe:
             permissions, facts.can_withdraw, facts.ip_restricted, facts.account_uid, tuple(more)
         )
 
-    def standing(self, credential: Credential) -> tuple[Standing, str]:
-        """Tell how a key stands: DEAD where `/sapi` does not know it and `/api` does not serve it."""
+    def standing(self, credential: Credential) -> Heard:
+        """Tell how a key stands: DEAD where both `/sapi` and `/api` say that they do not know it (rule 2)."""
         try:
             asker = _Bare(self._http, credential, clock_of(self._http, self._here))
         except VenueError as fault:
             if fault.reason == VENUE_PAUSE:
                 raise
-            return Standing.UNDECIDED, fault.reason
-        wallet, why = asker.standing(
-            Call("GET", "/sapi/v1/account/apiRestrictions"), "wallet.key_restrictions"
+            return Heard(Standing.UNDECIDED, fault.reason)
+        wallet = asker.heard(
+            "/sapi", Call("GET", "/sapi/v1/account/apiRestrictions"), "wallet.key_restrictions"
         )
-        if wallet not in {Standing.DEAD, Standing.REFUSED}:
-            return wallet, why
-        trading, said = asker.standing(market.holdings(), "spot.account")
-        if trading in {Standing.DEAD, Standing.REFUSED}:
-            return wallet, why
-        return trading, said
+        if wallet.standing not in {Standing.DEAD, Standing.REFUSED}:
+            return wallet
+        trading = asker.heard("/api", market.holdings(), "spot.account")
+        seen = f"{wallet.seen}, {trading.seen}"
+        if trading.standing not in {Standing.DEAD, Standing.REFUSED}:
+            return Heard(trading.standing, trading.said, seen)
+        if wallet.standing is trading.standing:
+            return Heard(wallet.standing, wallet.said, seen)
+        return Heard(Standing.REFUSED, "named_on_one_host", seen)
 
 
 class _Bare(Asker):
-    def standing(self, call: Call, endpoint: str) -> tuple[Standing, str]:
+    def heard(self, host: str, call: Call, endpoint: str) -> Heard:
         """Ask one host; a signature it refuses says nothing of the key."""
         try:
             self._send(call, endpoint)
         except VenueRefused as fault:
+            seen = f"{host} {fault.code or fault.status}"
             if fault.code == _GONE:
-                return Standing.DEAD, fault.reason
+                return Heard(Standing.DEAD, fault.reason, seen)
             refused = fault.reason in {"key_refused", "not_permitted"}
-            return (Standing.REFUSED if refused else Standing.UNDECIDED), fault.reason
-        except VenueUnavailable as fault:
+            return Heard(Standing.REFUSED if refused else Standing.UNDECIDED, fault.reason, seen)
+        except VenueError as fault:
             if fault.reason == VENUE_PAUSE:
                 raise  # nothing was asked, so it costs no try
-            return Standing.UNDECIDED, fault.reason
-        except VenueError as fault:
-            return Standing.UNDECIDED, fault.reason
-        return Standing.ALIVE, "served"
+            return Heard(Standing.UNDECIDED, fault.reason, f"{host} {fault.code or fault.reason}")
+        return Heard(Standing.ALIVE, "served", f"{host} served it")
 
 
 def _venue_key(row: Mapping[str, Any]) -> VenueKey:
