@@ -206,6 +206,19 @@ class Request(Struct, frozen=True, gc=False):
     key_id: str | None
 
 
+class Addressee(Struct, frozen=True, gc=False):
+    """What a request is addressed to, by method and path alone: nothing else of it was looked at.
+
+    `name` is that of `Intent.endpoint`. `row` is the venue module's own; None where the path is in no table.
+    """
+
+    request: Request
+    name: str
+    action: Action
+    security: Security
+    row: object = None
+
+
 class Variant(StrEnum):
     """Which text the client signed: the wire bytes, those percent-decoded, or with `+` as blank too."""
 
@@ -228,6 +241,13 @@ class Reading(Struct, frozen=True, gc=False):
     form: object
     timestamp_us: int | None = None
     window_us: int | None = None
+
+
+class Opened(Struct, frozen=True, gc=False):
+    """A request taken apart, its form not read yet. `parts` is the venue module's own."""
+
+    addressee: Addressee
+    parts: object
 
 
 class Stamp(Struct, frozen=True, gc=False):
@@ -327,12 +347,20 @@ class Wire(Protocol):
     default_window_us: int
     max_window_us: int
 
-    def read(self, request: Request) -> Reading | Malformed:
-        """Parse once: intent, times, and the form that `verify` and `seal` work on."""
+    def find(self, request: Request) -> Addressee:
+        """Tell what a request is addressed to, before anything else of it is looked at."""
         ...
 
-    def verify(self, verifier: Verifier, reading: Reading) -> Variant | None:
+    def open(self, addressee: Addressee) -> Opened | Malformed:
+        """Take a request apart as far as checking its signature needs."""
+        ...
+
+    def verify(self, verifier: Verifier, opened: Opened) -> Variant | None:
         """Tell in which encoding variant the signature verifies; None if in none. Constant-time compare."""
+        ...
+
+    def read(self, opened: Opened) -> Reading | Malformed:
+        """Parse once: intent, times, and the form that `seal` works on."""
         ...
 
     def signed_text(self, reading: Reading) -> str:
@@ -347,7 +375,7 @@ class Wire(Protocol):
         """Drop parsed private keys of one key id, or all: called where key material is wiped."""
         ...
 
-    def seal(self, credential: Credential, reading: Reading, variant: Variant, stamp: Stamp) -> Sealed:
+    def seal(self, credential: Credential, reading: Reading, stamp: Stamp) -> Sealed:
         """Swap key id and signature, write the stamp, keep every other byte."""
         ...
 

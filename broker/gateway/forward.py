@@ -1,4 +1,4 @@
-"""The way of one request: verify, intent, prepare; then, without waiting, judge, sign, write down, send.
+"""The way of one request: key, signature, form, prepare; then, without waiting, judge, sign, write down, send.
 
 Rules:
 1. `_step` does everything that needs no waiting, in that order. What is missing it names; `_prepare` waits
@@ -32,21 +32,25 @@ from broker.gateway.replay import ReplayGuard
 from broker.gateway.sent import orders_of
 from broker.gateway.upstream import Broken, Line
 from broker.gateway.venue_view import VenueView
-from broker.policy import Allow, Deny
+from broker.policy import Allow, Deny, Facts, evaluate
 from broker.virtual_key import is_key_id, new_client_order_id
 from clients.venue import (
     Action,
+    Intent,
     Malformed,
+    Reading,
     RefusalKind,
     Request,
     Sealed,
     Security,
     Stamp,
+    Variant,
 )
 
 PREPARE_SECONDS = 1.0
 _LOG = logging.getLogger("portcullis.gateway")
-_READ = Action.READ
+_READ, _RAW = Action.READ, Variant.RAW
+_UNKNOWN = Intent(Action.UNKNOWN, "unknown", "unknown", certain=False)
 _REASON = b"X-Portcullis-Reason"
 _PLAIN = (b"Content-Type", b"application/json;charset=UTF-8")
 _FORM_STATUS = {"method": 405, "body_too_large": 413, "head_too_large": 431, "too_many_headers": 431,
@@ -90,9 +94,9 @@ class Forwarder:
         request = Request(
             inbound.method, path, inbound.query, inbound.body, None if not key else key.decode("ascii")
         )
-        job = Job(inbound, reply, started, mount.wire, request)
+        job = Job(inbound, reply, started, mount.wire, request, mount.wire.find(request))
         try:
-            missing = self._read(job) or self._step(job, final=False)
+            missing = self._step(job, final=False)
         except Exception:  # noqa: BLE001 - any bug of ours is an outage, never a way through
             self._failed(job)
             return
@@ -152,27 +156,13 @@ class Forwarder:
 
     # --- judge ----------------------------------------------------------------------------
 
-    def _read(self, job: Job) -> Missing:
-        """Parse once. Answers what nobody has to be asked about."""
-        reading = job.wire.read(job.request)
-        if isinstance(reading, Malformed):
-            self.refuse(job, RefusalKind.MALFORMED, reading.reason, f"{reading.reason}:{reading.field}")
-            return ("answered",)
-        job.reading = reading
-        return ()
-
     def _step(self, job: Job, *, final: bool) -> Missing:
         """Do everything that needs no waiting; return what is missing, or nothing where it is answered."""
-        reading = job.reading
-        if reading is None:
-            return ()
-        if reading.security is Security.PUBLIC:
+        if job.addressee.security is Security.PUBLIC:
             return self._step_public(job, final=final)
         missing, held = self._lease(job, final=final)
         if held is None:
             return missing
-        if job.variant is None and not self._verified(job, held):
-            return ()
         mode = self._book.judge(held)
         if isinstance(mode, Shut):
             if mode.reason == "cut":
@@ -182,6 +172,10 @@ class Forwarder:
             else:
                 return ("lease",)
             return ()
+        if job.variant is None and not self._verified(job, held):
+            return ()
+        reading = job.reading
+        assert reading is not None  # noqa: S101 - narrows for the type checker
         boot_us = self._clock.boot_us()
         verdict = verdict_of(held, job, reading.intent, mode, self._owners, boot_us, final=final)
         if isinstance(verdict, Deny):
@@ -252,15 +246,41 @@ class Forwarder:
         return (), None
 
     def _verified(self, job: Job, held: Held) -> bool:
-        """Check signature, freshness and replay, once per request; refuse where one fails."""
-        reading = job.reading
-        assert reading is not None  # noqa: S101 - narrows for the type checker
-        if reading.security is Security.KEY:
-            return True
-        variant = job.wire.verify(held.verifier, reading)
-        if variant is None:
-            self.refuse(job, RefusalKind.BAD_SIGNATURE, "bad_signature")
+        """Check endpoint, signature, form, freshness and replay, in that order; refuse where one fails.
+
+        Nobody's form is read who did not sign it, and none of a path that goes nowhere for this grant.
+        """
+        if job.addressee.row is None:
+            verdict = evaluate(held.policy, _UNKNOWN, Facts(), job.request.path, job.request.method)
+            if isinstance(verdict, Deny):
+                self.refuse(job, verdict.kind, verdict.reason, verdict.detail)
+                return False
+        opened = job.wire.open(job.addressee)
+        if isinstance(opened, Malformed):
+            return self._malformed(job, opened)
+        variant = _RAW
+        if job.addressee.security is Security.SIGNED:
+            found = job.wire.verify(held.verifier, opened)
+            if found is None:
+                self.refuse(job, RefusalKind.BAD_SIGNATURE, "bad_signature")
+                return False
+            variant = found
+            job.inbound.vouched = held.key_id
+        reading = job.wire.read(opened)
+        if isinstance(reading, Malformed):
+            return self._malformed(job, reading)
+        job.reading = reading
+        if job.addressee.security is Security.SIGNED and not self._timely(job, held, reading):
             return False
+        job.variant = variant
+        return True
+
+    def _malformed(self, job: Job, fault: Malformed) -> bool:
+        self.refuse(job, RefusalKind.MALFORMED, fault.reason, f"{fault.reason}:{fault.field}")
+        return False
+
+    def _timely(self, job: Job, held: Held, reading: Reading) -> bool:
+        """Check freshness and replay; refuse where one fails."""
         wall, offset = self._clock.wall_us(), 0 if job.view is None else job.view.clock.offset_us
         stamp, window = reading.timestamp_us or 0, reading.window_us or 0
         if not fresh(stamp, window, wall, offset):
@@ -277,8 +297,6 @@ class Forwarder:
             if job.replay is None:
                 self.refuse(job, RefusalKind.STALE, "replay")
                 return False
-        job.variant = variant
-        job.inbound.vouched = held.key_id
         return True
 
     def _pause(self, job: Job, verdict: Allow) -> Pause | None:
@@ -307,8 +325,7 @@ class Forwarder:
 
     def _step_public(self, job: Job, *, final: bool) -> Missing:
         """Forward a public call without any credential; a key that was cut gets nothing, not even this."""
-        reading, key_id = job.reading, job.request.key_id
-        assert reading is not None  # noqa: S101 - narrows for the type checker
+        key_id = job.request.key_id
         held = None if key_id is None else self._book.by_key.get(key_id)
         if held is not None and isinstance(shut := self._book.judge(held), Shut) and shut.reason == "cut":
             self.refuse(job, RefusalKind.UNKNOWN_KEY, "cut")
@@ -320,9 +337,17 @@ class Forwarder:
                 return ()
             if reason is None and not final and "lease" not in job.asked:
                 return ("lease",)
-        if reading.intent.action is not _READ:
+        if job.addressee.action is not _READ:
             self.refuse(job, RefusalKind.ENDPOINT, "unknown_endpoint")
             return ()
+        if job.reading is None:
+            opened = job.wire.open(job.addressee)
+            found = opened if isinstance(opened, Malformed) else job.wire.read(opened)
+            if isinstance(found, Malformed):
+                self._malformed(job, found)
+                return ()
+            job.reading = found
+        reading = job.reading
         if job.view is None:
             self._mounts.equip_public(job, held)
         view = job.view
@@ -370,7 +395,7 @@ class Forwarder:
         wall = self._clock.wall_us()
         stamp = Stamp(wall + view.clock.offset_us, window_us, ids)
         try:
-            sealed = job.wire.seal(credential, reading, job.variant, stamp)
+            sealed = job.wire.seal(credential, reading, stamp)
             job.reserved, job.client_order_ids, job.verdict = reserved, ids, verdict
             if intent.orders:
                 number = next(self._numbers)

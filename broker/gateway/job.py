@@ -12,7 +12,7 @@ from broker.gateway.sent import Sent
 from broker.gateway.upstream import Line
 from broker.gateway.venue_view import AccountView, Sale, VenueView
 from broker.policy import Allow, Stake
-from clients.venue import Action, Reading, Request, Side, Variant, Wire
+from clients.venue import Action, Addressee, Reading, Request, Side, Variant, Wire
 
 _EXITS = frozenset({Action.CANCEL, Action.AMEND})
 
@@ -40,6 +40,7 @@ class Job:
     started_ns: int
     wire: Wire
     request: Request
+    addressee: Addressee
     reading: Reading | None = None
     whose: tuple[str, str, str] | None = None
     held: Held | None = None

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.venue import Malformed, Reading, Request
-from clients.venues.binance import WIRE, form
+from clients.venues.binance import form
 from clients.venues.binance.endpoints import ENDPOINTS
-from tests.clients.binance_cases import AT, read, refused, six_readings
+from tests.clients.binance_cases import AT, read, read_request, refused, six_readings
 
 ORDER = "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTC&quantity=1&price=2"
 PLACE = ("POST", "/api/v3/order")
@@ -75,13 +75,13 @@ def test_malformed(query: str, body: str, reason: str, field: str) -> None:
 
 def test_non_ascii_bytes_are_refused() -> None:
     request = Request(*PLACE, ORDER.encode() + b"&newClientOrderId=\xe5", b"", "V")
-    assert WIRE.read(request) == Malformed("not_ascii", "", "spot.order.place")
+    assert read_request(request) == Malformed("not_ascii", "", "spot.order.place")
 
 
 def test_body_on_get() -> None:
     """Servers differ on whether a GET has a body at all."""
     request = Request("GET", "/api/v3/openOrders", b"", b"symbol=BTCUSDT", "V")
-    assert WIRE.read(request) == Malformed("body_on_get", "", "spot.order.open")
+    assert read_request(request) == Malformed("body_on_get", "", "spot.order.open")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_body_on_get() -> None:
 )
 def test_timestamp_is_milliseconds_or_microseconds(stamp: str) -> None:
     request = Request("GET", "/api/v3/account", f"timestamp={stamp}&signature=aa".encode(), b"", "V")
-    assert WIRE.read(request) == Malformed("bad_value", "timestamp", "spot.account")
+    assert read_request(request) == Malformed("bad_value", "timestamp", "spot.account")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_timestamp_is_milliseconds_or_microseconds(stamp: str) -> None:
 )
 def test_times_are_microseconds(stamp: str, window: str, expected: tuple[int, int]) -> None:
     request = Request("GET", "/api/v3/account", f"timestamp={stamp}{window}&signature=aa".encode(), b"", "V")
-    reading = WIRE.read(request)
+    reading = read_request(request)
     assert isinstance(reading, Reading)
     assert (reading.timestamp_us, reading.window_us) == expected
 
@@ -112,14 +112,14 @@ def test_times_are_microseconds(stamp: str, window: str, expected: tuple[int, in
 @pytest.mark.parametrize("missing", ["timestamp", "signature"])
 def test_signed_endpoints_need_both(missing: str) -> None:
     query = {"timestamp": "signature=aa", "signature": f"timestamp={AT}"}[missing]
-    reading = WIRE.read(Request("GET", "/api/v3/account", query.encode(), b"", "V"))
+    reading = read_request(Request("GET", "/api/v3/account", query.encode(), b"", "V"))
     assert reading == Malformed("missing", missing, "spot.account")
 
 
 def test_signature_may_stand_anywhere_and_be_anything() -> None:
     """Its value is stripped, so a plus sign or a second equals sign in it harms nobody."""
     request = Request("GET", "/api/v3/account", f"signature=a+b/c==&timestamp={AT}".encode(), b"", "V")
-    reading = WIRE.read(request)
+    reading = read_request(request)
     assert isinstance(reading, Reading)
     assert isinstance(reading.form, form.Form)
     assert (reading.form.signature, reading.form.signature_at) == ("a+b/c==", 0)
@@ -148,14 +148,14 @@ def test_pairs_keep_order_part_raw_and_text() -> None:
 )
 def test_lists_pass_raw_and_encoded(query: str) -> None:
     """Raw quotes and brackets arrive from some clients; the list is the same."""
-    reading = WIRE.read(Request("GET", "/api/v3/ticker/price", query.encode(), b"", None))
+    reading = read_request(Request("GET", "/api/v3/ticker/price", query.encode(), b"", None))
     assert isinstance(reading, Reading)
     assert reading.intent.symbols == ("BTCUSDT", "ETHUSDT")
 
 
 @pytest.mark.parametrize("text", ["[]", '["A" , "B"]', '["A","b"]', '["A"', '["A","B";]', '["A",["B"]]'])
 def test_other_lists_do_not(text: str) -> None:
-    reading = WIRE.read(Request("GET", "/api/v3/ticker/price", f"symbols={text}".encode(), b"", None))
+    reading = read_request(Request("GET", "/api/v3/ticker/price", f"symbols={text}".encode(), b"", None))
     assert isinstance(reading, Malformed)
 
 
@@ -255,7 +255,7 @@ def test_six_readers_agree_on_what_passes(parts: tuple[str, str], at: str) -> No
     query, body = parts
     query = f"{query}&timestamp={AT}" if query else f"timestamp={AT}"
     request = Request("POST", at, f"{query}&signature=00".encode(), body.encode(), "V")
-    reading = WIRE.read(request)
+    reading = read_request(request)
     if isinstance(reading, Malformed):
         return
     assert isinstance(reading.form, form.Form)

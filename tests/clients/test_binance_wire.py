@@ -35,7 +35,9 @@ from tests.clients.binance_cases import (
     VIRTUAL,
     hmac_hex,
     read,
+    read_request,
     signed,
+    verify_request,
 )
 
 STAMP = Stamp(1795358628000500, 2_000_000)
@@ -43,11 +45,10 @@ LIMIT = "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTC&quantity=2&price=100
 
 
 def _seal(request: Request, stamp: Stamp = STAMP, credential: Credential = REAL) -> Sealed:
-    reading = WIRE.read(request)
+    reading = read_request(request)
     assert isinstance(reading, Reading), reading
-    variant = WIRE.verify(VIRTUAL, reading)
-    assert variant is not None
-    return WIRE.seal(credential, reading, variant, stamp)
+    assert verify_request(VIRTUAL, reading.request) is not None
+    return WIRE.seal(credential, reading, stamp)
 
 
 def _signature_holds(sealed: Sealed, secret: str = REAL_SECRET) -> bool:
@@ -70,7 +71,7 @@ def test_what_real_clients_send(sample: dict[str, str]) -> None:
     request = Request(
         sample["method"], sample["path"], sample["query"].encode(), sample["body"].encode(), "VKEY"
     )
-    reading = WIRE.read(request)
+    reading = read_request(request)
     if isinstance(reading, Malformed):
         assert f"malformed {reading.reason} {reading.field}" == sample["expect"]
         return
@@ -85,7 +86,7 @@ def test_what_real_clients_send(sample: dict[str, str]) -> None:
 def test_seal_changes_only_what_it_may() -> None:
     """Order, parts and bytes stay; timestamp, window, key id and signature are new."""
     body = f"timestamp={AT}&{LIMIT}&recvWindow=10000"
-    sealed = _seal(signed("POST", "//api/v3/order", "", body.replace(f"timestamp={AT}&", "")))
+    sealed = _seal(signed("POST", "/api/v3/order", "", body.replace(f"timestamp={AT}&", "")))
     text = f"{LIMIT}&recvWindow=2000&timestamp=1795358628000"
     assert sealed.method == "POST"
     assert sealed.target == b"/api/v3/order"
@@ -101,7 +102,7 @@ def test_seal_changes_only_what_it_may() -> None:
 
 def test_an_absent_window_and_client_id_go_directly_after_the_timestamp() -> None:
     request = _request("POST", "/api/v3/order", f"symbol=A&timestamp={AT}&side=SELL&type=MARKET&quantity=1")
-    reading = WIRE.read(request)
+    reading = read_request(request)
     assert isinstance(reading, Reading)
     assert WIRE.client_id_slots(reading) == ("newClientOrderId",)
     sealed = _seal(request, Stamp(1795358628000500, 1_999_500, ("p1",)))
@@ -169,10 +170,10 @@ def test_it_is_sealed_over_the_wire_text_whatever_the_client_signed(variant: Var
     request = Request(
         "GET", "/api/v3/openOrders", f"{query}&signature={hmac_hex(SECRET, text)}".encode(), b"", "V"
     )
-    reading = WIRE.read(request)
+    reading = read_request(request)
     assert isinstance(reading, Reading)
-    assert WIRE.verify(VIRTUAL, reading) is variant
-    sealed = WIRE.seal(REAL, reading, variant, STAMP)
+    assert verify_request(VIRTUAL, reading.request) is variant
+    sealed = WIRE.seal(REAL, reading, STAMP)
     wire, _, signature = sealed.target.decode().partition("?")[2].partition("&signature=")
     assert wire == "symbol=%E5%B8%81USDT&timestamp=1795358628000&recvWindow=2000"
     assert signature == hmac_hex(REAL_SECRET, wire)
@@ -185,9 +186,9 @@ def test_a_decoded_match_is_refused_where_a_value_could_split_the_form() -> None
         request = Request(
             "POST", "/sapi/v1/capital/withdraw/apply", f"{query}&signature={signature}".encode(), b"", "V"
         )
-        reading = WIRE.read(request)
+        reading = read_request(request)
         assert isinstance(reading, Reading)
-        assert WIRE.verify(VIRTUAL, reading) is expected
+        assert verify_request(VIRTUAL, reading.request) is expected
 
 
 @pytest.mark.parametrize(
@@ -195,18 +196,18 @@ def test_a_decoded_match_is_refused_where_a_value_could_split_the_form() -> None
 )
 def test_wrong_signatures_do_not_verify(signature: str) -> None:
     request = Request("GET", "/api/v3/account", f"timestamp={AT}&signature={signature}".encode(), b"", "V")
-    reading = WIRE.read(request)
+    reading = read_request(request)
     assert isinstance(reading, Reading)
-    assert WIRE.verify(VIRTUAL, reading) is None
-    assert WIRE.verify(Verifier(KeyType.ED25519, public_key=PUBLIC), reading) is None
+    assert verify_request(VIRTUAL, reading.request) is None
+    assert verify_request(Verifier(KeyType.ED25519, public_key=PUBLIC), reading.request) is None
 
 
 def test_one_changed_byte_breaks_the_signature() -> None:
     good = signed("POST", "/api/v3/order", LIMIT)
     bad = Request(good.method, good.path, good.query.replace(b"price=100", b"price=101"), b"", "V")
-    reading = WIRE.read(bad)
+    reading = read_request(bad)
     assert isinstance(reading, Reading)
-    assert WIRE.verify(VIRTUAL, reading) is None
+    assert verify_request(VIRTUAL, reading.request) is None
 
 
 def test_an_hmac_bot_is_sealed_with_ed25519() -> None:
@@ -221,10 +222,10 @@ def test_an_hmac_bot_is_sealed_with_ed25519() -> None:
 
 
 def test_only_signed_requests_are_sealed() -> None:
-    reading = WIRE.read(Request("POST", "/api/v3/userDataStream", b"", b"", "V"))
+    reading = read_request(Request("POST", "/api/v3/userDataStream", b"", b"", "V"))
     assert isinstance(reading, Reading)
     with pytest.raises(ValueError, match="only signed"):
-        WIRE.seal(REAL, reading, Variant.RAW, STAMP)
+        WIRE.seal(REAL, reading, STAMP)
 
 
 def test_more_client_ids_than_absent_are_a_bug() -> None:
@@ -260,10 +261,10 @@ def test_client_id_slots(call: tuple[str, str, str], slots: tuple[str, ...]) -> 
     """Every new order gets a name; a leg that is not placed gets none."""
     reading = read(*call)
     assert WIRE.client_id_slots(reading) == slots
-    sealed = WIRE.seal(REAL, reading, Variant.RAW, Stamp(1, 1000, tuple(f"id{n}" for n in range(len(slots)))))
+    sealed = WIRE.seal(REAL, reading, Stamp(1, 1000, tuple(f"id{n}" for n in range(len(slots)))))
     added = "".join(f"&{name}=id{n}" for n, name in enumerate(slots))
     assert f"timestamp=0&recvWindow=1{added}&signature=" in sealed.target.decode()
-    again = WIRE.read(
+    again = read_request(
         Request(
             sealed.method,
             call[1],
@@ -277,7 +278,7 @@ def test_client_id_slots(call: tuple[str, str, str], slots: tuple[str, ...]) -> 
 
 
 def test_public_calls_carry_no_credential() -> None:
-    reading = WIRE.read(Request("GET", "//api/v3/depth", b"symbol=BTCUSDT&limit=5", b"", "VKEY"))
+    reading = read_request(Request("GET", "/api/v3/depth", b"symbol=BTCUSDT&limit=5", b"", "VKEY"))
     assert isinstance(reading, Reading)
     sealed = WIRE.forward_public(reading)
     assert sealed.target == b"/api/v3/depth?symbol=BTCUSDT&limit=5"
@@ -322,7 +323,7 @@ def test_whatever_is_sealed_verifies(order: list[str], cut: int, at: int, window
 
 def test_no_secret_in_any_repr() -> None:
     reading = read("POST", "/api/v3/order", LIMIT)
-    shown = repr((WIRE, reading, VIRTUAL, REAL, WIRE.seal(REAL, reading, Variant.RAW, STAMP)))
+    shown = repr((WIRE, reading, VIRTUAL, REAL, WIRE.seal(REAL, reading, STAMP)))
     assert SECRET not in shown
     assert REAL_SECRET not in shown
 

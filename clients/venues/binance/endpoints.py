@@ -1,7 +1,7 @@
 """Every endpoint of Binance spot and `/sapi` that we know by name, as data.
 
 Rules:
-1. A path is matched exactly, after one leading `//` was collapsed. What is not in the table is unknown, and a
+1. A path is matched exactly. What is not in the table is unknown, and a
    GET is not harmless for being a GET.
 2. `grammars` names every parameter that may pass. Writes without grammars are recognised only to be refused
    by their right name: what they would do is never sized, `Intent.certain` is False.
@@ -737,5 +737,5 @@ if len(ENDPOINTS) != len(_ALL):
 
 
 def find(method: str, path: str) -> Endpoint | None:
-    """Return the endpoint of a path whose leading `//` was collapsed; None where we know none."""
+    """Return the endpoint of a path; None where we know none."""
     return ENDPOINTS.get((method, path))

@@ -28,30 +28,29 @@ def one_of(*words: str) -> Grammar:
 
 
 _ASCII_SYMBOL = _pattern(r"[A-Z0-9_.\-]{1,20}")
+_ANY_SYMBOL = re.compile(r"[\w.\-]{1,50}").fullmatch
+"""Of the length the venue's own error text names."""
+
 _LIST_OF_ASCII_SYMBOLS = _pattern(r'\["[A-Z0-9_.\-]{1,20}"(?:, ?"[A-Z0-9_.\-]{1,20}"){0,999}\]')
+_LIST_OF_SYMBOLS = re.compile(r'\["[\w.\-]{1,50}"(?:, ?"[\w.\-]{1,50}"){0,999}\]').fullmatch
+_LONG_ASCII_NAME = re.compile(r'"[\w.\-]{21,}"', re.ASCII).search
 
 
 def symbol(text: str) -> object:
     """Accept a symbol: upper-case ASCII, or (since 2025-12) letters and digits of other scripts."""
-    return _ASCII_SYMBOL(text) or _foreign_symbol(text)
+    return _ASCII_SYMBOL(text) or (not text.isascii() and _ANY_SYMBOL(text) and _one_form(text))
 
 
-def _foreign_symbol(text: str) -> bool:
-    return (
-        0 < len(text) <= 50  # noqa: PLR2004 - the length the venue's own error text names
-        and not text.isascii()
-        and text.isprintable()
-        and text == text.upper()
-        and is_normalized("NFC", text)
-        and all(letter.isalnum() or letter in "_-." for letter in text)
-    )
+def _one_form(text: str) -> bool:
+    """Tell whether a text has no other spelling: upper case where there is one, and composed."""
+    return text == text.upper() and is_normalized("NFC", text)
 
 
 def symbol_list(text: str) -> object:
     """Accept a JSON array of symbols, with or without one blank after each comma."""
     if _LIST_OF_ASCII_SYMBOLS(text):
         return True
-    return text[:2] == '["' and text[-2:] == '"]' and all(symbol(name) for name in split_list(text))
+    return _LIST_OF_SYMBOLS(text) and not _LONG_ASCII_NAME(text) and _one_form(text)
 
 
 def split_list(text: str) -> tuple[str, ...]:

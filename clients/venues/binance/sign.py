@@ -3,8 +3,8 @@
 Rules:
 1. REST signs the query string followed by the body, nothing at the joint, without `signature`, byte for byte
    as sent. Some clients sign the text before encoding it: `variant_text` gives those forms.
-2. A decoded variant is refused when a decoded value contains `&`, `=`, `#` or `%`: the signed text could then
-   be cut into other parameters than the wire form.
+2. A decoded variant is refused where the text escapes `&`, `=`, `#` or `%`: the signed text could then be cut
+   into other parameters than the wire form.
 3. The WebSocket API signs all parameters but `signature`, sorted by name, `name=value` joined by `&`, as raw
    UTF-8.
 4. HMAC-SHA-256 as hex, either case; RSA (PKCS#1 v1.5, SHA-256) and Ed25519 as base64, percent-encoded on
@@ -21,6 +21,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from urllib.parse import quote, unquote
 
 from clients.secret import Secret
 from clients.venue import Credential, KeyType, Variant, Verifier
+from clients.venues.binance.form import percent_decode
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 _HMAC, _RAW, _DECODED = KeyType.HMAC, Variant.RAW, Variant.DECODED
 _RAW_ONLY = (_RAW,)
 _HEX_LENGTH = 64
-_FORBIDDEN_DECODED = frozenset("&=#%")
+_FORBIDDEN_DECODED = re.compile(r"%(?:26|3[Dd]|23|25)")
 _KEPT_KEYS = 64
 
 
@@ -57,14 +59,17 @@ def variant_text(text: str, variant: Variant) -> str:
         return text
     if variant is Variant.DECODED_PLUS:
         text = text.replace("+", " ")
-    return unquote(text)
+    if "%" not in text:
+        return text
+    decoded = percent_decode(text)
+    return unquote(text) if decoded is None else decoded
 
 
-def variants(text: str, values: Mapping[str, str]) -> tuple[Variant, ...]:
+def variants(text: str) -> tuple[Variant, ...]:
     """Return the variants worth trying: only those whose text differs, and only where rule 2 allows them."""
     if "%" not in text and "+" not in text:
         return _RAW_ONLY
-    if any(not _FORBIDDEN_DECODED.isdisjoint(value) for value in values.values()):
+    if _FORBIDDEN_DECODED.search(text):
         return _RAW_ONLY
     if "+" not in text:
         return (_RAW, _DECODED)

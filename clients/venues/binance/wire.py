@@ -1,4 +1,4 @@
-"""How the gateway speaks Binance: read, verify, seal, refuse, understand. Pure; see `clients.venue.Wire`.
+"""How the gateway speaks Binance: find, open, verify, read, seal, refuse, understand. Pure; see `clients.venue.Wire`.
 
 Rules:
 1. Of a bot's bytes only these change: the key id and `signature`; the digits of `timestamp`, in the bot's
@@ -20,9 +20,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from clients.venue import (
+    Action,
+    Addressee,
     Answer,
     Credential,
     Malformed,
+    Opened,
     Reading,
     Refusal,
     RefusalKind,
@@ -36,7 +39,7 @@ from clients.venue import (
 )
 from clients.venues.binance import answers, codes, intent, sign
 from clients.venues.binance.endpoints import Endpoint, find
-from clients.venues.binance.form import Fault, Form, parse
+from clients.venues.binance.form import Fault, Form, Parts, read, split
 
 DEFAULT_WINDOW_US = 5_000_000
 MAX_WINDOW_US = 60_000_000
@@ -67,44 +70,58 @@ class BinanceWire:
     def __repr__(self) -> str:
         return f"BinanceWire({self._keys!r})"
 
-    def read(self, request: Request) -> Reading | Malformed:
-        """Parse once. The order of judgement: path, form, times, what it would do."""
-        path = _collapse(request.path)
-        endpoint = find(request.method, path)
-        name = "unknown" if endpoint is None else endpoint.name
+    def find(self, request: Request) -> Addressee:
+        """Look the path up. What is in no table has to be signed, or is nothing we send."""
+        row = find(request.method, request.path)
+        if row is not None:
+            return Addressee(request, row.name, row.action, row.security, row)
+        bare = request.key_id is None and request.method == "GET"
+        return Addressee(request, "unknown", Action.UNKNOWN, _PUBLIC if bare else _SIGNED)
+
+    def open(self, addressee: Addressee) -> Opened | Malformed:
+        """Take it apart: `form.split`."""
+        request = addressee.request
         if request.body and request.method in _BODILESS:
-            return Malformed("body_on_get", "", name)
-        if endpoint is None:
-            form = parse(request.query, request.body, None)
+            return Malformed("body_on_get", "", addressee.name)
+        parts = split(request.query, request.body)
+        if isinstance(parts, Fault):
+            return Malformed(parts.reason, parts.field, addressee.name)
+        if (parts.signature is None) is (addressee.security is _SIGNED):
+            reason = "missing" if parts.signature is None else "unknown_parameter"
+            return Malformed(reason, "signature", addressee.name)
+        return Opened(addressee, parts)
+
+    def read(self, opened: Opened) -> Reading | Malformed:
+        """Parse once. The order of judgement: form, times, what it would do."""
+        addressee, row = opened.addressee, opened.addressee.row
+        if isinstance(row, Endpoint):
+            form = read(_parts(opened), row.grammars, row.required)
         else:
-            form = parse(request.query, request.body, endpoint.grammars, endpoint.required)
+            form, row = read(_parts(opened), None), None
         if isinstance(form, Fault):
-            return Malformed(form.reason, form.field, name)
-        security = _security(endpoint, form, request)
+            return Malformed(form.reason, form.field, addressee.name)
         timestamp_us = window_us = None
-        if security is _SIGNED:
+        if addressee.security is _SIGNED:
             times = _times(form)
             if isinstance(times, Fault):
-                return Malformed(times.reason, times.field, name)
+                return Malformed(times.reason, times.field, addressee.name)
             timestamp_us, window_us = times
-        elif form.signature is not None:
-            return Malformed("unknown_parameter", "signature", name)
-        judged = intent.judge(endpoint, form)
+        judged = intent.judge(row, form)
         if isinstance(judged, Malformed):
             return judged
-        return Reading(request, judged, security, form, timestamp_us, window_us)
+        return Reading(addressee.request, judged, addressee.security, form, timestamp_us, window_us)
 
     def client_id_slots(self, reading: Reading) -> tuple[str, ...]:
         """Name the absent client order ids, in the order `Stamp.client_order_ids` gives them."""
         return intent.client_id_names(reading.intent.endpoint, _form(reading).values)
 
-    def verify(self, verifier: Verifier, reading: Reading) -> Variant | None:
+    def verify(self, verifier: Verifier, opened: Opened) -> Variant | None:
         """Tell in which variant the signature verifies; None if in none."""
-        form = _form(reading)
-        if form.signature is None:
+        parts = _parts(opened)
+        if parts.signature is None:
             return None
-        text, signature = form.payload(), sign.from_the_wire(form.signature)
-        for variant in sign.variants(text, form.values):
+        text, signature = parts.payload(), sign.from_the_wire(parts.signature)
+        for variant in sign.variants(text):
             if self._keys.matches(verifier, sign.variant_text(text, variant).encode(), signature):
                 return variant
         return None
@@ -113,7 +130,7 @@ class BinanceWire:
         """Return the text the client signed with its escapes undone: `%3A`, `%3a` and `:` are one."""
         return sign.variant_text(_form(reading).payload(), Variant.DECODED)
 
-    def seal(self, credential: Credential, reading: Reading, variant: Variant, stamp: Stamp) -> Sealed:
+    def seal(self, credential: Credential, reading: Reading, stamp: Stamp) -> Sealed:
         """Write the stamp, swap key id and signature, keep every other byte.
 
         What is signed is the wire text, also for a client that signed it before encoding: since 2026-01-15 the
@@ -124,7 +141,6 @@ class BinanceWire:
         """
         if reading.security is not _SIGNED:
             raise ValueError("only signed requests are sealed")
-        del variant
         form, request = _form(reading), reading.request
         query, body = _stamped(
             form, self.client_id_slots(reading), stamp, decimals=_takes_decimals(request.path)
@@ -133,7 +149,7 @@ class BinanceWire:
         signature = "signature=" + sign.on_the_wire(self._keys.sign(credential, text.encode()))
         pairs = query if form.signature_part == "query" else body
         pairs.insert(_moved(form, pairs), signature)
-        return _sealed(request.method, _collapse(request.path), query, body, credential.key_id)
+        return _sealed(request.method, request.path, query, body, credential.key_id)
 
     def forward_public(self, reading: Reading) -> Sealed:
         """Forward a public call without any credential.
@@ -144,7 +160,7 @@ class BinanceWire:
         if reading.security is not _PUBLIC:
             raise ValueError("only public calls are forwarded without a signature")
         form, request = _form(reading), reading.request
-        return _sealed(request.method, _collapse(request.path), list(form.query), list(form.body), None)
+        return _sealed(request.method, request.path, list(form.query), list(form.body), None)
 
     def own_request(
         self,
@@ -183,28 +199,18 @@ def _form(reading: Reading) -> Form:
     return reading.form
 
 
-def _collapse(path: str) -> str:
-    """Collapse one leading `//`, which a base URL ending in `/` makes of clients' paths."""
-    return path[1:] if path.startswith("//") else path
+def _parts(opened: Opened) -> Parts:
+    if not isinstance(opened.parts, Parts):
+        raise TypeError("this request was opened by another venue")
+    return opened.parts
 
 
 def _takes_decimals(path: str) -> bool:
-    return _collapse(path).startswith("/api/")
-
-
-def _security(endpoint: Endpoint | None, form: Form, request: Request) -> Security:
-    """Return what the endpoint asks; an unknown path is what the request makes of itself."""
-    if endpoint is not None:
-        return endpoint.security
-    if form.signature is not None:
-        return Security.SIGNED
-    return _PUBLIC if request.key_id is None and request.method == "GET" else Security.KEY
+    return path.startswith("/api/")
 
 
 def _times(form: Form) -> tuple[int, int] | Fault:
     """Return timestamp and receive window of a signed request, both in microseconds."""
-    if form.signature is None:
-        return Fault("missing", "signature")
     digits = form.values.get("timestamp")
     if digits is None:
         return Fault("missing", "timestamp")
