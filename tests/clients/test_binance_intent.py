@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from clients.venue import Action, Malformed, Order, OrderRef, Reading, Request, Security, Side
-from clients.venues.binance.endpoints import ENDPOINTS
 from clients.venues.binance import WIRE
+from clients.venues.binance.endpoints import ENDPOINTS
 from tests.clients.binance_cases import read, read_request, refused
 
 D = Decimal

@@ -1,6 +1,9 @@
 """Bad input on the bots' side: a native 4xx, no crash, and a record; the next bot is served as before."""
 
 import asyncio
+import dataclasses
+import hashlib
+import hmac
 from pathlib import Path
 
 import pytest
@@ -81,9 +84,10 @@ SIGNED = [
     ("malformed signature", {}, "&signature=zz", (400, -1022)),
     ("empty signature", {}, "&signature=", (400, -1022)),
     ("no signature", {}, "", (400, -1102)),
-    ("no timestamp", {"stamp": False}, "&signature=" + "0" * 64, (400, -1102)),
-    ("a parameter twice", {}, "&recvWindow=1&recvWindow=2&signature=" + "0" * 64, (400, None)),
-    ("an unknown parameter", {}, "&colour=red&signature=" + "0" * 64, (400, -1104)),
+    ("no timestamp", {"stamp": False, "sign": True}, "", (400, -1102)),
+    ("a parameter twice", {"sign": True}, "&recvWindow=1&recvWindow=2", (400, -1101)),
+    ("an unknown parameter", {"sign": True}, "&colour=red", (400, -1104)),
+    ("an unknown parameter that nobody signed", {}, "&colour=red&signature=" + "0" * 64, (400, -1022)),
 ]
 
 
@@ -102,6 +106,9 @@ async def test_a_signed_request_that_is_not_right_is_refused_natively_and_writte
             if change.get("stamp", True)
             else "recvWindow=5000"
         )
+        if change.get("sign"):
+            text = (stamp + tail).encode()
+            tail += "&signature=" + hmac.new(bot.secret.encode(), text, hashlib.sha256).hexdigest()
         header = f"X-MBX-APIKEY: {key_id}\r\n" if change.get("key", True) else ""
         raw = f"GET /binance/api/v3/account?{stamp}{tail} HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n"
         answer = await exchange_bytes(world.port, raw.encode())
@@ -204,3 +211,34 @@ def test_a_gateway_listens_beyond_loopback_only_under_names(
     else:
         with pytest.raises(ValueError, match=r"--listen|address"):
             parse_listen(text, allowed)
+
+
+FORM = "&".join(f"a{number}=" for number in range(8_000))
+
+
+async def test_no_form_is_read_of_who_may_not_have_it_read(tmp_path: Path) -> None:
+    """Unknown mounts, endpoints and keys, keys that were cut, and forms that nobody signed."""
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot, other = world.bot(), world.bot("other")
+        assert (await bot.order()).status == 200
+        assert (await other.order()).status == 200
+        await world.cut("consumer:other")
+        stranger = dataclasses.replace(bot, key_id="A" * 64)
+        nobody = dataclasses.replace(bot, secret="0" * 64)
+        unknown = (
+            b"POST /nowhere/api/v3/order HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(FORM)
+        )
+        cases = {
+            "unknown_mount": unknown + FORM.encode(),
+            "no_key": unknown.replace(b"/nowhere/api/v3/order", b"/binance/api/v3/nothing") + FORM.encode(),
+            "unknown_key": stranger.plain("POST", "/api/v3/order", FORM, body=True),
+            "cut": other.plain("POST", "/api/v3/order", FORM, body=True),
+            "unknown_endpoint": bot.plain("POST", "/api/v3/nothing", FORM, body=True),
+            "bad_signature": nobody.signed("POST", "/api/v3/order", body=True, colour="red"),
+            "too_many_parameters": bot.plain("POST", "/api/v3/order", FORM[:12_000], body=True),
+            "form_too_large": bot.plain("POST", "/api/v3/order", FORM, body=True),
+        }
+        for reason, data in cases.items():
+            assert (await exchange_bytes(world.port, data)).reason == reason
+        assert len(world.executed()) == 2

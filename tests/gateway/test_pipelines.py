@@ -37,7 +37,7 @@ async def answers_to(port: int, data: bytes, count: int) -> list[str]:
 
 def nothing_open(world: World) -> bool:
     gateway = world.gateway
-    return gateway.ledger.in_flight == 0 and not any(gateway.book.flying.values())
+    return gateway.ledger.in_flight == 0 and not len(gateway.book.flights)
 
 
 async def eventually(found: Any, seconds: float = 20) -> None:

@@ -20,6 +20,15 @@ import msgspec
 from clients.venue import Action, Answer, Intent, OrderState, Reading
 from clients.venues.binance.codes import UNKNOWN_CODES, outcome_unknown
 
+LARGEST_READ = 128 * 1024
+"""Of an answer, for it to be read at all: the largest there is, the cancel of 200 orders of a symbol, has 110 KiB. It
+is read between two requests, so it is what they may have to wait for."""
+
+MOST_ORDERS = 1000
+"""Entries of one answer: a symbol has room for 200 open orders."""
+
+_NO_CODE = 1_000_000
+_LONGEST_AMOUNT, _LARGEST_EXPONENT = 64, 40
 FINAL = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED", "EXPIRED_IN_MATCH"})
 _OK, _REDIRECT, _REFUSED = 200, 300, 400
 _MICROSECONDS_FROM = 10**14
@@ -81,15 +90,18 @@ def _halves_of(document: Any) -> Mapping[str, Any] | None:
 
 
 def _parse(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    if len(body) > LARGEST_READ:
         return None
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return None if isinstance(document, list) and len(document) > MOST_ORDERS else document
 
 
 def _code(document: Any) -> int | None:
     code = document.get("code") if isinstance(document, dict) else None
-    return code if isinstance(code, int) and not isinstance(code, bool) else None
+    return code if type(code) is int and abs(code) < _NO_CODE else None
 
 
 def _words(code: int | None) -> str | None:
@@ -146,7 +158,8 @@ def _states(document: Any, intent: Intent) -> Iterator[OrderState]:
     of_cancel = intent.action is Action.CANCEL
     if isinstance(document, list):
         for item in document:
-            yield from _states(item, intent)
+            if isinstance(item, dict):
+                yield from _states(item, intent)
         return
     if not isinstance(document, dict):
         return
@@ -172,6 +185,11 @@ def _list(document: Mapping[str, Any], *, of_cancel: bool) -> Iterator[OrderStat
 
 def _rows(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _entries(document: Mapping[str, Any], name: str) -> list[Any]:
+    entries = document.get(name)
+    return entries[:MOST_ORDERS] if isinstance(entries, list) else []
 
 
 def _order(report: Any, *, of_cancel: bool) -> Iterator[OrderState]:
@@ -213,13 +231,15 @@ def order_state(report: Any) -> OrderState | None:
 
 
 def _amount(text: Any) -> Decimal | None:
-    if not isinstance(text, str):
+    if not isinstance(text, str) or len(text) > _LONGEST_AMOUNT:
         return None
     try:
         amount = Decimal(text)
     except InvalidOperation:
         return None
-    return amount if amount.is_finite() and amount >= 0 else None
+    if not amount.is_finite() or amount < 0 or abs(amount.adjusted()) > _LARGEST_EXPONENT:
+        return None
+    return amount
 
 
 def cancelled_orders(body: bytes) -> tuple[OrderState, ...]:

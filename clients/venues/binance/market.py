@@ -211,7 +211,7 @@ def error_code(body: bytes) -> int | None:
 def _document(body: bytes, kinds: type | tuple[type, ...]) -> Any:
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError("the answer is not JSON") from None
     if not isinstance(document, kinds):
         raise ValueError("the answer has another shape than documented")  # noqa: TRY004 - the venue's fault

@@ -58,7 +58,7 @@ def _error(body: bytes) -> _Error:
         return _Error()
     try:
         return msgspec.json.decode(body, type=_Error)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Error()
 
 

@@ -4,7 +4,7 @@ Rules:
 1. REST signs the query string followed by the body, nothing at the joint, without `signature`, byte for byte
    as sent. Some clients sign the text before encoding it: `variant_text` gives those forms.
 2. A decoded variant is refused where the text escapes `&`, `=`, `#` or `%`: the signed text could then be cut
-   into other parameters than the wire form.
+   into other parameters than the wire form. So it is where an escape is none.
 3. The WebSocket API signs all parameters but `signature`, sorted by name, `name=value` joined by `&`, as raw
    UTF-8.
 4. HMAC-SHA-256 as hex, either case; RSA (PKCS#1 v1.5, SHA-256) and Ed25519 as base64, percent-encoded on
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _HMAC, _RAW, _DECODED = KeyType.HMAC, Variant.RAW, Variant.DECODED
 _RAW_ONLY = (_RAW,)
 _HEX_LENGTH = 64
-_FORBIDDEN_DECODED = re.compile(r"%(?:26|3[Dd]|23|25)")
+_FORBIDDEN_DECODED = re.compile(r"%(?:26|3[Dd]|23|25|(?![0-9A-Fa-f]{2}))")
 _KEPT_KEYS = 64
 
 
@@ -62,7 +62,7 @@ def variant_text(text: str, variant: Variant) -> str:
     if "%" not in text:
         return text
     decoded = percent_decode(text)
-    return unquote(text) if decoded is None else decoded
+    return text if decoded is None else decoded
 
 
 def variants(text: str) -> tuple[Variant, ...]:
