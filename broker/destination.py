@@ -8,7 +8,8 @@
 
 Rules:
 1. Files are named from the root and are never links; commands are lists, never a shell's text.
-2. A webhook is https, or plain on loopback; its signing secret, as a cluster's token, lies in the secret store.
+2. A webhook is https, or plain on loopback, with one reading only (`clients.outbound`); its signing secret, as a
+   cluster's token, lies in the secret store.
 3. Unknown fields are refused, each by its name.
 """
 
@@ -17,7 +18,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ import msgspec
 
 from broker.errors import Malformed, Problem
 from broker.model import moment
+from clients import outbound
 from clients.venue import Slot
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,100}")
@@ -137,6 +138,14 @@ def parse(kind: str, document: Mapping[str, Any]) -> tuple[Kind, Settings]:
     Raises:
         Malformed: With every field that cannot be used.
     """
+    which, settings = _converted(kind, document)
+    problems = tuple(_problems(which, settings))
+    if problems:
+        raise _bad(*problems)
+    return which, settings
+
+
+def _converted(kind: str, document: Mapping[str, Any]) -> tuple[Kind, Settings]:
     try:
         which = Kind(kind)
     except ValueError:
@@ -146,9 +155,6 @@ def parse(kind: str, document: Mapping[str, Any]) -> tuple[Kind, Settings]:
     except msgspec.ValidationError as fault:
         text, _, where = str(fault).partition(" - at `$")
         raise _bad(Problem(f"settings{where.rstrip('`')}", text)) from None
-    problems = tuple(_problems(which, settings))
-    if problems:
-        raise _bad(*problems)
     return which, settings
 
 
@@ -158,8 +164,8 @@ def dump(settings: Settings) -> str:
 
 
 def load(kind: str, text: str) -> tuple[Kind, Settings]:
-    """Read settings that were written down."""
-    return parse(kind, json.loads(text))
+    """Read settings that were written down: what was taken once stays readable, whatever is asked of new ones."""
+    return _converted(kind, json.loads(text))
 
 
 def _problems(kind: Kind, settings: Settings) -> list[Problem]:
@@ -178,11 +184,11 @@ def _problems(kind: Kind, settings: Settings) -> list[Problem]:
                 for one in settings.restart
                 if not _RESTART.fullmatch(one)
             ]
-            if settings.server and not _is_safe(settings.server):
+            if settings.server and not _is_server(settings.server):
                 found.append(Problem("settings.server", "is https://HOST:PORT"))
             return found
         case WebhookSettings(url=url):
-            return [] if _is_safe(url) else [Problem("settings.url", "is https, or http on loopback only")]
+            return _url_problems(url)
         case ManualSettings(what=what):
             return [] if what.strip() else [Problem("settings.what", "says which tool, and where in it")]
 
@@ -215,16 +221,22 @@ def _file_problems(kind: Kind, settings: FileSettings) -> list[Problem]:
     return found
 
 
-def _is_safe(url: str) -> bool:
-    parts = urlsplit(url)
-    if parts.username or parts.password or parts.fragment or not parts.hostname:
-        return False
-    if parts.scheme == "https":
-        return True
+def _url_problems(url: str) -> list[Problem]:
+    """Say what cannot be used about a webhook's URL, whatever this home may reach; that is judged where it is made."""
     try:
-        return parts.scheme == "http" and ip_address(parts.hostname).is_loopback
-    except ValueError:
+        outbound.EVERYTHING.judge(url)
+    except outbound.NotReachable as fault:
+        return [Problem("settings.url", str(fault))]
+    return []
+
+
+def _is_server(url: str) -> bool:
+    """Tell whether this is a cluster's address: https, wherever it is, and plain http on loopback only."""
+    try:
+        outbound.EVERYTHING.judge(url)
+    except outbound.NotReachable:
         return False
+    return True
 
 
 def _bad(*problems: Problem) -> Malformed:

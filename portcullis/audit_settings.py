@@ -2,9 +2,10 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from clients.outbound import EVERYTHING, NotReachable
 
 
 class _Strict(BaseModel):
@@ -35,9 +36,10 @@ class WebhookDocument(_Strict):
     @field_validator("url")
     @classmethod
     def _https(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme != "https" and parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
-            raise ValueError("must be https beyond loopback")
+        try:
+            EVERYTHING.judge(url)
+        except NotReachable as fault:
+            raise ValueError(str(fault)) from None
         return url
 
 

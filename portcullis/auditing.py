@@ -81,6 +81,6 @@ def _anchor(home: Home, document: AnchorDocument) -> Anchor:
                 raise SettingsError(
                     "audit.anchors", f"{document.secret_file} cannot be read; check its rights"
                 ) from None
-            return WebhookAnchor(document.url, secret)
+            return WebhookAnchor(document.url, secret, reach=home.reach)
         case TransitDocument():
             return TransitAnchor(document.path.expanduser(), transit_of(home, document).sign)

@@ -111,6 +111,7 @@ def opened(home: Home) -> Iterator[Service]:
             database.look()
             store = stores.secrets_of(home)
             service = open_service(database, store, SystemClock())
+            service.desk.reach = home.reach
             service.audit.sign_with(signer_of(home))
         except BrokerError as fault:
             raise SettingsError("--home", f"{home.root} cannot be opened: {fault}") from None

@@ -12,11 +12,13 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from clients.outbound import Reach, reach_of
 from clients.venue import Environment
 from portcullis.audit_settings import AuditDocument
 from portcullis.database_settings import DatabaseDocument
@@ -42,6 +44,21 @@ class SettingsError(Exception):
         self.field, self.message = field, message
 
 
+class OutboundDocument(BaseModel):
+    """Addresses and networks of ours that webhooks, heartbeats, alerts and anchors may be sent to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    allow: list[str] = []
+
+    @field_validator("allow")
+    @classmethod
+    def _networks(cls, allow: list[str]) -> list[str]:
+        for one in allow:
+            ip_network(one)  # its ValueError names the entry
+        return allow
+
+
 class _Document(BaseModel):
     """`home.json`, strictly read."""
 
@@ -56,6 +73,7 @@ class _Document(BaseModel):
     vault: VaultDocument | None = None
     database: DatabaseDocument | None = None
     audit: AuditDocument | None = None
+    outbound: OutboundDocument | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +91,13 @@ class Home:
     vault: VaultDocument | None = None
     database: DatabaseDocument | None = None
     audit: AuditDocument | None = None
+    outbound: OutboundDocument | None = None
+
+    @property
+    def reach(self) -> Reach:
+        """What webhooks, heartbeats, alerts and anchors may be sent to."""
+        allow = () if self.outbound is None else self.outbound.allow
+        return reach_of(allow, paper=self.environment is Environment.PAPER)
 
     @property
     def kek(self) -> Path:
@@ -174,7 +199,7 @@ def open_home(root: Path) -> Home:
     document = _read(root)
     return Home(
         root, Environment(document.environment), document.mode, document.api_port, document.gateway_port,
-        document.vault, document.database, document.audit,
+        document.vault, document.database, document.audit, document.outbound,
     )  # fmt: skip
 
 
@@ -189,6 +214,7 @@ def _save(home: Home, created_at: str) -> None:
         vault=home.vault,
         database=home.database,
         audit=home.audit,
+        outbound=home.outbound,
     )
     write_private(home.root / NAME, document.model_dump_json(indent=2, exclude_none=True) + "\n")
 

@@ -18,6 +18,8 @@ from pathlib import Path
 import httpx
 
 from broker.audit.ports import AnchorFailed
+from clients.outbound import LOOPBACK, NotReachable, Reach
+from clients.outbound_http import OutboundClient
 from clients.secret import Secret
 
 _TIMEOUT_S = 5.0
@@ -72,8 +74,10 @@ class SyslogAnchor:
 class WebhookAnchor:
     """An HTTPS address that keeps what is posted: signed with HMAC-SHA256 over `TIMESTAMP.BODY`."""
 
-    def __init__(self, url: str, secret: Secret, now_s: Callable[[], float] = time.time) -> None:
-        self._url, self._secret, self._now_s = url, secret, now_s
+    def __init__(
+        self, url: str, secret: Secret, now_s: Callable[[], float] = time.time, reach: Reach = LOOPBACK
+    ) -> None:
+        self._url, self._secret, self._now_s, self._reach = url, secret, now_s, reach
         self.name = f"webhook:{httpx.URL(url).host}"
 
     def keep(self, line: str) -> None:
@@ -86,8 +90,10 @@ class WebhookAnchor:
             "User-Agent": "portcullis",
         }  # fmt: skip
         try:
-            with httpx.Client(timeout=_TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
-                answer = client.post(self._url, content=line.encode(), headers=headers)
+            with OutboundClient(self._reach, _TIMEOUT_S) as client:
+                answer = client.send("POST", self._url, content=line.encode(), headers=headers)
+        except NotReachable as fault:
+            raise AnchorFailed(f"nothing is sent to {self.name}: its URL {fault}") from None
         except httpx.HTTPError as fault:
             raise AnchorFailed(f"{self.name} cannot be reached ({type(fault).__name__})") from None
         if not answer.is_success:

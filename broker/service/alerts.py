@@ -15,6 +15,7 @@ from broker.service.audit import Audit, acting
 from broker.service.desk import Desk, check_name, missing
 from broker.service.rotations import Wish
 from broker.service.secrets import Secrets
+from clients.outbound import NotReachable, judge_channel
 from clients.secret import Secret
 
 HEARTBEAT = "heartbeat"
@@ -26,7 +27,7 @@ SCHEMES: dict[str, tuple[str, ...]] = {
     "ntfy": ("ntfys://", "ntfy://"),
     "pagerduty": ("pagerduty://",),
     "webhook": ("jsons://", "json://"),
-    HEARTBEAT: ("https://", "http://127.0.0.1"),
+    HEARTBEAT: ("https://", "http://"),
 }
 """What an address of each kind begins with, as Apprise writes it; a heartbeat is a URL that is asked every minute."""
 
@@ -47,10 +48,17 @@ class Alerts:
         check_name("name", name)
         if kind not in SCHEMES:
             raise Malformed("bad_channel", (Problem("kind", f"is one of {', '.join(SCHEMES)}"),))
-        if not address.reveal().startswith(SCHEMES[kind]):
+        if not address.reveal().lower().startswith(SCHEMES[kind]):
             raise Malformed(
                 "bad_channel", (Problem("address", f"of {kind} begins with {' or '.join(SCHEMES[kind])}"),)
             )
+        try:
+            if kind == HEARTBEAT:
+                self._desk.reach.judge(address.reveal())
+            else:
+                judge_channel(address.reveal(), self._desk.reach)
+        except NotReachable as fault:
+            raise Malformed("bad_channel", (Problem("address", str(fault)),)) from None
         made = Channel(name, kind, f"destinations/alerts/{name}/{new_id('sec')}", self._desk.clock.now_us())
         with self._desk.database.read() as connection:
             if store.is_taken(connection, name):

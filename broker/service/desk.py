@@ -10,6 +10,7 @@ from broker.errors import Malformed, NotFound, Problem
 from broker.gate import Gate
 from broker.model import NAME
 from broker.ports import Clock, SecretStore
+from clients.outbound import LOOPBACK, PUBLIC, Reach
 from clients.venue import Environment
 
 T = TypeVar("T")
@@ -53,15 +54,23 @@ class Page(Generic[T]):
 
 @dataclass(slots=True)
 class Desk:
-    """What use cases share. `tell` hands changes to whoever pushes them to gateways."""
+    """What use cases share. `tell` hands changes to whoever pushes them to gateways.
+
+    `reach` is what webhooks and alerts may be sent to.
+    """
 
     database: Database
     secrets: SecretStore
     clock: Clock
     home: Home
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
+    reach: Reach = PUBLIC
     _last_change: int = 0
     _counting: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        if self.reach == PUBLIC and self.home.environment is Environment.PAPER:
+            self.reach = LOOPBACK
 
     def number(self) -> Change:
         """Return a change of its own number that nobody is told of."""

@@ -9,13 +9,14 @@ from typing import Any
 from broker import destination as values
 from broker.db import destinations as store
 from broker.db.destinations import Delivery
-from broker.destination import Destination, FileSettings, Kind, Settings
+from broker.destination import Destination, FileSettings, Kind, Settings, WebhookSettings
 from broker.errors import Conflict, Malformed, NotFound, Problem
 from broker.model import new_id
 from broker.service.accounts import Accounts
 from broker.service.audit import Audit, acting
 from broker.service.desk import Desk, check_name, missing
 from broker.service.secrets import Secrets
+from clients.outbound import NotReachable
 from clients.secret import Secret
 from clients.venue import Slot
 
@@ -56,6 +57,7 @@ class Destinations:
         which, parsed = values.parse(kind, settings)
         problems = (
             *_odd(slot, patience_s), *_secret_problems(which, given=secret is not None), *_place_problems(parsed),
+            *self._url_problems(parsed),
         )  # fmt: skip
         if problems:
             raise Malformed("bad_destination", problems)
@@ -75,6 +77,16 @@ class Destinations:
                 store.add(connection, made)
                 self._audit.record(connection, "destination.create", f"destination:{name}", details)
         return made
+
+    def _url_problems(self, settings: Settings) -> tuple[Problem, ...]:
+        """Say why nothing may be sent to a webhook from this home."""
+        if not isinstance(settings, WebhookSettings):
+            return ()
+        try:
+            self._desk.reach.judge(settings.url)
+        except NotReachable as fault:
+            return (Problem("settings.url", str(fault)),)
+        return ()
 
     def list(self, account: str | None = None) -> tuple[Destination, ...]:
         """List them by name."""

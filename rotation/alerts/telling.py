@@ -8,13 +8,14 @@ Rules:
    of its working again.
 3. No message holds a secret: it is made of what operators read anyway. Addresses never leave `Secret` but to be asked.
 4. A heartbeat URL is asked every minute, so that somebody else notices when we are dead.
+5. Nothing is sent to an address that is not public, but where the home's setting allows it (`clients.outbound`).
 """
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-import apprise
 import httpx
 
 from broker.db import alerts as store
@@ -23,8 +24,10 @@ from broker.errors import BrokerError
 from broker.model import moment
 from broker.service import Service
 from broker.service.alerts import HEARTBEAT
-from clients.http import silence
+from clients.outbound import NotReachable
+from clients.outbound_http import OutboundClient
 from rotation.alerts.conditions import conditions
+from rotation.alerts.sending import by_apprise
 
 TOGETHER_US = 5_000_000
 AGAIN_US = round(timedelta(hours=4).total_seconds() * 1_000_000)
@@ -38,19 +41,12 @@ Send = Callable[[str, str, str], bool]
 """Address, title, body: whether it was taken."""
 
 
-def by_apprise(address: str, title: str, body: str) -> bool:
-    """Send one message."""
-    silence()
-    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it logs addresses
-    sender = apprise.Apprise()
-    return bool(sender.add(address)) and bool(sender.notify(title=title, body=body))
-
-
 class Telling:
     """Tells."""
 
-    def __init__(self, service: Service, now_us: Callable[[], int], send: Send = by_apprise) -> None:
-        self._service, self._now_us, self._send = service, now_us, send
+    def __init__(self, service: Service, now_us: Callable[[], int], send: Send | None = None) -> None:
+        self._service, self._now_us = service, now_us
+        self._send = send or functools.partial(by_apprise, reach=service.desk.reach)
         self._right: list[Alert] = []
         self._beaten_us = -BEAT_US
         self._caught_up_us = -CATCH_UP_US
@@ -117,6 +113,8 @@ class Telling:
                 why = "" if self._send(address, title, body) else _NOT_TAKEN
         except BrokerError as fault:
             why = fault.reason
+        except NotReachable as fault:
+            why = f"nothing is sent there: its address {fault}"
         if why != channel.failed:
             with self._service.desk.database.write() as connection:
                 store.failed(connection, channel.name, why)
@@ -132,11 +130,12 @@ class Telling:
             if channel.kind == HEARTBEAT:
                 self._to(channel, "", "")
 
-    @staticmethod
-    def _ask(url: str) -> str:
-        silence()
+    def _ask(self, url: str) -> str:
         try:
-            answer = httpx.get(url, timeout=_PATIENCE_S, trust_env=False)
+            with OutboundClient(self._service.desk.reach, _PATIENCE_S) as client:
+                answer = client.send("GET", url)
+        except NotReachable as fault:
+            return f"it is not asked: its URL {fault}"
         except httpx.HTTPError as fault:
             return f"it does not answer ({type(fault).__name__})"
         return "" if answer.is_success else f"it answered {answer.status_code}"

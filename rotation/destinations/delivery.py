@@ -130,7 +130,9 @@ class Deliveries:
                 secret = self._secret(place)
                 if secret is None:
                     raise NotDelivered("its signing secret is lost; remove it and make it anew")
-                return WebhookPlace(place.settings, secret, lambda: self._now_us() // US)
+                return WebhookPlace(
+                    place.settings, secret, lambda: self._now_us() // US, self._service.desk.reach
+                )
             case ManualSettings():
                 return ManualPlace(place.settings)
 

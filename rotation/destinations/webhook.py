@@ -18,7 +18,8 @@ from collections.abc import Callable
 import httpx
 
 from broker.destination import WebhookSettings
-from clients.http import silence
+from clients.outbound import LOOPBACK, NotReachable, Reach
+from clients.outbound_http import OutboundClient
 from clients.secret import Secret
 from rotation.destinations.parcel import PATIENCE_S, NotDelivered, Parcel
 
@@ -28,8 +29,10 @@ _GOOD = range(200, 300)
 class WebhookPlace:
     """A service that takes keys. `now_s` is the time in seconds to sign with."""
 
-    def __init__(self, settings: WebhookSettings, secret: Secret, now_s: Callable[[], int]) -> None:
-        self._settings, self._secret, self._now_s = settings, secret, now_s
+    def __init__(
+        self, settings: WebhookSettings, secret: Secret, now_s: Callable[[], int], reach: Reach = LOOPBACK
+    ) -> None:
+        self._settings, self._secret, self._now_s, self._reach = settings, secret, now_s, reach
 
     def deliver(self, parcel: Parcel) -> None:
         """Send the key."""
@@ -46,7 +49,6 @@ class WebhookPlace:
         return "" if used == str(parcel.ref) else "the service took it and does not use it yet"
 
     def _send(self, parcel: Parcel, secret: str | None) -> httpx.Response:
-        silence()
         body = json.dumps(
             {
                 "rotation": parcel.rotation, "key": str(parcel.ref), "venue": parcel.venue,
@@ -66,8 +68,10 @@ class WebhookPlace:
         except OSError as fault:  # ssl.SSLError is one
             raise NotDelivered(f"its ca_file cannot be used ({type(fault).__name__})") from None
         try:
-            with httpx.Client(verify=verify, trust_env=False, timeout=PATIENCE_S / 2) as client:
-                answer = client.post(self._settings.url, content=body, headers=headers)
+            with OutboundClient(self._reach, PATIENCE_S / 2, verify) as client:
+                answer = client.send("POST", self._settings.url, content=body, headers=headers)
+        except NotReachable as fault:
+            raise NotDelivered(f"nothing is sent there: its URL {fault}") from None
         except httpx.HTTPError as fault:
             raise NotDelivered(f"the service does not answer ({type(fault).__name__})") from None
         if answer.status_code not in _GOOD:

@@ -100,3 +100,24 @@ async def test_the_name_of_a_removed_channel_can_be_given_again(desk: Desk) -> N
         assert (await add(desk)).status_code == 201
     (second,) = paths(desk)
     assert second != first
+
+
+@pytest.mark.parametrize(
+    ("kind", "address"),
+    [
+        ("heartbeat", "http://127.0.0.1@evil.example/ping"),
+        ("heartbeat", "http://127.0.0.1.evil.example/ping"),
+        ("heartbeat", "https://good.example:443@evil.example/ping"),
+        ("heartbeat", "https://169.254.169.254/latest/meta-data"),
+        ("heartbeat", "https://10.0.0.1/ping"),
+        ("webhook", "jsons://user:pw@good.example@10.0.0.1/x"),
+        ("webhook", "jsons://[::ffff:10.0.0.1]/x"),
+        ("slack", "https://hooks.slack.com@evil.example/"),
+    ],
+)
+async def test_an_address_that_is_odd_or_private_is_no_channel(desk: Desk, kind: str, address: str) -> None:
+    """It is refused when it is named, without a word of what it holds; nothing is kept."""
+    async with desk.client() as client:
+        answer = await client.post("/v1/alert-channels", json={"name": "x", "kind": kind, "address": address})
+        kept = (await client.get("/v1/alert-channels")).json()["items"]
+    assert (answer.status_code, answer.json()["errors"][0]["field"], kept) == (400, "address", [])

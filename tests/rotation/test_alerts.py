@@ -224,5 +224,5 @@ def test_with_real_keys_alerts_that_go_nowhere_are_a_hazard(tmp_path: Path, envi
         assert len(said()) == (1 if environment is Environment.LIVE else 0)
         service.alerts.add("switch", "heartbeat", Secret("https://example.invalid/ping"))
         assert len(said()) == (1 if environment is Environment.LIVE else 0), "a heartbeat tells of no alert"
-        service.alerts.add("phone", "webhook", Secret("json://127.0.0.1:9/"))
+        service.alerts.add("phone", "webhook", Secret("json://hooks.invalid/"))
         assert said() == []
