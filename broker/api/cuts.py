@@ -45,7 +45,7 @@ async def make_cut(body: schemas.NewCut, given: Given, operator: Responder) -> s
     mirrored, flying = await asyncio.gather(
         _mirrored(given, cut), _on_their_way(given, cut, _ANSWERED_WITHIN_S)
     )
-    durable = [*DURABLE, MIRROR] if mirrored else DURABLE
+    durable = [*([] if cut.doubt else DURABLE), *([MIRROR] if mirrored else [])]
     return schemas.MadeCut(
         **shown(cut),
         on_their_way=flying,
@@ -114,6 +114,8 @@ async def _overlapping(context: Context, cut: Cut) -> list[Cut]:
 
 def _notes(cut: Cut, *, mirrored: bool) -> list[str]:
     notes = []
+    if cut.doubt:
+        notes.append(f"In force, but {cut.doubt}: cut again when the standby is back.")
     if not mirrored:
         notes.append(
             "The secret store does not answer: the cut is in force and in the database, its mirror is written as "

@@ -7,7 +7,8 @@ Rules:
    busy. So the loop turns quickly whatever is sent, and nothing waits without end.
 3. Logging in hashes a password, on purpose slowly: one at a time. What asks an exchange may take long: it holds up
    only its like.
-4. What a request works on in threads is done in those of its lane; outside of a request, in those of the loop.
+4. What closes also writes before everybody else (`broker.db.turns`), from the look at its token to its last write.
+5. What a request works on in threads is done in those of its lane; outside of a request, in those of the loop.
 """
 
 import asyncio
@@ -21,6 +22,9 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from enum import StrEnum
 from typing import ParamSpec, TypeVar
+
+from broker.db.turns import Urgency
+from broker.db.turns import urgency as urgency_of_writes
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,7 +43,7 @@ LOCAL, NETWORK = "local", "network"
 """Where a request came from."""
 
 _SIZES = {
-    Kind.CLOSING: (2, 8, 64),
+    Kind.CLOSING: (6, 8, 64),
     Kind.LOGIN: (1, 2, 16),
     Kind.VENUE: (2, 4, 16),
     Kind.ORDINARY: (3, 8, 128),
@@ -68,7 +72,11 @@ class Busy(Exception):
 class Lane:
     """One lane."""
 
-    def __init__(self, name: str, threads: int, places: int, line: int, wait_s: float = _WAIT_S) -> None:
+    def __init__(
+        self, name: str, threads: int, places: int, line: int, wait_s: float = _WAIT_S,
+        urgency: Urgency = Urgency.CONTROL,
+    ) -> None:  # fmt: skip
+        self._urgency = urgency
         self._free, self._line, self._wait_s = places, line, wait_s
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._threads = ThreadPoolExecutor(threads, f"api-{name}")
@@ -81,11 +89,12 @@ class Lane:
             Busy: There is none.
         """
         await self._enter()
-        token = _LANE.set(self)
+        token, writes = _LANE.set(self), urgency_of_writes.set(self._urgency)
         try:
             yield
         finally:
             _LANE.reset(token)
+            urgency_of_writes.reset(writes)
             self._leave()
 
     async def work(self, work: Callable[[], T]) -> T:
@@ -127,7 +136,10 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes = {
-            (origin, kind): Lane(f"{origin}-{kind.value}", *_SIZES[kind])
+            (origin, kind): Lane(
+                f"{origin}-{kind.value}", *_SIZES[kind],
+                urgency=Urgency.SAFETY if kind is Kind.CLOSING else Urgency.CONTROL,
+            )  # fmt: skip
             for origin in (LOCAL, NETWORK)
             for kind in Kind
         }

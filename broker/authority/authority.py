@@ -5,8 +5,10 @@ Rules:
    transaction writes the heartbeat and reads every gate. What was read long ago grants little, then nothing.
 2. A change is pushed as one frame per gateway, whatever the number of grants; a `closed` gate needs no walk over
    leases, because gateways judge each request by the gates. Successors follow where something may still be served.
-3. Database work is done in two threads: one for control, one for the call log, so that no cut waits behind a log.
-   The secret store, which may be slow, is asked in threads of its own; too many asks at once are refused.
+3. The heartbeat, leases and cutovers have a thread of their own, and nothing in it waits for the log or for the secret
+   store. Budgets, owners and call-log lines have theirs, so that each waits for its own kind only; the secret store,
+   which may be slow, is asked in others. Too many asks at once are refused, and what nobody waits for any more is not
+   done: a slice that is lent too late would count as spent.
 4. A gateway is told its keys once per version; they are wiped where every lease on them is closed.
 5. No frame ends a link. What cannot be answered is logged, and whoever waits is told so; slices that could not be
    taken back are taken back at a later heartbeat, and count as lent until then. Nothing that waits for a store keeps
@@ -15,21 +17,25 @@ Rules:
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, TypeVar
 
+from broker import policy_document
 from broker.authority.changes import Changes, OnTheirWay
 from broker.authority.cutover import Cutovers, Noted
 from broker.authority.intake import Intake
 from broker.authority.leases import Leases, Opening
 from broker.authority.link import Link
 from broker.background import Background, described
-from broker.budget import Parts
+from broker.budget import ZERO, Parts, Slice
 from broker.db import Connection, meta
 from broker.db import accounts as account_store
+from broker.db.turns import Urgency
 from broker.errors import StoreUnavailable
 from broker.link import frames
 from broker.link.channel import Channel
@@ -43,6 +49,10 @@ _STORE_THREADS = 4
 _MOST_READING = 64
 _JUDGED_ANEW = 3
 _MOST_OWED = 10_000
+_LOAN_S = 0.9
+"""A gateway waits a second for a slice."""
+
+_FIRST_LOAN_S = 0.3
 _LOG = logging.getLogger("portcullis.authority")
 
 
@@ -52,23 +62,29 @@ class LeaseAuthority:
     def __init__(self, service: Service, paper_upstream: str = "") -> None:
         self._service, self._desk = service, service.desk
         self._paper_upstream = paper_upstream
-        self._control = ThreadPoolExecutor(1, "control")
+        self._safety = ThreadPoolExecutor(1, "safety")
         self._log = ThreadPoolExecutor(1, "call-log")
+        self._budgets = ThreadPoolExecutor(1, "budgets")
+        self._owners = ThreadPoolExecutor(2, "owners")
         self._secrets = ThreadPoolExecutor(_STORE_THREADS, "secrets")
         self._reading = 0
         self._beside = Background(_LOG)
         self._owed: deque[tuple[str, Parts]] = deque(maxlen=_MOST_OWED)
-        self.intake = Intake(service, self._beside, self._in_log, self.in_control)
-        self.changes = Changes(service.desk, self.in_control, self._beside)
+        self._taking_back = False
+        self.intake = Intake(service, self._beside, self._in_log)
+        self.changes = Changes(service.desk, self.in_safety, self._beside)
         self.changes.note_flights = self._note_flights
-        self.cutovers = Cutovers(service, self.changes, self.in_control, self._in_store)
+        self.cutovers = Cutovers(service, self.changes, self.in_safety, self._in_store)
         self.leases = Leases(service, self.changes, self.cutovers)
 
     # --- time and threads -----------------------------------------------------------------
 
-    async def in_control(self, work: Callable[[], T]) -> T:
-        """Do control work in its thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._control, work)
+    async def in_safety(self, work: Callable[[], T]) -> T:
+        """Do what heartbeat, leases and cutovers do, in their thread: one after the other, in order."""
+        return await asyncio.get_running_loop().run_in_executor(self._safety, work)
+
+    async def _in_budgets(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._budgets, work)
 
     async def _in_log(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._log, work)
@@ -84,8 +100,10 @@ class LeaseAuthority:
         def note(connection: Connection) -> None:
             found.append(self.cutovers.note(connection))
 
-        gates = await self.in_control(lambda: self._service.continuity.beat(note))
-        self.changes.merge(gates.values())
+        gates = await self.in_safety(lambda: self._service.continuity.beat(note))
+        risen = self.changes.merge(gates.values())
+        if risen and self.changes.links:  # changed by another process, or by a commit whose answer was lost
+            self._desk.tell(risen)
         self.cutovers.follow(found[-1])
         self.leases.began_us = began_us
 
@@ -95,20 +113,22 @@ class LeaseAuthority:
         while True:
             try:
                 await self.beat()
-                await self._take_back_owed()
+                self._take_back_owed()
             except Exception as fault:  # noqa: BLE001 - whatever it was, the next beat has to come
                 _LOG.error("a heartbeat failed: leases end unless this mends: %s", described(fault))
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     def close(self) -> None:
         """Let the threads end."""
-        self._control.shutdown(wait=True)
-        self._log.shutdown(wait=True)
+        self._safety.shutdown(wait=True)
+        for pool in (self._log, self._budgets, self._owners):
+            pool.shutdown(wait=True)
         self._secrets.shutdown(wait=False, cancel_futures=True)
 
-    def _note_flights(self, cut: str, found: OnTheirWay) -> None:
+    async def _note_flights(self, cut: str, found: OnTheirWay) -> None:
         last_ms = None if found.last_us is None else found.last_us // 1000
-        self._service.cuts.note_flights(cut, found.requests, found.unanswered, last_ms)
+        note = self._service.cuts.note_flights
+        await self._in_log(lambda: note(cut, found.requests, found.unanswered, last_ms))
 
     # --- one gateway ----------------------------------------------------------------------
 
@@ -137,8 +157,8 @@ class LeaseAuthority:
             return None
         link = Link(channel, hello.gateway, hello.boot)
         try:
-            await self.in_control(lambda: self._greet(link))
-            welcome = await self.in_control(self._welcome)
+            await self.in_safety(lambda: self._greet(link))
+            welcome = await self.in_safety(self._welcome)
         except Exception as fault:  # noqa: BLE001 - it comes again
             _LOG.error("gateway %s could not be greeted: %s", link.gateway, described(fault))
             channel.send(frames.Goodbye("unavailable"))
@@ -168,7 +188,7 @@ class LeaseAuthority:
                 del self.changes.links[link.gateway]
 
     def _greet(self, link: Link) -> None:
-        with self._desk.database.write() as connection:
+        with self._desk.database.write(Urgency.SAFETY) as connection:
             meta.greet(connection, link.gateway, link.boot, self._desk.clock.now_us())
 
     def _welcome(self) -> frames.Welcome:
@@ -223,12 +243,20 @@ class LeaseAuthority:
             case _:
                 pass
 
-    async def _take_back_owed(self) -> None:
-        """Close slices that could not be closed when they came; closing them twice changes nothing."""
-        while self._owed:
-            gateway, parts = self._owed[0]
-            await self.in_control(lambda: self._service.calls.close_slices(gateway, parts))  # noqa: B023 - awaited here
-            self._owed.popleft()
+    def _take_back_owed(self) -> None:
+        """Close slices that could not be closed when they came; closing them twice changes nothing. No beat waits."""
+        if self._owed and not self._taking_back:
+            self._taking_back = True
+            self._beside.begin(self._taken_back(), "taking budget slices back")
+
+    async def _taken_back(self) -> None:
+        try:
+            while self._owed:
+                gateway, parts = self._owed[0]
+                await self._in_budgets(lambda: self._service.calls.close_slices(gateway, parts))  # noqa: B023 - awaited here
+                self._owed.popleft()
+        finally:
+            self._taking_back = False
 
     def _at_once(self, link: Link, frame: frames.Frame) -> Coroutine[Any, Any, None] | None:
         """Answer what needs no store; return the work of what does."""
@@ -243,9 +271,9 @@ class LeaseAuthority:
             case frames.AskSlice():
                 return self._lend(link, frame)
             case frames.CloseSlices():
-                return self.in_control(lambda: self._service.calls.close_slices(link.gateway, frame.parts))
+                return self._in_budgets(lambda: self._service.calls.close_slices(link.gateway, frame.parts))
             case frames.Release():
-                return self.in_control(lambda: self._service.calls.release(link.gateway, frame.parts))
+                return self._in_budgets(lambda: self._service.calls.release(link.gateway, frame.parts))
             case frames.Calls() | frames.SpoolDone():
                 self.intake.take(link, frame)
             case frames.OwnerQuery():
@@ -271,7 +299,7 @@ class LeaseAuthority:
     async def _open(self, link: Link, frame: frames.OpenLease) -> None:
         answer: frames.LeaseGranted | frames.LeaseRefused | None = None
         for _ in range(_JUDGED_ANEW):
-            judged = await self.in_control(lambda: self.leases.judge(link, frame))
+            judged = await self.in_safety(lambda: self.leases.judge(link, frame))
             if isinstance(judged, frames.LeaseRefused):
                 answer = judged
                 break
@@ -292,18 +320,43 @@ class LeaseAuthority:
             )
         finally:
             self._reading -= 1
-        return await self.in_control(lambda: self.leases.grant(link, frame, opening, secrets))
+        loan = await self._first_loan(link, opening)
+        granted = None
+        try:
+            granted = await self.in_safety(lambda: self.leases.grant(link, frame, opening, secrets, loan))
+        finally:
+            if loan is not None and not isinstance(granted, frames.LeaseGranted):
+                self._owed.append((link.gateway, ((loan.id, loan.amount),)))
+        return granted
 
     # --- budgets, owners ------------------------------------------------------------------
+
+    async def _first_loan(self, link: Link, opening: Opening) -> Slice | None:
+        """Lend a lease its first slice; None where the log is slow: the lease does not wait for it."""
+        if policy_document.load(opening.grant.policy).day_max is None:
+            return None
+        try:
+            return await self._lent(link, opening.grant.id, ZERO, _FIRST_LOAN_S)
+        except StoreUnavailable as fault:
+            _LOG.warning("a lease goes out without budget: %s", fault)
+            return None
+
+    async def _lent(self, link: Link, grant: str, wanted: Decimal, within_s: float) -> Slice | None:
+        """Lend a slice while somebody waits for it, and not after."""
+        until = time.monotonic() + within_s
+
+        def work() -> Slice | None:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise StoreUnavailable("log_slow", "budgets wait for the call log: nothing was lent")
+            return self._service.calls.lend(grant, link.gateway, link.boot, wanted, left)
+
+        return await self._in_budgets(work)
 
     async def _lend(self, link: Link, frame: frames.AskSlice) -> None:
         held = link.leases.get(frame.lease)
         grant = "" if held is None else held.grant
-        loan = None
-        if held is not None:
-            loan = await self.in_control(
-                lambda: self._service.calls.lend(grant, link.gateway, link.boot, frame.wanted)
-            )
+        loan = None if held is None else await self._lent(link, grant, frame.wanted, _LOAN_S)
         part = None if loan is None else frames.SlicePart(loan.id, loan.amount)
         link.channel.send(frames.SliceLent(frame.ask, grant, part))
 
@@ -311,5 +364,7 @@ class LeaseAuthority:
         name = frame.client_order_id or ""
         if frame.order_id is not None:
             name = f"{'%' if frame.is_list else '#'}{frame.order_id}"
-        found = await self.in_control(lambda: self._service.calls.owner(frame.account, frame.symbol, name))
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._owners, lambda: self._service.calls.owner(frame.account, frame.symbol, name)
+        )
         link.channel.send(frames.OwnerAnswer(frame.ask, found))

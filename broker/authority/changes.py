@@ -59,7 +59,7 @@ class Changes:
         self.links: dict[str, Link] = {}
         self.cuts: dict[str, int] = {}
         """The changes that recent cuts made, by the cut's id."""
-        self.note_flights: Callable[[str, OnTheirWay], None] | None = None
+        self.note_flights: Callable[[str, OnTheirWay], Awaitable[None]] | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._waiting: dict[int, Waiting] = {}
         desk.listeners.append(self._changed)
@@ -87,13 +87,17 @@ class Changes:
         self._waiting[change.number] = waiting = Waiting((link.gateway,), {link.gateway})
         return waiting.done
 
-    def merge(self, gates: Iterable[Gate]) -> None:
-        """Take gates in, in whatever thread; one that is older than ours is passed over."""
+    def merge(self, gates: Iterable[Gate]) -> tuple[Gate, ...]:
+        """Take gates in, in whatever thread; one that is older than ours is passed over. Return what is new."""
+        risen = []
         with self._merging:  # else a reading from before a cut could be put over it between look and write
             for one in gates:
                 known = self.gates.get(one.scope)
                 if known is None or one.epoch >= known.epoch:
                     self.gates[one.scope] = one
+                    if known is None or one.epoch > known.epoch:
+                        risen.append(one)
+        return tuple(risen)
 
     def states(self) -> tuple[frames.GateState, ...]:
         """Return every gate as of now, as frames have them."""
@@ -175,7 +179,7 @@ class Changes:
         found = await self.on_their_way(change.number, _LANDED_SECONDS)
         note = self.note_flights
         if found is not None and found.requests and note is not None:
-            await self._in_control(lambda: note(change.cut, found))
+            await note(change.cut, found)
 
     async def _push_policy(self, change: Change, links: list[Link]) -> None:
         def work() -> tuple[Grant, tuple[bool, bool]] | None:

@@ -24,6 +24,7 @@ from broker.background import Background, described
 from broker.db import Connection
 from broker.db import accounts as account_store
 from broker.db import cutovers as store
+from broker.db.turns import Urgency
 from broker.errors import BrokerError
 from broker.gate import Gate, Mode, Shut
 from broker.link import frames
@@ -200,7 +201,7 @@ class Cutovers:
         those granted before are among the link's leases when these are moved.
         """
         length_us = max((one.length_us + one.exits_us for one in list(link.leases.values())), default=0)
-        with self._desk.database.write() as connection:
+        with self._desk.database.write(Urgency.SAFETY) as connection:
             kept = self.hold(connection, link, key.ref, length_us)
             if kept is None:
                 return False
@@ -216,7 +217,7 @@ class Cutovers:
         """End the hold on a version that was left; False where it was taken back into use meanwhile."""
         if old in link.holds:
             return False
-        with self._desk.database.write() as connection:
+        with self._desk.database.write(Urgency.SAFETY) as connection:
             store.let_go(connection, link.gateway, link.boot, old)
         return True
 
@@ -228,7 +229,7 @@ class Cutovers:
         if key is None:
             return
         account, material = await self._prepared(link, key)
-        egress = await self._in_control(lambda: self._service.accounts.egress(account.egress))
+        egress = await self._in_store(lambda: self._service.accounts.egress(account.egress))
         if material is not None:
             await self._in_control(lambda: self._sent(link, key))
         if self._is_cut(link, account, key.ref) or (material is None and canary.key not in link.keys):
@@ -278,13 +279,13 @@ class Cutovers:
         return next((one for one in known if one.ref == ref), None)
 
     def _sent(self, link: Link, key: KeyVersion) -> None:
-        with self._desk.database.write() as connection:
+        with self._desk.database.write(Urgency.SAFETY) as connection:
             self._service.audit.record(
                 connection, "key.send", f"key-version:{key.ref}", {"gateway": link.gateway, "why": "canary"}
             )
 
     def _answered(self, canary: store.Canary) -> None:
-        with self._desk.database.write() as connection:
+        with self._desk.database.write(Urgency.SAFETY) as connection:
             store.answer_canary(connection, canary, self._desk.clock.now_us())
 
 

@@ -28,9 +28,8 @@ Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 class Intake:
     """Takes the lines of every gateway."""
 
-    def __init__(self, service: Service, beside: Background, in_log: Run, in_control: Run) -> None:
-        self._service, self._beside = service, beside
-        self._in_log, self._in_control = in_log, in_control
+    def __init__(self, service: Service, beside: Background, in_log: Run) -> None:
+        self._service, self._beside, self._in_log = service, beside, in_log
 
     def take(self, link: Link, frame: frames.Calls | frames.SpoolDone) -> None:
         """Put lines, or the end of a boot's lines, behind what waits already."""
@@ -99,7 +98,7 @@ class Intake:
             "gateway %s, boot %s: %d call-log lines cannot be read, from %d on; what they told is lost",
             link.gateway, boot, len(numbers), numbers[0],
         )  # fmt: skip
-        await self._in_control(lambda: self._service.calls.unreadable(link.gateway, boot, numbers))
+        await self._in_log(lambda: self._service.calls.unreadable(link.gateway, boot, numbers))
 
     async def _close(self, link: Link, frame: frames.SpoolDone) -> None:
         """Close an earlier boot's slices, once every line of it is there."""

@@ -2,8 +2,9 @@
 
 Rules:
 1. `began_us` is when the transaction that read the gates began: what was read long ago grants little, then nothing.
-2. A lease is opened in three steps, because a secret store can be slow: judged, secrets read in a thread of their
-   own, and granted only where nothing has changed since it was judged. No cut and no heartbeat waits for a store.
+2. A lease is opened in three steps, because a secret store and the log can be slow: judged; secrets read, and a first
+   budget slice lent, in threads of their own; granted only where nothing has changed since it was judged. No cut and
+   no heartbeat waits for them.
 3. While the store is away, running leases go on for as long as it allows (`may_serve_on`). So do leases that come
    again at a gateway which holds the key already: their verifier, written once and never changed, is remembered.
 """
@@ -15,13 +16,16 @@ from broker.audit.chain import Detail
 from broker.authority.changes import Changes
 from broker.authority.cutover import Cutovers
 from broker.authority.link import Link, Open, speaks_for_account, usual_slice
+from broker.budget import Slice
 from broker.db import accounts as account_store
 from broker.db import grants as grant_store
+from broker.db.turns import Urgency
 from broker.errors import NotFound, StoreUnavailable
 from broker.gate import Shut
 from broker.link import frames
 from broker.model import Account, Grant, KeyVersion, chain, new_id
 from broker.service import Service
+from clients.egress import Egress
 from clients.secret import Secret
 from clients.venue import Slot
 
@@ -45,6 +49,7 @@ class Secrets:
 
     verifier: frames.VerifierPart
     material: frames.Material | None
+    egress: Egress
 
 
 class Leases:
@@ -90,13 +95,23 @@ class Leases:
         """
         held = str(opening.key.ref) in link.keys
         return Secrets(
-            self._verifier(opening.grant, held=held), None if held else self._material(opening.key)
+            self._verifier(opening.grant, held=held),
+            None if held else self._material(opening.key),
+            self._service.accounts.egress(opening.account.egress),
         )
 
     def grant(
-        self, link: Link, frame: frames.OpenLease, opening: Opening, secrets: Secrets
+        self,
+        link: Link,
+        frame: frames.OpenLease,
+        opening: Opening,
+        secrets: Secrets,
+        loan: Slice | None = None,
     ) -> frames.LeaseGranted | frames.LeaseRefused | None:
-        """Grant what was judged; None where something has changed since, and it must be judged anew."""
+        """Grant what was judged; None where something has changed since, and it must be judged anew.
+
+        `loan` goes with the lease where it is granted; without one the gateway asks when it needs it.
+        """
         grant, key, account = opening.grant, opening.key, opening.account
         shut = gate.judge(self._changes.gates, opening.scopes, opening.epochs)
         if isinstance(shut, Shut):
@@ -111,8 +126,7 @@ class Leases:
         length_us = policy.lease_us + policy.exits_after_end_us
         if not self._hold(link, opening, length_us, sends=secrets.material is not None):
             return None  # another version is current
-        egress = self._service.accounts.egress(account.egress)
-        loan = self._service.calls.lend(grant.id, link.gateway, link.boot) if policy.day_max else None
+        egress = secrets.egress
         if secrets.material is not None and str(key.ref) not in link.keys:
             self._send_soon(link, secrets.material)
             link.keys.add(str(key.ref))
@@ -145,7 +159,7 @@ class Leases:
         ends_us = self._desk.clock.now_us() + length_us
         if not sends and kept is not None and kept.length_us >= length_us and kept.until_us >= ends_us:
             return True
-        with self._desk.database.write() as connection:
+        with self._desk.database.write(Urgency.SAFETY) as connection:
             kept = self._cutovers.hold(connection, link, opening.key.ref, length_us)
             if kept is None:
                 return False

@@ -55,10 +55,10 @@ def restore(database: Database, at: tuple[str, str], rows: Iterable[tuple[str, d
     log: list[tuple[str, dict[str, Any]]] = []
     for row in rows:
         (log if row[0] in apart else state).append(row)
-    with database.write() as connection:
+    with database.write(is_long=True) as connection:
         _load(connection, state)
     if log:
-        with database.log.write() as connection:
+        with database.log.write(is_long=True) as connection:
             _load(connection, log)
 
 

@@ -4,65 +4,109 @@ Two stores: the state (gates, keys, grants, the audit trail ...) and, at `log`, 
 (calls, order owners, budget slices; see `log_tables`). What the log does never holds a write of the state up.
 
 Rules:
-1. SQLite runs in WAL mode with `synchronous=FULL`: what was committed outlives power loss. A writer takes the
-   write lock at the start of its transaction, so a check and its write are one.
+1. What was committed outlives power loss. A writer takes its turn, then the store's write lock at the start of its
+   transaction, so a check and its write are one. No transaction waits for anything outside of its store: no venue,
+   no secret store, no other store.
 2. A schema newer than the program is refused: an older program could misread it.
 3. Every SQLAlchemy error becomes `StoreUnavailable` without cause: its text may quote values.
 4. No transaction holds both stores: a use case that needs both reads the state first, then works on the log.
 """
 
+import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from broker.db import engines, replication, schema
-from broker.db.engines import Kind, Postgres
+from broker.db import replication, schema
+from broker.db.engines import Postgres, Which, engines
+from broker.db.overdue import Overdue
+from broker.db.turns import Turn, Turns, Urgency, urgency
 from broker.errors import Conflict, StoreUnavailable
 
 LOG_FILE = "calls.db"
 """The log store's file, beside the state's."""
 
+MAYBE_WRITTEN = frozenset({"commit_unknown", "not_replicated"})
+"""Reasons of failures after which a write may be in force all the same."""
+
+_LEAST_S = 5.0
+"""A transaction that has its turn has at least so long, whatever it waited."""
+
 
 class Store:
-    """One store, by its engine."""
+    """One store, by its engines."""
 
-    def __init__(self, where: "Path | Postgres | None", kind: Kind) -> None:
+    def __init__(
+        self, where: "Path | Postgres | None", which: Which, gives_way_to: Turns | None = None
+    ) -> None:
         """Open a file, reach a PostgreSQL, or make a database in memory where nothing is named."""
-        self._where, self._kind = where, kind
-        self._engine = engines.postgres(where) if isinstance(where, Postgres) else engines.sqlite(where)
+        self._where, self._which = where, which
+        self._engines = engines(where, which)
+        self._overdue = Overdue()
+        self.turns = Turns(gives_way_to)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """Read in one transaction.
+        """Read in one transaction; it waits for no writer.
 
         Raises:
             StoreUnavailable: The database cannot answer.
         """
-        with self._transaction("read") as connection:
+        with self._transaction(None, urgent=urgency.get() is Urgency.SAFETY) as connection:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
+    def write(
+        self, how: Urgency | None = None, *, patience_s: float | None = None, is_long: bool = False
+    ) -> Iterator[sa.Connection]:
         """Write in one transaction: committed at the end, or nothing was changed.
 
+        Args:
+            how: How urgent it is; without, as urgent as the request that it is part of.
+            patience_s: How long to wait for the turn; without, as is usual for that urgency.
+            is_long: For migrations and restores, while nothing else runs: it may take minutes.
+
         Raises:
-            StoreUnavailable: The database cannot answer.
+            StoreUnavailable: Its turn did not come, or the database cannot answer. With the reason `not_replicated`
+                or `commit_unknown` it may have been written all the same (`MAYBE_WRITTEN`).
             Conflict: A key is taken, or names what does not exist.
         """
-        with self._transaction(self._kind) as connection:
+        asked = self._usual() if how is None else how
+        with (
+            self.turns.turn(asked, patience_s) as turn,
+            self._transaction(turn, urgent=asked is Urgency.SAFETY, is_long=is_long) as connection,
+        ):
             yield connection
 
+    def _usual(self) -> Urgency:
+        return urgency.get()
+
     @contextmanager
-    def _transaction(self, kind: Kind) -> Iterator[sa.Connection]:
+    def _transaction(
+        self, turn: Turn | None, *, urgent: bool, is_long: bool = False
+    ) -> Iterator[sa.Connection]:
         try:
-            with self._engine.connect() as connection:
-                connection.info["kind"] = kind
+            with self._engines.pick(writes=turn is not None, urgent=urgent).connect() as connection:
+                connection.info.update(turn=turn, which=self._which)
                 connection.info.pop("unconfirmed", None)
-                with connection.begin():
-                    yield connection
+                with self._limited(connection, turn, urgent=urgent, is_long=is_long):
+                    transaction = connection.begin()
+                    try:
+                        yield connection
+                    except BaseException:
+                        transaction.rollback()
+                        raise
+                    try:
+                        transaction.commit()
+                    except SQLAlchemyError as fault:
+                        if turn is None or not isinstance(self._where, Postgres):
+                            raise
+                        raise _unknown(fault) from None
                 if connection.info.pop("unconfirmed", False):
                     raise StoreUnavailable(
                         "not_replicated",
@@ -71,16 +115,42 @@ class Store:
         except SQLAlchemyError as fault:
             raise _translated(fault) from None
 
+    def _limited(
+        self, connection: sa.Connection, turn: Turn | None, *, urgent: bool, is_long: bool
+    ) -> AbstractContextManager[None]:
+        """Hang up on a PostgreSQL that answers nothing. A read that is not urgent may be long: a backup is one."""
+        if not isinstance(self._where, Postgres) or is_long or (turn is None and not urgent):
+            return nullcontext()
+        driver = connection.connection.driver_connection
+        seconds = _LEAST_S if turn is None else max(_LEAST_S, turn.until - time.monotonic())
+        return self._overdue.limited(driver.pgconn.socket, seconds)  # type: ignore[union-attr] # psycopg's
+
+    def settle(self) -> None:
+        """Copy the write-ahead log back, as far as nobody needs it, beside the writers; SQLite only."""
+        if not isinstance(self._where, Path):
+            return
+        try:
+            with self._engines.reader.connect() as connection:
+                driver: Any = connection.connection.driver_connection
+                driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except (SQLAlchemyError, sqlite3.Error) as fault:
+            raise StoreUnavailable(
+                "database", f"the database cannot answer ({type(fault).__name__})"
+            ) from None
+
     def close(self) -> None:
         """Close every connection."""
-        self._engine.dispose()
+        self._engines.dispose()
 
 
 class LogStore(Store):
     """Calls, order owners and budget slices."""
 
-    def __init__(self, where: "Path | Postgres | None") -> None:
-        super().__init__(where, "log")
+    def __init__(self, where: "Path | Postgres | None", gives_way_to: Turns) -> None:
+        super().__init__(where, "log", gives_way_to)
+
+    def _usual(self) -> Urgency:
+        return max(Urgency.CONTROL, urgency.get())  # nothing is urgent here, whoever asks
 
     @property
     def is_gone(self) -> bool:
@@ -95,7 +165,7 @@ class LogStore(Store):
         with self.read() as connection:
             here = schema.LOG.here(connection)
         if here != schema.LOG.head or to != "head":
-            with self.write() as connection:
+            with self.write(is_long=True) as connection:
                 schema.LOG.upgrade(connection, to)
 
     def look(self) -> None:
@@ -107,8 +177,11 @@ class LogStore(Store):
     def taking(self) -> Iterator[sa.Connection]:
         """Lend a connection that begins and commits by itself, for the move out of the state."""
         try:
-            with self._engine.connect() as connection:
-                connection.info["kind"] = self._kind
+            with (
+                self.turns.turn(Urgency.CONTROL) as turn,
+                self._engines.writer.connect() as connection,
+            ):
+                connection.info.update(turn=turn, which=self._which)
                 yield connection
         except SQLAlchemyError as fault:
             raise _translated(fault) from None
@@ -119,8 +192,8 @@ class Database(Store):
 
     def __init__(self, where: "Path | Postgres | None") -> None:
         """Open a file, reach a PostgreSQL, or make a database in memory where nothing is named."""
-        super().__init__(where, "control")
-        self.log = LogStore(where.with_name(LOG_FILE) if isinstance(where, Path) else where)
+        super().__init__(where, "state")
+        self.log = LogStore(where.with_name(LOG_FILE) if isinstance(where, Path) else where, self.turns)
 
     def upgrade(self, to: str = "head", log_to: str = "head") -> None:
         """Bring both schemas up to this program's, or to an earlier revision of them.
@@ -131,7 +204,7 @@ class Database(Store):
         with self.read() as connection:
             here = schema.STATE.here(connection)
         if schema.before_apart(here):
-            with self.write() as connection:
+            with self.write(is_long=True) as connection:
                 schema.STATE.upgrade(connection, min(to, schema.BEFORE_APART))
             if schema.before_apart(to):
                 return
@@ -140,7 +213,7 @@ class Database(Store):
         self.log.upgrade(log_to)
         if here == schema.STATE.head and to == "head":
             return
-        with self.write() as connection:
+        with self.write(is_long=True) as connection:
             if schema.before_apart(schema.STATE.here(connection)) and connection.dialect.name == "sqlite":
                 with self.log.taking() as taking:
                     schema.copy_log(connection, taking)
@@ -182,6 +255,13 @@ class Database(Store):
         """Close every connection."""
         super().close()
         self.log.close()
+
+
+def _unknown(fault: SQLAlchemyError) -> StoreUnavailable:
+    return StoreUnavailable(
+        "commit_unknown",
+        f"the database was lost while it wrote ({type(fault).__name__}): whether it was done is not known",
+    )
 
 
 def _translated(fault: SQLAlchemyError) -> StoreUnavailable | Conflict:

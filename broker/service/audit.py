@@ -21,6 +21,7 @@ from broker.audit.verify import Report, verify
 from broker.db import Connection
 from broker.db import audit as store
 from broker.db.database import Database
+from broker.db.turns import Urgency
 from broker.service.call_seal import sealed_digest
 from broker.service.desk import Desk, Page, cursor_number, page
 
@@ -101,14 +102,17 @@ class Audit:
         signer, now_us = self._signer, self._desk.clock.now_us()
         if signer is None or (not at_once and now_us - self._signed_us < _EVERY_US):
             return False
-        with self._desk.database.write() as connection:
+        with self._desk.database.read() as connection:
             heads = store.heads(connection)
             line = store.last_checkpoint(connection, signer.name)
-            last = None if line is None else checkpoint.load(line)
-            if last is not None and dict(last.heads) == heads and not self._unanchored:
-                return False
-            number, previous = (0, FIRST) if last is None else (last.number, checkpoint.digest(last))
-            signed = checkpoint.sign(signer.key, signer.name, number + 1, now_us, heads, previous)
+        last = None if line is None else checkpoint.load(line)
+        if last is not None and dict(last.heads) == heads and not self._unanchored:
+            return False
+        number, previous = (0, FIRST) if last is None else (last.number, checkpoint.digest(last))
+        signed = checkpoint.sign(signer.key, signer.name, number + 1, now_us, heads, previous)
+        with self._desk.database.write(Urgency.UPKEEP) as connection:
+            if store.last_checkpoint(connection, signer.name) != line:
+                return False  # another process signs as we do, and was faster
             store.add_checkpoint(connection, signer.name, signed.number, checkpoint.dump(signed))
         self._signed_us = now_us
         self._anchor(signer.anchors, checkpoint.dump(signed))

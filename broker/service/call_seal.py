@@ -20,6 +20,7 @@ from broker.audit.verify import CALLS_ACTION
 from broker.db import Connection
 from broker.db import audit as audit_store
 from broker.db import calls as call_store
+from broker.db.turns import Urgency
 from broker.service.desk import Desk
 
 WRITER = "calls"
@@ -83,7 +84,7 @@ class CallSeal:
             "unanswered": [[seq, seq] for seq in unanswered], "digest": digests.digest(ready, set(unanswered)),
         }  # fmt: skip
         entry = Entry(now_us, gateway, CALLS_ACTION, subject, chain.details_text(details))
-        with self._desk.database.write() as connection:
+        with self._desk.database.write(Urgency.UPKEEP) as connection:
             if _sealed(connection, subject) != first:  # another broker was faster
                 self.touch(gateway, boot)
                 return 0

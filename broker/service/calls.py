@@ -11,6 +11,7 @@ from broker.budget import WINDOW_US, Parts, Slice
 from broker.calllog import Answered, Ask, parse
 from broker.db import calls as store
 from broker.db import grants as grant_store
+from broker.db.turns import Urgency
 from broker.errors import Malformed, Problem
 from broker.model import moment, new_id
 from broker.service.audit import Audit
@@ -61,7 +62,7 @@ class Calls:
         """
         parsed = [parse(line) for line in lines]
         found: list[Ask | Answered] = [line for line in parsed if line is not None]
-        with self._desk.database.log.write() as connection:
+        with self._desk.database.log.write(Urgency.UPKEEP) as connection:
             store.add_lines(connection, gateway, boot, found)
         self._seal.touch(gateway, boot)
         return tuple(index for index, line in enumerate(parsed) if line is None)
@@ -108,8 +109,26 @@ class Calls:
 
     # --- budgets --------------------------------------------------------------------------
 
-    def lend(self, grant_id: str, gateway: str, boot: str, wanted: Decimal = budget.ZERO) -> Slice | None:
-        """Lend a gateway the next slice of a grant's rolling limit; None where it is used up."""
+    def lend(
+        self,
+        grant_id: str,
+        gateway: str,
+        boot: str,
+        wanted: Decimal = budget.ZERO,
+        patience_s: float | None = None,
+    ) -> Slice | None:
+        """Lend a gateway the next slice of a grant's rolling limit; None where it is used up.
+
+        Args:
+            grant_id: Whose limit.
+            gateway: Who gets the slice.
+            boot: As which process.
+            wanted: What one request needs, where it is more than a usual slice.
+            patience_s: How long somebody waits for it: what is lent later nobody takes.
+
+        Raises:
+            StoreUnavailable: The log store cannot answer, in that time; nothing was lent.
+        """
         now_us = self._desk.clock.now_us()
         with self._desk.database.read() as connection:
             grant = grant_store.grant(connection, grant_id)
@@ -118,7 +137,7 @@ class Calls:
         policy = policy_document.load(grant.policy)
         if policy.day_max is None:
             return None
-        with self._desk.database.log.write() as connection:
+        with self._desk.database.log.write(patience_s=patience_s) as connection:
             taken = budget.used(store.slices(connection, grant_id, now_us - WINDOW_US), now_us)
             amount = budget.to_lend(policy.day_max, policy.order_max, taken, wanted)
             if amount <= 0:
@@ -145,5 +164,5 @@ class Calls:
 
     def close_boot(self, gateway: str, boot: str, *, whole: bool = True) -> None:
         """Close the slices of an earlier boot of a gateway; where lines of it are lost, all of them as spent."""
-        with self._desk.database.log.write() as connection:
+        with self._desk.database.log.write(Urgency.UPKEEP) as connection:
             store.close_boot(connection, gateway, boot, self._desk.clock.now_us(), whole=whole)

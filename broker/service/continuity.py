@@ -11,6 +11,7 @@ from collections.abc import Callable
 from broker import gate
 from broker.db import Connection, meta, rows
 from broker.db import cuts as cut_store
+from broker.db.turns import Urgency
 from broker.gate import Gate, Mode
 from broker.model import EVERYTHING, new_id
 from broker.service.audit import ITSELF, Audit
@@ -36,7 +37,7 @@ class Continuity:
         """
         now_us = self._desk.clock.now_us()
         closed: Gate | None = None
-        with self._desk.database.write() as connection:
+        with self._desk.database.write(Urgency.SAFETY) as connection:
             gates = meta.beat(connection, now_us)
             also(connection)
             here = self._desk.database.timeline(connection)

@@ -18,7 +18,9 @@ from broker.db import Connection, checkouts, rows
 from broker.db import accounts as account_store
 from broker.db import cuts as store
 from broker.db import grants as grant_store
-from broker.errors import Conflict, Malformed, NotFound, Problem
+from broker.db.database import MAYBE_WRITTEN
+from broker.db.turns import Urgency
+from broker.errors import Conflict, Malformed, NotFound, Problem, StoreUnavailable
 from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
 from broker.model import EVERYTHING, ScopeKind, chain, moment, new_id, scope
@@ -44,6 +46,8 @@ class Cut:
     thawed_at: datetime | None = None
     thawed_by: str | None = None
     thawed_why: str | None = None
+    doubt: str = ""
+    """Why it may be forgotten although it is in force, if it may."""
 
 
 class Cuts:
@@ -76,22 +80,52 @@ class Cuts:
         if problems:
             raise Malformed("bad_cut", tuple(problems))
         cut_id, now_us = new_id("cut"), self._desk.clock.now_us()
-        with self._desk.database.write() as connection:
-            names = tuple(sorted({self._target(connection, target) for target in targets}))
-            known = rows.gates(connection, names)
-            record = {"id": cut_id, "mode": mode.value, "reason": reason, "actor": actor, "opened_us": now_us}
-            store.add(connection, record, names)
-            closed = []
-            for name in names:
-                closed.append(gate.close(known.get(name, Gate(name)), cut_id, mode))
-                rows.save_gate(connection, closed[-1])
-            details: dict[str, Detail] = {"mode": mode.value, "scopes": list(names), "reason": reason}
-            ended = self._end_checkouts(connection, names, now_us) if mode is Mode.CLOSED else []
-            if ended:
-                details["checkouts"] = ended
-            self._audit.record(connection, "cut.close", cut_id, details)
+        names: tuple[str, ...] = ()
+        closed: list[Gate] = []
+        doubt = ""
+        try:
+            with self._desk.database.write(Urgency.SAFETY) as connection:
+                names = tuple(sorted({self._target(connection, target) for target in targets}))
+                known = rows.gates(connection, names)
+                record = {
+                    "id": cut_id,
+                    "mode": mode.value,
+                    "reason": reason,
+                    "actor": actor,
+                    "opened_us": now_us,
+                }
+                store.add(connection, record, names)
+                for name in names:
+                    closed.append(gate.close(known.get(name, Gate(name)), cut_id, mode))
+                    rows.save_gate(connection, closed[-1])
+                details: dict[str, Detail] = {"mode": mode.value, "scopes": list(names), "reason": reason}
+                ended = self._end_checkouts(connection, names, now_us) if mode is Mode.CLOSED else []
+                if ended:
+                    details["checkouts"] = ended
+                self._audit.record(connection, "cut.close", cut_id, details)
+        except StoreUnavailable as fault:
+            self._refuse_unless_made(cut_id, fault)
+            doubt = str(fault) if fault.reason == "not_replicated" else ""
         change = self._desk.tell(closed, cut=cut_id)
-        return Cut(cut_id, mode, names, reason, actor, moment(now_us)), change
+        return Cut(cut_id, mode, names, reason, actor, moment(now_us), doubt=doubt), change
+
+    def _refuse_unless_made(self, cut_id: str, fault: StoreUnavailable) -> None:
+        """Refuse a cut that was not made. One that was made is in force, whatever went wrong after it."""
+        if fault.reason not in MAYBE_WRITTEN:
+            raise fault
+        try:
+            with self._desk.database.read() as connection:
+                made = store.get(connection, cut_id) is not None
+        except StoreUnavailable:
+            raise StoreUnavailable(
+                "cut_unknown",
+                "the database was lost while it wrote: whether the cut is in force is not known; cut again, twice "
+                "does no harm, or end the broker: no gateway serves without it",
+            ) from None
+        if not made:
+            raise StoreUnavailable(
+                "database", "the database was lost while it wrote: NOTHING was cut; do it again"
+            )
 
     @staticmethod
     def _end_checkouts(connection: Connection, names: tuple[str, ...], now_us: int) -> list[str]:
@@ -123,7 +157,7 @@ class Cuts:
         _refuse_thawed(cut)
         refuse_unreconciled(self._desk, cut_id)
         self._mirror.note(replace(noted(cut), thawed_us=now_us))
-        with self._desk.database.write() as connection:
+        with self._desk.database.write(Urgency.SAFETY) as connection:
             row = store.get(connection, cut_id)
             _refuse_thawed(_cut(row, cut.scopes))
             names = store.scopes(connection, cut_id)
@@ -145,7 +179,7 @@ class Cuts:
             "unanswered": unanswered,
             "last_answer_ms": last_ms,
         }
-        with self._desk.database.write() as connection:
+        with self._desk.database.write(Urgency.UPKEEP) as connection:
             self._audit.record(connection, "cut.on_their_way", cut_id, details)
 
     def get(self, cut_id: str) -> Cut:

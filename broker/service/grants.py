@@ -20,6 +20,7 @@ from broker.audit.chain import Detail
 from broker.db import Connection, rows
 from broker.db import accounts as account_store
 from broker.db import grants as store
+from broker.db.turns import Urgency
 from broker.errors import Conflict, Malformed, Problem
 from broker.gate import Gate
 from broker.model import Consumer, Grant, ScopeKind, moment, new_id, scope
@@ -148,7 +149,7 @@ class Grants:
             NotFound: No such grant.
         """
         now_us = self._desk.clock.now_us()
-        with self._desk.database.write() as connection:
+        with self._desk.database.write(Urgency.SAFETY) as connection:
             known = self._known(connection, grant_id)
             if known.revoked_at is not None:
                 return known
@@ -186,7 +187,7 @@ class Grants:
         """
         parsed = policy_document.load(text)
         now_us = self._desk.clock.now_us()
-        with self._desk.database.write() as connection:
+        with self._desk.database.write(Urgency.SAFETY) as connection:
             known = self._known(connection, grant_id)
             version = known.policy_version + 1
             store.set_policy(connection, grant_id, version, parsed.text, now_us)

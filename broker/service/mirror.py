@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from broker import gate, gate_document
 from broker.db import Connection, rows
 from broker.db import cuts as store
+from broker.db.turns import Urgency
 from broker.errors import StoreUnavailable
 from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
@@ -126,10 +127,14 @@ class Mirror:
         """Close here what the mirror holds closed."""
         if noted.thawed_us is not None:
             return
-        with self._desk.database.write() as connection:
+        with self._desk.database.read() as connection:
+            before = store.get(connection, noted.id)
+        if before is not None and (before.thawed_us is None or self._is_thawed(noted.id)):
+            return
+        with self._desk.database.write(Urgency.SAFETY) as connection:
             row = store.get(connection, noted.id)
-            if row is not None and (row.thawed_us is None or self._is_thawed(noted.id)):
-                return
+            if row is not None and (before is None or row.thawed_us != before.thawed_us):
+                return  # made or thawed here meanwhile: by somebody who told the mirror
             if row is None:
                 record = {
                     "id": noted.id, "mode": noted.mode.value, "reason": noted.reason, "actor": noted.actor,

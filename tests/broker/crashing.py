@@ -89,8 +89,8 @@ class CountingDatabase(Database):
     killed: Killed
 
     @contextmanager
-    def write(self, *args: Any) -> Iterator[Any]:
-        with self.killed.effect(), super().write(*args) as connection:
+    def write(self, *args: Any, **more: Any) -> Iterator[Any]:
+        with self.killed.effect(), super().write(*args, **more) as connection:
             yield connection
 
 
