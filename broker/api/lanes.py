@@ -137,9 +137,10 @@ class Lanes:
     def __init__(self) -> None:
         self._lanes = {
             (origin, kind): Lane(
-                f"{origin}-{kind.value}", *_SIZES[kind],
+                f"{origin}-{kind.value}",
+                *_SIZES[kind],
                 urgency=Urgency.SAFETY if kind is Kind.CLOSING else Urgency.CONTROL,
-            )  # fmt: skip
+            )
             for origin in (LOCAL, NETWORK)
             for kind in Kind
         }
