@@ -95,12 +95,14 @@ class Forwarder:
             inbound.method, path, inbound.query, inbound.body, None if not key else key.decode("ascii")
         )
         job = Job(inbound, reply, started, mount.wire, request, mount.wire.find(request))
+        missing: Missing = ()
         try:
             missing = self._step(job, final=False)
         except Exception:  # noqa: BLE001 - any bug of ours is an outage, never a way through
             self._failed(job)
-            return
-        if missing and not job.answered:
+        if job.answered:
+            self._let_go(job)
+        elif missing:
             task = asyncio.ensure_future(self._prepare(job, missing))
             self._preparing.add(task)
             task.add_done_callback(self._preparing.discard)
@@ -211,7 +213,8 @@ class Forwarder:
                 return ()
             return ("line",)
         job.line = line
-        self._send(job, held, verdict, window, boot_us)
+        if self._first(job):  # the same may have left while this one waited
+            self._send(job, held, verdict, window, boot_us)
         return ()
 
     def _lease(self, job: Job, *, final: bool) -> tuple[Missing, Held | None]:
@@ -293,10 +296,15 @@ class Forwarder:
                 self.refuse(job, RefusalKind.STALE, "before_start")
                 return False
             text = job.wire.signed_text(reading)
-            job.replay = self._replays.seen(held.lease.grant, text)
-            if job.replay is None:
-                self.refuse(job, RefusalKind.STALE, "replay")
-                return False
+            job.replay = self._replays.entry(held.lease.grant, text)
+            return self._first(job)
+        return True
+
+    def _first(self, job: Job) -> bool:
+        """Check that nothing signed alike was let through; refuse where it was."""
+        if job.replay is not None and self._replays.passed(job.replay):
+            self.refuse(job, RefusalKind.STALE, "replay")
+            return False
         return True
 
     def _pause(self, job: Job, verdict: Allow) -> Pause | None:

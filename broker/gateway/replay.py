@@ -6,7 +6,9 @@ Rules:
 2. An entry lives until its request could no longer be accepted: timestamp, window and clock leeway.
 3. A restarted gateway has no memory, so it refuses writes timed before its start.
 4. Both spare cancels of a named order: to cancel twice does nothing, to lose a cancel may cost money.
-5. Entries are 64-bit hashes under a random key, in buckets by expiry; a bucket is dropped whole.
+5. What is let through is remembered when it leaves. Two of the same may wait at once for the facts they need, so
+   each is looked up again in the moment it leaves.
+6. Entries are 64-bit hashes under a random key, in buckets by expiry; a bucket is dropped whole.
 """
 
 from broker.gateway.clock import AHEAD_US
@@ -28,18 +30,18 @@ class ReplayGuard:
         """Tell whether a write was timed before this gateway started, by our clock and the venue's."""
         return stamp_us < self._started_us + min(0, offset_us)
 
-    def seen(self, grant: str, text: str) -> int | None:
-        """Return the entry to `remember`, or None where the same was let through before.
+    def entry(self, grant: str, text: str) -> int:
+        """Return the entry of a request.
 
         Args:
             grant: Whose key signed it.
             text: What was signed, query and body joined, escapes undone.
         """
-        entry = hash((grant, text))
-        for bucket in self._buckets.values():
-            if entry in bucket:
-                return None
-        return entry
+        return hash((grant, text))
+
+    def passed(self, entry: int) -> bool:
+        """Tell whether a request was let through before."""
+        return any(entry in bucket for bucket in self._buckets.values())
 
     def remember(self, entry: int, stamp_us: int, window_us: int, now_us: int) -> None:
         """Keep an entry for as long as its request could come again."""

@@ -1,5 +1,6 @@
 """A signed write passes once, however it is spelt the second time; and every spelling is read as one request."""
 
+import asyncio
 import hashlib
 import hmac
 from pathlib import Path
@@ -77,6 +78,20 @@ async def test_it_passes_once_too_where_the_odd_spelling_comes_first(tmp_path: P
         assert first.status == 200, first
         again = await send(world, bot, "POST", "/binance/api/v3/order", "", f"{text}&signature={sign}")
         assert (again.status, again.reason) == (400, "replay")
+        assert len(world.executed()) == 1
+
+
+async def test_the_same_order_sent_many_times_at_once_passes_once(tmp_path: Path) -> None:
+    """The first orders of a pair wait for its facts together; what one judged before that wait is judged anew."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        text = f"{ORDER}&timestamp={bot._instant()}"
+        ways = spellings(text, signature(bot, text))
+        names = ["the same", "the same", "double slash", "in the query", "signature first", "the same"]
+        answers = await asyncio.gather(*(send(world, bot, *ways[name]) for name in names))
+        assert sorted(answer.status for answer in answers) == [200, 400, 400, 400, 400, 400]
+        assert {answer.reason for answer in answers if answer.status != 200} == {"replay"}
         assert len(world.executed()) == 1
 
 

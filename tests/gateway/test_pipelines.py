@@ -9,6 +9,7 @@ import pytest
 from broker.gateway.connection import Connection
 from broker.gateway.form import Headers, Inbound, Reply
 from broker.gateway.listener import Listener
+from broker.gateway.upstream import MOST_CONNECTIONS
 from clients.venues.binance.wire import BinanceWire
 from tests.gateway.world import World, exchange_bytes, running_world
 
@@ -220,3 +221,23 @@ async def test_each_request_has_one_answer_whatever_its_handler_does() -> None:
     handler.replies[1](200, (), b"late")
     writer.close()
     server.close()
+
+
+async def test_orders_that_could_not_be_written_down_keep_no_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk refuses orders; each refusal took a connection to the exchange with it, until none was left."""
+
+    def no_room(line: str) -> None:
+        raise OSError(f"no space left on the device for {len(line)} characters")
+
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        assert (await bot.order()).status == 200
+        with monkeypatch.context() as full:
+            full.setattr(world.gateway.spool, "write", no_room)
+            for _ in range(2 * MOST_CONNECTIONS + 2):
+                answer = await bot.order()
+                assert (answer.status, answer.reason) == (503, "spool")
+        assert (await bot.order()).status == 200
