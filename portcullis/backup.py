@@ -5,7 +5,6 @@ generation and a closer on everything -> secrets -> the mirror of the gates, cla
 the middle is closed, and can be removed and done again.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from broker.backup import code, seal
 from broker.backup.content import Content, Counts, Header, lines, read
 from broker.db import backup as rows
 from broker.db import meta
+from broker.files.named import NotWritten, created
 from broker.gate import Mode as GateMode
 from broker.ports import SecretStore
 from broker.service import Service
@@ -62,7 +62,7 @@ def new_code(service: Service) -> Secret:
 
 
 def make(home: Home, service: Service, path: Path) -> Made:
-    """Write a sealed backup to a new file, whole or not at all.
+    """Write a sealed backup to a new file, whole or not at all; one that is there is never written into.
 
     Raises:
         SettingsError: There is no recovery code yet, or the file cannot be written.
@@ -83,19 +83,12 @@ def make(home: Home, service: Service, path: Path) -> Made:
         if (home.root / name).exists()
     }
     counts = Counts()
-    fresh = path.with_name(path.name + ".new")
     try:
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as out:
+        with created(path) as out:
             content = lines(header, desk.database, desk.secrets, _paths(desk.secrets), files, counts)
             size = seal.seal(content, code.public_key(recipient), out)
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(path)
-    except OSError as fault:
-        raise SettingsError("--to", f"{path} cannot be written ({fault.strerror})") from None
-    finally:
-        fresh.unlink(missing_ok=True)
+    except NotWritten as fault:
+        raise SettingsError("--to", f"{path} {fault}") from None
     with desk.database.write() as connection:
         meta.put(connection, LAST, str(desk.clock.now_us()))
         service.audit.record(

@@ -18,6 +18,7 @@ from broker.stores.embedded import key
 from clients.venue import Environment
 from portcullis import settings, stores
 from portcullis.auditing import signer_of
+from portcullis.belongings import ours_of
 from portcullis.clock import SystemClock
 from portcullis.database_settings import DatabaseDocument
 from portcullis.settings import Home, Mode, SettingsError, write_private
@@ -112,6 +113,7 @@ def opened(home: Home) -> Iterator[Service]:
             store = stores.secrets_of(home)
             service = open_service(database, store, SystemClock())
             service.desk.reach = home.reach
+            service.desk.ours = ours_of(home)
             service.audit.sign_with(signer_of(home))
         except BrokerError as fault:
             raise SettingsError("--home", f"{home.root} cannot be opened: {fault}") from None

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from broker.files.named import NotWritten, put
+
 USER = "portcullis"
 HOME = Path("/var/lib/portcullis")
 UNIT = Path("/etc/systemd/system/portcullis.service")
@@ -142,9 +144,9 @@ def carry_out(step: Step) -> bool:
         return False
     if step.file is not None:
         try:
-            step.file.write_text(step.text, encoding="utf-8")
-        except OSError as fault:
-            raise NotInstalled(f"{step.file} cannot be written ({fault.strerror})") from None
+            put(step.file, step.text.encode(), replaces=_is_unit, mode=0o644)
+        except NotWritten as fault:
+            raise NotInstalled(f"{step.file} {fault}") from None
         return True
     try:
         done = subprocess.run(step.command, check=False, capture_output=True, text=True)  # noqa: S603 - ours, no shell
@@ -154,6 +156,11 @@ def carry_out(step: Step) -> bool:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise NotInstalled(f"{' '.join(step.command[:2])} failed: {said[-1] if said else done.returncode}")
     return True
+
+
+def _is_unit(data: bytes) -> bool:
+    """Tell whether a unit is one that we wrote: that alone is replaced."""
+    return data.startswith(_UNIT.encode()[: _UNIT.index("\n", len("[Unit]\n"))])
 
 
 def _is_user(name: str) -> bool:

@@ -140,6 +140,15 @@ class Home:
         return self.root / "paper"
 
 
+def state_directory(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return where sessions of the person who types commands lie; None for a user without a home directory."""
+    named = environ.get("XDG_STATE_HOME")
+    try:
+        return (Path(named) if named else Path.home() / ".local" / "state") / "portcullis"
+    except RuntimeError:
+        return None
+
+
 def locate(given: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
     """Return where the home is, existing or not."""
     if given is not None:

@@ -23,6 +23,7 @@ from broker.errors import BrokerError
 from broker.service import Service
 from rotation.alerts.telling import Telling
 from rotation.asks import Asks
+from rotation.destinations.delivery import Deliveries
 from rotation.effects import Effects
 from rotation.journal import Journal, microseconds
 from rotation.planner import MOST_IN_ALL, Planner
@@ -78,7 +79,8 @@ class Rotator:
         return Journal(self._service.desk.database, self._service.audit, name)
 
     def start(self) -> None:
-        """Begin to tick."""
+        """Begin to tick, after what a crash left beside somebody's file is gone: it holds a key."""
+        _guarded(self._clean)()
         logging.getLogger("apscheduler").setLevel(
             logging.ERROR
         )  # a look that lasts longer than a tick is no news
@@ -93,6 +95,11 @@ class Rotator:
             first = self._now() + timedelta(seconds=min(every_s, SETTLED_S) if every_s > PLAN_S else 0)
             self._ticks.add_job(_guarded(work), "interval", seconds=every_s, next_run_time=first)
         self._ticks.start()
+
+    def _clean(self) -> None:
+        cleaned = Deliveries(self._service, self._service.desk.clock.now_us).clean()
+        if cleaned:
+            _LOG.warning("removed %d files with keys that a broken delivery had left", cleaned)
 
     def stop(self) -> None:
         """Stop ticking, and let every worker come to its next save."""

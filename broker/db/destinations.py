@@ -64,6 +64,11 @@ def every(connection: Connection, account: str | None = None, slot: Slot | None 
     return [_destination(row) for row in connection.execute(query)]
 
 
+def every_ever(connection: Connection) -> list[Destination]:
+    """Return all there ever were, removed ones too."""
+    return [_destination(row) for row in connection.execute(select(t.DESTINATIONS))]
+
+
 def lacking(connection: Connection, account: str, slot: Slot, version: int | None) -> list[str]:
     """Return the names of a slot's destinations that have not confirmed a version, and were not waived for it."""
     here = t.DELIVERIES.c

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from broker.db.database import Database
 from broker.errors import Malformed, NotFound, Problem
+from broker.files.ours import Ours
 from broker.gate import Gate
 from broker.model import NAME
 from broker.ports import Clock, SecretStore
@@ -56,13 +57,14 @@ class Page(Generic[T]):
 class Desk:
     """What use cases share. `tell` hands changes to whoever pushes them to gateways.
 
-    `reach` is what webhooks and alerts may be sent to.
+    `reach` is what webhooks and alerts may be sent to; no key is written into `ours`.
     """
 
     database: Database
     secrets: SecretStore
     clock: Clock
     home: Home
+    ours: Ours = field(default_factory=Ours)
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
     reach: Reach = PUBLIC
     _last_change: int = 0

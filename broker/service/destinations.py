@@ -1,9 +1,7 @@
 """Destinations: made by an admin, because each is a place where a real key lies; and what a person confirms of them."""
 
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from broker import destination as values
@@ -11,6 +9,9 @@ from broker.db import destinations as store
 from broker.db.destinations import Delivery
 from broker.destination import Destination, FileSettings, Kind, Settings, WebhookSettings
 from broker.errors import Conflict, Malformed, NotFound, Problem
+from broker.files import forms
+from broker.files.ours import Ours
+from broker.files.place import Unfit, spot
 from broker.model import new_id
 from broker.service.accounts import Accounts
 from broker.service.audit import Audit, acting
@@ -56,7 +57,8 @@ class Destinations:
         check_name("name", name)
         which, parsed = values.parse(kind, settings)
         problems = (
-            *_odd(slot, patience_s), *_secret_problems(which, given=secret is not None), *_place_problems(parsed),
+            *_odd(slot, patience_s), *_secret_problems(which, given=secret is not None),
+            *_place_problems(which, parsed, self._desk.ours),
             *self._url_problems(parsed),
         )  # fmt: skip
         if problems:
@@ -168,18 +170,16 @@ def _secret_problems(kind: Kind, *, given: bool) -> Iterator[Problem]:
         )
 
 
-def _place_problems(settings: Settings) -> Iterator[Problem]:
-    """Yield why a file cannot be written there. Paths are those of the rotator's host, which is this one."""
+def _place_problems(kind: Kind, settings: Settings, ours: Ours) -> Iterator[Problem]:
+    """Yield why a file cannot be written there. Paths are those of the rotator's host, which is this one.
+
+    All that a delivery would refuse is refused here, so that nobody hears of it only when an old key has to go.
+    """
     if not isinstance(settings, FileSettings):
         return
-    path = Path(settings.path)
     try:
-        has_directory, is_link = stat.S_ISDIR(path.parent.stat().st_mode), path.is_symlink()
-    except (FileNotFoundError, NotADirectoryError):
-        has_directory, is_link = False, False
-    except OSError:
-        return  # who may not look cannot tell; the rotator says so when it delivers
-    if not has_directory:
-        yield Problem("settings.path", "lies in no directory of this host: make that first, or mend the path")
-    if is_link:
-        yield Problem("settings.path", "is a link, which no key is written through: name the file itself")
+        with spot(settings.path, ours) as place:
+            forms.check(kind, place.read().text, (settings.key_id, settings.secret))
+            place.rehearse()
+    except Unfit as fault:
+        yield Problem("settings.path", str(fault))

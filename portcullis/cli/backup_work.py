@@ -13,11 +13,10 @@ from broker.backup.seal import BadBackup
 from broker.errors import BrokerError
 from portcullis import backup, settings
 from portcullis.cli.face import Face, Stopped, badge
-from portcullis.cli.inputs import secret_text
+from portcullis.cli.inputs import new_file, secret_text
 from portcullis.cli.tables import hanging, said
 from portcullis.database_settings import DatabaseDocument
 from portcullis.foundation import opened
-from portcullis.settings import write_private
 from portcullis.vault_settings import VaultDocument
 
 _MB = 2**20
@@ -25,10 +24,8 @@ _MB = 2**20
 
 def new_code(face: Face, to: Path | None, *, again: bool) -> None:
     """Make the recovery code."""
-    if to is not None and to.exists():
-        raise Stopped(f"--to: {to} exists.", step="Name a new file.", reason="malformed")
     home = face.home()
-    with opened(home) as service:
+    with new_file(to, "--to") as file, opened(home) as service:
         if backup.recovery_key(service) and not again:
             raise Stopped(
                 "This home has a recovery code already.",
@@ -36,8 +33,8 @@ def new_code(face: Face, to: Path | None, *, again: bool) -> None:
                 reason="there_already",
             )
         made = backup.new_code(service)
-    if to is not None:
-        write_private(to.absolute(), made.reveal() + "\n")
+        if file is not None:
+            file.write(made.reveal().encode() + b"\n")
     document = {"code": None if to is not None else made.reveal(), "file": None if to is None else str(to)}
 
     def show(out: Console) -> None:

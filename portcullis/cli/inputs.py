@@ -12,11 +12,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import typer
 from rich.console import Console
 
+from broker.files.named import NotWritten, created
 from clients.secret import Secret
 from portcullis.cli.face import Stopped
 from portcullis.cli.tables import said
@@ -86,6 +87,25 @@ def read_json(path: Path, option: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Stopped(f"{option}: {path} holds no JSON object; it begins with {{.", reason="malformed")
     return found
+
+
+@contextmanager
+def new_file(path: Path | None, option: str) -> Iterator[BinaryIO | None]:
+    """Take the name of a new file that an option names, before the work whose result is written there; None: none is.
+
+    Raises:
+        Stopped: Something is there already, or it cannot be written.
+    """
+    if path is None:
+        yield None
+        return
+    try:
+        with created(path) as file:
+            yield file
+    except NotWritten as fault:
+        raise Stopped(
+            f"{option}: {path} {fault}.", step="Name a new file, in a directory of yours.", reason="malformed"
+        ) from None
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from rich.text import Text
 from clients.venue import Environment
 from portcullis import settings
 from portcullis.cli.face import Face, Stopped, badge, command
-from portcullis.settings import Mode, SettingsError, write_private
+from portcullis.cli.inputs import new_file
+from portcullis.settings import Mode, SettingsError
 
 OWNER = "owner"
 Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port of the gateway; 0 is any.")]
@@ -106,7 +107,9 @@ def paper(
     token_file = admin_token_file or face.root / "paper-admin.token"
     if not token_file.exists():
         settings.private_directory(token_file.parent)
-        write_private(token_file, secrets.token_urlsafe(32) + "\n")
+        with new_file(token_file, "--admin-token-file") as file:
+            if file is not None:
+                file.write(secrets.token_urlsafe(32).encode() + b"\n")
     face.err.print(Text.assemble(badge("paper"), f"  admin token in {token_file}"))
     arguments = ["--port", str(port), "--seed", str(seed), "--admin-token-file", str(token_file)]
     if state is not None:

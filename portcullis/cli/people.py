@@ -12,9 +12,8 @@ from clients.secret import Secret
 from portcullis.cli import answers, session
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
-from portcullis.cli.inputs import secret_text
+from portcullis.cli.inputs import new_file, secret_text
 from portcullis.cli.tables import hanging, said, table, when
-from portcullis.settings import write_private
 
 operators = typer.Typer(help="Manage operators: people and programs with a token.", no_args_is_help=True)
 acts = typer.Typer(help="Approval requests: what is announced and not done yet.", no_args_is_help=True)
@@ -70,16 +69,17 @@ def create_operator(
     ] = None,
 ) -> None:
     """Make an operator; the token goes into a file, this once."""
-    if token_file.exists():
-        raise Stopped(f"--token-file: {token_file} exists.", step="Name a new file.", reason="malformed")
     body = {"name": name, "roles": scope or ["viewer"]}
-    made = connect(face).post(answers.MadeOperator, "operators", body)
-    if made.token is None:
-        raise Stopped(
-            f"{name} is an operator now, and the token was answered before.", "It was done; no token is on file.",
-            "End that operator, and make another one.", reason="no_token",
-        )  # fmt: skip
-    write_private(token_file.absolute(), made.token + "\n")
+    api = connect(face)
+    with new_file(token_file, "--token-file") as file:
+        made = api.post(answers.MadeOperator, "operators", body)
+        if made.token is None:
+            raise Stopped(
+                f"{name} is an operator now, and the token was answered before.",
+                "It was done; no token is on file.", "End that operator, and make another one.", reason="no_token",
+            )  # fmt: skip
+        if file is not None:
+            file.write(made.token.encode() + b"\n")
     shown = {key: value for key, value in made.document.items() if key != "token"}
     document = shown | {"token_file": str(token_file)}
 
@@ -127,10 +127,11 @@ def enrol(
     api = connect(face)
     path = f"operators/{quote(name, safe='')}"
     password = secret_text("password, 12 characters or more", password_file)
-    made = api.post(answers.Enrolled, f"{path}/enrolment", {"password": password.reveal()})
-    if secret_file is not None:
-        write_private(secret_file.absolute(), made.secret + "\n")
-    else:
+    with new_file(secret_file, "--secret-file") as file:
+        made = api.post(answers.Enrolled, f"{path}/enrolment", {"password": password.reveal()})
+        if file is not None:
+            file.write(made.secret.encode() + b"\n")
+    if secret_file is None:
         face.err.print("Add this to your authenticator app; it is shown this once:", style="bold")
         face.err.print(said("  {}", made.secret), soft_wrap=True)
     document = {"operator": name, "secret_file": None if secret_file is None else str(secret_file)}

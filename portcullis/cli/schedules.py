@@ -13,6 +13,7 @@ from icalendar import Calendar, Event
 from rich.console import Console
 from rich.text import Text
 
+from broker.files.named import NotWritten, put
 from clients.venue import Slot
 from portcullis.cli import answers
 from portcullis.cli.client import connect
@@ -20,6 +21,7 @@ from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.tables import said, table
 
 app = typer.Typer(help="When keys are rotated.", no_args_is_help=True)
+_PRODUCT = "-//portcullis//schedule//EN"
 _OPTIONS = {"interval_days": "--interval", "windows": "--window", "zone": "--zone"}
 
 
@@ -127,12 +129,11 @@ def _write(face: Face, file: Path, rows: Sequence[answers.Schedule]) -> None:
         sys.stdout.buffer.flush()
     else:
         try:
-            file.write_bytes(data)
-        except OSError as fault:
+            put(file, data, replaces=_is_calendar)
+        except NotWritten as fault:
             raise Stopped(
-                f"{file} cannot be written ({fault.strerror}).", step="Name a file in a directory of yours.",
-                reason="file",
-            ) from None  # fmt: skip
+                f"{file} {fault}.", step="Name a file in a directory of yours.", reason="file"
+            ) from None
         document = {"file": str(file), "items": list(rows)}
         face.answer(document, lambda out: out.print(said("[green]✓[/] {}", file)))
     for row in rows:
@@ -142,10 +143,15 @@ def _write(face: Face, file: Path, rows: Sequence[answers.Schedule]) -> None:
             face.err.print(what, soft_wrap=True)
 
 
+def _is_calendar(data: bytes) -> bool:
+    """Tell whether a file is a calendar that was written here before: that one alone is replaced."""
+    return data.startswith(b"BEGIN:VCALENDAR") and _PRODUCT.encode() in data
+
+
 def calendar(rows: Sequence[answers.Schedule], now: datetime) -> Calendar:
     """Return the next dates as iCalendar, written `now`; an entry keeps its id from one writing to the next."""
     made = Calendar()
-    made.add("prodid", "-//portcullis//schedule//EN")
+    made.add("prodid", _PRODUCT)
     made.add("version", "2.0")
     for row in rows:
         if row.next_at is None:

@@ -16,7 +16,7 @@ import typer
 
 from clients.secret import Secret
 from portcullis.cli.face import Stopped
-from portcullis.settings import Home, private_directory, write_private
+from portcullis.settings import Home, private_directory, state_directory, write_private
 
 CODE_VARIABLE = "PORTCULLIS_CODE"
 TOKEN_VARIABLE, TOKEN_FILE_VARIABLE = "PORTCULLIS_TOKEN", "PORTCULLIS_TOKEN_FILE"
@@ -25,9 +25,14 @@ _LONGEST_TOKEN = 200
 
 def path_of(home: Home, environ: Mapping[str, str] = os.environ) -> Path:
     """Return the file of this person's session on a home."""
-    state = Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    state = state_directory(environ)
+    if state is None:
+        raise Stopped(
+            "This user has no home directory to keep a session in.",
+            step="Set XDG_STATE_HOME to a directory of yours.", reason="no_directory",
+        )  # fmt: skip
     digest = hashlib.sha256(str(home.root.resolve()).encode()).hexdigest()[:16]
-    return state / "portcullis" / f"session-{digest}.json"
+    return state / f"session-{digest}.json"
 
 
 def keep(home: Home, operator: str, token: Secret, expires_at: str) -> Path:

@@ -80,6 +80,16 @@ class Deliveries:
                 waited.append(f"{place.name}: {known.says or 'not brought yet'}")
         return "; ".join(waited)
 
+    def clean(self) -> int:
+        """Remove the replacements that a crash left beside files, of destinations that were removed too."""
+        with self._service.desk.database.read() as connection:
+            places = store.every_ever(connection)
+        cleaned = 0
+        for place in places:
+            if isinstance(place.settings, FileSettings):
+                cleaned += FilePlace(place.kind, place.settings, self._service.desk.ours).clean()
+        return cleaned
+
     def holders(self, rotation: str, version: int) -> frozenset[str]:
         """Return the destinations that may hold a key version since this rotation."""
         with self._service.desk.database.read() as connection:
@@ -121,7 +131,7 @@ class Deliveries:
     def _at_work(self, place: Destination) -> Place:
         match place.settings:
             case FileSettings():
-                return FilePlace(place.kind, place.settings)
+                return FilePlace(place.kind, place.settings, self._service.desk.ours)
             case ClusterSettings():
                 from rotation.destinations.cluster import ClusterPlace  # noqa: PLC0415 - only a cluster needs its client
 

@@ -10,7 +10,8 @@ from tests.api.desk import UPSTREAM, Desk
 
 
 async def create(desk: Desk, kind: str, settings: dict[str, Any], **more: Any) -> Any:
-    desk.service.accounts.create("main", venue="binance", upstream=UPSTREAM)
+    if not desk.service.accounts.list().items:
+        desk.service.accounts.create("main", venue="binance", upstream=UPSTREAM)
     body = {"name": "place", "account": "main", "kind": kind, "settings": settings} | more
     async with desk.client(Role.ADMIN) as client:
         return await client.post("/v1/destinations", json=body)
@@ -69,3 +70,28 @@ async def test_a_secret_that_nothing_takes_is_refused(desk: Desk) -> None:
     found = await refused(desk, "manual", {"what": "a tool"}, secret="planted-secret", slot="standby")
     assert found["secret"].endswith("manual has none")
     assert found["slot"].startswith("is trade or read")
+
+
+@pytest.mark.parametrize("name", ["kek", "operator.token", "bot.env", "spool/bot.env", "home.json"])
+async def test_what_belongs_to_the_home_gets_no_key(desk: Desk, tmp_path: Path, name: str) -> None:
+    """The home's own files, and new ones among them, are refused when they are named, through links too."""
+    home = desk.service.desk.ours.directories[0]
+    (tmp_path / "way").symlink_to(home)
+    for path in (home / name, tmp_path / "way" / name):
+        assert "belongs to Portcullis" in (await refused(desk, "dotenv", dotenv(path)))["settings.path"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("json", '{"exchange": {} // mine\n}'), ("json", "[]"), ("dotenv", "exchange: binance\n")],
+)
+async def test_a_file_that_cannot_be_edited_is_refused_at_once(
+    desk: Desk, tmp_path: Path, kind: str, text: str
+) -> None:
+    """Nobody hears only in the drain of a rotation that the file would lose its comments."""
+    path = tmp_path / "config"
+    path.write_text(text)
+    settings = dotenv(path) | ({"key_id": "/key", "secret": "/secret"} if kind == "json" else {})
+    assert (await refused(desk, kind, settings))["settings.path"]
+    assert path.read_text() == text
+    assert [one.name for one in tmp_path.iterdir() if "portcullis" in one.name] == []

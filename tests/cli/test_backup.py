@@ -240,7 +240,15 @@ def test_backup_and_restore_by_command(home: Home, tmp_path: Path) -> None:
     bad = cli_json(elsewhere, "restore", str(file), "--code-file", str(sheet), code=1)["error"]
     assert bad["reason"] == "bad_backup"
     assert not elsewhere.exists(), "nothing is made out of half a backup"
+    damaged = file.read_bytes()
+    there = cli_json(home.root, "backup", "create", "--to", str(file), code=1)["error"]
+    assert "exists already" in there["what"], (
+        "a backup is never written over another, however good or bad that is"
+    )
+    assert file.read_bytes() == damaged
+    file = tmp_path / "next"
     cli_json(home.root, "backup", "create", "--to", str(file))
+    assert file.stat().st_mode & 0o777 == 0o600
     shown = cli(
         elsewhere, "restore", str(file), "--code-file", str(sheet), "--api-port", "0", "--gateway-port", "0"
     )
