@@ -49,7 +49,9 @@ class RotatorChild:
         """Return what is unsafe about it."""
         if self.child is None:
             yield Hazard(
-                "no rotator runs: no key is rotated, bots trade on", "look into the log of the broker"
+                "no rotator runs: no key is rotated, bots trade on",
+                "look into the log of the broker",
+                "rotator",
             )
 
     async def _start(self) -> Child:

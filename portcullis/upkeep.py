@@ -73,16 +73,21 @@ class Upkeep:
         """Return what is unsafe about it."""
         if self._service.mirror.superseded:
             yield Hazard(
-                f"NOTHING IS SERVED: {self._service.mirror.superseded}", "RB-03, and do not start it again"
+                f"NOTHING IS SERVED: {self._service.mirror.superseded}",
+                "RB-03, and do not start it again",
+                "superseded",
             )
         for name, why in self._service.audit.unanchored().items():
             yield Hazard(
-                f"the audit trail is not anchored at {name}: {why}", "mend it: docs/guides/operator.md"
+                f"the audit trail is not anchored at {name}: {why}",
+                "mend it: docs/guides/operator.md",
+                f"anchor {name}",
             )
         if self._untold:
             yield Hazard(
                 "alerts go nowhere: nobody hears of a rotation that stalls or a key we do not know",
                 "portcullis alerts add telegram (or slack, mail, ...)",
+                "no channel",
             )
         if self._away_since is None:
             return
@@ -92,5 +97,7 @@ class Upkeep:
             else "for too long: NO BOT IS SERVED"
         )
         yield Hazard(
-            f"the secret store is away since {self._away_since:%H:%M:%S} UTC; {goes_on}. {self._why}", "RB-03"
+            f"the secret store is away since {self._away_since:%H:%M:%S} UTC; {goes_on}. {self._why}",
+            "RB-03",
+            "secret store",
         )

@@ -8,13 +8,15 @@ from pydantic import BaseModel, Field, SecretStr, StringConstraints
 
 from broker.api import schemas
 from broker.api.access import Clerk, Viewer
-from broker.api.context import Given, run
+from broker.api.context import Context, Given, run
 from broker.api.once import OnceRoute
 from broker.api.paging import Asked, cut_out
 from broker.api.rotations import outcome_of
+from broker.api.wrong import wrong
 from broker.db.alerts import Channel
 from broker.errors import Conflict, StoreUnavailable
 from broker.model import moment
+from broker.service.conditions import QUIET
 from clients.secret import Secret
 
 router = APIRouter(route_class=OnceRoute, tags=["alerts"])
@@ -39,7 +41,7 @@ class ChannelShown(BaseModel):
 
 
 class AlertShown(BaseModel):
-    """Something that is wrong. `sent_at` null: nobody was told yet."""
+    """Something that is wrong. `sent_at` null: nobody was told yet; `quiet`: nobody is told of this kind."""
 
     id: str
     kind: str
@@ -48,18 +50,13 @@ class AlertShown(BaseModel):
     step: str
     opened_at: datetime
     sent_at: datetime | None
+    quiet: bool = False
 
 
 @router.get("/alerts")
 async def list_alerts(given: Given, asked: Asked, _: Viewer) -> schemas.Listed[AlertShown]:
     """List what is wrong now."""
-    rows = [
-        AlertShown(
-            id=f"{one.kind}/{one.subject}", kind=one.kind, subject=one.subject, says=one.says, step=one.step,
-            opened_at=moment(one.opened_us), sent_at=None if one.sent_us is None else moment(one.sent_us),
-        )
-        for one in await run(given.service.alerts.standing)
-    ]  # fmt: skip
+    rows = await run(_rows, given)
     found = cut_out(sorted(rows, key=lambda row: row.id), asked, lambda row: row.id)
     return schemas.Listed(items=list(found.items), next=found.next)
 
@@ -105,6 +102,28 @@ async def send_test(name: str, given: Given, _: Clerk) -> schemas.Listed[Channel
 async def remove_channel(name: str, given: Given, _: Clerk) -> ChannelShown:
     """Tell it nothing any more."""
     return _shown(await run(given.service.alerts.remove, name))
+
+
+def _rows(context: Context) -> list[AlertShown]:
+    """Return what is wrong; since when, and who was told, is what the rotator wrote down."""
+    told = {(one.kind, one.subject): one for one in context.service.alerts.standing()}
+    now = context.service.desk.clock.now()
+    rows = []
+    for one in wrong(context):
+        known = told.get(one.name)
+        rows.append(
+            AlertShown(
+                id=f"{one.kind}/{one.subject}",
+                kind=one.kind,
+                subject=one.subject,
+                says=one.says,
+                step=one.step,
+                opened_at=now if known is None else moment(known.opened_us),
+                sent_at=None if known is None or known.sent_us is None else moment(known.sent_us),
+                quiet=one.kind in QUIET,
+            )
+        )
+    return rows
 
 
 def _shown(one: Channel) -> ChannelShown:

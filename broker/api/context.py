@@ -26,10 +26,11 @@ _MADE: ContextVar[list[Change] | None] = ContextVar("changes made by this reques
 
 @dataclass(frozen=True, slots=True)
 class Hazard:
-    """Something about where we run that is not safe, and what to do."""
+    """Something about where we run that is not safe, and what to do. `subject` names it where its words change."""
 
     what: str
     step: str
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from broker.api.access import Viewer
 from broker.api.context import Given, run
 from broker.api.figures import CONTENT_TYPE, figures
 from broker.api.once import OnceRoute
+from broker.api.wrong import WrongShown, wrong_shown
 from broker.service.readiness import Readiness
 
 router = APIRouter(route_class=OnceRoute, tags=["readiness"])
@@ -33,17 +34,19 @@ class ReadinessShown(BaseModel):
 
 
 class ReadyShown(BaseModel):
-    """Every account."""
+    """Every account, and everything that is wrong. `ready`: nothing is."""
 
     ready: bool
     accounts: list[ReadinessShown]
+    wrong: list[WrongShown]
 
 
 @router.get("/ready")
 async def ready(given: Given, _: Viewer) -> ReadyShown:
     """Tell how ready every account is for a leak."""
     found = [_shown(one) for one in await run(given.service.ready.look)]
-    return ReadyShown(ready=not any(one.red for one in found), accounts=found)
+    wrong = await run(wrong_shown, given)
+    return ReadyShown(ready=not wrong, accounts=found, wrong=wrong)
 
 
 @router.get("/metrics", response_class=Response)

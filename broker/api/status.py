@@ -13,8 +13,9 @@ from broker.api.access import Viewer
 from broker.api.context import Context, Given, run
 from broker.api.cuts import shown
 from broker.api.once import OnceRoute
+from broker.api.wrong import WrongShown, wrong_shown
 from broker.gate import Mode, strictest
-from broker.model import EVERYTHING, Account, Grant, Stage
+from broker.model import EVERYTHING, Account, Grant
 from broker.service.cuts import Cut
 
 
@@ -67,7 +68,7 @@ class Announced(BaseModel):
 
 
 class Status(BaseModel):
-    """How everything fares."""
+    """How everything fares. `wrong` is everything that is wrong, `unsafe` the part of it that is not safe."""
 
     environment: Literal["paper", "testnet", "live"]
     mode: str
@@ -78,6 +79,7 @@ class Status(BaseModel):
     cuts: list[schemas.Cut]
     announced: list[Announced]
     unsafe: list[Unsafe]
+    wrong: list[WrongShown]
 
 
 class Health(BaseModel):
@@ -106,6 +108,7 @@ async def status(given: Given, _: Viewer) -> Status:
 
 def _status(context: Context) -> Status:
     service = context.service
+    found = wrong_shown(context)
     accounts = {one.name: one for one in service.accounts.list(limit=_MOST).items}
     cuts = service.cuts.list(open_only=True, limit=_MOST).items
     grants = [one for one in service.grants.list(limit=_MOST).items if one.revoked_at is None]
@@ -128,7 +131,8 @@ def _status(context: Context) -> Status:
             )
             for one in service.openings.list()
         ],
-        unsafe=_unsafe(context),
+        unsafe=[Unsafe(what=one.what, step=one.step) for one in found if one.kind in _UNSAFE],
+        wrong=found,
     )
 
 
@@ -150,33 +154,5 @@ def _use(context: Context, grant: Grant, account: Account | None, cuts: tuple[Cu
     )
 
 
-def _unsafe(context: Context) -> list[Unsafe]:
-    found = [Unsafe(what=hazard.what, step=hazard.step) for hazard in context.hazards()]
-    for key in context.service.keys.list():
-        if key.stage is Stage.TOMBSTONE:
-            continue
-        if key.can_withdraw is not False:
-            found.append(
-                Unsafe(
-                    what=f"key {key.ref} may withdraw: whoever gets it can empty the account",
-                    step="untick withdrawals for this key at the exchange",
-                )
-            )
-        if key.ip_restricted is not True:
-            found.append(
-                Unsafe(
-                    what=f"key {key.ref} works from any address: a thief can use it from anywhere",
-                    step="bind it at the exchange to the addresses of the account's egress",
-                )
-            )
-    found += [
-        Unsafe(
-            what=f"{name} may open things and has no password and codes: whoever has that token can take them",
-            step=f"portcullis operator enrol --name {name}",
-        )
-        for name in context.service.credentials.admins_without_codes()
-    ]
-    return found
-
-
+_UNSAFE = frozenset({"unsafe", "withdraws", "any-address", "no-codes"})
 _MODES: dict[Mode, GateMode] = {Mode.OPEN: "open", Mode.HALT: "halt", Mode.CLOSED: "closed"}

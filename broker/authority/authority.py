@@ -289,7 +289,7 @@ class LeaseAuthority:
             case frames.CanaryDone():
                 self.cutovers.answer(frame)
             case frames.Health():
-                link.health = frame
+                self._fares(link, frame)
             case _:
                 _LOG.error(
                     "gateway %s sent a %s frame, which is not its to send", link.gateway, type(frame).__name__
@@ -328,6 +328,24 @@ class LeaseAuthority:
             if loan is not None and not isinstance(granted, frames.LeaseGranted):
                 self._owed.append((link.gateway, ((loan.id, loan.amount),)))
         return granted
+
+    def _fares(self, link: Link, frame: frames.Health) -> Coroutine[Any, Any, None] | None:
+        """Take in how a gateway fares; return the work of writing down what it finds wrong, where that changed."""
+        link.health = frame
+        said = (frame.keys, frame.troubles)
+        if said == link.said:
+            return None
+        link.said = said
+        return self._report(link, frame)
+
+    async def _report(self, link: Link, frame: frames.Health) -> None:
+        try:
+            await self.in_control(
+                lambda: self._service.reports.of_gateway(link.gateway, frame.keys, frame.troubles)
+            )
+        except BrokerError as fault:
+            link.said = None  # said again with the next beat
+            _LOG.error("what a gateway found wrong could not be kept: %s", fault)
 
     # --- budgets, owners ------------------------------------------------------------------
 

@@ -69,6 +69,7 @@ class Link:
     holds: dict[str, Kept] = field(default_factory=dict)
     health: frames.Health | None = None
     incoming: Incoming = field(default_factory=Incoming)
+    said: tuple[tuple[frames.KeyWord, ...], tuple[frames.Trouble, ...]] | None = ((), ())
 
     def tell(self, frame: Frame) -> bool:
         """Send one frame; a gateway that cannot be told is hung up on, and others are told all the same.

@@ -340,6 +340,20 @@ FINDINGS = Table(
 )
 """What a venue lists otherwise than the record has it. Ended once a sweep did not find it any more."""
 
+REPORTS = Table(
+    "reports",
+    METADATA,
+    Column("source", String(100), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("subject", String(200), primary_key=True),
+    Column("says", Text, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("until_us", BigInteger, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+)
+"""What a process found wrong that the record does not show: a gateway of its keys and ways, a broker of its host."""
+
 ALERT_CHANNELS = Table(
     "alert_channels",
     METADATA,

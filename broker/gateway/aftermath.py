@@ -8,8 +8,10 @@ Rules:
 4. What is on its way is counted out whatever the answer says, and the bot is answered once.
 5. Whose order it is is recorded by the venue's id of it, from the answer to the request that placed it. A dry run
    places nothing, so it owns nothing.
+6. That the venue refuses the real key is told to the bot as that, in a header and in the text: its own key is good.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -22,8 +24,9 @@ from broker.gateway.link import LinkClient
 from broker.gateway.owners import Owners, id_of
 from broker.gateway.settlement import Reservation, Settlement
 from broker.gateway.upstream import Broken, Reply
+from broker.gateway.wellbeing import Wellbeing
 from broker.policy import Allow
-from clients.venue import Action, Answer, OrderRef, OrderState, RefusalKind
+from clients.venue import Action, Answer, OrderRef, OrderState, RefusalKind, Variant
 
 _PASS = (b"content-type", b"retry-after", b"date", b"x-mbx-uuid", b"x-mbx-traceid")
 _PASS_PREFIXES = (b"x-mbx-used-weight", b"x-mbx-order-count", b"x-sapi-used")
@@ -32,6 +35,9 @@ _REDIRECT, _BAD = 300, 400
 _GATEWAY_TIMEOUT = 504
 _LOG = logging.getLogger("portcullis.gateway")
 _STALE = "-1021"
+_REFUSED_KEY = (
+    " (The exchange said this of the real key that Portcullis holds, not of yours: tell the operator.)"
+)
 
 
 class Aftermath:
@@ -39,10 +45,11 @@ class Aftermath:
 
     def __init__(
         self, book: Book, owners: Owners, settlement: Settlement, ledger: Ledger, link: LinkClient,
-        measure: Callable[[Job], None],
+        measure: Callable[[Job], None], wellbeing: Wellbeing,
     ) -> None:  # fmt: skip
         self._book, self._owners, self._settlement = book, owners, settlement
         self._ledger, self._link, self._measure = ledger, link, measure
+        self._wellbeing = wellbeing
 
     def leaves(self, job: Job, held: Held, verdict: Allow, boot_us: int) -> None:
         """A request is about to leave: note its orders, hold its budget, count its sale."""
@@ -123,6 +130,11 @@ class Aftermath:
         if answer.code == _STALE:
             view.clock.distrust()
             self._measure(job)
+        if job.real_key_id and self._wellbeing.heard(
+            job.real_key_id, result.status, None if answer.code is None else int(answer.code),
+            group=reading.intent.group, write=write, as_signed=job.variant is Variant.RAW,
+        ):  # fmt: skip
+            result = _told(result)
         self._pass_on(job, result, unknown=outcome == "unknown")
         self._ledger.added(job, came_ns)
 
@@ -201,4 +213,20 @@ class Aftermath:
         )
         if unknown:
             headers = (*headers, (_REASON, b"unknown_outcome"))
+        elif _REASON in result.headers:
+            headers = (*headers, (_REASON, result.headers[_REASON]))
         job.reply(status, headers, body)
+
+
+def _told(reply: Reply) -> Reply:
+    """Say in an answer that it is the real key which the venue refuses; its code stays, for libraries go by that."""
+    headers = {**reply.headers, _REASON: b"venue_refuses_key"}
+    body = reply.body
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = None
+    if isinstance(document, dict) and isinstance(document.get("msg"), str):
+        document["msg"] += _REFUSED_KEY
+        body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    return Reply(reply.status, headers, body)

@@ -202,6 +202,11 @@ class LinkClient:
         """Run something until it is cancelled, whatever fails in it."""
         return self._beside.keep(work, what)
 
+    def tell_health(self) -> None:
+        """Tell how we fare now, not at the next beat: something changed."""
+        if self.health is not None and self.welcome is not None:
+            self._send(self.health())
+
     def background(self, work: Coroutine[None, None, None]) -> None:
         """Run something beside the requests, and keep it alive until it ends."""
         self._beside.begin(work, "work beside the requests")

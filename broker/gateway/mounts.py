@@ -13,7 +13,7 @@ from broker.gateway.book import Held, egress_of
 from broker.gateway.clock import SystemClock
 from broker.gateway.job import Job
 from broker.gateway.upstream import Pool
-from broker.gateway.venue_view import AccountView, VenueView
+from broker.gateway.venue_view import AccountView, Heard, VenueView
 from broker.link import frames
 from clients.egress import Egress
 from clients.venue import Environment, Wire
@@ -67,6 +67,7 @@ class Mounts:
         self._egress: Egress | None = None
         self._environment = Environment.PAPER
         self.views: dict[tuple[str, str], VenueView] = {}
+        self.heard: Heard = lambda _key_id, _status, _code: None
         self._accounts: dict[str, AccountView] = {}
 
     def open(self, welcome: frames.Welcome) -> None:
@@ -135,4 +136,5 @@ class Mounts:
         view = self.views.get(key)
         if view is None:
             view = self.views[key] = VenueView(Pool(upstream, egress), self._clock)
+            view.heard = self.heard
         return view

@@ -27,6 +27,7 @@ from broker.gateway.settler import Settler
 from broker.gateway.spool import Spool
 from broker.gateway.venue_view import NotKnown
 from broker.gateway.watchman import Watchman
+from broker.gateway.wellbeing import Wellbeing, troubles
 from broker.link import frames
 from broker.link.channel import Channel
 from clients.venue import Wire
@@ -63,8 +64,13 @@ class Gateway:
         owners, settlement = Owners(), Settlement()
         owners.on_confirmed = settlement.confirmed
         self.ledger = Ledger(self.spool, self.clock, self.link.written)
+        self.wellbeing = Wellbeing()
+        self.wellbeing.on_change = self.link.tell_health
+        self.mounts.heard = self.wellbeing.heard
         self.fetcher = Fetcher(self.book, self.link, owners)
-        aftermath = Aftermath(self.book, owners, settlement, self.ledger, self.link, self._measure)
+        aftermath = Aftermath(
+            self.book, owners, settlement, self.ledger, self.link, self._measure, self.wellbeing
+        )
         self.forwarder = Forwarder(
             self.book,
             self.mounts,
@@ -134,6 +140,22 @@ class Gateway:
             late,
             self.spool.waiting,
             _resident_bytes(),
+            self.wellbeing.words((key, one.key_id) for key, one in self.book.material.items()),
+            self._troubles(),
+        )
+
+    def _troubles(self) -> tuple[frames.Trouble, ...]:
+        """Tell what is wrong with each way to a venue."""
+        now_us = self.clock.wall_us()
+        return tuple(
+            trouble
+            for (_, egress), view in self.mounts.views.items()
+            for trouble in troubles(
+                egress,
+                view.meter.until_us(now_us),
+                view.meter.banned(now_us) is not None,
+                view.clock.offset_us,
+            )
         )
 
     async def _last_leases(self, stop: asyncio.Event) -> None:
@@ -180,6 +202,7 @@ class Gateway:
         return frames.CanaryDone(frame.ask, well=True)
 
     def _wiped(self, key_id: str) -> None:
+        self.wellbeing.forget(key_id)
         for wire in self._wires.values():
             wire.forget(key_id)
 

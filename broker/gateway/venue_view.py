@@ -51,6 +51,10 @@ _PRICE_WEIGHT, _PAIR_WEIGHT, _HOLDINGS_WEIGHT, ORDER_WEIGHT, ORDERS_WEIGHT, _BOO
 )
 
 
+Heard = Callable[[str, int, int | None], object]
+"""Told of each answer to a call of ours that was signed: the key's id, HTTP status, the venue's code."""
+
+
 class NotKnown(Exception):
     """The venue did not give the fact; `reason` is short and stable.
 
@@ -71,6 +75,7 @@ class VenueView:
         self.pool = pool
         self.clock = VenueClock()
         self.meter = WeightMeter()
+        self.heard: Heard = lambda _key_id, _status, _code: None
         self._system = clock
         self.pairs: dict[str, SymbolInfo | None] = {}
         self._pairs_from: dict[str, int] = {}
@@ -197,9 +202,11 @@ class VenueView:
             stamp = Stamp(self._system.wall_us() + self.clock.offset_us, _WINDOW_US)
             return WIRE.own_request(credential, call.method, call.path, call.params, stamp)
 
-        return await self._asked(sealed, weight, need)
+        return await self._asked(sealed, weight, need, credential.key_id)
 
-    async def _asked(self, sealed: Callable[[], Sealed], weight: int, need: Need) -> bytes:
+    async def _asked(
+        self, sealed: Callable[[], Sealed], weight: int, need: Need, key_id: str | None = None
+    ) -> bytes:
         """Send one call of our own, if the meter lets it pass: the only place that does."""
         sent_us = self._system.wall_us()
         permit = self.meter.admit(need, _GENERAL, weight, sent_us)
@@ -212,6 +219,9 @@ class VenueView:
         self.heed(reply, now_us - sent_us)
         if len(reply.body) > LARGEST_FACT:
             raise NotKnown("too_large")
+        if key_id is not None:
+            code = None if reply.status == _OK else market.error_code(reply.body)
+            self.heard(key_id, reply.status, code)
         if reply.status == _OK:
             return reply.body
         if pauses.pause_s(reply.status, reply.headers, reply.body, now_us) is not None:

@@ -228,6 +228,25 @@ class CanaryDone:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyWord:
+    """What the venue said last of a key version: the code by which it refuses it, or 0: it serves it."""
+
+    key: str
+    write: bool
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong with a way to a venue: `venue-banned`, `venue-pause`, `clock`; until when, if that is told."""
+
+    kind: str
+    subject: str
+    detail: str = ""
+    until_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How the gateway fares, every few seconds. Times in microseconds; `-1` where nothing was measured."""
 
@@ -238,6 +257,8 @@ class Health:
     added_p99_us: int
     spool_lines: int
     resident_bytes: int = 0
+    keys: tuple[KeyWord, ...] = ()
+    troubles: tuple[Trouble, ...] = ()
 
 
 # --- down: broker to gateway ------------------------------------------------------------------

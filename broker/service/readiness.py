@@ -33,10 +33,15 @@ _AN_EGRESS = (
 
 @dataclass(frozen=True, slots=True)
 class Red:
-    """What is not ready, and the command that mends it."""
+    """What is not ready, and the command that mends it. `kind` and `subject` name it as a condition.
+
+    `kind` is empty where other conditions say it one by one; `subject` where it is the account.
+    """
 
     what: str
     step: str
+    kind: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,16 @@ class Ready:
 
     def __init__(self, desk: Desk, accounts: Accounts, keys: Keys) -> None:
         self._desk, self._accounts, self._keys = desk, accounts, keys
+
+    def rotate(self, account: str, slot: Slot) -> str:
+        """Return the command that gives a slot of an account a new key, or looks after the rotation that does so."""
+        with self._desk.database.read() as connection:
+            rotating = rotation_store.every_open(connection)
+        for row in rotating:
+            if (row.account, row.slot) == (account, slot.value):
+                return f"portcullis rotation show {row.id}"
+        egress = self._accounts.egress(self._accounts.get(account).egress)
+        return _start(account, slot) if egress.addresses else _AN_EGRESS
 
     def look(self) -> tuple[Readiness, ...]:
         """Return every account's state by name."""
@@ -121,12 +136,12 @@ def _of_the_key(known: _Known, trade: KeyVersion | None) -> Iterator[Red]:
     if trade is None:
         going_on = known.rotating.get(Slot.TRADE.value)
         step = f"key import --account {name}" if going_on is None else f"rotation show {going_on.id}"
-        yield Red("it has no key in use: no bot of it can trade", f"portcullis {step}")
+        yield Red("it has no key in use: no bot of it can trade", f"portcullis {step}", "no-key")
         return
     if trade.ip_restricted is False:
-        yield Red("its key works from ANY address", _rotate(known, Slot.TRADE))
+        yield Red("its key works from ANY address", _rotate(known, Slot.TRADE), "any-address", str(trade.ref))
     if trade.can_withdraw:
-        yield Red("its key can WITHDRAW", _rotate(known, Slot.TRADE))
+        yield Red("its key can WITHDRAW", _rotate(known, Slot.TRADE), "withdraws", str(trade.ref))
 
 
 def _of_the_way(known: _Known, *, bare: bool) -> Iterator[Red]:
@@ -135,10 +150,13 @@ def _of_the_way(known: _Known, *, bare: bool) -> Iterator[Red]:
             f"its egress {known.account.egress} declares no addresses: no new key can be bound. An account keeps its "
             "egress for ever",
             _AN_EGRESS,
+            "no-addresses",
         )
     if bare:
         yield Red(
-            "no standby key: in an incident there is nothing to switch to", _rotate(known, Slot.STANDBY)
+            "no standby key: in an incident there is nothing to switch to",
+            _rotate(known, Slot.STANDBY),
+            "no-standby",
         )
 
 
@@ -148,14 +166,20 @@ def _of_what_goes_on(known: _Known, now: datetime) -> Iterator[Red]:
             yield Red(
                 f"the rotation of its {row.slot} key stands still: {row.reason}",
                 f"portcullis rotation show {row.id}",
+                "stalled",
+                row.id,
             )
     for one in known.out:
-        yield Red(f"its key {one.ref} left with {one.holder}, and is not proven dead", _end(one))
+        yield Red(
+            f"its key {one.ref} left with {one.holder}, and is not proven dead", _end(one), "checkout", one.id
+        )
     schedule = known.schedule
     if schedule is not None and schedule.next_at is not None and schedule.next_at + OVERDUE < now:
         yield Red(
             f"its rotation is overdue since {schedule.next_at:%Y-%m-%d}: {schedule.why}",
             _rotate(known, Slot.TRADE),
+            "overdue",
+            f"{known.account.name}/{Slot.TRADE.value}",
         )
     if known.found:
         many = "s" if len(known.found) > 1 else ""
@@ -169,8 +193,12 @@ def _rotate(known: _Known, slot: Slot) -> str:
         return f"portcullis rotation show {going_on.id}"
     if not known.addresses:
         return _AN_EGRESS
+    return _start(known.account.name, slot)
+
+
+def _start(account: str, slot: Slot) -> str:
     more = "" if slot is Slot.TRADE else f" --slot {slot.value}"
-    return f"portcullis rotation start --account {known.account.name}{more} --wait"
+    return f"portcullis rotation start --account {account}{more} --wait"
 
 
 def _end(one: Checkout) -> str:

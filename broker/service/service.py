@@ -12,6 +12,7 @@ from broker.service.audit import Audit
 from broker.service.call_seal import CallSeal
 from broker.service.calls import Calls
 from broker.service.checkouts import Checkouts
+from broker.service.conditions import Conditions
 from broker.service.continuity import Continuity
 from broker.service.credentials import Credentials
 from broker.service.cuts import Cuts
@@ -25,6 +26,7 @@ from broker.service.openings import FOUNDED, Openings
 from broker.service.operators import Operators
 from broker.service.readiness import Ready
 from broker.service.reconcile import Reconciliation
+from broker.service.reports import Reports
 from broker.service.rotations import Rotations
 from broker.service.schedules import Schedules
 from broker.service.secrets import Secrets
@@ -56,6 +58,10 @@ class Service:
         self.ready = Ready(desk, self.accounts, self.keys)
         self.rotations = Rotations(desk, self.audit)
         self.schedules = Schedules(desk, self.audit)
+        self.reports = Reports(desk)
+        self.conditions = Conditions(
+            desk, self.accounts, self.keys, self.cuts, self.credentials, self.ready, self.reports, self.alerts
+        )
         self.openings = Openings(desk, self.audit, self.credentials)
 
 

@@ -79,7 +79,7 @@ def list_(face: Face) -> None:
 
     def show(out: Console) -> None:
         for row in rows:
-            told = Text("" if row.sent_at else " (nobody was told yet)", "yellow")
+            told = Text("" if row.sent_at or row.quiet else " (nobody was told yet)", "yellow")
             what = said("{} [dim]{}[/]{}", row.says, ago(row.opened_at), told)
             out.print(hanging("[red]■[/]", what, 0))
             face.step(out, "[dim]next[/]", row.step)

@@ -269,6 +269,14 @@ class Unsafe(Answer):
     step: str
 
 
+class Wrong(Answer):
+    """Something that is wrong, and the next step; `account` is empty where it concerns more than one."""
+
+    account: str
+    what: str
+    step: str
+
+
 class Announced(Answer):
     """Something that opens, announced and not done."""
 
@@ -288,7 +296,7 @@ class Status(Answer):
     grants: list[GrantUse]
     cuts: list[Cut]
     announced: list[Announced]
-    unsafe: list[Unsafe]
+    wrong: list[Wrong]
 
 
 class Readiness(Answer):
@@ -308,6 +316,7 @@ class Ready(Answer):
 
     ready: bool
     accounts: list[Readiness]
+    wrong: list[Wrong]
 
 
 class LookedAt(Answer):
@@ -400,6 +409,7 @@ class Alert(Answer):
     step: str
     opened_at: datetime
     sent_at: datetime | None
+    quiet: bool
 
 
 class Schedule(Answer):

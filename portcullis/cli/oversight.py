@@ -12,6 +12,7 @@ from portcullis.cli import answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, badge, command
 from portcullis.cli.tables import amount, clean, hanging, micros, said, styled, table, when
+from portcullis.cli.wrong import red_lines
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(face: Face) -> None:
-    """Show the status of everything; what is unsafe in red."""
+    """Show how everything fares; what is wrong in red, each with the next step."""
     api = connect(face)
     found = api.get(answers.Status, "status")
     document = found.document | {
@@ -46,13 +47,11 @@ def status(face: Face) -> None:
                 "{} wants {} {}: {}  [dim]{}[/]", one.operator, one.action, one.subject, ready, one.act
             )
             out.print(hanging("[bold yellow]■[/]", what, 0))
-        if found.unsafe:
-            out.print("\n[bold red]UNSAFE[/]")
-            for hazard in found.unsafe:
-                out.print(hanging("[red]■[/]", said("[red]{}[/]", hazard.what)))
-                face.step(out, "[dim]next[/]", hazard.step)
+        if found.wrong:
+            out.print("\n[bold red]WRONG[/]")
+            red_lines(out, face, found.wrong)
         else:
-            out.print("\n[green]nothing that is known to be unsafe[/]")
+            out.print("\n[green]✓ nothing is wrong that is known here[/]")
 
     face.answer(document, show)
 

@@ -7,7 +7,8 @@ from rich.text import Text
 from portcullis.cli import answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import FAILED, Face, command
-from portcullis.cli.tables import hanging, said, table
+from portcullis.cli.tables import said, table
+from portcullis.cli.wrong import red_lines
 
 
 def register(app: typer.Typer) -> None:
@@ -25,18 +26,17 @@ def ready(face: Face) -> None:
     def show(out: Console) -> None:
         if not found.accounts:
             out.print(said("no accounts yet: {}", face.command("account create")), soft_wrap=True)
+            red_lines(out, face, found.wrong)
             return
         listed = table("account", "who deletes", "standby", "age", "bound to", fold=("bound to",))
         for row in found.accounts:
-            mark = Text("■", "red") if row.red else Text("✓", "green")
+            red = row.red or any(one.account == row.account for one in found.wrong)
+            mark = Text("■", "red") if red else Text("✓", "green")
             age = Text("no key", "red") if row.age_days is None else f"{row.age_days:.0f} d"
             who = "automatic" if row.deletes == "machine" else Text("manual: you", "yellow")
             listed.add_row(said("{} [bold]{}[/]", mark, row.account), who, _standby(row), age, _bound(row))
         out.print(listed)
-        for row in found.accounts:
-            for red in row.red:
-                out.print(hanging("[red]■[/]", said("[bold]{}[/]: {}", row.account, red.what), 0))
-                face.step(out, "[dim]next[/]", red.step)
+        red_lines(out, face, found.wrong)
         if found.ready:
             out.print("[bold green]✓ ready[/]")
 

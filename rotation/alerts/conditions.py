@@ -32,6 +32,7 @@ from broker.db.asks import Ask
 from broker.destination import Kind
 from broker.model import Stage
 from broker.service import Service
+from broker.service.conditions import QUIET, as_alert
 from broker.service.readiness import OVERDUE
 from broker.service.rotations import Wish
 from clients.venue import Slot
@@ -56,6 +57,17 @@ def conditions(service: Service, now: datetime) -> list[Alert]:
         *_rotations(service, now), *_given_up(service, now), *_dates(service, now), *_keys(service, now),
         *_traffic(service, now),
     ]  # fmt: skip
+
+
+def all_that_is_wrong(service: Service, now: datetime) -> list[Alert]:
+    """Return what people are told: what only a rotator finds, with what every view of the broker shows.
+
+    Raises:
+        StoreUnavailable: The database cannot answer.
+    """
+    shown = [as_alert(one) for one in service.conditions.look() if one.kind not in QUIET]
+    found = {(one.kind, one.subject): one for one in shown}
+    return list((found | {(one.kind, one.subject): one for one in conditions(service, now)}).values())
 
 
 def _rotations(service: Service, now: datetime) -> Iterator[Alert]:

@@ -26,7 +26,7 @@ from broker.service import Service
 from broker.service.alerts import HEARTBEAT
 from clients.outbound import NotReachable
 from clients.outbound_http import OutboundClient
-from rotation.alerts.conditions import conditions
+from rotation.alerts.conditions import all_that_is_wrong
 from rotation.alerts.sending import by_apprise
 
 TOGETHER_US = 5_000_000
@@ -59,7 +59,7 @@ class Telling:
         """
         now_us, database = self._now_us(), self._service.desk.database
         now = moment(now_us)
-        wrong = conditions(self._service, now)
+        wrong = all_that_is_wrong(self._service, now)
         with database.write() as connection:
             self._right += store.change(connection, wrong, now_us)
             standing = store.standing(connection)

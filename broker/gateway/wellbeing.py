@@ -1,0 +1,91 @@
+"""How the venue takes the real keys in use, and whether it takes our calls at all: what a gateway sees first. Pure.
+
+Rules:
+1. A key is refused where the venue's own code says so of a call signed with it: `REFUSES`. A code that an endpoint may
+   answer for want of a permission the key was never given counts only where every trading key has that permission.
+2. Reads and writes are told apart: a key that lost the permission to trade still reads. A call that was served ends the
+   refusal of its kind; a write that was served ends that of reads too. A no of another kind is served: it was let in.
+3. Silence says nothing: what was seen stands until a call shows otherwise.
+4. What changes is told at once (`on_change`), and stands in every `Health` after that.
+"""
+
+from collections.abc import Callable, Iterable
+
+from broker.link.frames import KeyWord, Trouble
+
+REFUSES = frozenset({-2008, -2014, -2015, -1022})
+_BY_PERMISSION = -2015
+_SIGNATURE = -1022
+_LETS_IN = frozenset({-1013, -2010, -2011, -2013})
+EVERY_KEY_MAY = frozenset({"account", "trade", "wallet-read"})
+"""Groups of endpoints that a key made to trade may use."""
+
+CLOCK_OFF_US = 5_000_000
+_OK = 200
+
+
+def refusal_of(code: int | None, group: str, *, as_signed: bool = True) -> int | None:
+    """Return the code by which the venue refuses the key itself, and not this one call.
+
+    `as_signed`: it was signed over the bytes as they were sent; else a refused signature may be the encoding's.
+    """
+    if code not in REFUSES:
+        return None
+    if code == _BY_PERMISSION and group not in EVERY_KEY_MAY:
+        return None
+    return None if code == _SIGNATURE and not as_signed else code
+
+
+class Wellbeing:
+    """What the venue says of each real key, by its id there."""
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[str, bool], int] = {}
+        self.on_change: Callable[[], None] = lambda: None
+
+    def heard(
+        self, key_id: str, status: int, code: int | None, *, group: str = "account", write: bool = False,
+        as_signed: bool = True,
+    ) -> bool:  # fmt: skip
+        """Take in what came of a call signed with a key; tell whether the venue refused the key itself."""
+        refused = refusal_of(code, group, as_signed=as_signed)
+        if refused is not None:
+            self._note(key_id, write, refused)
+            return True
+        if group in EVERY_KEY_MAY and (status == _OK or code in _LETS_IN):
+            self._note(key_id, write, 0)
+            if write:
+                self._note(key_id, False, 0)
+        return False
+
+    def _note(self, key_id: str, write: bool, code: int) -> None:
+        before = self._said.get((key_id, write))
+        if before == code:
+            return
+        self._said[key_id, write] = code
+        if before or code:
+            self.on_change()
+
+    def forget(self, key_id: str) -> None:
+        """A key is gone from here."""
+        for write in (False, True):
+            self._said.pop((key_id, write), None)
+
+    def words(self, names: Iterable[tuple[str, str]]) -> tuple[KeyWord, ...]:
+        """Return what was said of each key; `names` are key versions with their ids at the venue."""
+        return tuple(
+            KeyWord(name, write, code)
+            for name, key_id in names
+            for write in (False, True)
+            if (code := self._said.get((key_id, write))) is not None
+        )
+
+
+def troubles(egress: str, pause_until_us: int, banned: bool, offset_us: int) -> tuple[Trouble, ...]:
+    """Return what is wrong with one way to a venue."""
+    found = []
+    if pause_until_us:
+        found.append(Trouble("venue-banned" if banned else "venue-pause", egress, "", pause_until_us))
+    if abs(offset_us) >= CLOCK_OFF_US:
+        found.append(Trouble("clock", egress, f"{offset_us / 1_000_000:+.1f} s"))
+    return tuple(found)

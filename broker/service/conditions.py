@@ -1,0 +1,190 @@
+"""Everything a person would call wrong, as one list: `status`, `ready` and `alerts list` are views of it.
+
+Rules:
+1. A condition is found in the record, or in what processes report (`reports`). Whoever shows or tells what is wrong
+   asks here; nothing is wrong in one view only.
+2. Each has a kind and a subject, which together name it while it stands, and the next step for a person.
+3. What is right again is gone at the next look: nothing is remembered here.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from broker.db import findings as finding_store
+from broker.db.alerts import Alert
+from broker.gate import Mode
+from broker.model import KeyRef, KeyVersion, Stage
+from broker.service.accounts import Accounts
+from broker.service.alerts import Alerts
+from broker.service.credentials import Credentials
+from broker.service.cuts import Cut, Cuts
+from broker.service.desk import Desk
+from broker.service.keys import Keys
+from broker.service.readiness import Ready
+from broker.service.reports import KEY_REFUSED, Reports
+
+_MOST_CUTS = 200
+_SEVERAL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Something that is wrong. `account` is empty where it concerns more than one."""
+
+    kind: str
+    subject: str
+    says: str
+    step: str
+    account: str = ""
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """Kind and subject."""
+        return self.kind, self.subject
+
+
+class Conditions:
+    """Looks for what is wrong."""
+
+    def __init__(
+        self, desk: Desk, accounts: Accounts, keys: Keys, cuts: Cuts, credentials: Credentials, ready: Ready,
+        reports: Reports, alerts: Alerts,
+    ) -> None:  # fmt: skip
+        self._desk, self._accounts, self._keys, self._cuts = desk, accounts, keys, cuts
+        self._credentials, self._ready, self._reports, self._alerts = credentials, ready, reports, alerts
+
+    def look(self, here: Iterable[Condition] = ()) -> tuple[Condition, ...]:
+        """Return everything that is wrong.
+
+        Args:
+            here: What the asking process sees of itself, which may not be reported yet.
+
+        Raises:
+            StoreUnavailable: The database cannot answer, so nothing can be said.
+        """
+        keys = self._keys.list()
+        found: dict[tuple[str, str], Condition] = {}
+        for one in (
+            *here, *self._of_cuts(), *self._of_reports(keys), *self._of_keys(keys), *self._of_readiness(),
+            *self._of_findings(), *self._of_operators(), *self._of_channels(),
+        ):  # fmt: skip
+            found.setdefault(one.name, one)
+        return tuple(found.values())
+
+    def everything(self, here: Iterable[Condition] = ()) -> tuple[Condition, ...]:
+        """Return what is wrong, with what only the rotator finds: it writes that down with its alerts."""
+        found = {one.name: one for one in self.look(here)}
+        for alert in self._alerts.standing():
+            name = (alert.kind, alert.subject)
+            if name not in found and alert.kind in ROTATORS:
+                found[name] = Condition(alert.kind, alert.subject, alert.says, alert.step)
+        return tuple(found.values())
+
+    def _of_cuts(self) -> Iterator[Condition]:
+        for cut in self._cuts.list(open_only=True, limit=_MOST_CUTS).items:
+            word = "CUT OFF" if cut.mode is Mode.CLOSED else "HALTED"
+            says = (
+                f"{_named(cut)} {word} since {cut.opened_at:%Y-%m-%d %H:%M} UTC by {cut.actor}: {cut.reason}"
+            )
+            yield Condition("cut", cut.id, says, f"portcullis thaw {cut.id}", _account_of(cut))
+
+    def _of_reports(self, keys: Sequence[KeyVersion]) -> Iterator[Condition]:
+        in_use = {str(key.ref) for key in keys if key.stage is Stage.CURRENT}
+        for one in self._reports.standing():
+            step = one.step
+            if one.kind == KEY_REFUSED:
+                key = one.subject.rpartition("/")[0]
+                if key not in in_use:
+                    continue  # it was replaced, or is being retired: that it is refused is as it should be
+                rotate = self._ready.rotate(one.account, KeyRef.parse(key).slot)
+                step = f"look at its address list and permissions at the exchange; else {rotate}"
+            yield Condition(one.kind, one.subject, one.says, step, one.account)
+
+    def _of_readiness(self) -> Iterator[Condition]:
+        for account in self._ready.look():
+            for red in account.red:
+                if red.kind:
+                    yield Condition(
+                        red.kind,
+                        red.subject or account.account,
+                        f"{account.account}: {red.what}",
+                        red.step,
+                        account.account,
+                    )
+
+    def _of_keys(self, keys: Sequence[KeyVersion]) -> Iterator[Condition]:
+        """Yield what is dangerous about any key that lives; those in use are looked at by `ready` too."""
+        for key in keys:
+            if key.stage is Stage.TOMBSTONE:
+                continue
+            if key.can_withdraw is not False:
+                yield Condition(
+                    "withdraws", str(key.ref), f"key {key.ref} may withdraw: whoever gets it can empty the account",
+                    f"untick withdrawals for this key at the exchange; or {self._rotate(key)}", key.ref.account,
+                )  # fmt: skip
+            if key.ip_restricted is not True:
+                yield Condition(
+                    "any-address", str(key.ref),
+                    f"key {key.ref} works from any address: a thief can use it from anywhere",
+                    f"bind it at the exchange to the addresses of the account's egress; or {self._rotate(key)}",
+                    key.ref.account,
+                )  # fmt: skip
+
+    def _rotate(self, key: KeyVersion) -> str:
+        return self._ready.rotate(key.ref.account, key.ref.slot)
+
+    def _of_findings(self) -> Iterator[Condition]:
+        with self._desk.database.read() as connection:
+            found = finding_store.standing(connection)
+        for one in found:
+            shown = f"{one.key_id[:8]}...{one.key_id[-4:]}"
+            yield Condition(
+                "key", f"{one.account}/{shown}/{one.what}", f"{one.account}: {one.says}", "portcullis sweep show",
+                one.account,
+            )  # fmt: skip
+
+    def _of_operators(self) -> Iterator[Condition]:
+        for name in self._credentials.admins_without_codes():
+            yield Condition(
+                "no-codes", name,
+                f"{name} may open things and has no password and codes: whoever has that token can take them",
+                f"portcullis operator enrol --name {name}",
+            )  # fmt: skip
+
+    def _of_channels(self) -> Iterator[Condition]:
+        for channel in self._alerts.channels():
+            if channel.failed:
+                yield Condition(
+                    "channel", channel.name, f"alerts do not reach {channel.name}: {channel.failed}",
+                    f"portcullis alerts test {channel.name}",
+                )  # fmt: skip
+
+
+ROTATORS = frozenset(
+    {
+        *("stalled", "waits", "slow", "given-up", "overdue", "expiring", "checkout", "refused-orders"),
+        "restarts",
+    }
+)
+"""Kinds that the rotator finds by itself, and which stand in its list of alerts."""
+
+
+QUIET = frozenset({"no-key", "no-standby", "no-addresses"})
+"""Kinds that every view shows and no phone rings for: what was never set up is no news."""
+
+
+def as_alert(one: Condition) -> Alert:
+    """Return a condition as it is told."""
+    return Alert(one.kind, one.subject, one.says, one.step)
+
+
+def _named(cut: Cut) -> str:
+    scopes = sorted(cut.scopes)
+    return ", ".join(scopes[:_SEVERAL]) + (
+        f" and {len(scopes) - _SEVERAL} more" if len(scopes) > _SEVERAL else ""
+    )
+
+
+def _account_of(cut: Cut) -> str:
+    (scope, *more) = cut.scopes
+    return scope.partition(":")[2] if not more and scope.startswith("account:") else ""

@@ -1,0 +1,98 @@
+"""What processes find wrong that the record does not show, written down so that every view and the rotator know it.
+
+Rules:
+1. A gateway's word on a key stands until the same gateway was served with it, or the key is no longer in use: that it
+   fell silent proves nothing.
+2. All else a process reports is what it sees now; what it no longer says is right again, and what a broker has not said
+   for a minute counts for nothing: it may be gone.
+3. A pause of a venue ends by itself.
+"""
+
+from collections.abc import Iterable
+
+from broker.db import reports as store
+from broker.db.reports import Report
+from broker.link.frames import KeyWord, Trouble
+from broker.model import KeyRef
+from broker.service.desk import Desk
+
+KEY_REFUSED = "key-refused"
+SILENT_US = 60_000_000
+_WORDS = {
+    -2015: "its address list, its permissions or the key itself",
+    -2014: "the key's id",
+    -2008: "it knows no such key",
+    -1022: "its signature: the secret is not the key's",
+}
+
+
+class Reports:
+    """Use cases on reports."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def of_gateway(self, gateway: str, keys: Iterable[KeyWord], troubles: Iterable[Trouble]) -> None:
+        """Take in what a gateway says of its keys and its ways to the venues."""
+        source, now_us = f"gateway:{gateway}", self._desk.clock.now_us()
+        with self._desk.database.write() as connection:
+            for word in keys:
+                subject = f"{word.key}/{'write' if word.write else 'read'}"
+                if word.code:
+                    store.say(connection, [_refused(source, word, subject)], now_us)
+                else:
+                    store.take_back(connection, source, KEY_REFUSED, subject)
+            store.only(
+                connection, source, [_troubled(source, one) for one in troubles], now_us, but=KEY_REFUSED
+            )
+
+    def of_broker(self, name: str, ones: Iterable[Report]) -> None:
+        """Take in what a broker sees now."""
+        with self._desk.database.write() as connection:
+            store.only(connection, f"broker:{name}", ones, self._desk.clock.now_us())
+
+    def standing(self) -> tuple[Report, ...]:
+        """Return what is reported and still counts."""
+        now_us = self._desk.clock.now_us()
+        with self._desk.database.read() as connection:
+            found = store.standing(connection)
+        return tuple(
+            one
+            for one in found
+            if not (one.until_us and one.until_us <= now_us)
+            and not (one.source.startswith("broker:") and now_us - one.at_us > SILENT_US)
+        )
+
+    def pause_until_us(self, egress: str) -> int:
+        """Return until when a gateway was asked to wait behind an egress; 0 where none was."""
+        return max(
+            (
+                one.until_us
+                for one in self.standing()
+                if one.kind in {"venue-banned", "venue-pause"} and one.subject.endswith(f"/{egress}")
+            ),
+            default=0,
+        )
+
+
+def _refused(source: str, word: KeyWord, subject: str) -> Report:
+    account = KeyRef.parse(word.key).account
+    loses = "no order of its bots goes through" if word.write else "nothing that its bots ask is answered"
+    why = _WORDS.get(word.code, "the key")
+    says = f"the exchange REFUSES the key {word.key} in use ({word.code}: {why}): {loses}"
+    return Report(source, KEY_REFUSED, subject, says, "", account)
+
+
+def _troubled(source: str, one: Trouble) -> Report:
+    gateway = source.partition(":")[2]
+    subject = f"{gateway}/{one.subject}"
+    if one.kind == "clock":
+        says = f"the clock of {gateway} is {one.detail} off the exchange's"
+        step = "set the host's clock, and keep it set (timedatectl set-ntp true)"
+    elif one.kind == "venue-banned":
+        says = f"the exchange BANNED the address of egress {one.subject}: only cancels and exits are tried"
+        step = "wait it out; portcullis calls shows who asked so much"
+    else:
+        says = f"the exchange asks egress {one.subject} to ask less: reads wait"
+        step = "portcullis calls shows who asked so much"
+    return Report(source, one.kind, subject, says, step, until_us=one.until_us)
