@@ -343,9 +343,9 @@ class LeaseAuthority:
             await self.in_control(
                 lambda: self._service.reports.of_gateway(link.gateway, frame.keys, frame.troubles)
             )
-        except BrokerError as fault:
+        except Exception:
             link.said = None  # said again with the next beat
-            _LOG.error("what a gateway found wrong could not be kept: %s", fault)
+            raise
 
     # --- budgets, owners ------------------------------------------------------------------
 

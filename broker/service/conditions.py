@@ -169,8 +169,8 @@ ROTATORS = frozenset(
 """Kinds that the rotator finds by itself, and which stand in its list of alerts."""
 
 
-QUIET = frozenset({"no-key", "no-standby", "no-addresses"})
-"""Kinds that every view shows and no phone rings for: what was never set up is no news."""
+QUIET = frozenset({"no-key", "no-standby", "no-addresses", "channel"})
+"""Kinds that every view shows and no phone rings for: what was never set up is no news; a channel that fails is itself."""
 
 
 def as_alert(one: Condition) -> Alert:
