@@ -289,7 +289,7 @@ class LeaseAuthority:
             case frames.CanaryDone():
                 self.cutovers.answer(frame)
             case frames.Health():
-                self._fares(link, frame)
+                return self._fares(link, frame)
             case _:
                 _LOG.error(
                     "gateway %s sent a %s frame, which is not its to send", link.gateway, type(frame).__name__

@@ -170,7 +170,7 @@ ROTATORS = frozenset(
 
 
 QUIET = frozenset({"no-key", "no-standby", "no-addresses", "channel"})
-"""Kinds that every view shows and no phone rings for: what was never set up is no news; a channel that fails is itself."""
+"""Kinds that every view shows and no phone rings for: what was never set up is no news, nor is a phone that is off."""
 
 
 def as_alert(one: Condition) -> Alert:

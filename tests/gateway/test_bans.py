@@ -15,6 +15,7 @@ from broker.link.frames import Frame
 from clients.paper.faults import Fault
 from clients.venue import OrderRef
 from clients.venues.binance import market
+from tests.gateway.test_refused_keys import until
 from tests.gateway.world import POLICY, Bot, World, running_world
 
 S = 1_000_000
@@ -194,7 +195,7 @@ async def test_a_budget_that_could_not_be_lent_is_an_outage(tmp_path: Path) -> N
         bot = await traded(world)
         held = next(iter(world.gateway.book.by_lease.values()))
         deaf(world, frames.AskSlice)
-        await asyncio.gather(*world.gateway.link._running)
+        await until(lambda: not world.gateway.link._asked_slice)
         held.standing.purse.close(world.gateway.clock.boot_us(), everything=True)
         refused = await bot.order()
         assert (refused.status, refused.body, refused.reason) == (503, None, "budget_unknown")
@@ -209,8 +210,10 @@ async def test_a_budget_that_is_used_up_is_the_policys_no(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("silent", ["broker", "venue"])
 async def test_an_owner_that_could_not_be_asked_is_no_unknown_order(tmp_path: Path, silent: str) -> None:
+    """On a shared account: the only grant of one may cancel what is there, whoever placed it."""
     async with running_world(tmp_path) as world:
         bot = await traded(world)
+        world.bot("other")
         _, foreign = await world.paper.admin(
             "POST", "orders/foreign",
             {"account": "main@paper.test", "symbol": "BTCUSDT", "side": "BUY", "quantity": "0.01", "price": "50000"},
