@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from broker.gateway.venue_view import NotKnown
 from broker.gateway.wellbeing import Wellbeing, refusal_of
 from clients.paper.faults import Fault
 from tests.gateway.world import World, running_world
@@ -55,7 +56,9 @@ async def test_a_call_of_our_own_sees_it_too(tmp_path: Path) -> None:
         bot = world.bot()
         assert (await bot.order()).status == 200
         refuse(world, -2015, path="/api/v3/account")
-        await bot.order("SELL", "0.5")  # above its cap: holdings are asked for
+        held = next(iter(world.gateway.book.by_lease.values()))
+        with pytest.raises(NotKnown, match="refused"):
+            await world.gateway.mounts.account_of(held).fetch(world.gateway.book.material[held.key_text])
         await until(lambda: refused(world) != [])
 
 
