@@ -340,7 +340,7 @@ class LeaseAuthority:
 
     async def _report(self, link: Link, frame: frames.Health) -> None:
         try:
-            await self.in_control(
+            await self._in_budgets(
                 lambda: self._service.reports.of_gateway(link.gateway, frame.keys, frame.troubles)
             )
         except Exception:
