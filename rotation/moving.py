@@ -59,8 +59,13 @@ class Moving:
         return Reply(Answer.UNKNOWN, "no gateway has tried it yet")
 
     def _is_cut(self, connection: Connection, rotation: Rotation, version: int, gateway: str) -> bool:
-        """Tell whether a gateway may see no key now."""
-        scopes = whereabouts(rotation.venue, self._reach.ref(rotation, version), gateway)
+        """Tell whether a gateway may see no key now; a cut of the old version covers what is to replace it."""
+        versions = [version, *([] if rotation.old is None else [rotation.old])]
+        scopes = tuple(
+            scope
+            for number in versions
+            for scope in whereabouts(rotation.venue, self._reach.ref(rotation, number), gateway)
+        )
         return gate.mode_of(rows.gates(connection, scopes), scopes) is Mode.CLOSED
 
     def move(self, rotation: Rotation, version: int) -> Reply:

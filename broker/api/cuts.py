@@ -46,12 +46,13 @@ async def make_cut(body: schemas.NewCut, given: Given, operator: Responder) -> s
         _mirrored(given, cut), _on_their_way(given, cut, _ANSWERED_WITHIN_S)
     )
     durable = [*([] if cut.doubt else DURABLE), *([MIRROR] if mirrored else [])]
+    notes = [*_notes(cut, mirrored=mirrored), *await _replaced(given, cut)]
     return schemas.MadeCut(
         **shown(cut),
         on_their_way=flying,
         durable=durable,
         gateways=heard,
-        notes=_notes(cut, mirrored=mirrored),
+        notes=notes,
     )
 
 
@@ -110,6 +111,19 @@ async def _overlapping(context: Context, cut: Cut) -> list[Cut]:
     found = await run(context.service.cuts.list, open_only=True, limit=_MOST_SHOWN)
     names = {*cut.scopes, "everything"}
     return [one for one in found.items if names & set(one.scopes)]
+
+
+async def _replaced(context: Context, cut: Cut) -> list[str]:
+    """Say plainly that a cut of an old version stops nobody who uses the one that had replaced it."""
+    try:
+        found = await run(context.service.cuts.replaced, cut)
+    except BrokerError:
+        return []  # the cut is in force, and its answer must come
+    return [
+        f"{old} is not in use any more, {new} is: bots TRADE ON with it. This cut covers what replaces a key version "
+        f"later, not what had replaced it before. To stop them too: portcullis cut --key {new} --reason WHY"
+        for old, new in found
+    ]
 
 
 def _notes(cut: Cut, *, mirrored: bool) -> list[str]:

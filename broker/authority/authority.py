@@ -101,9 +101,9 @@ class LeaseAuthority:
             found.append(self.cutovers.note(connection))
 
         gates = await self.in_safety(lambda: self._service.continuity.beat(note))
-        risen = self.changes.merge(gates.values())
-        if risen and self.changes.links:  # changed by another process, or by a commit whose answer was lost
-            self._desk.tell(risen)
+        self.changes.read(
+            gates.values()
+        )  # what rose was changed by another process, or by a commit whose answer was lost
         self.cutovers.follow(found[-1])
         self.leases.began_us = began_us
 

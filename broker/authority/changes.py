@@ -2,7 +2,8 @@
 
 Rules:
 1. A committed change counts here before anybody is told of it: no lease is granted on older gates.
-2. One frame per gateway, whatever the number of grants; a `closed` gate needs no walk over leases, because
+2. What another process changed is found by reading, at each heartbeat and for each lease, and pushed like that.
+3. One frame per gateway, whatever the number of grants; a `closed` gate needs no walk over leases, because
    gateways judge each request by the gates. Successors follow where something may still be served.
 """
 
@@ -88,7 +89,7 @@ class Changes:
         return waiting.done
 
     def merge(self, gates: Iterable[Gate]) -> tuple[Gate, ...]:
-        """Take gates in, in whatever thread; one that is older than ours is passed over. Return what is new."""
+        """Take gates in, in whatever thread; one that is older than ours is passed over. Return those that rose."""
         risen = []
         with self._merging:  # else a reading from before a cut could be put over it between look and write
             for one in gates:
@@ -98,6 +99,16 @@ class Changes:
                     if known is None or one.epoch > known.epoch:
                         risen.append(one)
         return tuple(risen)
+
+    def read(self, gates: Iterable[Gate]) -> None:
+        """Take in gates as the database has them, in whatever thread.
+
+        What rose there without our hearing of it was changed by another process: gateways are told, and no lease goes
+        on under it.
+        """
+        risen = self.merge(gates)
+        if risen and self.loop is not None:
+            self.loop.call_soon_threadsafe(self._push, Change(self._desk.number().number, risen, void=True))
 
     def states(self) -> tuple[frames.GateState, ...]:
         """Return every gate as of now, as frames have them."""

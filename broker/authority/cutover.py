@@ -28,7 +28,7 @@ from broker.db.turns import Urgency
 from broker.errors import BrokerError
 from broker.gate import Gate, Mode, Shut
 from broker.link import frames
-from broker.model import Account, KeyRef, KeyVersion, chain, whereabouts
+from broker.model import Account, KeyRef, KeyVersion, Stage, chain, whereabouts
 from broker.service import Service
 
 MARGIN_US = 2_000_000
@@ -225,14 +225,16 @@ class Cutovers:
 
     async def _try(self, link: Link, canary: store.Canary) -> None:
         """Let one gateway try a key version, and write down what it found."""
-        key = await self._in_control(lambda: self._version(canary.key))
+        key, in_use = await self._in_control(lambda: self._version(canary.key))
         if key is None:
             return
         account, material = await self._prepared(link, key)
         egress = await self._in_store(lambda: self._service.accounts.egress(account.egress))
         if material is not None:
             await self._in_control(lambda: self._sent(link, key))
-        if self._is_cut(link, account, key.ref) or (material is None and canary.key not in link.keys):
+        if self._is_cut(link, account, key.ref, *in_use) or (
+            material is None and canary.key not in link.keys
+        ):
             return  # it is passed over; wiped while we read it is asked again
         if material is not None:
             link.tell(material)
@@ -262,8 +264,9 @@ class Cutovers:
         )
         await self._in_control(lambda: self._answered(answered))
 
-    def _is_cut(self, link: Link, account: Account, key: KeyRef) -> bool:
-        scopes = whereabouts(account.venue, key, link.gateway)
+    def _is_cut(self, link: Link, account: Account, *keys: KeyRef) -> bool:
+        """Tell whether a gateway may see no key now; a cut of the version in use covers what is to replace it."""
+        scopes = tuple(scope for key in keys for scope in whereabouts(account.venue, key, link.gateway))
         return gate.mode_of(self._changes.gates, scopes) is Mode.CLOSED
 
     def answer(self, done: frames.CanaryDone) -> None:
@@ -272,11 +275,13 @@ class Cutovers:
         if waiting is not None and not waiting.done():
             waiting.set_result(done)
 
-    def _version(self, key: str) -> KeyVersion | None:
+    def _version(self, key: str) -> tuple[KeyVersion | None, tuple[KeyRef, ...]]:
+        """Return a key version, and the one in its place now."""
         ref = KeyRef.parse(key)
         with self._desk.database.read() as connection:
             known = account_store.keys(connection, ref.account)
-        return next((one for one in known if one.ref == ref), None)
+        in_use = tuple(one.ref for one in known if one.ref.slot is ref.slot and one.stage is Stage.CURRENT)
+        return next((one for one in known if one.ref == ref), None), in_use
 
     def _sent(self, link: Link, key: KeyVersion) -> None:
         with self._desk.database.write(Urgency.SAFETY) as connection:

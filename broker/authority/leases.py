@@ -19,6 +19,7 @@ from broker.authority.link import Link, Open, speaks_for_account, usual_slice
 from broker.budget import Slice
 from broker.db import accounts as account_store
 from broker.db import grants as grant_store
+from broker.db import rows
 from broker.db.turns import Urgency
 from broker.errors import NotFound, StoreUnavailable
 from broker.gate import Shut
@@ -77,9 +78,15 @@ class Leases:
             account = account_store.account(connection, grant.account)
             key = account_store.current_key(connection, grant.account, Slot.TRADE)
             owner, sole = speaks_for_account(connection, grant)
-        if account is None or key is None:
-            return _no(frame, grant, "no_key")
-        scopes = chain(account.venue, key.ref, link.gateway, grant.consumer, grant.id)
+            if account is None or key is None:
+                return _no(frame, grant, "no_key")
+            scopes = chain(account.venue, key.ref, link.gateway, grant.consumer, grant.id)
+            here = rows.gates(connection, scopes)
+        # a rotation may have made this version current, and carried a cut to it, since the last heartbeat
+        self._changes.read(here.values())
+        gates |= {
+            name: one for name, one in here.items() if name not in gates or gates[name].epoch < one.epoch
+        }
         epochs = gate.epochs_of(gates, scopes)
         shut = gate.judge(gates, scopes, epochs)
         if isinstance(shut, Shut):

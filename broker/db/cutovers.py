@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 from sqlalchemy.engine import Row
 
-from broker.db import rows
+from broker.db import coverage, rows
 from broker.db import tables as t
 from broker.db.upsert import upsert
 from broker.model import KeyRef, KeyVersion, Stage
@@ -107,7 +107,8 @@ def currents(connection: Connection, accounts: Iterable[str]) -> dict[str, KeyVe
 def move_current(connection: Connection, to: KeyRef, away_from: KeyRef | None) -> bool:
     """Make one version current and the other previous, if they are as they were; True also where that is done already.
 
-    The rows are locked first, so that no lease is granted on the old one meanwhile.
+    The rows are locked first, so that no lease is granted on the old one meanwhile. What holds the old version closed
+    holds the new one from the same moment.
     """
     key = t.KEY_VERSIONS.c
     query = (
@@ -132,6 +133,7 @@ def move_current(connection: Connection, to: KeyRef, away_from: KeyRef | None) -
                 .where(key.account == to.account, key.slot == to.slot.value, key.version == version)
                 .values(stage=stage.value)
             )
+    coverage.carry(connection, to, away_from)
     return True
 
 

@@ -246,10 +246,16 @@ class Book:
         ref = KeyRef.parse(frame.new)
         for moved in frame.leases if frame.new in self.material else ():
             held = self.by_lease.get(moved.lease)
+            if held is not None and self._cut(held):
+                continue  # what is cut does not go on by being moved
             if held is not None and len(moved.chain) == len(moved.epochs):
                 held.lease = replace(held.lease, key=ref, chain=moved.chain, epochs=moved.epochs)
                 held.key_text = frame.new
         return self.drop_key(frame.old)
+
+    def _cut(self, held: Held) -> bool:
+        shut = self.judge(held)
+        return isinstance(shut, Shut) and shut.reason == "cut"
 
     def wipe(self, keys: tuple[str, ...]) -> tuple[str, ...]:
         """Forget real keys; return their ids at the venue, for parsed copies to go too."""

@@ -5,7 +5,8 @@ Rules:
 2. A thaw removes the closers of its own cut and no others; what another cut holds stays closed.
 3. A thaw is in the secret store's mirror before it is in the database: while the store is away, nothing opens.
 4. Nothing here looks at grants: a cut costs the same whether it stops one bot or ten thousand.
-5. A closed cut ends the checkouts in its scope: a key that was handed out heeds no gate, so it is rotated.
+5. A cut of a key version covers what replaces it: the closers go along when another takes its place (`db.coverage`).
+6. A closed cut ends the checkouts in its scope: a key that was handed out heeds no gate, so it is rotated.
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from broker.db.turns import Urgency
 from broker.errors import Conflict, Malformed, NotFound, Problem, StoreUnavailable
 from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
-from broker.model import EVERYTHING, ScopeKind, chain, moment, new_id, scope
+from broker.model import EVERYTHING, KeyRef, ScopeKind, chain, moment, new_id, scope
 from broker.service.audit import Audit
 from broker.service.desk import VENUES, Change, Desk, Page, cursor_number, page
 from broker.service.mirror import Mirror
@@ -171,6 +172,24 @@ class Cuts:
             self._audit.record(connection, "cut.thaw", cut_id, {"reason": reason, "scopes": list(names)})
         change = self._desk.tell(opened)
         return self.get(cut_id), change
+
+    def replaced(self, cut: Cut) -> tuple[tuple[str, str], ...]:
+        """Return the key versions of a cut that another one has replaced, each with the one in use now.
+
+        A cut of a version covers what replaces it later, not what had replaced it before.
+        """
+        found = []
+        with self._desk.database.read() as connection:
+            for name in cut.scopes:
+                kind, _, text = name.partition(":")
+                if kind != ScopeKind.KEY_VERSION.value:
+                    continue
+                ref = KeyRef.parse(text)
+                current = account_store.current_key(connection, ref.account, ref.slot)
+                if current is not None and ref.version < current.ref.version:
+                    covered = scope(ScopeKind.KEY_VERSION, str(current.ref)) in cut.scopes
+                    found += [] if covered else [(text, str(current.ref))]
+        return tuple(found)
 
     def note_flights(self, cut_id: str, requests: int, unanswered: int, last_ms: int | None) -> None:
         """Put on record what was on its way to the exchange when a cut came in force: nothing calls it back."""

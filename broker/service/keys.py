@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from broker.audit.chain import Detail
 from broker.db import accounts as store
+from broker.db import cutovers, rows
 from broker.errors import Conflict, StoreUnavailable
-from broker.model import KeyRef, KeyVersion, Stage, moment
+from broker.model import KeyRef, KeyVersion, ScopeKind, Stage, moment, scope
 from broker.service.audit import Audit
 from broker.service.desk import Desk, missing
 from clients.venue import Credential, KeyFacts, Slot
@@ -58,11 +59,14 @@ class Keys:
             )
         with self._desk.database.write() as connection:
             old = store.current_key(connection, account, slot)
-            if old is not None:
-                store.set_stage(connection, old.ref, Stage.PREVIOUS)
-            store.set_stage(connection, pending.ref, Stage.CURRENT)
+            if not cutovers.move_current(connection, pending.ref, None if old is None else old.ref):
+                raise Conflict("not_pending", f"{pending.ref} is no longer there to be taken into use")
+            name = scope(ScopeKind.KEY_VERSION, str(pending.ref))
+            covered = rows.gates(connection, [name])
             store.set_uid(connection, account, facts.account_uid)
             self._audit.record(connection, "key.current", f"key-version:{pending.ref}")
+        if covered:  # a cut of the version it replaces holds it, too
+            self._desk.tell(tuple(covered.values()))
         return replace(pending, stage=Stage.CURRENT)
 
     def list(self, account: str | None = None) -> tuple[KeyVersion, ...]:

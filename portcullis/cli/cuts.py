@@ -25,7 +25,9 @@ Accounts = Annotated[list[str] | None, typer.Option("--account", help="An accoun
 Venues = Annotated[list[str] | None, typer.Option("--venue", help="An exchange.")]
 Grants = Annotated[list[str] | None, typer.Option("--grant", help="A grant.")]
 Gateways = Annotated[list[str] | None, typer.Option("--gateway", help="A gateway.")]
-Keys = Annotated[list[str] | None, typer.Option("--key", help="A key version: ACCOUNT/SLOT/VERSION.")]
+Keys = Annotated[
+    list[str] | None, typer.Option("--key", help="A key version, and what replaces it: ACCOUNT/SLOT/VERSION.")
+]
 Everything = Annotated[bool, typer.Option("--everything", help="All of it.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept.")]
 
