@@ -113,7 +113,7 @@ class PostgresServer:
     def stop(self) -> None:
         if self.process is not None:
             self.process.send_signal(signal.SIGINT)  # fast: without waiting for clients
-            self.process.wait(30)
+            self.process.wait(300)  # its last checkpoint waits for the disk, which a busy machine shares
             self.process = None
 
     def kill(self) -> None:
