@@ -11,6 +11,9 @@ import msgspec
 
 from broker.budget import Parts
 
+SentLine = tuple[str, str, str, str, bool]
+"""One order as it was sent: name (`@` before that of a list), side, quantity, price, whether taken as sent."""
+
 Orders = tuple[tuple[str, str | None, str | None, bool], ...]
 """Symbol, the venue's order id, client order id, final or not."""
 
@@ -26,11 +29,13 @@ class Ask(
         "endpoint": "e", "action": "x", "symbol": "s", "side": "sd", "notional": "n",
         "client_order_ids": "ci", "target": "t", "decision": "d", "reason": "r", "status": "st",
         "reserved": "b", "source": "src", "leaving": "lv",
+        "sent": "o", "window_us": "w",
     },
 ):  # fmt: skip
     """One request and the verdict on it: `allow`, `deny` or `observe`; `status` of refusals only.
 
     `target` is `#` and an order id, `%` and an order list id, a client order id, or `@` and that of a list.
+    `sent` are the orders it places, a list first; the venue takes them from the first to the second of `window_us`.
     """
 
     seq: int
@@ -53,6 +58,8 @@ class Ask(
     reserved: Parts
     source: str
     leaving: bool
+    sent: tuple[SentLine, ...] = ()
+    window_us: tuple[int, int] = (0, 0)
 
 
 class Answered(
@@ -63,10 +70,14 @@ class Answered(
     tag="ans",
     rename={
         "seq": "q", "at_us": "at", "status": "st", "latency_us": "us", "outcome": "o", "orders": "oi",
-        "released": "rel",
+        "released": "rel", "account": "a", "grant": "g", "own": "w",
     },
 ):  # fmt: skip
-    """What came back to the ask `of`. `outcome` is `done`, `refused` or `unknown`."""
+    """What came back to the ask `of`. `outcome` is `done`, `refused` or `unknown`.
+
+    `own` are the orders that the venue placed for it, each by symbol, `#` and its id or `%` and a list's, and name:
+    with them `account` and `grant`, so that they are known without the ask.
+    """
 
     seq: int
     of: int
@@ -77,6 +88,9 @@ class Answered(
     outcome: str
     orders: Orders
     released: Parts
+    account: str = ""
+    grant: str = ""
+    own: tuple[tuple[str, str, str], ...] = ()
 
 
 _write = msgspec.json.Encoder(decimal_format="string").encode

@@ -379,10 +379,16 @@ class LeaseAuthority:
         link.channel.send(frames.SliceLent(frame.ask, grant, part))
 
     async def _owner(self, link: Link, frame: frames.OwnerQuery) -> None:
-        name = frame.client_order_id or ""
+        name = f"{'@' if frame.is_list else ''}{frame.client_order_id or ''}"
         if frame.order_id is not None:
             name = f"{'%' if frame.is_list else '#'}{frame.order_id}"
         found = await asyncio.get_running_loop().run_in_executor(
-            self._owners, lambda: self._service.calls.owner(frame.account, frame.symbol, name)
+            self._owners, lambda: self._service.calls.whose(frame.account, frame.symbol, name)
         )
-        link.channel.send(frames.OwnerAnswer(frame.ask, found))
+        claims = tuple(
+            frames.ClaimPart(
+                one.grant, one.name, one.sent_us, one.until_us, one.side, one.quantity, one.price, one.exact, one.boot
+            )
+            for one in found.claims
+        )  # fmt: skip
+        link.channel.send(frames.OwnerAnswer(frame.ask, found.grant, claims))

@@ -5,13 +5,16 @@ from collections.abc import Collection, Iterable
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, case, func, select
 from sqlalchemy.engine import Row
 
 from broker.budget import ZERO, Parts, Slice
-from broker.calllog import Answered, Ask
+from broker.calllog import Answered, Ask, SentLine
 from broker.db import log_tables as t
 from broker.db.upsert import upsert
+
+MOST_NAMESAKES = 100
 
 
 def _parts_text(parts: Parts) -> str:
@@ -43,17 +46,14 @@ def add_lines(connection: Connection, gateway: str, boot: str, lines: Iterable[A
             }
         )  # fmt: skip
         if line.decision != "deny":
-            orders += [
-                {**_owned(line.account, line.symbol or "", name, line.grant, line.at_us), "seq": line.seq}
-                for name in line.client_order_ids
-            ]
+            orders += [_sent(gateway, boot, line, one) for one in line.sent]
     if asks:
         known = _known(connection, gateway, boot, [row["seq"] for row in asks])
-        # whose orders they are was settled when they came first: a refused one must not be claimed once more
-        orders = [order for order in orders if order.pop("seq") not in known]
+        # what became of them was settled when they came first: one that was refused must not be there once more
+        orders = [order for order in orders if order["seq"] not in known]
         connection.execute(upsert(connection, t.CALLS).on_conflict_do_nothing(), asks)
     if orders:
-        connection.execute(upsert(connection, t.ORDERS).on_conflict_do_nothing(), orders)
+        connection.execute(upsert(connection, t.SENT_ORDERS).on_conflict_do_nothing(), orders)
     for answer in answers:
         _answered(connection, gateway, boot, answer)
 
@@ -65,23 +65,27 @@ def _known(connection: Connection, gateway: str, boot: str, seqs: list[Any]) -> 
     return set(connection.execute(query).scalars())
 
 
-def _owned(account: str, symbol: str, name: str, grant: str, at_us: int) -> dict[str, object]:
-    return {"account": account, "symbol": symbol, "name": name, "grant": grant, "seen_us": at_us}
+def _sent(gateway: str, boot: str, line: Ask, one: SentLine) -> dict[str, object]:
+    name, side, quantity, price, exact = one
+    first_us, last_us = line.window_us
+    return {
+        "account": line.account, "symbol": line.symbol or "", "name": name, "gateway": gateway, "boot": boot,
+        "seq": line.seq, "grant": line.grant, "sent_us": first_us, "until_us": last_us, "side": side,
+        "quantity": quantity, "price": price, "exact": exact,
+    }  # fmt: skip
 
 
 def _answered(connection: Connection, gateway: str, boot: str, answer: Answered) -> None:
     """Fill in what came back, and settle whose orders those are.
 
-    An order the venue took is its sender's, under every name. One it refused is nobody's: else a bot could claim
-    another's order by sending its client order id once more.
+    An order is its sender's by the venue's id of it, once the answer gave it: to have asked for a name owns nothing.
     """
+    _settle_orders(connection, gateway, boot, answer)
     here = (t.CALLS.c.gateway == gateway, t.CALLS.c.boot == boot, t.CALLS.c.seq == answer.of)
-    ask = connection.execute(select(t.CALLS).where(*here)).first()
-    if ask is None or ask.outcome is not None:  # the first answer stands: the log is only ever added to
-        return
+    # the first answer stands: the log is only ever added to
     connection.execute(
         t.CALLS.update()
-        .where(*here)
+        .where(*here, t.CALLS.c.outcome.is_(None))
         .values(
             status=answer.status,
             code=answer.code,
@@ -90,48 +94,58 @@ def _answered(connection: Connection, gateway: str, boot: str, answer: Answered)
             released=_parts_text(answer.released),
         )
     )
-    if ask.action == "amend" and answer.outcome == "done":  # the venue gave the order another client order id
-        for symbol, _, name, _ in answer.orders:
-            if name is not None:
-                _claim(connection, _owned(ask.account, symbol, name, ask.grant, answer.at_us))
-    if ask.action != "place":
-        return
-    names = json.loads(ask.client_ids)
+
+
+def _settle_orders(connection: Connection, gateway: str, boot: str, answer: Answered) -> None:
+    if answer.outcome == "done" and answer.orders and not answer.account:
+        answer = _as_before(connection, gateway, boot, answer)
+    sent = t.SENT_ORDERS.c
+    here = (sent.gateway == gateway, sent.boot == boot, sent.seq == answer.of)
     if answer.outcome == "refused":
+        connection.execute(t.SENT_ORDERS.delete().where(*here))
+        return
+    for symbol, known_as, name in answer.own:
+        row = {
+            "account": answer.account, "symbol": symbol, "name": known_as, "grant": answer.grant,
+            "seen_us": answer.at_us,
+        }  # fmt: skip
+        put = upsert(connection, t.ORDERS).values(**row)
+        changed = {"grant": answer.grant, "seen_us": answer.at_us}
         connection.execute(
-            t.ORDERS.delete().where(
-                t.ORDERS.c.account == ask.account,
-                t.ORDERS.c.symbol == (ask.symbol or ""),
-                t.ORDERS.c.name.in_(names),
-                t.ORDERS.c.grant == ask.grant,
-                t.ORDERS.c.seen_us == ask.at_us,
-            )
+            put.on_conflict_do_update(index_elements=["account", "symbol", "name"], set_=changed)
         )
-    elif answer.outcome == "done":
-        own = [(symbol, name, number) for symbol, number, name, _ in answer.orders if name in names]
-        for symbol, name, number in own:
-            for known in (name, None if number is None else f"#{number}"):
-                if known is not None:
-                    _claim(connection, _owned(ask.account, symbol, known, ask.grant, answer.at_us))
-
-
-def _claim(connection: Connection, row: dict[str, object]) -> None:
-    put = upsert(connection, t.ORDERS).values(**row)
-    connection.execute(
-        put.on_conflict_do_update(
-            index_elements=["account", "symbol", "name"],
-            set_={"grant": row["grant"], "seen_us": row["seen_us"]},
+        connection.execute(
+            t.SENT_ORDERS.update()
+            .where(*here, sent.name == name, sent.symbol == symbol)
+            .values(known_as=known_as)
         )
-    )
 
 
-def owner(connection: Connection, account: str, symbol: str, name: str) -> str | None:
-    """Return the grant an order is recorded under."""
+def _as_before(connection: Connection, gateway: str, boot: str, answer: Answered) -> Answered:
+    """Read an answer of an older gateway's spool, which does not say itself whose orders it placed."""
+    here = (t.CALLS.c.gateway == gateway, t.CALLS.c.boot == boot, t.CALLS.c.seq == answer.of)
+    ask = connection.execute(select(t.CALLS).where(*here)).first()
+    if ask is None or ask.action != "place" or ask.endpoint.endswith(".test") or ask.outcome is not None:
+        return answer
+    names = json.loads(ask.client_ids)
+    own = tuple((row[0], f"#{row[1]}", row[2] or "") for row in answer.orders if row[1] and row[2] in names)
+    return msgspec.structs.replace(answer, account=ask.account, grant=ask.grant, own=own)
+
+
+def owner(connection: Connection, account: str, symbol: str, known_as: str) -> str | None:
+    """Return the grant that an order is recorded under by the venue's id of it."""
     query = select(t.ORDERS.c.grant).where(
-        t.ORDERS.c.account == account, t.ORDERS.c.symbol == symbol, t.ORDERS.c.name == name
+        t.ORDERS.c.account == account, t.ORDERS.c.symbol == symbol, t.ORDERS.c.name == known_as
     )
     found: str | None = connection.execute(query).scalar()
     return found
+
+
+def sent_as(connection: Connection, account: str, symbol: str, name: str) -> list[Row[Any]]:
+    """Return what was sent under a name, newest first."""
+    c = t.SENT_ORDERS.c
+    query = select(t.SENT_ORDERS).where(c.account == account, c.symbol == symbol, c.name == name)
+    return list(connection.execute(query.order_by(c.sent_us.desc()).limit(MOST_NAMESAKES)))
 
 
 def page(

@@ -25,7 +25,30 @@ ORDERS = Table(
     Column("grant", String(32), nullable=False),
     Column("seen_us", BigInteger, nullable=False),
 )
-"""Whose order is whose. `name` is `#` and the venue's id, `%` and a list id, or a client order id."""
+"""Whose order is whose, as the venue confirmed it. `name` is `#` and the venue's id of it, or `%` and a list's."""
+
+SENT_ORDERS = Table(
+    "sent_orders",
+    LOG,
+    Column("account", String(64), primary_key=True),
+    Column("symbol", String(40), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("gateway", String(64), primary_key=True),
+    Column("boot", String(32), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("grant", String(32), nullable=False),
+    Column("sent_us", BigInteger, nullable=False),
+    Column("until_us", BigInteger, nullable=False),
+    Column("side", String(8), nullable=False),
+    Column("quantity", String(60), nullable=False),
+    Column("price", String(60), nullable=False),
+    Column("exact", Boolean, nullable=False),
+    Column("known_as", String(64)),
+)
+"""What was sent under a client order id (`@` and that of an order list), by the request's own number: a name leads to
+candidates and is nobody's. Times are the venue's. `known_as` is the venue's id, once it gave one. A request that was
+refused leaves none."""
+Index("ix_sent_orders_ask", SENT_ORDERS.c.boot, SENT_ORDERS.c.seq)
 
 SLICES = Table(
     "slices",

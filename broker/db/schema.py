@@ -9,6 +9,7 @@ Rules:
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
@@ -104,13 +105,35 @@ def before_apart(revision: str | None) -> bool:
 def copy_log(state: sa.Connection, log: sa.Connection) -> None:
     """Copy every row of the log's tables over, in pieces that are each committed.
 
+    The names of orders, which once stood beside their ids, become what was sent under them.
+
     Args:
         state: In the write transaction that will drop the tables.
         log: Without a transaction.
     """
+    there = set(sa.inspect(state).get_table_names())
     for table in log_tables.LOG.sorted_tables:
+        if table.name not in there:
+            continue
         old = sa.Table(table.name, sa.MetaData(), autoload_with=state)
         result = state.execution_options(yield_per=_PIECE).execute(sa.select(old)).mappings()
         for piece in result.partitions(_PIECE):
+            rows = [dict(row) for row in piece]
+            named = []
+            if table is log_tables.ORDERS:
+                named = [_sent_before(row) for row in rows if row["name"][:1] not in {"#", "%"}]
+                rows = [row for row in rows if row["name"][:1] in {"#", "%"}]
             with log.begin():
-                log.execute(upsert(log, table).on_conflict_do_nothing(), [dict(row) for row in piece])
+                if rows:
+                    log.execute(upsert(log, table).on_conflict_do_nothing(), rows)
+                if named:
+                    log.execute(upsert(log, log_tables.SENT_ORDERS).on_conflict_do_nothing(), named)
+
+
+def _sent_before(row: dict[str, Any]) -> dict[str, Any]:
+    """Return an order's name of before: of how it was sent no more is known than when and by whom."""
+    return {
+        "account": row["account"], "symbol": row["symbol"], "name": row["name"], "gateway": "", "boot": "", "seq": 0,
+        "grant": row["grant"], "sent_us": row["seen_us"], "until_us": row["seen_us"], "side": "", "quantity": "",
+        "price": "", "exact": False,
+    }  # fmt: skip

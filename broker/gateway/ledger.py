@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Callable
 
 from broker.budget import Parts
-from broker.calllog import Answered, Ask, write_line
+from broker.calllog import Answered, Ask, SentLine, write_line
 from broker.gateway.book import Held
 from broker.gateway.clock import SystemClock
 from broker.gateway.job import Job
 from broker.gateway.owners import id_of, name_of
+from broker.gateway.sent import Sent
 from broker.gateway.spool import Spool
 from broker.policy import Allow
 from clients.venue import Action, Intent
@@ -92,7 +93,7 @@ class Ledger:
         now_ns = time.perf_counter_ns()
         line = Answered(
             self._spool.next(), job.seq, self._clock.wall_us(), status, code,
-            (now_ns - job.sent_ns) // 1000, outcome, orders, released,
+            (now_ns - job.sent_ns) // 1000, outcome, orders, released, *_owned(job),
         )  # fmt: skip
         try:
             self._write(line)
@@ -142,6 +143,8 @@ class Ledger:
             job.reserved,
             job.inbound.peer,
             verdict is not None and verdict.leaving,
+            tuple(_sent(one) for one in job.sent),
+            (job.sent[0].sent_us, job.sent[0].until_us) if job.sent else (0, 0),
         )
 
     def _write(self, entry: Ask | Answered) -> None:
@@ -161,6 +164,17 @@ def _whose(job: Job, held: Held | None) -> tuple[str, str, str]:
     if held is not None:
         return held.lease.grant, held.consumer, held.account
     return job.whose or ("", "", "")
+
+
+def _sent(one: Sent) -> SentLine:
+    size = "" if one.quantity is None else str(one.quantity)
+    return one.name, one.side, size, str(one.price) if one.price else "", one.exact
+
+
+def _owned(job: Job) -> tuple[str, str, tuple[tuple[str, str, str], ...]]:
+    """Return account, grant and orders of a request whose orders have ids by now."""
+    own = tuple((one.symbol, one.known_as, one.name) for one in job.sent if one.known_as is not None)
+    return (job.sent[0].account, job.sent[0].grant, own) if own else ("", "", ())
 
 
 def _names(job: Job, intent: Intent | None) -> tuple[str, ...]:

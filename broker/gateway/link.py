@@ -148,6 +148,11 @@ class LinkClient:
         self._book.refuse(frame, self._clock.boot_us())
         return frame.reason
 
+    @property
+    def boot(self) -> str:
+        """Which start of the gateway this is."""
+        return self._spool.boot
+
     async def ask_owner(self, query: frames.OwnerQuery) -> frames.OwnerAnswer:
         """Ask whose order it is, by its id or by a name.
 

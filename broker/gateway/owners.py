@@ -55,7 +55,7 @@ class Owners:
         """The venue gave an order of ours its id."""
         sent.order_id = order_id
         self.waiting.remove(sent)
-        known_as = f"{'%' if sent.is_list else '#'}{order_id}"
+        known_as = sent.known_as or ""
         self.record(sent.account, sent.symbol, known_as, sent.grant)
         if sent.name:
             self.bear(sent.account, sent.symbol, sent.name, known_as, sent.grant)

@@ -62,6 +62,11 @@ class Sent:
         return self.name.startswith("@")
 
     @property
+    def known_as(self) -> str | None:
+        """What it is owned by: `#` and its id, or `%` and a list's; None while it has none."""
+        return None if self.order_id is None else f"{'%' if self.is_list else '#'}{self.order_id}"
+
+    @property
     def place(self) -> Place:
         """Where its name is looked up."""
         return self.account, self.symbol, self.name

@@ -17,7 +17,7 @@ from broker.gateway.book import Book, Held
 from broker.gateway.job import Job
 from broker.gateway.link import LinkClient
 from broker.gateway.owners import Owners, id_of, name_of
-from broker.gateway.sent import Sent, only_fit
+from broker.gateway.sent import Sent, fits, only_fit
 from broker.gateway.venue_view import NotKnown
 from broker.link.frames import ClaimPart, OwnerQuery
 from clients.venue import Action, Intent, OrderRef, OrderState
@@ -114,18 +114,24 @@ class Whose:
             grant = await self._recorded(held, state.symbol, known_as)
             if grant is None and state.client_order_id:
                 answer = await self._link.ask_owner(_query(held, state.symbol, state.client_order_id))
-                rivals = (*rivals, *(_as_sent(held, state.symbol, one) for one in answer.claims))
+                # of what was sent from here we know more: the broker may not have heard yet that it was refused
+                away = [one for one in answer.claims if one.boot != self._link.boot]
+                rivals = (*rivals, *(_as_sent(held, state.symbol, one) for one in away))
         except LinkDown:
             if only_fit(rivals, state) is None:
                 raise
             grant = None
         if grant is not None:
             return _word(held, grant)
-        sent = only_fit(_different(rivals), state)
-        if sent is None:
-            return NOBODY
-        self._owners.confirm(sent, state.order_id)
-        return _word(held, sent.grant)
+        found = [sent for sent in rivals if fits(sent, state)]
+        senders = {sent.grant for sent in found}
+        if len(found) == 1:
+            self._owners.confirm(found[0], state.order_id)
+        elif len(senders) == 1:
+            self._owners.record(held.account, state.symbol, known_as, found[0].grant)
+        elif held.lease.grant in senders:
+            raise NotKnown("namesakes")  # several may have sent it: that is for their answers to tell
+        return _word(held, senders.pop()) if senders else NOBODY
 
     async def _by_record(self, held: Held, symbol: str, name: str, *, absent: bool, fault: Exception) -> str:
         """Decide by who used the name, where the venue shows no order of it, or cannot be asked.
@@ -219,11 +225,3 @@ def _as_sent(held: Held, symbol: str, claim: ClaimPart) -> Sent:
         Decimal(claim.quantity) if claim.quantity else None, Decimal(claim.price or "0"),
         claim.sent_us, claim.until_us, exact=claim.exact,
     )  # fmt: skip
-
-
-def _different(rivals: tuple[Sent, ...]) -> tuple[Sent, ...]:
-    """Return each request once: what this gateway sent is in the broker's record too."""
-    found: dict[tuple[str, int, str], Sent] = {}
-    for sent in rivals:
-        found.setdefault((sent.grant, sent.sent_us, sent.name), sent)
-    return tuple(found.values())

@@ -76,6 +76,7 @@ class ClaimPart:
     """What was sent under a client order id, and has no id of the venue yet: times are the venue's, in microseconds.
 
     `quantity` and `price` are text, empty where the order has none; `exact`: the venue takes the quantity as sent.
+    `boot` is that of the gateway that sent it.
     """
 
     grant: str
@@ -86,6 +87,7 @@ class ClaimPart:
     quantity: str = ""
     price: str = ""
     exact: bool = True
+    boot: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,29 @@ class Call:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What was sent under a name, as `link.frames.ClaimPart` has it."""
+
+    grant: str
+    name: str
+    sent_us: int
+    until_us: int
+    side: str
+    quantity: str
+    price: str
+    exact: bool
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Whose an order is, and what else may be it."""
+
+    grant: str | None
+    claims: tuple[Claim, ...] = ()
+
+
 class Calls:
     """Use cases on calls and budgets."""
 
@@ -103,9 +126,30 @@ class Calls:
         return Page(calls, shown.next)
 
     def owner(self, account: str, symbol: str, name: str) -> str | None:
-        """Return the grant an order is recorded under."""
+        """Return whose an order is: of a name, who last had an order of it, or the only one who sent any."""
+        found = self.whose(account, symbol, name)
+        askers = {one.grant for one in found.claims}
+        return found.grant or (askers.pop() if len(askers) == 1 else None)
+
+    def whose(self, account: str, symbol: str, name: str) -> Owned:
+        """Return whose an order is, by its id (`#`, `%`) or by a name (`@` before that of a list).
+
+        Of a name that is who last had an order of it, and what was sent under it that has no id yet.
+        """
         with self._desk.database.log.read() as connection:
-            return store.owner(connection, account, symbol, name)
+            if name.startswith(("#", "%")):
+                return Owned(store.owner(connection, account, symbol, name))
+            rows = store.sent_as(connection, account, symbol, name)
+        grant = next((row.grant for row in rows if row.known_as is not None), None)
+        claims = tuple(
+            Claim(
+                row.grant, row.name, row.sent_us, row.until_us, row.side, row.quantity, row.price,
+                bool(row.exact), row.boot,
+            )
+            for row in rows
+            if row.known_as is None
+        )  # fmt: skip
+        return Owned(grant, claims)
 
     # --- budgets --------------------------------------------------------------------------
 

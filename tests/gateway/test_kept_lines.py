@@ -291,7 +291,7 @@ async def test_the_same_lines_again_do_not_claim_an_order_that_was_refused(tmp_p
     async with running_world(tmp_path) as world:
         ask = Ask(
             1, 1_000_000, "grt_thief", "c", "main", "k", "POST", "order", "place", "BTCUSDT", "BUY", "1",
-            ("anothers",), None, "allow", None, 0, (), "peer", False,
+            ("anothers",), None, "allow", None, 0, (), "peer", False, (("anothers", "BUY", "1", "5", True),), (1, 2),
         )  # fmt: skip
         answer = Answered(2, 1, 1_000_001, 400, "-2010", 5, "refused", (), ())
         for _ in range(2):

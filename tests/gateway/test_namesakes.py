@@ -1,11 +1,13 @@
 """A client order id is no identity: budget and ownership follow the order itself, whatever else bears its name."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from broker.gateway import settlement as settling
+from broker.gateway.sent import Waiting
 from broker.gateway.venue_view import AccountView
 from tests.gateway.world import POLICY, Bot, World, running_world
 
@@ -403,3 +405,34 @@ async def test_the_owner_is_asked_for_and_an_outage_is_said_as_one(tmp_path: Pat
         gone = await cancel(a, origClientOrderId="X")
         assert gone.status == 200, gone
         assert not is_open(world, placed.body["orderId"])
+
+
+async def test_a_gateway_that_remembers_nothing_finds_the_sender_in_the_brokers_record(
+    tmp_path: Path,
+) -> None:
+    """After a restart, or at another gateway: an answer that was lost is still its sender's order."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="3")
+        a, b = world.bot("a"), world.bot("b")
+        await lose(world)
+        assert (await a.order(price="58000", newClientOrderId="X", **LIMIT)).status == 504
+        by_hand = await manual(world, "M")
+        await lose(world, "/api/v3/orderList")
+        assert (await a.call("POST", "/api/v3/orderList/oco", listClientOrderId="L", **OCO)).status == 504
+        async with asyncio.timeout(60):
+            while world.gateway.spool.waiting:  # noqa: ASYNC110 - the log tells nobody
+                await asyncio.sleep(0.01)
+        world.gateway.spool.boot = "another"
+        owners = world.gateway.forwarder._owners
+        owners.waiting = Waiting()
+        owners._of.clear()
+        owners._bearers.clear()
+        number = order_named(world, "X")
+        for names in ({"origClientOrderId": "X"}, {"orderId": number}, {"orderId": by_hand}):
+            assert (await cancel(b, **names)).reason == "not_own_order"
+        refused = await b.call("DELETE", "/api/v3/orderList", symbol="BTCUSDT", listClientOrderId="L")
+        assert refused.reason == "not_own_order", refused
+        assert (await cancel(a, orderId=by_hand)).reason == "not_own_order"
+        assert (await cancel(a, origClientOrderId="X")).status == 200
+        gone = await a.call("DELETE", "/api/v3/orderList", symbol="BTCUSDT", listClientOrderId="L")
+        assert gone.status == 200, gone
