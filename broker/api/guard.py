@@ -23,6 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker.api import bounds, problems
 from broker.api.bounds import LARGEST_BODY
 from broker.api.lanes import LOCAL, NETWORK, Busy, Lanes
+from broker.service.throttle import LOCAL as THIS_HOST
+from broker.service.throttle import asking_from
 
 SLOWEST_BODY_S = 10.0
 _DRAINED, _DRAIN_S = 4 * LARGEST_BODY, 1.0
@@ -59,6 +61,7 @@ class Guard:
                     headers["Connection"] = "close"
             await send(message)
 
+        asking_from.set(_source(scope))
         refusal, body = _refused(scope), b""
         if refusal is None:
             refusal, body = await _whole(receive)
@@ -160,6 +163,12 @@ def _refused(scope: Scope) -> Refused | None:
 def _origin(scope: Scope) -> str:
     """Tell where a request came from; the server says so of each listener, and no client can."""
     return str(scope.get("state", {}).get(ORIGIN, NETWORK))
+
+
+def _source(scope: Scope) -> str:
+    """Return where who asks is: an address, or this host's own socket."""
+    client = scope.get("client")
+    return THIS_HOST if _origin(scope) == LOCAL or client is None else str(client[0])
 
 
 def _is_loopback(host: str) -> bool:

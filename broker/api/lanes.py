@@ -152,7 +152,7 @@ class Lanes:
 
 def kind_of(method: str, path: str) -> Kind:
     """Tell what a request asks for."""
-    if method == "POST":
+    if method in {"POST", "PUT"}:
         for kind, shape in _KINDS:
             if shape.fullmatch(path):
                 return kind

@@ -32,6 +32,12 @@ def end(connection: Connection, act: str, how: str, at_us: int) -> bool:
     return connection.execute(t.ACTS.update().where(*here).values(ended_us=at_us, ended_how=how)).rowcount > 0
 
 
+def end_all(connection: Connection, how: str, at_us: int) -> int:
+    """Mark every act that is not over as ended; return how many there were."""
+    query = t.ACTS.update().where(t.ACTS.c.ended_us.is_(None)).values(ended_us=at_us, ended_how=how)
+    return connection.execute(query).rowcount
+
+
 def open_since(connection: Connection, since_us: int) -> list[Row[Any]]:
     """Return acts that are not over, announced since an instant, newest first."""
     query = select(t.ACTS).where(t.ACTS.c.created_us > since_us, t.ACTS.c.ended_us.is_(None))

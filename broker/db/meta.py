@@ -32,6 +32,11 @@ def get(connection: Connection, name: str) -> str | None:
     return connection.execute(select(t.META.c.value).where(t.META.c.name == name)).scalar()
 
 
+def remove(connection: Connection, name: str) -> None:
+    """Delete a fact, where there is one."""
+    connection.execute(t.META.delete().where(t.META.c.name == name))
+
+
 def beat(connection: Connection, now_us: int) -> dict[str, Gate]:
     """Write the heartbeat and read the gates, in the caller's one transaction."""
     put(connection, "heartbeat", str(now_us))

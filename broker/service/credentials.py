@@ -2,12 +2,15 @@
 
 Rules:
 1. Of a password only its argon2id hash is kept; the seed of the codes lies in the secret store.
-2. A code counts once. Who guesses is locked out, for longer each time; an unknown name takes as long as a known one.
-3. Enrolling anew, once somebody is enrolled, opens something: it goes through `openings`.
+2. A code counts once. Who guesses waits, for longer each time, and nobody else does (`broker.service.throttle`); an
+   unknown name takes as long as a known one.
+3. Enrolling anew, once somebody is enrolled, opens something: it goes through `openings`. What was enrolled before
+   counts until the new codes are activated; where another person resets it, at once no more, but for the last admin's.
 """
 
 import hashlib
 import hmac
+import json
 import secrets
 import threading
 from dataclasses import dataclass
@@ -18,12 +21,15 @@ import pyotp
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from broker.db import meta
 from broker.db import operators as store
 from broker.errors import Conflict, Malformed, NotGranted, Problem, Unauthenticated
 from broker.model import moment, new_id
-from broker.service.audit import Audit
+from broker.service.audit import ITSELF, Audit, acting
 from broker.service.desk import Desk
+from broker.service.last_admin import refuse_last_admin
 from broker.service.secrets import Secrets
+from broker.service.throttle import FREE, Throttle, asking_from
 from clients.secret import Secret
 from clients.venue import Environment
 
@@ -32,9 +38,7 @@ SESSION_US = 3_600_000_000
 SHORTEST, LONGEST = 12, 200
 _PREFIX = 12
 _STEP_S = 30
-_FREE_FAILURES = 5
-_FIRST_LOCK_US = 30_000_000
-_LONGEST_LOCK_US = 900_000_000
+_BAD_CODE = Unauthenticated("bad_code", "the one-time code is not right, or was used before")
 _NO = Unauthenticated("bad_login", "name, password or code is not right")
 
 
@@ -54,6 +58,7 @@ class Credentials:
         self._desk, self._audit, self._secrets = desk, audit, secrets_
         self._hasher = PasswordHasher()
         self._nobody = ""
+        self._throttle = Throttle()
         self._one_at_a_time = threading.Lock()
         """A hash takes 64 MiB: many logins at once must not take the broker's memory."""
 
@@ -93,17 +98,19 @@ class Credentials:
             raise Malformed("bad_password", (Problem("password", message),))
         if name.lower() in text.lower():
             raise Malformed("bad_password", (Problem("password", "must not contain your name"),))
+        with self._desk.database.read() as connection:
+            self._known(connection, name)
         with self._one_at_a_time:
             hashed = self._hasher.hash(text)
         seed = Secret(pyotp.random_base32())
         path = f"operators/{name}/{new_id('otp')}"
         with self._secrets.written(path, {"seed": seed}, {"operator": name}) as connection:
-            self._known(connection, name)
-            store.change(
-                connection, name, password=hashed, totp_path=path, totp_since_us=None, failures=0,
-                locked_until_us=0,
-            )  # fmt: skip
-            store.end_sessions(connection, name)
+            row = self._known(connection, name)
+            if row.totp_since_us is not None and acting.get() not in {name, ITSELF}:
+                refuse_last_admin(store.listing(connection), name, self._desk.home.environment)
+                store.change(connection, name, totp_since_us=None)
+                store.end_sessions(connection, name)
+            meta.put(connection, _pending(name), json.dumps({"password": hashed, "path": path}))
             self._audit.record(connection, "operator.enrol", f"operator:{name}")
         uri = pyotp.TOTP(seed.reveal()).provisioning_uri(
             name=name, issuer_name=f"Portcullis {self._desk.home.instance[:6]}"
@@ -116,10 +123,31 @@ class Credentials:
         Raises:
             Unauthenticated: The code is not right.
         """
-        self.use_code(name, code, enrolling=True)
+        with self._desk.database.read() as connection:
+            found = meta.get(connection, _pending(name))
+        if found is None:
+            raise _not_enrolled(name)
+        enrolled = json.loads(found)
+        self._refuse_waiting(name)
+        step = self._step(enrolled["path"], code)
+        if step is None:
+            self._failed(name)
+            raise _BAD_CODE
         with self._desk.database.write() as connection:
-            store.change(connection, name, totp_since_us=self._desk.clock.now_us())
+            before = self._known(connection, name)
+            if meta.get(connection, _pending(name)) != found:
+                raise Conflict(
+                    "enrolled_anew", f"{name} was enrolled anew meanwhile; enter a code of that one"
+                )
+            meta.remove(connection, _pending(name))
+            store.change(
+                connection, name, password=enrolled["password"], totp_path=enrolled["path"], totp_last=step,
+                totp_since_us=self._desk.clock.now_us(), failures=0,
+            )  # fmt: skip
+            if before.totp_path is not None:
+                store.end_sessions(connection, name)
             self._audit.record(connection, "operator.activate", f"operator:{name}")
+        self._throttle.passed(name, asking_from.get())
 
     # --- login ----------------------------------------------------------------------------
 
@@ -132,7 +160,7 @@ class Credentials:
         """
         with self._desk.database.read() as connection:
             row = store.by_name(connection, name)
-        self._refuse_locked(row)
+        self._refuse_waiting(name)
         known = row is not None and row.ended_us is None and row.totp_since_us is not None
         with self._one_at_a_time:
             if not self._nobody:  # at the first login, whoever it is: a hash takes time, and 64 MiB
@@ -146,7 +174,7 @@ class Credentials:
         prefix, now_us = secrets.token_hex(_PREFIX // 2), self._desk.clock.now_us()
         token = Secret(f"{MARK}{prefix}{secrets.token_urlsafe(32)}")
         with self._desk.database.write() as connection:
-            store.change(connection, name, failures=0, locked_until_us=0)
+            store.change(connection, name, failures=0)
             store.add_session(
                 connection, prefix=prefix, digest=digest(token), operator=name, created_us=now_us,
                 expires_us=now_us + SESSION_US,
@@ -172,7 +200,7 @@ class Credentials:
 
     # --- codes ----------------------------------------------------------------------------
 
-    def use_code(self, name: str, code: str, *, enrolling: bool = False) -> None:
+    def use_code(self, name: str, code: str) -> None:
         """Check a one-time code and use it up.
 
         Raises:
@@ -183,47 +211,67 @@ class Credentials:
         """
         with self._desk.database.read() as connection:
             row = store.by_name(connection, name)
-        if row is None or row.totp_path is None or (row.totp_since_us is None and not enrolling):
-            raise NotGranted(
-                "not_enrolled", f"{name} has no one-time codes yet; run `portcullis operator enrol`"
-            )
-        self._refuse_locked(row)
-        totp = pyotp.TOTP(self._desk.secrets.read(row.totp_path)["seed"].reveal())
-        now = self._desk.clock.now_us() // 1_000_000 // _STEP_S
-        wanted = code.strip().replace(" ", "")
-        found = [step for step in (now - 1, now, now + 1) if _same(totp.generate_otp(step), wanted)]
-        with self._desk.database.write() as connection:
-            used = bool(found) and store.use_code(connection, name, found[-1])
+        if row is None or row.totp_path is None or row.totp_since_us is None:
+            raise _not_enrolled(name)
+        self._refuse_waiting(name)
+        step = self._step(row.totp_path, code)
+        used = False
+        if step is not None:
+            with self._desk.database.write() as connection:
+                used = store.use_code(connection, name, step)
         if not used:
             self._failed(name)
-            raise Unauthenticated("bad_code", "the one-time code is not right, or was used before")
+            raise _BAD_CODE
+        self._throttle.passed(name, asking_from.get())
 
     # --- parts ----------------------------------------------------------------------------
 
-    def _known(self, connection: Any, name: str) -> None:
+    def _known(self, connection: Any, name: str) -> Any:
         row = store.by_name(connection, name)
         if row is None or row.ended_us is not None:
-            raise Conflict("no_operator", f"there is no operator {name!r} any more")
+            raise Conflict("no_operator", f"there is no operator {name[:64]!r} any more")
+        return row
 
-    def _refuse_locked(self, row: Any | None) -> None:
-        left_us = 0 if row is None else row.locked_until_us - self._desk.clock.now_us()
+    def _step(self, path: str, code: str) -> int | None:
+        """Return the step of time that a code is of; None where it is of none near now."""
+        totp = pyotp.TOTP(self._desk.secrets.read(path)["seed"].reveal())
+        now = self._desk.clock.now_us() // 1_000_000 // _STEP_S
+        wanted = code.strip().replace(" ", "")
+        found = [step for step in (now - 1, now, now + 1) if _same(totp.generate_otp(step), wanted)]
+        return found[-1] if found else None
+
+    def _refuse_waiting(self, name: str) -> None:
+        left_us = self._throttle.wait_us(name, asking_from.get(), self._desk.clock.now_us())
         if left_us > 0:
             raise Conflict(
                 "locked",
-                f"too many wrong tries; wait {-(-left_us // 1_000_000)} s. If that was not you, say so",
+                f"too many wrong tries from here; wait {-(-left_us // 1_000_000)} s, or come from elsewhere: on the "
+                "broker's host the command line does. If that was not you, say so",
             )
 
     def _failed(self, name: str) -> None:
+        """Slow this source down, and write down what may be told of it."""
+        source = asking_from.get()
+        failures = self._throttle.failed(name, source, self._desk.clock.now_us())
+        if failures > FREE and failures & (failures - 1):
+            return  # who goes on guessing fills no trail: one record of each doubling
         with self._desk.database.write() as connection:
             row = store.by_name(connection, name)
             if row is None:
                 return
-            failures = row.failures + 1
-            over = failures - _FREE_FAILURES
-            lock_us = 0 if over < 0 else min(_LONGEST_LOCK_US, _FIRST_LOCK_US << min(over, 10))
-            until_us = self._desk.clock.now_us() + lock_us if lock_us else 0
-            store.change(connection, name, failures=failures, locked_until_us=until_us)
-            self._audit.record(connection, "operator.fail", f"operator:{name}", {"failures": failures})
+            store.change(connection, name, failures=row.failures + 1)
+            self._audit.record(
+                connection, "operator.fail", f"operator:{name}", {"failures": failures, "from": source}
+            )
+
+
+def _pending(name: str) -> str:
+    """Return the fact under which an enrolment waits for its first code."""
+    return f"enrolment:{name}"
+
+
+def _not_enrolled(name: str) -> NotGranted:
+    return NotGranted("not_enrolled", f"{name} has no one-time codes yet; run `portcullis operator enrol`")
 
 
 def _same(one: str, other: str) -> bool:

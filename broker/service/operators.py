@@ -4,7 +4,8 @@ Rules:
 1. A token is `pcls_op_` + 12 characters that name it + 43 random ones. Only its SHA-256 is kept: it is as random
    as a key, so a slow hash would protect nothing more.
 2. Scopes are viewer < operator < admin, and responder, which may read and close.
-3. An idempotency key belongs to its operator, lives a day, and never answers with a secret again.
+3. The last admin stays: `end` refuses, and `recover` is the way back, for who is on the broker's host.
+4. An idempotency key belongs to its operator, lives a day, and never answers with a secret again.
 """
 
 import hashlib
@@ -15,13 +16,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from broker.db import acts
 from broker.db import operators as store
-from broker.errors import Conflict, Malformed, Problem
+from broker.errors import Conflict, Malformed, NotFound, Problem
 from broker.model import moment
 from broker.service.audit import ITSELF, Audit
 from broker.service.credentials import MARK as SESSION_MARK
 from broker.service.credentials import Credentials
 from broker.service.desk import Desk, check_name
+from broker.service.last_admin import refuse_last_admin
 from clients.secret import Secret
 
 _MARK = "pcls_op_"
@@ -73,16 +76,13 @@ class Operators:
             Malformed: The name cannot be one, or there is no role.
             Conflict: The name is taken.
         """
-        check_name("name", name)
-        if name == ITSELF:
-            raise Malformed("bad_operator", (Problem("name", "is the program's own; choose another"),))
+        self._check(name)
         if not roles:
             raise Malformed("bad_operator", (Problem("roles", f"name at least one of {', '.join(Role)}"),))
-        prefix = secrets.token_hex(_NAME_LENGTH // 2)
-        token = f"{_MARK}{prefix}{secrets.token_urlsafe(32)}"
+        prefix, token = _fresh()
         with self._desk.database.write() as connection:
             store.add(
-                connection, name=name, prefix=prefix, digest=_digest(token),
+                connection, name=name, prefix=prefix, digest=_digest(token.reveal()),
                 scopes=",".join(sorted(role.value for role in roles)), created_us=self._desk.clock.now_us(),
             )  # fmt: skip
             self._audit.record(
@@ -91,7 +91,13 @@ class Operators:
                 f"operator:{name}",
                 {"roles": sorted(role.value for role in roles)},
             )
-        return Secret(token)
+        return token
+
+    @staticmethod
+    def _check(name: str) -> None:
+        check_name("name", name)
+        if name == ITSELF:
+            raise Malformed("bad_operator", (Problem("name", "is the program's own; choose another"),))
 
     def by_token(self, token: Secret) -> Operator | None:
         """Return whose token this is, a program's or a session's; None where it is nobody's, or over."""
@@ -113,13 +119,71 @@ class Operators:
             return tuple(_operator(row) for row in store.listing(connection))
 
     def end(self, name: str) -> bool:
-        """End an operator's token; tell whether there was one."""
+        """End an operator's token; tell whether there was one that still counted.
+
+        Raises:
+            NotFound: Nobody of that name.
+            Conflict: It is the last admin: nobody could open anything any more.
+        """
         with self._desk.database.write() as connection:
+            rows = store.listing(connection)
+            if name not in {row.name for row in rows}:
+                raise NotFound(
+                    "no_operator",
+                    f"there is no operator {name[:64]!r}; `portcullis operator list` shows them",
+                )
+            refuse_last_admin(rows, name, self._desk.home.environment)
             ended = store.end(connection, name, self._desk.clock.now_us()) > 0
             if ended:
                 store.end_sessions(connection, name)
                 self._audit.record(connection, "operator.end", f"operator:{name}")
             return ended
+
+    def recover(self, name: str, by: str) -> tuple[Secret, tuple[str, ...]]:
+        """Give an admin a fresh token, on the broker's host and nowhere else: the way back where nobody is left.
+
+        Args:
+            name: Who; made where there is nobody of that name, revived where it was ended.
+            by: Whose account on the host it was done from; it is kept.
+
+        Returns:
+            The token, this once, and what was done, for people.
+
+        Raises:
+            Malformed: The name cannot be one.
+        """
+        self._check(name)
+        prefix, token = _fresh()
+        digest, done = _digest(token.reveal()), []
+        with self._desk.database.write() as connection:
+            row = store.by_name(connection, name)
+            if row is None:
+                store.add(
+                    connection, name=name, prefix=prefix, digest=digest, scopes=Role.ADMIN.value,
+                    created_us=self._desk.clock.now_us(),
+                )  # fmt: skip
+                done.append(f"{name} is a new admin")
+            else:
+                scopes = sorted({*row.scopes.split(","), Role.ADMIN.value})
+                store.change(
+                    connection, name, prefix=prefix, digest=digest, scopes=",".join(scopes), ended_us=None,
+                    password=None, totp_path=None, totp_since_us=None, failures=0,
+                )  # fmt: skip
+                store.end_sessions(connection, name)
+                done.append(f"{name} has a new token; the old one and every session of {name} count no more")
+                if row.ended_us is not None:
+                    done.append(f"{name} was ended before, and is no more")
+                if Role.ADMIN.value not in row.scopes.split(","):
+                    done.append(f"{name} is an admin now")
+                if row.totp_since_us is not None:
+                    done.append(f"{name}'s password and codes count no more: enrol anew")
+            called_off = acts.end_all(connection, "cancelled", self._desk.clock.now_us())
+            if called_off:
+                done.append(f"{called_off} announced acts were called off")
+            self._audit.record(
+                connection, "operator.recover", f"operator:{name}", {"by": by, "done": list(done)}
+            )
+        return token, tuple(done)
 
     # --- idempotency ----------------------------------------------------------------------
 
@@ -146,6 +210,12 @@ class Operators:
                 connection, operator=operator, key=key, digest=hashlib.sha256(content).hexdigest(),
                 status=status, body=body, created_us=now_us,
             )  # fmt: skip
+
+
+def _fresh() -> tuple[str, Secret]:
+    """Return a token's public part, and the token."""
+    prefix = secrets.token_hex(_NAME_LENGTH // 2)
+    return prefix, Secret(f"{_MARK}{prefix}{secrets.token_urlsafe(32)}")
 
 
 def _digest(token: str) -> str:
