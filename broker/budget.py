@@ -5,7 +5,11 @@ Rules:
 2. A slice counts in full while it is open, and by what was kept of it for one window after it was closed.
    So what is spent counts at least a window long, and a little longer: slices are changed every hour.
 3. A reservation is released only on proof (`release`); an unknown outcome stays reserved.
-4. A slice is the order cap or a tenth of the window, whichever is larger, and never more than is left.
+4. A slice is the order cap or a tenth of the window, whichever is larger, and never more than is left. Of a limit that
+   others share it is no larger than a tenth, nor a quarter of what is left, unless a request needs more.
+5. Limits stand beside each other: of the grant, its account, its consumer. What is lent counts for all three, and no
+   more is lent than the strictest leaves. A changed rule recounts what was lent under the old one (`Rules.number`).
+6. What was used in another asset than the limit's cannot be compared: it uses the window up, until it is a window old.
 """
 
 from collections.abc import Iterable
@@ -14,7 +18,7 @@ from decimal import Decimal
 
 WINDOW_US = 24 * 3600 * 1_000_000
 SLICE_LIFE_US = 3600 * 1_000_000
-_TENTH = 10
+_TENTH, _QUARTER = 10, 4
 ZERO = Decimal(0)
 
 Parts = tuple[tuple[str, Decimal], ...]
@@ -23,13 +27,62 @@ Parts = tuple[tuple[str, Decimal], ...]
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One loan as the broker's ledger has it. Instants are microseconds since the epoch."""
+    """One loan as the broker's ledger has it. Instants are microseconds since the epoch; `rules`: of a fresh one."""
 
     id: str
     amount: Decimal
     lent_us: int
     returned: Decimal = ZERO
     closed_us: int | None = None
+    grant: str = ""
+    account: str | None = None
+    consumer: str | None = None
+    asset: str | None = None
+    rules: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One rolling limit: what all of these may use together. `asset` is what it is counted in."""
+
+    amount: Decimal
+    asset: str
+    grants: frozenset[str] = frozenset()
+    account: str | None = None
+    consumer: str | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether several grants may use it, so that what one of them holds unused the others lack."""
+        return not self.grants
+
+    def covers(self, loan: Slice) -> bool:
+        """Tell whether a slice counts for it."""
+        return (
+            loan.grant in self.grants
+            or (self.account is not None and loan.account == self.account)
+            or (self.consumer is not None and loan.consumer == self.consumer)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The limits of one grant, and the number of their state: every change that touches one of them raises it."""
+
+    number: int
+    asset: str
+    order_max: Decimal | None = None
+    limits: tuple[Limit, ...] = ()
+
+    @property
+    def usual(self) -> Decimal:
+        """The size of a usual slice; zero where nothing is limited."""
+        if not self.limits:
+            return ZERO
+        return min(
+            limit.amount / _TENTH if limit.shared else max(self.order_max or ZERO, limit.amount / _TENTH)
+            for limit in self.limits
+        )
 
 
 def used(slices: Iterable[Slice], now_us: int) -> Decimal:
@@ -54,6 +107,36 @@ def to_lend(limit: Decimal, order_max: Decimal | None, taken: Decimal, wanted: D
     """
     usual = max(order_max or ZERO, limit / _TENTH, wanted)
     return max(ZERO, min(usual, limit - taken))
+
+
+def lendable(rules: Rules, slices: Iterable[Slice], now_us: int, wanted: Decimal = ZERO) -> Decimal:
+    """Return how much to lend a grant next: what the strictest of its limits gives; zero where one is used up.
+
+    Args:
+        rules: Of the grant.
+        slices: All that count for one of its limits.
+        now_us: Now.
+        wanted: What one request needs, where it is more than a usual slice.
+    """
+    known, found = list(slices), []
+    for limit in rules.limits:
+        used_up = taken(limit, rules.asset, known, now_us)
+        if limit.shared:
+            left = limit.amount - used_up
+            usual = min(limit.amount / _TENTH, left / _QUARTER)
+            found.append(max(ZERO, min(left, max(usual, wanted))))
+        else:
+            found.append(to_lend(limit.amount, rules.order_max, used_up, wanted))
+    return min(found, default=ZERO)
+
+
+def taken(limit: Limit, asset: str, slices: Iterable[Slice], now_us: int) -> Decimal:
+    """Return how much of a limit is taken, for somebody who counts in an asset (rule 6)."""
+    covered = [loan for loan in slices if limit.covers(loan)]
+    foreign = [loan for loan in covered if loan.asset not in {None, limit.asset}]
+    if asset != limit.asset or used(foreign, now_us) > ZERO:
+        return limit.amount
+    return used(covered, now_us)
 
 
 class Purse:

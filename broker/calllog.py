@@ -14,6 +14,9 @@ from broker.budget import Parts
 SentLine = tuple[str, str, str, str, bool]
 """One order as it was sent: name (`@` before that of a list), side, quantity, price, whether taken as sent."""
 
+Fills = tuple[tuple[str, str, str, str, str, str, str], ...]
+"""Account, symbol, the venue's order id, base asset, side, executed and still open quantity, both in base asset."""
+
 Orders = tuple[tuple[str, str | None, str | None, bool], ...]
 """Symbol, the venue's order id, client order id, final or not."""
 
@@ -70,7 +73,7 @@ class Answered(
     tag="ans",
     rename={
         "seq": "q", "at_us": "at", "status": "st", "latency_us": "us", "outcome": "o", "orders": "oi",
-        "released": "rel", "account": "a", "grant": "g", "own": "w",
+        "released": "rel", "account": "a", "grant": "g", "own": "w", "fills": "f",
     },
 ):  # fmt: skip
     """What came back to the ask `of`. `outcome` is `done`, `refused` or `unknown`.
@@ -91,6 +94,7 @@ class Answered(
     account: str = ""
     grant: str = ""
     own: tuple[tuple[str, str, str], ...] = ()
+    fills: Fills = ()
 
 
 _write = msgspec.json.Encoder(decimal_format="string").encode

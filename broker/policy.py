@@ -169,7 +169,7 @@ def _within(policy: Policy, intent: Intent, facts: Facts) -> Allow | Deny:
             text = (
                 f"{plain(reserve)} {policy.reference_asset} is more than is left of the rolling day's limit"
             )
-            return Deny("day_notional", _ORDER, text, ("budget",), reserve)
+            return Deny("day_notional", _ORDER, text, ("budget",), reserve - facts.budget)
     return Allow(
         counts=not intent.dry_run,
         notional=total,

@@ -85,6 +85,8 @@ class Policy:
     lease_us: int = LEASE_US
     exits_after_end_us: int = 0
     checkout_us: int = 0
+    account_day_max: Decimal | None = None
+    consumer_day_max: Decimal | None = None
     text: str = field(default="", repr=False, compare=False)
 
 
@@ -121,6 +123,8 @@ def parse(document: object) -> Policy:
             "reference_asset",
             "order",
             "day",
+            "account",
+            "consumer",
             "extra_reads",
             "account_owner",
             "lease",
@@ -131,6 +135,12 @@ def parse(document: object) -> Policy:
         reader.wrong("version", f"is {VERSION} in this release")
     order = reader.table(root.get("order", {}), "order", {"max_notional", "collar_percent", "market", "rate"})
     day = reader.table(root.get("day", {}), "day", {"max_notional"})
+    account_day, consumer_day = (
+        reader.table(
+            reader.table(root.get(name, {}), name, {"day"}).get("day", {}), f"{name}.day", {"max_notional"}
+        )
+        for name in ("account", "consumer")
+    )
     lease = reader.table(root.get("lease", {}), "lease", {"seconds", "exits_after_end_seconds"})
     checkout = reader.table(root.get("checkout", {}), "checkout", {"max_seconds"})
     order_max = reader.money(order, "order.max_notional")
@@ -177,6 +187,8 @@ def parse(document: object) -> Policy:
         US * reader.count(lease, "lease.seconds", LEASE_US // US, 2, _LONGEST_LEASE_S),
         US * reader.count(lease, "lease.exits_after_end_seconds", 0, 0, _LONGEST_EXITS_S),
         US * reader.count(checkout, "checkout.max_seconds", 0, 0, _LONGEST_CHECKOUT_S),
+        reader.money(account_day, "account.day.max_notional"),
+        reader.money(consumer_day, "consumer.day.max_notional"),
         "" if reader.problems else json.dumps(document, sort_keys=True, separators=(",", ":")),
     )
     if reader.problems:

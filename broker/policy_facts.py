@@ -121,7 +121,7 @@ class Deny(Struct, frozen=True, gc=False):
     """No. `reason` is short and stable; `detail` is for the bot's owner, in figures.
 
     `missing` names facts that could turn it: `pair:SYMBOL`, `price:SYMBOL`, `book:SYMBOL`, `holdings`, `stake`,
-    `budget`, `owner`. `wanted` is the budget that was not there. `firm`: observing does not turn it into a yes.
+    `budget`, `owner`. `wanted` is what the budget falls short by. `firm`: observing does not turn it into a yes.
     """
 
     reason: str

@@ -98,7 +98,8 @@ async def _permits_more(context: Context, request: Request) -> bool:
 async def set_policy(grant: str, body: schemas.NewPolicy, given: Given, _: Admin) -> schemas.ChangedGrant:
     """Put another policy in force."""
     done, heard = await run_and_tell(given, given.service.grants.set_policy, grant, body.policy)
-    return schemas.ChangedGrant(**_grant(done), gateways=heard)
+    warnings = await run(given.service.grants.warnings, done)
+    return schemas.ChangedGrant(**_grant(done), gateways=heard, warnings=list(warnings))
 
 
 @router.post("/policies/check", tags=["policies"])
@@ -139,4 +140,4 @@ def _grant(one: model.Grant) -> dict[str, Any]:
 
 def _issued(made: Issued, heard: schemas.Heard) -> schemas.Issued:
     secret = None if made.secret is None else made.secret.reveal()
-    return schemas.Issued(**_grant(made.grant), gateways=heard, secret=secret)
+    return schemas.Issued(**_grant(made.grant), gateways=heard, secret=secret, warnings=list(made.warnings))

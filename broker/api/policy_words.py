@@ -23,6 +23,14 @@ def meaning(policy: Policy) -> list[str]:
     lines.append(f"pairs: {_symbols(policy.symbols)}")
     lines.append(f"an order: {_money(policy.order_max, policy)}")
     lines.append(f"any 24 hours: {_money(policy.day_max, policy)}")
+    if policy.account_day_max is not None:
+        lines.append(
+            f"any 24 hours, all grants on its account together: {_money(policy.account_day_max, policy)}"
+        )
+    if policy.consumer_day_max is not None:
+        lines.append(
+            f"any 24 hours, all grants of its consumer together: {_money(policy.consumer_day_max, policy)}"
+        )
     lines.append(f"price: {_collar(policy)}")
     lines.append("market orders: " + ("allowed" if policy.market_orders else "refused"))
     if policy.rate is not None:
@@ -95,7 +103,8 @@ def _collar(policy: Policy) -> str:
     return f"within {(collar_of(policy) * _HUNDRED).normalize():f} % of the market"
 
 
-_CAPS = frozenset({"order.max_notional", "order.collar_percent", "day.max_notional", "lease.seconds",
+_CAPS = frozenset({"order.max_notional", "order.collar_percent", "day.max_notional", "account.day.max_notional",
+                   "consumer.day.max_notional", "lease.seconds",
                    "lease.exits_after_end_seconds", "checkout.max_seconds"})  # fmt: skip
 _FIELDS: tuple[tuple[str, Callable[[Policy], object], Callable[[Policy], str]], ...] = (
     ("mode", lambda p: p.mode, lambda p: p.mode.value),
@@ -113,6 +122,8 @@ _FIELDS: tuple[tuple[str, Callable[[Policy], object], Callable[[Policy], str]], 
         lambda p: "no limit" if p.rate is None else f"{p.rate.orders} in {p.rate.seconds} s",
     ),
     ("day.max_notional", lambda p: p.day_max, lambda p: _money(p.day_max, p)),
+    ("account.day.max_notional", lambda p: p.account_day_max, lambda p: _money(p.account_day_max, p)),
+    ("consumer.day.max_notional", lambda p: p.consumer_day_max, lambda p: _money(p.consumer_day_max, p)),
     ("extra_reads", lambda p: p.extra_reads, lambda p: _names(p.extra_reads)),
     ("account_owner", lambda p: p.account_owner, lambda p: "yes" if p.account_owner else "no"),
     ("lease.seconds", lambda p: p.lease_us, lambda p: f"{p.lease_us // US} s"),

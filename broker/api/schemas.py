@@ -197,9 +197,10 @@ class Heard(BaseModel):
 
 
 class ChangedGrant(Grant):
-    """A grant after a change, and which gateways have it in force."""
+    """A grant after a change, and which gateways have it in force; `warnings` say what it is at odds with."""
 
     gateways: Heard
+    warnings: list[str] = []
 
 
 class Issued(ChangedGrant):

@@ -25,16 +25,16 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from broker import policy_document
 from broker.authority.changes import Changes, OnTheirWay
 from broker.authority.cutover import Cutovers, Noted
 from broker.authority.intake import Intake
 from broker.authority.leases import Leases, Opening
-from broker.authority.link import Link
+from broker.authority.link import Link, slice_part
 from broker.background import Background, described
 from broker.budget import ZERO, Parts, Slice
 from broker.db import Connection, meta
 from broker.db import accounts as account_store
+from broker.db.fills import Fill
 from broker.db.turns import Urgency
 from broker.errors import StoreUnavailable
 from broker.link import frames
@@ -234,7 +234,7 @@ class LeaseAuthority:
         match frame:
             case frames.OpenLease():
                 link.tell(frames.LeaseRefused(frame.ask, frame.key_id, "unavailable"))
-            case frames.AskSlice() | frames.OwnerQuery():
+            case frames.AskSlice() | frames.OwnerQuery() | frames.StakeQuery():
                 link.tell(frames.AskFailed(frame.ask))
             case frames.CloseSlices():
                 self._owed.append((link.gateway, frame.parts))
@@ -278,6 +278,8 @@ class LeaseAuthority:
                 self.intake.take(link, frame)
             case frames.OwnerQuery():
                 return self._owner(link, frame)
+            case frames.StakeQuery():
+                return self._stake(link, frame)
             case frames.Ack():
                 if frame.in_flight:
                     self.changes.flying(link.gateway, frame.change, frame.in_flight)
@@ -351,7 +353,7 @@ class LeaseAuthority:
 
     async def _first_loan(self, link: Link, opening: Opening) -> Slice | None:
         """Lend a lease its first slice; None where the log is slow: the lease does not wait for it."""
-        if policy_document.load(opening.grant.policy).day_max is None:
+        if not opening.rules.limits:
             return None
         try:
             return await self._lent(link, opening.grant.id, ZERO, _FIRST_LOAN_S)
@@ -375,7 +377,7 @@ class LeaseAuthority:
         held = link.leases.get(frame.lease)
         grant = "" if held is None else held.grant
         loan = None if held is None else await self._lent(link, grant, frame.wanted, _LOAN_S)
-        part = None if loan is None else frames.SlicePart(loan.id, loan.amount)
+        part = None if loan is None else slice_part(loan)
         link.channel.send(frames.SliceLent(frame.ask, grant, part))
 
     async def _owner(self, link: Link, frame: frames.OwnerQuery) -> None:
@@ -392,3 +394,18 @@ class LeaseAuthority:
             for one in found.claims
         )  # fmt: skip
         link.channel.send(frames.OwnerAnswer(frame.ask, found.grant, claims))
+
+    async def _stake(self, link: Link, frame: frames.StakeQuery) -> None:
+        held = link.leases.get(frame.lease)
+        if held is None:
+            link.channel.send(frames.AskFailed(frame.ask))
+            return
+        account, grant = held.key.account, held.grant
+        seen = tuple(
+            Fill(account, symbol, order, grant, frame.base, side, Decimal(executed), Decimal(left))
+            for symbol, order, side, executed, left in frame.recent
+        )
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._owners, lambda: self._service.calls.stake(account, grant, frame.symbol, frame.base, seen)
+        )
+        link.channel.send(frames.StakeAnswer(frame.ask, found.bought_here, found.own, found.others))

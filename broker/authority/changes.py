@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker import gate, policy_document
-from broker.authority.link import Link, Waiting, has_grant, speaks_for_account, state_of, usual_slice
+from broker.authority.link import Link, Terms, Waiting, has_beside, has_grant, state_of, terms_of
 from broker.background import Background
 from broker.db import grants as grant_store
 from broker.errors import StoreUnavailable
 from broker.gate import Gate, Mode
 from broker.link import frames
-from broker.model import Grant
 from broker.service import Change, Desk
 
 _KEPT_CHANGES = 200
@@ -123,7 +122,11 @@ class Changes:
 
     def _push(self, change: Change) -> None:
         """Tell every gateway, and remember who has to acknowledge."""
-        links = [link for link in self.links.values() if change.gates or has_grant(link, change.grant)]
+        links = [
+            link
+            for link in self.links.values()
+            if change.gates or has_grant(link, change.grant) or has_beside(link, change)
+        ]
         self._waiting[change.number] = waiting = Waiting(
             tuple(link.gateway for link in links), {link.gateway for link in links}
         )
@@ -193,28 +196,30 @@ class Changes:
             await note(change.cut, found)
 
     async def _push_policy(self, change: Change, links: list[Link]) -> None:
-        def work() -> tuple[Grant, tuple[bool, bool]] | None:
+        def work() -> tuple[list[Terms], Terms] | None:
             with self._desk.database.read() as connection:
                 found = grant_store.grant(connection, change.grant or "")
-                return None if found is None else (found, speaks_for_account(connection, found))
+                if found is None:
+                    return None
+                concerned = grant_store.beside(connection, found)
+                return [terms_of(connection, one) for one in concerned], terms_of(connection, found)
 
         found = await self._again(work)
         if found is None:
             return
-        grant, (owner, sole) = found
+        concerned, terms = found
+        grant = terms.grant
         policy = policy_document.load(grant.policy)
         for link in links:
+            for one in concerned:  # limits of an account or a consumer bind every grant of it
+                if has_grant(link, one.grant.id):
+                    link.tell(one.frame(0))
             # a revoked grant has no successor: its leases are void for good
             successors = self._successors(link, change.gates) if grant.revoked_at is None else ()
             for held in list(link.leases.values()):
                 if held.grant == grant.id:
                     held.length_us, held.exits_us = policy.lease_us, policy.exits_after_end_us
-            link.tell(
-                frames.PolicyChanged(
-                    change.number, grant.id, grant.policy, grant.policy_version, owner, usual_slice(policy),
-                    tuple(state_of(one) for one in change.gates), successors, sole,
-                )
-            )  # fmt: skip
+            link.tell(terms.frame(change.number, tuple(state_of(one) for one in change.gates), successors))
 
     async def _again(self, work: Callable[[], Any]) -> Any:
         """Read; while the database cannot answer, again: narrowed leases are void already, and wait for it."""

@@ -15,8 +15,8 @@ from broker import gate, lease, policy_document
 from broker.audit.chain import Detail
 from broker.authority.changes import Changes
 from broker.authority.cutover import Cutovers
-from broker.authority.link import Link, Open, speaks_for_account, usual_slice
-from broker.budget import Slice
+from broker.authority.link import Link, Open, slice_part, speaks_for_account
+from broker.budget import Rules, Slice
 from broker.db import accounts as account_store
 from broker.db import grants as grant_store
 from broker.db import rows
@@ -26,9 +26,12 @@ from broker.gate import Shut
 from broker.link import frames
 from broker.model import Account, Grant, KeyVersion, chain, new_id
 from broker.service import Service
+from broker.service.limits import rules_of
 from clients.egress import Egress
 from clients.secret import Secret
 from clients.venue import Slot
+
+_NO_RULES = Rules(0, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Opening:
     scopes: tuple[str, ...]
     epochs: tuple[int, ...]
     sole: bool = False
+    rules: Rules = _NO_RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ class Leases:
             if account is None or key is None:
                 return _no(frame, grant, "no_key")
             scopes = chain(account.venue, key.ref, link.gateway, grant.consumer, grant.id)
+            rules = rules_of(connection, grant)
             here = rows.gates(connection, scopes)
         # a rotation may have made this version current, and carried a cut to it, since the last heartbeat
         self._changes.read(here.values())
@@ -91,7 +96,7 @@ class Leases:
         shut = gate.judge(gates, scopes, epochs)
         if isinstance(shut, Shut):
             return _no(frame, grant, "cut", shut.scope)
-        return Opening(grant, account, key, owner, scopes, epochs, sole)
+        return Opening(grant, account, key, owner, scopes, epochs, sole, rules)
 
     def secrets(self, link: Link, opening: Opening) -> Secrets:
         """Read what a lease needs. May wait for the secret store.
@@ -150,8 +155,8 @@ class Leases:
                 egress.name, egress.addresses, egress.way.value, egress.source, egress.proxy_host,
                 egress.proxy_port, egress.proxy_user, egress.proxy_password,
             ),
-            account.upstream or "", usual_slice(policy),
-            None if loan is None else frames.SlicePart(loan.id, loan.amount), opening.sole,
+            account.upstream or "", opening.rules.usual,
+            None if loan is None else slice_part(loan), opening.sole, opening.rules.number,
         )  # fmt: skip
 
     def _hold(self, link: Link, opening: Opening, length_us: int, *, sends: bool) -> bool:

@@ -4,10 +4,10 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from broker import policy_document
 from broker.background import described
+from broker.budget import Rules, Slice
 from broker.db import Connection
 from broker.db import grants as grant_store
 from broker.gate import Gate
@@ -15,7 +15,8 @@ from broker.link import frames
 from broker.link.channel import Channel
 from broker.link.frames import Frame
 from broker.model import Grant, KeyRef
-from broker.policy_document import Policy
+from broker.service.desk import Change
+from broker.service.limits import rules_of
 
 _LOG = logging.getLogger("portcullis.authority")
 
@@ -143,8 +144,42 @@ def speaks_for_account(connection: Connection, grant: Grant) -> tuple[bool, bool
     return sole or policy_document.load(grant.policy).account_owner, sole
 
 
-def usual_slice(policy: Policy) -> Decimal:
-    """Return the size of a usual budget slice; zero where there is no rolling limit."""
-    if policy.day_max is None:
-        return Decimal(0)
-    return max(policy.order_max or Decimal(0), policy.day_max / 10)
+def has_beside(link: Link, change: Change) -> bool:
+    """Tell whether a gateway holds a lease on a grant of the same account or consumer."""
+    return any(
+        held.key.account == change.account or held.consumer == change.consumer
+        for held in list(link.leases.values())
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a gateway judges a grant by, as it is on record now."""
+
+    grant: Grant
+    owner: bool
+    sole: bool
+    rules: Rules
+
+    def frame(
+        self,
+        change: int,
+        gates: tuple[frames.GateState, ...] = (),
+        successors: tuple[frames.Successor, ...] = (),
+    ) -> frames.PolicyChanged:
+        """Write it as the frame of a change; 0 is one that nobody waits for."""
+        grant = self.grant
+        return frames.PolicyChanged(
+            change, grant.id, grant.policy, grant.policy_version, self.owner, self.rules.usual, gates, successors,
+            self.sole, self.rules.number,
+        )  # fmt: skip
+
+
+def terms_of(connection: Connection, grant: Grant) -> Terms:
+    """Read the terms of a grant."""
+    return Terms(grant, *speaks_for_account(connection, grant), rules_of(connection, grant))
+
+
+def slice_part(loan: Slice) -> frames.SlicePart:
+    """Write a slice as a frame has it."""
+    return frames.SlicePart(loan.id, loan.amount, loan.rules)

@@ -6,12 +6,14 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 from sqlalchemy.engine import Row
 
-from broker.budget import ZERO, Parts, Slice
+from broker.budget import ZERO, Limit, Parts, Slice
 from broker.calllog import Answered, Ask, SentLine
+from broker.db import fills
 from broker.db import log_tables as t
+from broker.db.fills import Fill
 from broker.db.upsert import upsert
 
 MOST_NAMESAKES = 100
@@ -81,6 +83,7 @@ def _answered(connection: Connection, gateway: str, boot: str, answer: Answered)
     An order is its sender's by the venue's id of it, once the answer gave it: to have asked for a name owns nothing.
     """
     _settle_orders(connection, gateway, boot, answer)
+    fills.note(connection, _fills(connection, answer))
     here = (t.CALLS.c.gateway == gateway, t.CALLS.c.boot == boot, t.CALLS.c.seq == answer.of)
     # the first answer stands: the log is only ever added to
     connection.execute(
@@ -94,6 +97,16 @@ def _answered(connection: Connection, gateway: str, boot: str, answer: Answered)
             released=_parts_text(answer.released),
         )
     )
+
+
+def _fills(connection: Connection, answer: Answered) -> list[Fill]:
+    """Return what an answer tells of orders whose grant is on record by now."""
+    found = []
+    for account, symbol, order_id, base, side, executed, left in answer.fills:
+        grant = owner(connection, account, symbol, f"#{order_id}")
+        if grant is not None:
+            found.append(Fill(account, symbol, order_id, grant, base, side, Decimal(executed), Decimal(left)))
+    return found
 
 
 def _settle_orders(connection: Connection, gateway: str, boot: str, answer: Answered) -> None:
@@ -206,7 +219,25 @@ def key_answers(connection: Connection, key: str, since_us: int, codes: Collecti
 
 def _loan(row: Row[Any]) -> Slice:
     """Read a budget slice."""
-    return Slice(row.id, Decimal(row.amount), row.lent_us, Decimal(row.returned), row.closed_us)
+    return Slice(
+        row.id, Decimal(row.amount), row.lent_us, Decimal(row.returned), row.closed_us, row.grant, row.account,
+        row.consumer, row.asset,
+    )  # fmt: skip
+
+
+def slices_under(connection: Connection, limits: Iterable[Limit], since_us: int) -> list[Slice]:
+    """Return the slices that count for one of these limits and are open, or were closed since."""
+    c = t.SLICES.c
+    whose: list[ColumnElement[bool]] = []
+    for limit in limits:
+        if limit.grants:
+            whose.append(c.grant.in_(sorted(limit.grants)))
+        if limit.account is not None:
+            whose.append(c.account == limit.account)
+        if limit.consumer is not None:
+            whose.append(c.consumer == limit.consumer)
+    query = select(t.SLICES).where(or_(*whose), c.closed_us.is_(None) | (c.closed_us > since_us))
+    return [_loan(row) for row in connection.execute(query)]
 
 
 def slices(connection: Connection, grant: str, since_us: int) -> list[Slice]:
@@ -217,12 +248,12 @@ def slices(connection: Connection, grant: str, since_us: int) -> list[Slice]:
     return [_loan(row) for row in connection.execute(query)]
 
 
-def lend(connection: Connection, loan: Slice, grant: str, gateway: str, boot: str) -> None:
+def lend(connection: Connection, loan: Slice, gateway: str, boot: str) -> None:
     """Insert a slice."""
     connection.execute(
         t.SLICES.insert().values(
-            id=loan.id, grant=grant, gateway=gateway, boot=boot, amount=str(loan.amount), returned="0",
-            lent_us=loan.lent_us,
+            id=loan.id, grant=loan.grant, gateway=gateway, boot=boot, amount=str(loan.amount), returned="0",
+            lent_us=loan.lent_us, account=loan.account, consumer=loan.consumer, asset=loan.asset,
         )
     )  # fmt: skip
 

@@ -84,6 +84,16 @@ def grants(
     return [rows.grant(row) for row in connection.execute(query)]
 
 
+def beside(connection: Connection, one: Grant) -> list[Grant]:
+    """Return the living grants of the same account or consumer."""
+    query = select(t.GRANTS).where(
+        (t.GRANTS.c.account == one.account) | (t.GRANTS.c.consumer == one.consumer),
+        t.GRANTS.c.id != one.id,
+        t.GRANTS.c.revoked_us.is_(None),
+    )
+    return [rows.grant(row) for row in connection.execute(query.order_by(t.GRANTS.c.id))]
+
+
 def living_on(connection: Connection, account: str, most: int) -> list[str]:
     """Return ids of grants on an account that were not revoked, at most so many."""
     query = (

@@ -61,7 +61,27 @@ SLICES = Table(
     Column("returned", String(40), nullable=False),
     Column("lent_us", BigInteger, nullable=False),
     Column("closed_us", BigInteger, index=True),
+    Column("account", String(64), index=True),
+    Column("consumer", String(64), index=True),
+    Column("asset", String(20)),
 )
+"""Budget lent to gateways, in units of `asset`; it counts for its grant, account and consumer. Rows of before say only
+whose grant's."""
+
+FILLS = Table(
+    "fills",
+    LOG,
+    Column("account", String(64), primary_key=True),
+    Column("symbol", String(40), primary_key=True),
+    Column("order_id", String(64), primary_key=True),
+    Column("grant", String(32), nullable=False),
+    Column("base", String(20), nullable=False),
+    Column("side", String(8), nullable=False),
+    Column("executed", String(40), nullable=False),
+    Column("open", String(40), nullable=False),
+)
+"""What each grant's orders executed, as far as answers told, and what of them may still execute; in base asset."""
+Index("ix_fills_account_base", FILLS.c.account, FILLS.c.base)
 
 CALLS = Table(
     "calls",

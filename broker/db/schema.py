@@ -114,7 +114,7 @@ def copy_log(state: sa.Connection, log: sa.Connection) -> None:
     there = set(sa.inspect(state).get_table_names())
     for table in log_tables.LOG.sorted_tables:
         if table.name not in there:
-            continue
+            continue  # newer than the move
         old = sa.Table(table.name, sa.MetaData(), autoload_with=state)
         result = state.execution_options(yield_per=_PIECE).execute(sa.select(old)).mappings()
         for piece in result.partitions(_PIECE):

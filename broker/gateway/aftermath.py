@@ -126,7 +126,14 @@ class Aftermath:
         orders = tuple(
             (state.symbol, state.order_id, state.client_order_id, state.final) for state in answer.orders
         )
-        self._ledger.answered(job, result.status, answer.code, outcome, orders, released)
+        fills = (
+            ()
+            if job.held is None
+            else self._book.recent.take(
+                job.held.account, job.held.lease.grant, reading.intent, answer, view.pairs
+            )
+        )
+        self._ledger.answered(job, result.status, answer.code, outcome, orders, released, fills)
         if answer.code == _STALE:
             view.clock.distrust()
             self._measure(job)

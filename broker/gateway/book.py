@@ -13,14 +13,16 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from broker import gate, lease, policy_document
-from broker.budget import Purse
+from broker.budget import Parts, Purse
 from broker.gate import Gate, Mode, Shut
+from broker.gateway.fills import RecentFills
 from broker.gateway.flights import Flights
 from broker.gateway.limits import OrderRate
 from broker.lease import Lease
 from broker.link import frames
 from broker.model import KeyRef
 from broker.policy_document import Policy
+from broker.policy_facts import Stake
 from clients.egress import Egress, Way
 from clients.venue import Credential, KeyType, Verifier, Wire
 
@@ -39,6 +41,9 @@ class Standing:
     purse: Purse = field(default_factory=Purse)
     rate: OrderRate = field(default_factory=OrderRate)
     slice_usual: Decimal = Decimal(0)
+    rules: int = 0
+    policy_version: int = 0
+    stakes: dict[str, Stake] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -99,6 +104,8 @@ class Book:
         self.standing: dict[str, Standing] = {}
         self.flights = Flights()
         self.unsure: set[str] = set()
+        self.recent = RecentFills()
+        self._void: Parts = ()
         self._refused: OrderedDict[str, tuple[frames.LeaseRefused, int]] = OrderedDict()
 
     # --- gates ----------------------------------------------------------------------------
@@ -148,9 +155,9 @@ class Book:
             return None
         policy = policy_document.load(frame.policy)
         standing = self.standing.setdefault(frame.grant, Standing())
-        standing.slice_usual = frame.slice_usual
+        self._under(standing, frame, sent_us)
         if frame.slice is not None:
-            standing.purse.add(frame.slice.id, frame.slice.amount, sent_us)
+            self.take_slice(standing, frame.slice, sent_us)
         part = frame.verifier
         held = Held(
             Lease(
@@ -226,9 +233,35 @@ class Book:
             if held.lease.grant == frame.grant and frame.policy_version >= held.policy_version:
                 held.policy, held.policy_version = policy, frame.policy_version
                 held.account_owner, held.sole = frame.account_owner, frame.sole
-                held.standing.slice_usual = frame.slice_usual
+                self._under(held.standing, frame, held.used_us)
         self.set_gates(frame.gates)
         self.succeed(frame.successors)
+
+    # --- budget ---------------------------------------------------------------------------
+
+    def _under(
+        self, standing: Standing, frame: frames.LeaseGranted | frames.PolicyChanged, now_us: int
+    ) -> None:
+        """Take in under which rules budget is lent now: what was lent under older ones is void from here on."""
+        known, new = (standing.rules, standing.policy_version), (frame.rules, frame.policy_version)
+        if new < known:
+            return
+        if new != known:
+            self._void += standing.purse.close(now_us, everything=True)
+        standing.rules, standing.policy_version = new
+        standing.slice_usual = frame.slice_usual
+
+    def take_slice(self, standing: Standing, part: frames.SlicePart, sent_us: int) -> None:
+        """Take a slice in; one that was lent under older rules goes back as it is."""
+        if part.rules < standing.rules:
+            self._void += ((part.id, part.amount),)
+        else:
+            standing.purse.add(part.id, part.amount, sent_us)
+
+    def voided(self) -> Parts:
+        """Return what has to be given back to the broker, once."""
+        parts, self._void = self._void, ()
+        return parts
 
     # --- material -------------------------------------------------------------------------
 

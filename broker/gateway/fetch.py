@@ -14,7 +14,7 @@ from broker.gateway.link import LinkClient
 from broker.gateway.owners import Owners
 from broker.gateway.venue_view import NotKnown
 from broker.gateway.whose import Whose
-from broker.policy import Stake
+from broker.link.frames import StakeQuery
 from clients.venues.binance import market
 
 _EXPECTED = (LinkDown, NotKnown, OSError, ValueError)
@@ -79,7 +79,7 @@ class Fetcher:
         elif kind == "book":
             await view.fetch_book(what, job.need)
         elif kind == "stake":
-            job.stake = Stake()
+            await self._stake(job)
         elif kind == "holdings" and account is not None and held is not None:
             credential = self._book.material.get(held.key_text)
             if credential is not None:
@@ -88,6 +88,18 @@ class Fetcher:
             await self._whose.find_out(job)
         elif kind == "budget" and held is not None:
             await self._budget(job, held)
+
+    async def _stake(self, job: Job) -> None:
+        """Ask the broker whose the base asset of the request's pair is."""
+        held, reading, view = job.held, job.reading, job.view
+        symbol = "" if reading is None or not reading.intent.symbols else reading.intent.symbols[0]
+        pair = None if view is None else view.pairs.get(symbol)
+        if held is None or pair is None:
+            raise NotKnown("no_pair")
+        grant = held.lease.grant
+        recent = self._book.recent.of(held.account, grant, pair.base)
+        query = StakeQuery(0, held.lease.id, symbol, pair.base, recent)
+        job.stake = held.standing.stakes[symbol] = await self._link.ask_stake(query)
 
     async def _prices(self, job: Job, symbols: tuple[str, ...]) -> None:
         if job.view is not None:

@@ -422,7 +422,7 @@ class Forwarder:
         except Exception:  # noqa: BLE001 - what was counted in is counted out, and the bot gets an answer
             self._broke(job)
             return
-        if held.policy.day_max is not None and standing.purse.wants(standing.slice_usual):
+        if standing.slice_usual and standing.purse.wants(standing.slice_usual):
             self._fetcher.refill(held)
 
     def _leave(self, job: Job, held: Held, verdict: Allow, boot_us: int, wall: int) -> None:

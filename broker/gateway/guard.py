@@ -13,7 +13,7 @@ from broker.gateway.job import Failure, Job
 from broker.gateway.limits import Pause
 from broker.gateway.owners import Owners
 from broker.gateway.whose import known_owner
-from broker.policy import Allow, Deny, Facts, evaluate, settle
+from broker.policy import Allow, Deny, Facts, Stake, evaluate, settle
 from clients.venue import Action, Intent
 
 ZERO = Decimal(0)
@@ -49,14 +49,23 @@ def facts_for(
         quotes=job.view.quotes(boot_us),
         free=job.account.free(pair.base) if pair is not None and known else None,
         locked=job.account.locked(pair.base) if pair is not None and known else ZERO,
-        stake=job.stake,
+        alone=held.sole,
+        stake=stake_of(held, job, symbol, final=final),
         bids=job.view.bids(symbol),
         budget=standing.purse.left,
+        limited=standing.slice_usual > ZERO,
         rate_free=standing.rate.free(held.policy.rate, count, boot_us),
         asked=job.asked,
         failed=job.failed,
         final=final,
     )
+
+
+def stake_of(held: Held, job: Job, symbol: str, *, final: bool) -> Stake | None:
+    """Return whose the base asset is; where nobody can be asked now, as it was told last."""
+    if job.stake is None and (final or "stake" in job.failed):
+        return held.standing.stakes.get(symbol)
+    return job.stake
 
 
 def verdict_of(

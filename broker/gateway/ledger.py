@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from broker.budget import Parts
-from broker.calllog import Answered, Ask, SentLine, write_line
+from broker.calllog import Answered, Ask, Fills, SentLine, write_line
 from broker.gateway.book import Held
 from broker.gateway.clock import SystemClock
 from broker.gateway.job import Job
@@ -85,6 +85,7 @@ class Ledger:
     def answered(
         self, job: Job, status: int, code: str | None, outcome: str,
         orders: tuple[tuple[str, str | None, str | None, bool], ...], released: Parts,
+        fills: Fills = (),
     ) -> None:  # fmt: skip
         """Write down what came back."""
         self.in_flight -= 1
@@ -93,7 +94,7 @@ class Ledger:
         now_ns = time.perf_counter_ns()
         line = Answered(
             self._spool.next(), job.seq, self._clock.wall_us(), status, code,
-            (now_ns - job.sent_ns) // 1000, outcome, orders, released, *_owned(job),
+            (now_ns - job.sent_ns) // 1000, outcome, orders, released, *_owned(job), fills=fills,
         )  # fmt: skip
         try:
             self._write(line)

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from decimal import Decimal
 
 from broker.background import Background, described
@@ -26,12 +27,14 @@ from broker.link import frames
 from broker.link.channel import Channel
 from broker.link.codec import BadFrame
 from broker.link.frames import Down, Frame, Up
+from broker.policy_facts import Stake
 
 ASK_SECONDS = 1.0
 RENEW_SECONDS = 4.0
 _TELL_SECONDS = 0.05
 _ANSWERS = (
     frames.LeaseGranted, frames.LeaseRefused, frames.SliceLent, frames.OwnerAnswer, frames.AskFailed,
+    frames.StakeAnswer,
 )  # fmt: skip
 _CLOSES_NOTHING = frozenset(
     kind.__name__
@@ -142,7 +145,9 @@ class LinkClient:
             return "unavailable"
         sent_us = self._sent_us.pop(number)
         if isinstance(frame, frames.LeaseGranted):
-            return self._book.grant(frame, sent_us) or "unavailable"
+            held = self._book.grant(frame, sent_us)
+            self._give_back_void()
+            return held or "unavailable"
         if not isinstance(frame, frames.LeaseRefused):
             return "unavailable"
         self._book.refuse(frame, self._clock.boot_us())
@@ -179,7 +184,27 @@ class LinkClient:
         frame = await self._ask(number, frames.AskSlice(number, held.lease.id, wanted))
         sent_us = self._sent_us.pop(number, self._clock.boot_us())
         if isinstance(frame, frames.SliceLent) and frame.slice is not None:
-            held.standing.purse.add(frame.slice.id, frame.slice.amount, sent_us)
+            self._book.take_slice(held.standing, frame.slice, sent_us)
+            self._give_back_void()
+
+    async def ask_stake(self, query: frames.StakeQuery) -> Stake:
+        """Ask whose a base asset is.
+
+        Raises:
+            LinkDown: The broker did not answer in time, or could not.
+        """
+        number = self._next()
+        frame = await self._ask(number, replace(query, ask=number))
+        self._sent_us.pop(number, None)
+        if not isinstance(frame, frames.StakeAnswer):
+            raise LinkDown("no_answer", "the broker could not say whose it is")
+        return Stake(frame.bought_here, frame.own, frame.others)
+
+    def _give_back_void(self) -> None:
+        """Return slices that were lent under rules that are no more, before any are asked for under new ones."""
+        parts = self._book.voided()
+        if parts:
+            self._send(frames.CloseSlices(parts))
 
     def refill(self, held: Held) -> None:
         """Ask for the next slice ahead of need, once at a time."""
@@ -299,6 +324,7 @@ class LinkClient:
                 book.set_all_gates(frame.gates)
             case frames.PolicyChanged():
                 book.change_policy(frame)
+                self._give_back_void()
                 self._send(frames.Ack(frame.change))
             case frames.Material():
                 book.learn(frame)

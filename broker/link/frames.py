@@ -65,10 +65,11 @@ class EgressPart:
 
 @dataclass(frozen=True, slots=True)
 class SlicePart:
-    """A budget slice lent to the gateway."""
+    """A budget slice lent to the gateway; one of older `rules` than those in force there is given back unused."""
 
     id: str
     amount: Decimal
+    rules: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,20 @@ class OwnerQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class StakeQuery:
+    """Ask whose a base asset of an account is; `recent` are orders whose answers the broker may not have yet.
+
+    `recent`: symbol, order id, side, executed and open quantity.
+    """
+
+    ask: int
+    lease: str
+    symbol: str
+    base: str
+    recent: tuple[tuple[str, str, str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Ack:
     """The change is in force here: nothing that was judged before it leaves any more.
 
@@ -293,7 +308,8 @@ class Material:
 class LeaseGranted:
     """A lease, with everything needed to judge by: the material of `key` came before it.
 
-    `sole`: the account has no other grant.
+    `sole`: the account has no other grant. `rules` numbers the rolling limits it stands under: slices of older ones
+    are void. `slice_usual` is zero where nothing is limited.
     """
 
     ask: int
@@ -316,6 +332,7 @@ class LeaseGranted:
     slice_usual: Decimal = Decimal(0)
     slice: SlicePart | None = None
     sole: bool = False
+    rules: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +368,10 @@ class GateChanged:
 
 @dataclass(frozen=True, slots=True)
 class PolicyChanged:
-    """A grant's policy as it is now; where it narrowed, `gates` carries the risen epoch."""
+    """A grant's policy and limits as they are now; where it narrowed, `gates` carries the risen epoch.
+
+    Sent also where only its account's or consumer's limits changed.
+    """
 
     change: int
     grant: str
@@ -362,6 +382,7 @@ class PolicyChanged:
     gates: tuple[GateState, ...] = ()
     successors: tuple[Successor, ...] = ()
     sole: bool = False
+    rules: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,6 +459,16 @@ class CallsNotKept:
 
 
 @dataclass(frozen=True, slots=True)
+class StakeAnswer:
+    """Whose a base asset is; see `broker.policy_facts.Stake`."""
+
+    ask: int
+    bought_here: bool = False
+    own: Decimal = Decimal(0)
+    others: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
 class SpoolClosed:
     """Answer to `SpoolDone`: nothing more is wanted of that boot."""
 
@@ -474,10 +505,11 @@ class Goodbye:
 
 Up = (
     Hello | OpenLease | Renew | EndLease | AskSlice | CloseSlices | Release | Calls | SpoolDone | OwnerQuery
-    | Ack | Landed | AskGates | CanaryDone | Health
+    | Ack | Landed | AskGates | CanaryDone | Health | StakeQuery
 )  # fmt: skip
 Down = (
     Welcome | Material | LeaseGranted | LeaseRefused | Renewed | GateChanged | PolicyChanged | Canary | Cutover
     | SliceLent | OwnerAnswer | CallsKept | CallsNotKept | SpoolClosed | AskFailed | AllGates | Wipe | Goodbye
+    | StakeAnswer
 )  # fmt: skip
 Frame = Up | Down

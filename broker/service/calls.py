@@ -5,18 +5,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from broker import budget, policy_document
+from broker import budget
 from broker.audit.chain import Detail
 from broker.budget import WINDOW_US, Parts, Slice
 from broker.calllog import Answered, Ask, parse
 from broker.db import calls as store
+from broker.db import fills
 from broker.db import grants as grant_store
+from broker.db.fills import Fill
 from broker.db.turns import Urgency
 from broker.errors import Malformed, Problem
 from broker.model import moment, new_id
+from broker.policy_facts import Stake
 from broker.service.audit import Audit
 from broker.service.call_seal import CallSeal
 from broker.service.desk import Desk, Page, cursor_number, page
+from broker.service.limits import rules_of
 
 FILTERS = ("grant", "consumer", "account", "decision", "endpoint", "outcome")
 _END = (2**62, "~", 2**62)
@@ -151,6 +155,11 @@ class Calls:
         )  # fmt: skip
         return Owned(grant, claims)
 
+    def stake(self, account: str, grant: str, symbol: str, base: str, recent: Iterable[Fill] = ()) -> Stake:
+        """Return whose a base asset of an account is, as far as executed orders tell."""
+        with self._desk.database.log.read() as connection:
+            return fills.stake(connection, account, grant, symbol, base, recent)
+
     # --- budgets --------------------------------------------------------------------------
 
     def lend(
@@ -161,7 +170,7 @@ class Calls:
         wanted: Decimal = budget.ZERO,
         patience_s: float | None = None,
     ) -> Slice | None:
-        """Lend a gateway the next slice of a grant's rolling limit; None where it is used up.
+        """Lend a gateway the next slice of what a grant's limits leave; None where one is used up.
 
         Args:
             grant_id: Whose limit.
@@ -176,18 +185,19 @@ class Calls:
         now_us = self._desk.clock.now_us()
         with self._desk.database.read() as connection:
             grant = grant_store.grant(connection, grant_id)
-        if grant is None:
-            return None
-        policy = policy_document.load(grant.policy)
-        if policy.day_max is None:
+            rules = None if grant is None else rules_of(connection, grant)
+        if grant is None or rules is None or not rules.limits:
             return None
         with self._desk.database.log.write(patience_s=patience_s) as connection:
-            taken = budget.used(store.slices(connection, grant_id, now_us - WINDOW_US), now_us)
-            amount = budget.to_lend(policy.day_max, policy.order_max, taken, wanted)
+            lent = store.slices_under(connection, rules.limits, now_us - WINDOW_US)
+            amount = budget.lendable(rules, lent, now_us, wanted)
             if amount <= 0:
                 return None
-            loan = Slice(new_id("slc"), amount, now_us)
-            store.lend(connection, loan, grant_id, gateway, boot)
+            loan = Slice(
+                new_id("slc"), amount, now_us, grant=grant_id, account=grant.account, consumer=grant.consumer,
+                asset=rules.asset, rules=rules.number,
+            )  # fmt: skip
+            store.lend(connection, loan, gateway, boot)
             return loan
 
     def used(self, grant_id: str) -> Decimal:

@@ -35,7 +35,8 @@ class Change:
     """What gateways have to hear of: gates as they are now, and policies.
 
     `void` leases have no successors: what they were issued on (a virtual key, standing for the whole account) is
-    no longer so, and they must be opened anew. `cut` is the cut or halt that was made, if it is one.
+    no longer so, and they must be opened anew. `cut` is the cut or halt that was made, if it is one. `account` and
+    `consumer` are of the grant whose policy changed: their limits bind the grants beside it.
     """
 
     number: int
@@ -43,6 +44,8 @@ class Change:
     grant: str | None = None
     void: bool = False
     cut: str = ""
+    account: str | None = None
+    consumer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +84,11 @@ class Desk:
             return Change(self._last_change)
 
     def tell(
-        self, gates: Sequence[Gate] = (), grant: str | None = None, *, void: bool = False, cut: str = ""
-    ) -> Change:
+        self, gates: Sequence[Gate] = (), grant: str | None = None, *, void: bool = False, cut: str = "",
+        account: str | None = None, consumer: str | None = None,
+    ) -> Change:  # fmt: skip
         """Say that something changed, after it was committed."""
-        change = Change(self.number().number, tuple(gates), grant, void, cut)
+        change = Change(self.number().number, tuple(gates), grant, void, cut, account, consumer)
         for listener in self.listeners:
             listener(change)
         return change

@@ -27,6 +27,7 @@ from broker.model import Consumer, Grant, ScopeKind, moment, new_id, scope
 from broker.policy_document import Policy
 from broker.service.audit import Audit
 from broker.service.desk import Desk, Page, check_name, missing, page
+from broker.service.limits import beside
 from broker.service.secrets import Secrets
 from broker.virtual_key import new_key_id, new_secret
 from clients.secret import Secret
@@ -42,6 +43,7 @@ class Issued:
     grant: Grant
     policy: Policy
     secret: Secret | None
+    warnings: tuple[str, ...] = ()
 
 
 class Grants:
@@ -118,9 +120,18 @@ class Grants:
                 "consumer": consumer, "account": account, "key_id": fresh.key_id, "policy": _digest(parsed.text),
             }  # fmt: skip
             self._audit.record(connection, "grant.create", f"grant:{fresh.id}", details)
-            gates = self._touch_others(connection, account, fresh.id)
+            if _binds_others(parsed):
+                gates = _touch_beside(connection, fresh)
+            else:
+                gates = self._touch_others(connection, account, fresh.id)
+            warnings = beside(connection, fresh)
         self._desk.tell(gates, void=True)
-        return Issued(fresh, parsed, secret)
+        return Issued(fresh, parsed, secret, warnings)
+
+    def warnings(self, grant: Grant) -> tuple[str, ...]:
+        """Say what an operator should know of the grants beside one."""
+        with self._desk.database.read() as connection:
+            return beside(connection, grant)
 
     def get(self, grant_id: str) -> Grant:
         """Return one grant.
@@ -156,7 +167,7 @@ class Grants:
             store.revoke(connection, grant_id, now_us, reason)
             self._audit.record(connection, "grant.revoke", f"grant:{grant_id}", {"reason": reason})
             raised = _touch(connection, grant_id)
-        self._desk.tell((raised,), grant_id)
+        self._desk.tell((raised,), grant_id, account=known.account, consumer=known.consumer)
         return replace(known, revoked_at=moment(now_us))
 
     def reissue(self, grant_id: str, public_key: str | None = None) -> Issued:
@@ -191,13 +202,16 @@ class Grants:
             known = self._known(connection, grant_id)
             version = known.policy_version + 1
             store.set_policy(connection, grant_id, version, parsed.text, now_us)
-            widens = only_widens(policy_document.load(known.policy), parsed)
-            raised = () if widens else (_touch(connection, grant_id),)
+            old = policy_document.load(known.policy)
+            widens = only_widens(old, parsed)
+            raised: tuple[Gate, ...] = () if widens else (_touch(connection, grant_id),)
+            if not widens and (_binds_others(old) or _binds_others(parsed)):
+                raised += _touch_beside(connection, known)
             details: dict[str, Detail] = {
                 "version": version, "policy": _digest(parsed.text), "only_widens": widens,
             }  # fmt: skip
             self._audit.record(connection, "grant.policy", f"grant:{grant_id}", details)
-        self._desk.tell(raised, grant_id)
+        self._desk.tell(raised, grant_id, account=known.account, consumer=known.consumer)
         return replace(known, policy=parsed.text, policy_version=version)
 
     # --- parts ----------------------------------------------------------------------------
@@ -242,6 +256,16 @@ def _touch(connection: Connection, grant_id: str) -> Gate:
     return raised
 
 
+def _binds_others(policy: Policy) -> bool:
+    """Tell whether a policy limits what other grants may use."""
+    return policy.account_day_max is not None or policy.consumer_day_max is not None
+
+
+def _touch_beside(connection: Connection, grant: Grant) -> tuple[Gate, ...]:
+    """Void the leases of grants that a limit of its account or consumer binds."""
+    return tuple(_touch(connection, one.id) for one in store.beside(connection, grant))
+
+
 def _digest(text: str) -> str:
     """Return what names a policy in the audit trail; the text itself is kept with the grant."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -281,6 +305,8 @@ def only_widens(old: Policy, new: Policy) -> bool:
         and new.mode == old.mode
         and grew(old.order_max, new.order_max)
         and grew(old.day_max, new.day_max)
+        and grew(old.account_day_max, new.account_day_max)
+        and grew(old.consumer_day_max, new.consumer_day_max)
         and grew(old.collar, new.collar)
         and new.market_orders >= old.market_orders
         and new.rate == old.rate

@@ -134,9 +134,10 @@ class Heard(Answer):
 
 
 class ChangedGrant(Grant):
-    """A grant after a change."""
+    """A grant after a change; `warnings` say what it is at odds with."""
 
     gateways: Heard
+    warnings: list[str]
 
 
 class Issued(ChangedGrant):

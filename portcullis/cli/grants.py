@@ -134,6 +134,7 @@ def replace_policy(face: Face, grant: Grant, policy: PolicyFile) -> None:
         out.print(
             said("[green]✓[/] policy version {} of [bold]{}[/] is in force", done.policy_version, done.id)
         )
+        _show_warnings(out, done.warnings)
         show_gateways(out, done.gateways)
 
     face.answer(done, show)
@@ -208,8 +209,14 @@ def _show_once(face: Face, out: Console, made: answers.Issued, what: str) -> Non
     if made.secret:
         out.print(said("  [dim]secret[/]  [bold yellow]{}[/]", made.secret), soft_wrap=True)
         out.print("  [yellow]The secret is shown this once.[/] Lost means: reissue.")
+    _show_warnings(out, made.warnings)
     snippet = face.command(f"consumer snippet {made.consumer} --for ccxt")
     out.print(said("  [dim]next[/] {}", snippet), soft_wrap=True)
+
+
+def _show_warnings(out: Console, warnings: list[str]) -> None:
+    for line in warnings:
+        out.print(said("[bold red]! {}[/]", line), soft_wrap=True)
 
 
 def _pretty(text: str) -> Syntax:

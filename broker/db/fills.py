@@ -1,0 +1,99 @@
+"""What orders executed, by grant: whose an asset is on a shared account.
+
+Rules:
+1. An order is known by the venue's id. What it executed only grows; answers that come late change nothing.
+2. A buy that may still execute counts for its own grant as executed, so that no exit waits for a look at the venue; for
+   others only what it did execute counts.
+3. What others hold in open orders of theirs is bound at the venue: it is not taken off what is free a second time.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sqlalchemy import Connection, select
+
+from broker.budget import ZERO
+from broker.db import log_tables as t
+from broker.db.upsert import upsert
+from broker.policy_facts import Stake
+
+BUY, SELL = "BUY", "SELL"
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """One order, what it executed and what it still may, in base asset, as text."""
+
+    account: str
+    symbol: str
+    order_id: str
+    grant: str
+    base: str
+    side: str
+    executed: Decimal
+    open: Decimal
+
+
+def note(connection: Connection, fills: Iterable[Fill]) -> None:
+    """Take in what answers told of orders."""
+    for fill in fills:
+        known = _known(connection, fill)
+        if known is not None and (known.executed, -known.open) >= (fill.executed, -fill.open):
+            continue
+        row = {
+            "account": fill.account, "symbol": fill.symbol, "order_id": fill.order_id, "grant": fill.grant,
+            "base": fill.base, "side": fill.side, "executed": str(fill.executed), "open": str(fill.open),
+        }  # fmt: skip
+        put = upsert(connection, t.FILLS).values(**row)
+        connection.execute(
+            put.on_conflict_do_update(
+                index_elements=["account", "symbol", "order_id"],
+                set_={"executed": row["executed"], "open": row["open"]},
+            )
+        )
+
+
+def _known(connection: Connection, fill: Fill) -> Fill | None:
+    c = t.FILLS.c
+    query = select(t.FILLS).where(
+        c.account == fill.account, c.symbol == fill.symbol, c.order_id == fill.order_id
+    )
+    row = connection.execute(query).first()
+    return None if row is None else _fill(row)
+
+
+def _fill(row: object) -> Fill:
+    values = row._mapping  # type: ignore[attr-defined]  # noqa: SLF001 - the public way to a row's columns
+    return Fill(**{**values, "executed": Decimal(values["executed"]), "open": Decimal(values["open"])})
+
+
+def stake(
+    connection: Connection, account: str, grant: str, symbol: str, base: str, recent: Iterable[Fill] = ()
+) -> Stake:
+    """Return whose an account's base asset is; `recent` are orders of this grant as its gateway knows them."""
+    query = select(t.FILLS).where(t.FILLS.c.account == account, t.FILLS.c.base == base)
+    found = {(fill.symbol, fill.order_id): fill for fill in map(_fill, connection.execute(query))}
+    for fill in recent:
+        known = found.get((fill.symbol, fill.order_id))
+        if known is None or fill.executed > known.executed:
+            found[(fill.symbol, fill.order_id)] = fill
+    return weigh(found.values(), grant, symbol)
+
+
+def weigh(fills: Iterable[Fill], grant: str, symbol: str) -> Stake:
+    """Add orders up. Pure."""
+    own, bought_here = ZERO, False
+    net: dict[str, Decimal] = {}
+    bound: dict[str, Decimal] = {}
+    for fill in fills:
+        signed = fill.executed if fill.side == BUY else -fill.executed
+        if fill.grant == grant:
+            own += signed + (fill.open if fill.side == BUY else ZERO)
+            bought_here = bought_here or (fill.symbol == symbol and fill.side == BUY)
+        else:
+            net[fill.grant] = net.get(fill.grant, ZERO) + signed
+            if fill.side == SELL:
+                bound[fill.grant] = bound.get(fill.grant, ZERO) + fill.open
+    others = sum((max(ZERO, left - bound.get(who, ZERO)) for who, left in net.items()), ZERO)
+    return Stake(bought_here, max(ZERO, own), others)

@@ -1,0 +1,71 @@
+"""What answers told of orders' executions: for the call log, and of the latest ones for questions to the broker.
+
+The broker may not have the last lines yet when an exit asks whose the asset is; so the question carries what this
+gateway knows of the asker's orders. Pure, in memory, bounded.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+
+from broker.calllog import Fills
+from clients.venue import Answer, Intent, OrderState, SymbolInfo
+
+MOST_KEPT = 2_000
+ZERO = Decimal(0)
+
+
+class RecentFills:
+    """The latest orders that grants placed here, and what they executed."""
+
+    def __init__(self, most: int = MOST_KEPT) -> None:
+        self._most = most
+        self._of: OrderedDict[tuple[str, str, str], tuple[str, str, str, Decimal, Decimal]] = OrderedDict()
+
+    def take(
+        self, account: str, grant: str, intent: Intent, answer: Answer, pairs: Mapping[str, SymbolInfo | None]
+    ) -> Fills:
+        """Take in an answer to a grant's request; return what it tells, for the call log."""
+        found = []
+        for symbol, order_id, base, side, executed, left in _told(intent, answer, pairs):
+            found.append((account, symbol, order_id, base, side, str(executed), str(left)))
+            key = (account, symbol, order_id)
+            known = self._of.get(key)
+            whose = grant if known is None else known[0]
+            if known is None and not intent.orders:
+                continue  # a read or a cancel: whose it is only the broker knows
+            if known is None or executed >= known[3]:
+                self._of[key] = (whose, base, side, executed, left)
+            self._of.move_to_end(key)
+            if len(self._of) > self._most:
+                self._of.popitem(last=False)
+        return tuple(found)
+
+    def of(self, account: str, grant: str, base: str) -> tuple[tuple[str, str, str, str, str], ...]:
+        """Return what is known of a grant's orders in a base asset, as a question to the broker carries it."""
+        return tuple(
+            (symbol, order_id, side, str(executed), str(left))
+            for (where, symbol, order_id), (whose, asset, side, executed, left) in self._of.items()
+            if (where, whose, asset) == (account, grant, base)
+        )
+
+
+def _told(
+    intent: Intent, answer: Answer, pairs: Mapping[str, SymbolInfo | None]
+) -> Iterator[tuple[str, str, str, str, Decimal, Decimal]]:
+    single = intent.orders[0][0] if len(intent.orders) == 1 and len(intent.orders[0]) == 1 else None
+    for state in answer.orders:
+        pair = pairs.get(state.symbol)
+        if pair is None or state.order_id is None:
+            continue
+        own = single is not None and not state.of_cancel
+        side = state.side or (single.side.value if own and single is not None else None)
+        quantity = state.quantity or (single.quantity if own and single is not None else None)
+        if side is None:
+            continue
+        executed = state.executed_base or ZERO
+        yield state.symbol, state.order_id, pair.base, side, executed, _left(state, quantity, executed)
+
+
+def _left(state: OrderState, quantity: Decimal | None, executed: Decimal) -> Decimal:
+    return ZERO if state.final or quantity is None else max(ZERO, quantity - executed)
