@@ -16,7 +16,7 @@ Rules:
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 
 from broker.budget import SLICE_LIFE_US, WINDOW_US, Parts, portion
@@ -34,7 +34,10 @@ _Key = tuple[str, str, str]
 
 @dataclass(slots=True, eq=False)
 class Reservation:
-    """Budget that a request holds. `quantity` is that of its only order; `asked_us` on our boot clock."""
+    """Budget that a request holds. `quantity` is that of its only order; times are of our boot clock.
+
+    `alone`: the venue did not show its orders among others, so they are asked for one by one.
+    """
 
     number: int
     grant: str
@@ -45,7 +48,8 @@ class Reservation:
     orders: tuple[Sent, ...]
     held_us: int = 0
     asked_us: int = 0
-    executed: bool = field(default=False)
+    executed: bool = False
+    alone: bool = False
 
 
 class Settlement:

@@ -3,8 +3,8 @@
 Rules:
 1. Every few seconds, a few calls: grants in turn, those first that were not asked about for longest. Any key of the
    account may ask; a grant whose account has none here takes no place of another's.
-2. Where several orders of one symbol are due, one call shows a thousand: so 20,000 orders that are over are released
-   within minutes, and not one a second.
+2. Where several orders of one symbol are due, one call shows hundreds: so 20,000 orders that are over are released
+   within minutes, and not one a second. One that it does not show is asked for alone the next time.
 3. The weight meter is asked before the venue: settling waits while reads have to, and leaves bots two fifths of it.
 4. An order with an id is asked for by its id, one whose answer never came by the name it was sent with (`settlement`,
    rule 5; `sent`).
@@ -17,7 +17,7 @@ from collections import defaultdict
 
 from broker.budget import Parts
 from broker.gate import Shut
-from broker.gateway.book import Book, Held
+from broker.gateway.book import Book
 from broker.gateway.clock import SystemClock
 from broker.gateway.link import LinkClient
 from broker.gateway.mounts import Mounts
@@ -35,6 +35,7 @@ MOST_DUE = 2000
 TOGETHER = ORDERS_WEIGHT // ORDER_WEIGHT + 1
 _SPARE_WEIGHT = 2400
 _ASK_SECONDS = 5.0
+_Pair = tuple[str, str]
 _LOG = logging.getLogger("portcullis.gateway")
 
 
@@ -68,22 +69,23 @@ class Settler:
                 self._told_unkept,
             )
         askers = self._askers()
-        now_us = self._clock.boot_us()
-        due = self._settlement.due(now_us, ASK_AGAIN_US, MOST_DUE, lambda held: held.account in askers)
-        together: dict[tuple[str, str], list[Reservation]] = defaultdict(list)
+        due = self._settlement.due(
+            self._clock.boot_us(), ASK_AGAIN_US, MOST_DUE, lambda held: held.account in askers
+        )
+        groups: dict[_Pair, list[Reservation]] = defaultdict(list)
         for held in due:
-            if _lowest((held,)) is not None:
-                together[(held.account, held.symbol)].append(held)
+            if not held.alone and _lowest((held,)) is not None:
+                groups[(held.account, held.symbol)].append(held)
+        covered: set[int] = set()
+        grouped = {held.number for group in groups.values() if len(group) >= TOGETHER for held in group}
         calls = 0
-        seen: set[int] = set()
         for held in due:
             if calls >= CALLS_AT_ONCE:
                 return
-            if held.number in seen:
+            if held.number in covered:
                 continue
             account, credential = askers[held.account]
-            group = together[(held.account, held.symbol)]
-            several = len(group) >= TOGETHER and held in group
+            several = held.number in grouped
             weight = ORDERS_WEIGHT if several else ORDER_WEIGHT * len(held.orders)
             if not account.may_ask(weight + (_SPARE_WEIGHT if calls else 0)):
                 continue  # the others may be behind another egress
@@ -91,10 +93,10 @@ class Settler:
             try:
                 async with asyncio.timeout(_ASK_SECONDS):
                     if several:
-                        seen |= await self._ask_together(account, credential, group)
-                        together[(held.account, held.symbol)] = [
-                            one for one in group if one.number not in seen
+                        group = [
+                            one for one in groups[(held.account, held.symbol)] if one.number not in covered
                         ]
+                        covered |= await self._ask_together(account, credential, group)
                     else:
                         await self._ask_one(account, credential, held)
             except (NotKnown, OSError, ValueError, TimeoutError):
@@ -107,11 +109,8 @@ class Settler:
             credential = self._book.material.get(held.key_text)
             if credential is None or held.account in found or isinstance(self._book.judge(held), Shut):
                 continue
-            found[held.account] = (self._account(held), credential)
+            found[held.account] = (self._mounts.account_of(held), credential)
         return found
-
-    def _account(self, held: Held) -> AccountView:
-        return self._mounts.account_of(held)
 
     async def _ask_together(
         self, account: AccountView, credential: Credential, group: list[Reservation]
@@ -130,6 +129,7 @@ class Settler:
                 continue
             covered.add(held.number)
             self._settlement.asked(held, self._clock.boot_us())
+            held.alone = not any(one.order_id in shown for one in held.orders if one.order_id is not None)
             for one in held.orders:
                 state = shown.get(one.order_id)
                 if state is not None and state.symbol == one.symbol:

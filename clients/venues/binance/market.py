@@ -16,8 +16,8 @@ from clients.venue import OrderRef, OrderState, SymbolInfo
 from clients.venues.binance.answers import order_state
 
 _US_PER_MS = 1000
-MOST_ORDERS = 1000
-"""Orders of one answer; rest-api.md "All orders"."""
+MOST_ORDERS = 250
+"""Orders of one answer. The venue gives 1000 (rest-api.md "All orders"); to read so many would keep bots waiting."""
 
 NO_SUCH_SYMBOL = -1121
 """Answers a question about exactly one symbol: the venue has no such pair."""
@@ -188,7 +188,7 @@ def parse_order_list(body: bytes) -> ListState:
 
 
 def orders_from(symbol: str, order_id: str) -> Call:
-    """Ask for the orders of a symbol from one id upwards, a thousand at most. Signed, weight 20."""
+    """Ask for the orders of a symbol from one id upwards, a few hundred at most. Signed, weight 20."""
     params = (("symbol", symbol), ("orderId", order_id), ("limit", str(MOST_ORDERS)))
     return Call("GET", "/api/v3/allOrders", params)
 
