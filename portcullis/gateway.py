@@ -26,6 +26,7 @@ from broker.link.channel import over_socket
 from clients.venues.binance import WIRE
 
 _PR_SET_DUMPABLE = 4
+MOST_FILES = 4096
 
 
 def harden() -> None:
@@ -33,6 +34,14 @@ def harden() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def raise_files() -> None:
+    """Let this process open as many files as it may; what it does with them is bounded by that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def parse_listen(text: str, allowed: list[str], unix: Path | None = None) -> Listen:
@@ -86,6 +95,7 @@ def main() -> int:
     parser.add_argument("--linger", action="store_true")
     arguments = parser.parse_args()
     harden()
+    raise_files()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     return uvloop.run(_serve(arguments))
 

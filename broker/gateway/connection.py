@@ -133,8 +133,6 @@ class Connection(asyncio.Protocol):
             return
         if self._waiting or self._busy or self._unread_since:
             self._waiting += data
-            if len(self._waiting) > HEAVY:
-                self._listener.weigh(self)
             data = b""
         self._advance(data)
 
@@ -192,6 +190,8 @@ class Connection(asyncio.Protocol):
     def _flow(self) -> None:
         """Stop reading while enough waits, and go on when it does not."""
         transport = self._transport
+        if len(self._waiting) > HEAVY:
+            self._listener.weigh(self)
         crowded = len(self._waiting) >= MOST_WAITING
         if transport is not None and crowded != self._paused and not transport.is_closing():
             self._paused = crowded
@@ -314,6 +314,7 @@ class Connection(asyncio.Protocol):
             bytes(self._pieces) or self._body,
             self._headers,
             self._peer,
+            self.owner,
         )
         if b"close" in self._headers.get(b"connection", b"").lower() or not self._parser.should_keep_alive():
             self._ending = True

@@ -71,7 +71,7 @@ class Fetcher:
         if view is None:
             return
         if kind == "line":
-            job.line = job.line or await view.pool.take()
+            job.line = job.line or await view.pool.take(job.need, job.inbound.vouched)
         elif kind == "clock":
             await view.fetch_time(job.need)
         elif kind == "pair":

@@ -34,7 +34,7 @@ Reply = Callable[[int, Headers, bytes], None]
 class Inbound:
     """One request in form. `path` and `query` are raw, header names in lower case.
 
-    `vouched` is set by the handler to the key whose signature verified.
+    `vouched` is the key whose signature verified on this connection; the handler says so.
     """
 
     method: str

@@ -48,6 +48,10 @@ from clients.venue import (
 )
 
 PREPARE_SECONDS = 1.0
+MOST_PREPARING = 512
+MOST_STRANGERS = 64
+"""Requests waiting for a lease or a line before any signature on their connection was checked."""
+
 _LOG = logging.getLogger("portcullis.gateway")
 _READ, _RAW = Action.READ, Variant.RAW
 _UNKNOWN = Intent(Action.UNKNOWN, "unknown", "unknown", certain=False)
@@ -76,7 +80,8 @@ class Forwarder:
         self._book, self._mounts, self._owners = book, mounts, owners
         self._fetcher, self._ledger, self._aftermath = fetcher, ledger, aftermath
         self._replays, self._clock = guard, clock
-        self._preparing: set[asyncio.Task[None]] = set()
+        self._preparing: dict[asyncio.Task[None], Job] = {}
+        self._strangers = 0
         self._numbers = count(1)
 
     # --- in -------------------------------------------------------------------------------
@@ -100,12 +105,28 @@ class Forwarder:
             missing = self._step(job, final=False)
         except Exception:  # noqa: BLE001 - any bug of ours is an outage, never a way through
             self._failed(job)
+        if not job.answered and missing and self._crowded(job):
+            self.refuse(job, RefusalKind.UNAVAILABLE, "busy", retry_after_s=1)
         if job.answered:
             self._let_go(job)
         elif missing:
             task = asyncio.ensure_future(self._prepare(job, missing))
-            self._preparing.add(task)
-            task.add_done_callback(self._preparing.discard)
+            job.stranger = not job.inbound.vouched
+            self._strangers += job.stranger
+            self._preparing[task] = job
+            task.add_done_callback(self._prepared)
+
+    def _crowded(self, job: Job) -> bool:
+        """Tell whether too many wait already. Exits always find room; strangers have a small room of their own."""
+        if job.need is Need.EXIT and job.inbound.vouched:
+            return False
+        if job.inbound.vouched:
+            return len(self._preparing) >= MOST_PREPARING
+        return self._strangers >= MOST_STRANGERS
+
+    def _prepared(self, task: "asyncio.Task[None]") -> None:
+        job = self._preparing.pop(task)
+        self._strangers -= job.stranger
 
     def refuse_form(self, reason: str, peer: str) -> tuple[int, Headers, bytes]:
         """Answer a request that is not HTTP as we take it."""
@@ -139,6 +160,9 @@ class Forwarder:
                     if not asked:
                         return
                     job.asked.update(asked)
+                    if job.line is not None and asked != ["line"]:
+                        self._let_go(job)  # others may use it meanwhile
+                        job.asked.discard("line")
                     await self._fetcher.fetch_all(job, asked)
                     missing = self._step(job, final=False)
         except TimeoutError:
@@ -154,7 +178,7 @@ class Forwarder:
         """Return an open connection: the one that was waited for, if it did not end meanwhile."""
         if job.line is not None and not job.line.usable:
             self._let_go(job)
-        return job.line or view.pool.ready()
+        return job.line or view.pool.ready(job.need, job.inbound.vouched)
 
     # --- judge ----------------------------------------------------------------------------
 

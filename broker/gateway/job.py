@@ -56,6 +56,7 @@ class Job:
     line: Line | None = None
     answered: bool = False
     landed: bool = False
+    stranger: bool = False
     # what was sent
     verdict: Allow | None = None
     reserved: Parts = ()

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from broker.gateway.book import Held, egress_of
 from broker.gateway.clock import SystemClock
 from broker.gateway.job import Job
-from broker.gateway.upstream import Pool
+from broker.gateway.room import MOST_LINES
+from broker.gateway.upstream import Intake, Pool
 from broker.gateway.venue_view import AccountView, Heard, VenueView
 from broker.link import frames
 from clients.egress import Egress
@@ -61,8 +62,9 @@ def upstream_of(venue: str, environment: Environment, override: str) -> str:
 class Mounts:
     """Mounts and views of one gateway."""
 
-    def __init__(self, wires: dict[str, Wire], clock: SystemClock) -> None:
-        self._wires, self._clock = wires, clock
+    def __init__(self, wires: dict[str, Wire], clock: SystemClock, lines: int = MOST_LINES) -> None:
+        self._wires, self._clock, self._lines = wires, clock, lines
+        self._intake = Intake()
         self._places: dict[str, Place] = {}
         self._egress: Egress | None = None
         self._environment = Environment.PAPER
@@ -135,6 +137,7 @@ class Mounts:
         key = (upstream, egress.name)
         view = self.views.get(key)
         if view is None:
-            view = self.views[key] = VenueView(Pool(upstream, egress), self._clock)
+            pool = Pool(upstream, egress, most=self._lines, intake=self._intake)
+            view = self.views[key] = VenueView(pool, self._clock)
             view.heard = self.heard
         return view

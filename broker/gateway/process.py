@@ -6,6 +6,7 @@ their end after the link is over: a broker that restarts is no reason to stop tr
 
 import asyncio
 import os
+import resource
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from broker.gateway.listener import Listener
 from broker.gateway.mounts import Mounts
 from broker.gateway.owners import Owners
 from broker.gateway.replay import ReplayGuard
+from broker.gateway.room import limits_of
 from broker.gateway.settlement import Settlement
 from broker.gateway.settler import Settler
 from broker.gateway.spool import Spool
@@ -36,6 +38,7 @@ from clients.venues.binance import market
 DRAIN_SECONDS = 10.0
 CANARY_WEIGHT = 20
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
+_BACKLOG = 128
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -60,7 +63,8 @@ class Gateway:
         self.spool = Spool(spool_directory)
         self.book = Book(wires)
         self.link = LinkClient(channel, name, self.book, self.spool, self.clock)
-        self.mounts = Mounts(wires, self.clock)
+        self.limits = limits_of(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self.mounts = Mounts(wires, self.clock, self.limits.lines)
         owners, settlement = Owners(), Settlement()
         owners.on_confirmed = settlement.confirmed
         self.ledger = Ledger(self.spool, self.clock, self.link.written)
@@ -100,7 +104,7 @@ class Gateway:
             linger: Stay after the link is over until every lease is.
         """
         self.mounts.open(await self.link.greet())
-        listener = Listener(self.forwarder, listen.allowed_hosts)
+        listener = Listener(self.forwarder, listen.allowed_hosts, self.limits.connections)
         self.listener = listener
         servers = await _listen(listener, listen)
         watchman = Watchman(
@@ -209,13 +213,13 @@ class Gateway:
 
 async def _listen(listener: Listener, listen: Listen) -> list[asyncio.Server]:
     loop = asyncio.get_running_loop()
-    servers = [await loop.create_server(listener, listen.host, listen.port, backlog=512)]
+    servers = [await loop.create_server(listener, listen.host, listen.port, backlog=_BACKLOG)]
     if listen.unix is not None:
         listen.unix.unlink(missing_ok=True)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.bind(str(listen.unix))
         listen.unix.chmod(0o660)  # who may connect is a matter of the directory and the group
-        servers.append(await loop.create_unix_server(listener, sock=sock, backlog=512))
+        servers.append(await loop.create_unix_server(listener, sock=sock, backlog=_BACKLOG))
     return servers
 
 

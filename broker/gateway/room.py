@@ -35,8 +35,10 @@ def limits_of(open_files: int) -> Limits:
     """Divide the files that the process may open.
 
     Args:
-        open_files: Soft limit of the process (`RLIMIT_NOFILE`).
+        open_files: Soft limit of the process (`RLIMIT_NOFILE`); below zero where there is none.
     """
+    if open_files < 0:
+        return Limits(MOST_CONNECTIONS, MOST_LINES)
     lines = min(MOST_LINES, max(_LEAST_LINES, open_files // 8))
     slack = max(_SLACK, open_files // 4)
     return Limits(min(MOST_CONNECTIONS, max(_LEAST_CONNECTIONS, open_files - lines - slack)), lines)

@@ -212,7 +212,7 @@ class VenueView:
         permit = self.meter.admit(need, _GENERAL, weight, sent_us)
         if isinstance(permit, Pause):
             raise NotKnown("venue_pause", pause=permit)
-        reply = await self.pool.ask(sealed(), permit)
+        reply = await self.pool.ask(sealed(), permit, need)
         if isinstance(reply, Broken):
             raise NotKnown(reply.reason)
         now_us = self._system.wall_us()

@@ -9,7 +9,7 @@ import pytest
 from broker.gateway.connection import Connection
 from broker.gateway.form import Headers, Inbound, Reply
 from broker.gateway.listener import Listener
-from broker.gateway.upstream import MOST_CONNECTIONS
+from broker.gateway.room import MOST_LINES
 from clients.venues.binance.wire import BinanceWire
 from tests.gateway.world import World, exchange_bytes, running_world
 
@@ -237,7 +237,7 @@ async def test_orders_that_could_not_be_written_down_keep_no_connection(
         assert (await bot.order()).status == 200
         with monkeypatch.context() as full:
             full.setattr(world.gateway.spool, "write", no_room)
-            for _ in range(2 * MOST_CONNECTIONS + 2):
+            for _ in range(2 * MOST_LINES + 2):
                 answer = await bot.order()
                 assert (answer.status, answer.reason) == (503, "spool")
         assert (await bot.order()).status == 200
