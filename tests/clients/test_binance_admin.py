@@ -225,6 +225,24 @@ def test_a_list_that_does_not_add_up_proves_no_absence(pages: tuple[dict[str, ob
     assert caught.value.reason == "odd_answer"
 
 
+def test_sub_accounts_are_listed_to_the_end() -> None:
+    """One on the second page is no stranger."""
+    names = [f"s{number}@b.c" for number in range(203)]
+
+    def pages(*ends: int) -> Lists:
+        first = 0
+        found: list[dict[str, object]] = []
+        for end in ends:
+            found.append({"subAccounts": [{"email": name} for name in names[first:end]]})
+            first = end
+        return Lists(*found)
+
+    key = Credential("m", Secret("s"), KeyType.HMAC)
+    assert BinanceAdmin(pages(200, 203), key, now_us).subaccounts() == tuple(names)
+    assert BinanceAdmin(pages(3), key, now_us).subaccounts() == tuple(names[:3])
+    assert BinanceAdmin(pages(200, 200), key, now_us).subaccounts() == tuple(names[:200])
+
+
 def test_a_list_that_ignores_the_key_asked_for_is_read_to_its_end() -> None:
     key = Credential("m", Secret("s"), KeyType.HMAC)
     pages = (listed("a"), listed(*MANY, total=PAGE + 1), listed("wanted", total=PAGE + 1))

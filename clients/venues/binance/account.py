@@ -161,7 +161,10 @@ class BinanceAccount(Asker):
         )
         endpoint = "wallet.transfer.history"
         document = self._object(Call("GET", "/sapi/v1/asset/transfer", params), endpoint)
-        return built(document.get("rows", []), endpoint, _transfer)
+        nothing: list[object] | None = (
+            [] if document.get("total") == 0 else None
+        )  # rows that are missing are no word of their own
+        return built(document.get("rows", nothing), endpoint, _transfer)
 
     def cancel_all(self, symbols: Iterable[str] | None = None) -> tuple[OrderState, ...]:
         """Cancel every resting spot order, order lists included.

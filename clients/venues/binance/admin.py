@@ -42,6 +42,7 @@ KEY_REFUSALS = ("-2008", "-2014", "-2015")
 
 PAGE = 100
 _MOST_PAGES = 10
+_ACCOUNTS, _MOST_ACCOUNT_PAGES = 200, 50
 _ONLY_TRUSTED = "2"
 _KEYS = "/sapi/v1/sub-account/subAccountApi"
 _KEYS_V2 = "/sapi/v2/sub-account/subAccountApi"
@@ -135,10 +136,16 @@ class BinanceAdmin(Asker):
         self._send(Call("DELETE", _KEYS, params), _DELETE, timestamp_us=timestamp_us)
 
     def subaccounts(self) -> tuple[str, ...]:
-        """Return the e-mail addresses of the sub-accounts."""
-        call = Call("GET", "/sapi/v1/sub-account/list", (("limit", "200"),))
-        found = self._object(call, "subaccount.list")
-        return built(found.get("subAccounts"), "subaccount.list", lambda row: str(row["email"]))
+        """Return the e-mail addresses of the sub-accounts, to the end of the list."""
+        found: dict[str, None] = {}
+        for page in range(1, _MOST_ACCOUNT_PAGES + 1):
+            params = (("page", str(page)), ("limit", str(_ACCOUNTS)))
+            answer = self._object(Call("GET", "/sapi/v1/sub-account/list", params), "subaccount.list")
+            rows = built(answer.get("subAccounts"), "subaccount.list", lambda row: str(row["email"]))
+            if len(rows) < _ACCOUNTS or found.keys() >= set(rows):
+                return tuple(found | dict.fromkeys(rows))
+            found |= dict.fromkeys(rows)
+        raise odd("subaccount.list")
 
     def _page(self, params: tuple[tuple[str, str], ...]) -> tuple[int, tuple[VenueKey, ...]]:
         found = self._object(Call("GET", _KEYS, params), _LIST)

@@ -165,7 +165,7 @@ _REASONS: Mapping[int, str] = MappingProxyType(
         -2010: "order_rejected",
         -2011: "cancel_rejected",
         -2013: "no_such_order",
-        -2014: "unknown_key",
+        -2014: "bad_key_format",
         -2015: "key_refused",
     }
 )
