@@ -31,6 +31,9 @@ GROUPS = ("market", "account", "trade", "wallet-read", "margin-read", "subaccoun
 _ENDPOINT = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)+")
 _SYMBOL = re.compile(r"[A-Z0-9]{2,30}")
 _ASSET = re.compile(r"[A-Z0-9]{1,20}")
+MOST_ORDERS = 10_000
+"""The largest number of new orders that a rate may count."""
+
 _LONGEST_LEASE_S = 300
 _LONGEST_EXITS_S = 3600
 _LONGEST_CHECKOUT_S = 7 * 24 * 3600
@@ -227,7 +230,7 @@ def _rate(reader: "_Reader", value: object) -> Rate | None:
     table = reader.table(value, "order.rate", {"orders", "seconds"})
     if "orders" not in table:
         reader.wrong("order.rate.orders", "is missing: how many new orders in that time")
-    orders = reader.count(table, "order.rate.orders", 1, 1, 10_000)
+    orders = reader.count(table, "order.rate.orders", 1, 1, MOST_ORDERS)
     return Rate(orders, reader.count(table, "order.rate.seconds", 1, 1, 86_400))
 
 

@@ -402,8 +402,8 @@ class LeaseAuthority:
             return
         account, grant = held.key.account, held.grant
         seen = tuple(
-            Fill(account, symbol, order, grant, frame.base, side, Decimal(executed), Decimal(left))
-            for symbol, order, side, executed, left in frame.recent
+            Fill(account, symbol, order, whose, frame.base, side, Decimal(executed), Decimal(left))
+            for whose, symbol, order, side, executed, left in frame.recent
         )
         found = await asyncio.get_running_loop().run_in_executor(
             self._owners, lambda: self._service.calls.stake(account, grant, frame.symbol, frame.base, seen)

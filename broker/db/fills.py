@@ -71,7 +71,7 @@ def _fill(row: object) -> Fill:
 def stake(
     connection: Connection, account: str, grant: str, symbol: str, base: str, recent: Iterable[Fill] = ()
 ) -> Stake:
-    """Return whose an account's base asset is; `recent` are orders of this grant as its gateway knows them."""
+    """Return whose an account's base asset is; `recent` are orders as its gateway knows them."""
     query = select(t.FILLS).where(t.FILLS.c.account == account, t.FILLS.c.base == base)
     found = {(fill.symbol, fill.order_id): fill for fill in map(_fill, connection.execute(query))}
     for fill in recent:

@@ -96,8 +96,7 @@ class Fetcher:
         pair = None if view is None else view.pairs.get(symbol)
         if held is None or pair is None:
             raise NotKnown("no_pair")
-        grant = held.lease.grant
-        recent = self._book.recent.of(held.account, grant, pair.base)
+        recent = self._book.recent.of(held.account, pair.base)
         query = StakeQuery(0, held.lease.id, symbol, pair.base, recent)
         job.stake = held.standing.stakes[symbol] = await self._link.ask_stake(query)
 

@@ -1,17 +1,18 @@
 """What answers told of orders' executions: for the call log, and of the latest ones for questions to the broker.
 
 The broker may not have the last lines yet when an exit asks whose the asset is; so the question carries what this
-gateway knows of the asker's orders. Pure, in memory, bounded.
+gateway knows of the account's orders. Pure, in memory, bounded.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from itertools import islice
 
 from broker.calllog import Fills
 from clients.venue import Answer, Intent, OrderState, SymbolInfo
 
-MOST_KEPT = 2_000
+MOST_KEPT, MOST_TOLD = 2_000, 200
 ZERO = Decimal(0)
 
 
@@ -41,13 +42,14 @@ class RecentFills:
                 self._of.popitem(last=False)
         return tuple(found)
 
-    def of(self, account: str, grant: str, base: str) -> tuple[tuple[str, str, str, str, str], ...]:
-        """Return what is known of a grant's orders in a base asset, as a question to the broker carries it."""
-        return tuple(
-            (symbol, order_id, side, str(executed), str(left))
-            for (where, symbol, order_id), (whose, asset, side, executed, left) in self._of.items()
-            if (where, whose, asset) == (account, grant, base)
+    def of(self, account: str, base: str) -> tuple[tuple[str, str, str, str, str, str], ...]:
+        """Return what is known of an account's orders in a base asset, as a question to the broker carries it."""
+        found = (
+            (whose, symbol, order_id, side, str(executed), str(left))
+            for (where, symbol, order_id), (whose, asset, side, executed, left) in reversed(self._of.items())
+            if (where, asset) == (account, base)
         )
+        return tuple(islice(found, MOST_TOLD))
 
 
 def _told(

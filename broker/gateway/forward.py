@@ -459,7 +459,7 @@ class Forwarder:
             self._replays.remember(job.replay, reading.timestamp_us or wall, reading.window_us or 0, wall)
         if verdict.counts:
             count = sum(len(group) for group in intent.orders)
-            standing.rate.take(held.policy.rate, count, boot_us)
+            standing.rate.take(count, boot_us)
         view.meter.spend(intent.weight_pool, intent.weight, wall)
         self._aftermath.leaves(job, held, verdict, boot_us)
 

@@ -16,7 +16,7 @@ from collections import deque
 from enum import Enum
 from typing import NamedTuple
 
-from broker.policy_document import Rate
+from broker.policy_document import MOST_ORDERS, Rate
 
 MINUTE_US = 60_000_000
 UNSURE_US = 1_000_000
@@ -58,24 +58,23 @@ _PERMIT = Permit()
 
 
 class OrderRate:
-    """New orders of one grant within the last window."""
+    """New orders of one grant. They are kept whatever the rate of then was: a narrower one counts them too."""
 
     def __init__(self) -> None:
-        self._at: deque[int] = deque()
+        self._at: deque[int] = deque(maxlen=MOST_ORDERS)
 
     def free(self, rate: Rate | None, count: int, now_us: int) -> bool:
         """Tell whether so many more may follow now."""
         if rate is None:
             return True
-        start = now_us - rate.seconds * 1_000_000
-        while self._at and self._at[0] <= start:
-            self._at.popleft()
-        return len(self._at) + count <= rate.orders
+        before = rate.orders - count
+        if before < 0 or len(self._at) <= before:
+            return before >= 0
+        return self._at[-before - 1] <= now_us - rate.seconds * 1_000_000
 
-    def take(self, rate: Rate | None, count: int, now_us: int) -> None:
+    def take(self, count: int, now_us: int) -> None:
         """Count some."""
-        if rate is not None:
-            self._at.extend([now_us] * count)
+        self._at.extend([now_us] * count)
 
 
 class WeightMeter:

@@ -196,14 +196,14 @@ class OwnerQuery:
 class StakeQuery:
     """Ask whose a base asset of an account is; `recent` are orders whose answers the broker may not have yet.
 
-    `recent`: symbol, order id, side, executed and open quantity.
+    `recent`: grant, symbol, order id, side, executed and open quantity.
     """
 
     ask: int
     lease: str
     symbol: str
     base: str
-    recent: tuple[tuple[str, str, str, str, str], ...] = ()
+    recent: tuple[tuple[str, str, str, str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

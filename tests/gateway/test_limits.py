@@ -2,7 +2,8 @@
 
 import pytest
 
-from broker.gateway.limits import MINUTE_US, UNSURE_US, WeightMeter
+from broker.gateway.limits import MINUTE_US, UNSURE_US, OrderRate, WeightMeter
+from broker.policy_document import Rate
 
 S = 1_000_000
 LATE = MINUTE_US - S // 10
@@ -52,3 +53,16 @@ def test_an_answer_of_the_last_minute_stops_nobody_in_this_one(sent_us: int, cam
     assert free(meter, came_us) == 4790
     meter.told(4700, MINUTE_US + UNSURE_US, came_us + S)
     assert free(meter, came_us + S) == 100
+
+
+def test_a_narrower_rate_counts_the_orders_that_were_placed_before_it() -> None:
+    placed = OrderRate()
+    for at in range(5):
+        placed.take(1, at * S)
+    assert placed.free(None, 1, 5 * S)
+    assert placed.free(Rate(6, 60), 1, 5 * S)
+    assert not placed.free(Rate(6, 60), 2, 5 * S)
+    assert not placed.free(Rate(1, 60), 1, 5 * S)
+    assert not placed.free(Rate(1, 1), 2, 600 * S)
+    assert not placed.free(Rate(5, 60), 1, 60 * S - 1)
+    assert placed.free(Rate(5, 60), 1, 60 * S)
