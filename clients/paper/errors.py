@@ -17,9 +17,10 @@ def mandatory(name: str) -> PaperError:
     return PaperError(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
 
 
-def illegal(name: str) -> PaperError:
-    """A parameter has characters it may not have."""
-    return PaperError(-1100, f"Illegal characters found in parameter '{name}'.")
+def illegal(name: str, legal: str = "") -> PaperError:
+    """A parameter has characters it may not have; `legal` is what it may have."""
+    more = f"; legal range is '{legal}'." if legal else "."
+    return PaperError(-1100, f"Illegal characters found in parameter '{name}'{more}")
 
 
 def not_required(name: str) -> PaperError:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from clients.paper import takes
 from clients.paper.engine import Engine
 from clients.paper.errors import REFUSED_KEY, UNKNOWN_KEY, PaperError
 from clients.paper.ledger import Account, PaperKey
@@ -22,6 +23,7 @@ from clients.paper.limits import Limits
 from clients.paper.reading import Call, Params, check_signature, check_time, parameters
 from clients.paper.switches import defaults
 from clients.paper.symbols import seeded
+from clients.paper.time_unit import converted, in_microseconds
 from clients.secret import Secret
 from clients.venue import KeyType
 
@@ -178,13 +180,23 @@ class PaperExchange:
         if route.uid and seen.account is not None:
             del headers["X-SAPI-USED-IP-WEIGHT-1M"]
             self.limits.count_account(seen.account.email, path, weight, now_us, headers)
+        micro = in_microseconds(path, call.headers.get(b"x-mbx-time-unit"))
+        takes.check(call.method, path, seen.params, sapi_refuses=bool(self.switches["sapi_unknown_refused"]))
         body = route.handler(self, seen)
+        if micro:
+            body = self._in_microseconds(path, body)
         if route.write:
             self.changed = True
         if route.order and seen.account is not None:
             self.limits.give_back(call.peer, weight, now_us, headers)
             headers.update(self.limits.order_headers(seen.account.email, now_us))
         return body
+
+    @staticmethod
+    def _in_microseconds(path: str, body: object) -> object:
+        if isinstance(body, Answer):
+            return Answer(body.status, converted(path, body.body), body.headers)
+        return converted(path, body)
 
     def _enter(self, call: Call, path: str, route: Route) -> Seen:
         """Check a call at the door."""

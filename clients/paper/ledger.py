@@ -20,7 +20,7 @@ class Balance:
 
 @dataclass(slots=True)
 class Account:
-    """A master or sub-account. `uid` is the venue's number for it."""
+    """A master or sub-account. `uid` is the venue's number for it; `wallets` are those beside spot."""
 
     email: str
     uid: int
@@ -30,10 +30,15 @@ class Account:
     transfers: list[dict[str, object]] = field(default_factory=list)
     deposits: list[dict[str, object]] = field(default_factory=list)
     created_us: int = 0
+    wallets: dict[str, dict[str, Decimal]] = field(default_factory=dict)
 
     def balance(self, asset: str) -> Balance:
         """Return the balance of an asset, made where there is none yet."""
         return self.balances.setdefault(asset, Balance())
+
+    def wallet(self, name: str) -> dict[str, Decimal]:
+        """Return what another wallet than spot holds, by asset."""
+        return self.wallets.setdefault(name, {})
 
     def lock(self, asset: str, amount: Decimal) -> None:
         """Bind an amount in an order."""

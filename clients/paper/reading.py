@@ -33,7 +33,8 @@ DEFAULT_WINDOW_US = 5_000_000
 LARGEST_WINDOW_US = 60_000_000
 _MILLISECONDS, _MICROSECONDS = 13, 16
 _LONGEST_NUMBER, _PLACES = 24, 8
-_NUMBER = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
+_RANGE = "^([0-9]{1,20})(\\.[0-9]{1,20})?$"
 _RESERVED = frozenset(b":/?#[]@!$'()*,;\"<>{}|^`\\")
 
 
@@ -71,7 +72,7 @@ class Params(dict[str, str]):
         if text is None:
             return None
         if not _NUMBER.fullmatch(text):
-            raise illegal(name)
+            raise illegal(name, _RANGE)
         if len(text) > _LONGEST_NUMBER:
             raise PaperError(-1108, f"Parameter '{name}' overflowed.")
         if len(text.partition(".")[2]) > _PLACES:

@@ -13,7 +13,16 @@ from typing import cast
 
 import httptools
 
-from clients.paper import faults, spot_account, spot_lists, spot_market, spot_trade, subkeys, wallet
+from clients.paper import (
+    faults,
+    spot_account,
+    spot_lists,
+    spot_market,
+    spot_trade,
+    subkeys,
+    wallet,
+    wallet_reads,
+)
 from clients.paper.admin import Admin
 from clients.paper.exchange import Answer, PaperExchange, Route
 from clients.paper.reading import Call
@@ -21,7 +30,7 @@ from clients.secret import Secret
 
 ROUTES: dict[tuple[str, str], Route] = {
     **spot_market.ROUTES, **spot_trade.ROUTES, **spot_account.ROUTES, **spot_lists.ROUTES,
-    **wallet.ROUTES, **subkeys.ROUTES
+    **wallet.ROUTES, **wallet_reads.ROUTES, **subkeys.ROUTES
 }  # fmt: skip
 LARGEST_BODY = 1024 * 1024
 _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",

@@ -73,7 +73,11 @@ def load(exchange: PaperExchange, text: str) -> None:
             asset: Balance(Decimal(held["free"]), Decimal(held["locked"]))
             for asset, held in row.pop("balances").items()
         }
-        exchange.accounts[row["email"]] = Account(**row, balances=balances)
+        wallets = {
+            name: {asset: Decimal(amount) for asset, amount in held.items()}
+            for name, held in row.pop("wallets", {}).items()
+        }
+        exchange.accounts[row["email"]] = Account(**row, balances=balances, wallets=wallets)
     exchange.keys.clear()
     for row in document["keys"]:
         row["key_type"] = KeyType(row["key_type"])

@@ -49,6 +49,9 @@ SWITCHES: dict[str, Switch] = {
     ),
     "bare_public_key": Switch(True, (True, False), "publicKey may be base64 without the PEM lines"),
     "orders_survive_deletion": Switch(True, (True, False), "orders stay open when their key is deleted"),
+    "sapi_unknown_refused": Switch(
+        True, (True, False), "/sapi refuses parameters it does not know, or passes over them"
+    ),
     "listen_key": Switch("gone", ("gone", "served"), "the old listenKey calls of spot"),
 }
 

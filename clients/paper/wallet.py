@@ -147,6 +147,12 @@ def move(exchange: PaperExchange, seen: Seen, source: Account, target: Account, 
         raise PaperError(-9000, "Insufficient balance.")
     source.balance(asset).free -= amount
     target.balance(asset).free += amount
+    return _written(exchange, seen, source, target, asset, amount)
+
+
+def _written(
+    exchange: PaperExchange, seen: Seen, source: Account, target: Account, asset: str, amount: Decimal
+) -> int:
     number = exchange.engine.number()
     row = {"tranId": number, "asset": asset, "amount": text(amount), "from": source.email, "to": target.email,
            "status": "CONFIRMED", "timestamp": seen.now_us // 1000}  # fmt: skip
@@ -157,10 +163,21 @@ def move(exchange: PaperExchange, seen: Seen, source: Account, target: Account, 
 
 
 def universal(exchange: PaperExchange, seen: Seen) -> object:
-    """Move money between wallets of the same account: there is one, so it only is written down."""
-    seen.params.need("type")
-    source = _account(seen)
-    return {"tranId": move(exchange, seen, source, source, seen.params.need("asset"))}
+    """Move money between wallets of the same account: spot, funding, margin. Other wallets: it is only written down."""
+    source, kind, asset = _account(seen), seen.params.need("type"), seen.params.need("asset")
+    amount = _amount(seen)
+    away, _, there = kind.partition("_")
+    if {away, there} <= {"MAIN", "FUNDING", "MARGIN"}:
+        held = source.balance(asset).free if away == "MAIN" else source.wallet(away).get(asset, Decimal(0))
+        if held < amount:
+            raise PaperError(-9000, "Insufficient balance.")
+        for name, change in ((away, -amount), (there, amount)):
+            if name == "MAIN":
+                source.balance(asset).free += change
+            else:
+                source.wallet(name)[asset] = source.wallet(name).get(asset, Decimal(0)) + change
+        return {"tranId": _written(exchange, seen, source, source, asset, amount)}
+    return {"tranId": move(exchange, seen, source, source, asset)}
 
 
 def to_master(exchange: PaperExchange, seen: Seen) -> object:
