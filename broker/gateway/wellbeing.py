@@ -17,7 +17,7 @@ REFUSES = frozenset({-2008, -2014, -2015, -1022})
 _BY_PERMISSION = -2015
 _SIGNATURE = -1022
 _LETS_IN = frozenset({-1013, -2010, -2011, -2013})
-EVERY_KEY_MAY = frozenset({"account", "trade", "wallet-read"})
+EVERY_KEY_MAY = frozenset({"account", "trade"})
 """Groups of endpoints that a key made to trade may use."""
 
 CLOCK_OFF_US = 5_000_000

@@ -90,7 +90,11 @@ def find_order(
     order = exchange.engine.orders.get(order_id)
     if order is None or order.account != seen.account.email or order.symbol != symbol.name:
         raise PaperError(*refusal)
-    if given is not None and order.client_order_id != given:
+    if (
+        given is not None
+        and order.client_order_id != given
+        and exchange.switches["both_order_names"] == "match"
+    ):
         raise PaperError(*refusal)
     return order
 

@@ -49,6 +49,11 @@ SWITCHES: dict[str, Switch] = {
     ),
     "bare_public_key": Switch(True, (True, False), "publicKey may be base64 without the PEM lines"),
     "orders_survive_deletion": Switch(True, (True, False), "orders stay open when their key is deleted"),
+    "both_order_names": Switch(
+        "match",
+        ("match", "order-id"),
+        "an order named twice: both names must be its own, or its id counts alone",
+    ),
     "sapi_unknown_refused": Switch(
         True, (True, False), "/sapi refuses parameters it does not know, or passes over them"
     ),

@@ -323,7 +323,6 @@ def test_cancels(path: str, query: str, target: OrderRef) -> None:
     ("query", "fault"),
     [
         ("symbol=BTCUSDT", ("missing", "orderId")),
-        ("symbol=BTCUSDT&orderId=7&origClientOrderId=c1", ("ambiguous", "origClientOrderId")),
         ("orderId=7", ("missing", "symbol")),
         ("symbol=BTCUSDT&orderId=07", ("bad_value", "orderId")),
     ],

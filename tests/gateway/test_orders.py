@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from clients.paper import spot_account
 from clients.paper.server import ROUTES
 from tests.gateway.world import POLICY, running_world
@@ -116,3 +118,32 @@ async def test_a_reissued_key_ends_the_old_one(tmp_path: Path) -> None:
         assert fresh.secret is not None
         bot.key_id, bot.secret = fresh.grant.key_id, fresh.secret.reveal()
         assert (await bot.order()).status == 200
+
+
+@pytest.mark.parametrize("reading", ["match", "order-id"])
+async def test_an_own_order_may_be_named_twice_and_another_never(tmp_path: Path, reading: str) -> None:
+    """Whichever name the exchange goes by: both must be of one order of the bot's own."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        world.paper.exchange.switches["both_order_names"] = reading
+        bot, other = world.bot("bot"), world.bot("other")
+        mine = (await bot.order(price="59000", newClientOrderId="mine", **LIMIT)).body
+        second = (await bot.order(price="58000", newClientOrderId="second", **LIMIT)).body
+        theirs = (await other.order(price="57000", newClientOrderId="theirs", **LIMIT)).body
+        mixed = [(mine, "theirs"), (theirs, "mine"), (theirs, "theirs"), (mine, "second"), (mine, "no-such")]
+        for order, name in mixed:
+            query = {"symbol": "BTCUSDT", "orderId": order["orderId"], "origClientOrderId": name}
+            refused = await bot.call("DELETE", "/api/v3/order", **query)
+            assert (refused.status, refused.code) == (400, -2011), (name, refused)
+        query = {"symbol": "BTCUSDT", "orderId": mine["orderId"], "origClientOrderId": "mine"}
+        assert (await bot.call("DELETE", "/api/v3/order", **query)).status == 200
+        replaced = await bot.call(
+            "POST", "/api/v3/order/cancelReplace", symbol="BTCUSDT", side="BUY", price="56000",
+            cancelReplaceMode="STOP_ON_FAILURE", cancelOrderId=second["orderId"], cancelOrigClientOrderId="second",
+            **LIMIT,
+        )  # fmt: skip
+        assert replaced.status == 200, replaced
+        ended = [
+            order.client_order_id for order in world.paper.exchange.engine.orders.values() if not order.open
+        ]
+        assert sorted(ended) == ["mine", "second"]

@@ -323,12 +323,13 @@ def _refuse_present(values: Values, first: str, second: str) -> None:
 
 
 def _target(values: Values, id_name: str, client_name: str, *, is_list: bool = False) -> OrderRef:
-    """Read which order a write is about. Exactly one name of it: with two, ownership could be read twice."""
+    """Read which order a write is about. Both names may stand: it is own only where both are of one own order.
+
+    So it does not matter which of them the venue goes by.
+    """
     order_id, client_id = values.get(id_name), values.get(client_name)
     if order_id is None and client_id is None:
         raise _Unclear("missing", id_name)
-    if order_id is not None and client_id is not None:
-        raise _Unclear("ambiguous", client_name)
     return OrderRef(values["symbol"], order_id, client_id, is_list)
 
 
