@@ -33,6 +33,7 @@ class Upkeep:
     def once(self) -> None:
         """Look after it once, and note how it fares."""
         self._sign()
+        self._settle()
         try:
             self._service.desk.secrets.maintain()
             self._service.mirror.merge()
@@ -51,6 +52,14 @@ class Upkeep:
     def _tells_nobody(self) -> bool:
         live = self._service.desk.home.environment is Environment.LIVE
         return live and not any(one.kind != HEARTBEAT for one in self._service.alerts.channels())
+
+    def _settle(self) -> None:
+        """Keep the write-ahead logs short, so that no writer has to."""
+        try:
+            self._service.desk.database.settle()
+            self._service.desk.database.log.settle()
+        except BrokerError as fault:
+            _LOG.error("the write-ahead log could not be copied back: %s", fault)
 
     def _sign(self, *, at_once: bool = False) -> None:
         try:

@@ -18,12 +18,11 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     confirmed: list[str] = Field(default=[], max_length=1000)
-    deleted: list[str] = Field(default=[], max_length=1000)
     old_host_off: bool = False
 
 
 class LookedAt(BaseModel):
-    """One key on record: alive, changed, dead, undecided, or pending (not made yet)."""
+    """One key on record: alive, changed, dead or undecided."""
 
     key: str
     stage: str
@@ -31,22 +30,12 @@ class LookedAt(BaseModel):
     note: str
 
 
-class StepShown(BaseModel):
-    """Something to do, with the commands for it. `blocks`: before it is done nothing is thawed."""
-
-    what: str
-    do: str
-    commands: list[str]
-    blocks: bool
-
-
 class Reconciled(BaseModel):
-    """What was found. `missing` says what still stands in the way of a thaw; `steps`, in order, what leads out."""
+    """What was found. `missing` says what still stands in the way of a thaw."""
 
     well: bool
     keys: list[LookedAt]
     missing: list[str]
-    steps: list[StepShown]
 
 
 @router.post("/reconciliations")
@@ -57,19 +46,12 @@ async def reconcile(body: Asked, given: Given, _: Admin) -> Reconciled:
         lambda account, credential: _ask(given, account, credential),
         lambda account, keys: _survey(given, account, keys),
         confirmed=tuple(body.confirmed),
-        deleted=tuple(body.deleted),
         old_host_off=body.old_host_off,
     )
     keys = [
-        LookedAt(key=one.key, stage=one.stage.value, finding=one.finding.value, note=one.note)
-        for one in found.keys
+        LookedAt(key=one.key, stage=one.stage, finding=one.finding.value, note=one.note) for one in found.keys
     ]
-    steps = [
-        StepShown(what=one.what, do=one.do, commands=list(one.commands), blocks=blocks)
-        for listed, blocks in ((found.blocking, True), (found.opening, False))
-        for one in listed
-    ]
-    return Reconciled(well=found.well, keys=keys, missing=list(found.missing), steps=steps)
+    return Reconciled(well=found.well, keys=keys, missing=list(found.missing))
 
 
 def _ask(given: Context, name: str, credential: Credential) -> KeyFacts:

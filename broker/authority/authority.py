@@ -342,7 +342,7 @@ class LeaseAuthority:
 
     async def _report(self, link: Link, frame: frames.Health) -> None:
         try:
-            await self._in_budgets(
+            await self._in_log(
                 lambda: self._service.reports.of_gateway(link.gateway, frame.keys, frame.troubles)
             )
         except Exception:
@@ -371,7 +371,21 @@ class LeaseAuthority:
                 raise StoreUnavailable("log_slow", "budgets wait for the call log: nothing was lent")
             return self._service.calls.lend(grant, link.gateway, link.boot, wanted, left)
 
-        return await self._in_budgets(work)
+        lending = asyncio.ensure_future(self._in_budgets(work))
+        try:
+            async with asyncio.timeout(within_s):
+                return await asyncio.shield(lending)
+        except (TimeoutError, asyncio.CancelledError) as fault:
+            lending.add_done_callback(lambda done: self._lent_too_late(link, done))
+            if isinstance(fault, asyncio.CancelledError):
+                raise
+            raise StoreUnavailable("log_slow", "budgets wait for the call log: nothing was lent") from None
+
+    def _lent_too_late(self, link: Link, lending: "asyncio.Future[Slice | None]") -> None:
+        """Take a slice back that was lent when nobody waited for it any more."""
+        loan = None if lending.cancelled() or lending.exception() is not None else lending.result()
+        if loan is not None:
+            self._owed.append((link.gateway, ((loan.id, loan.amount),)))
 
     async def _lend(self, link: Link, frame: frames.AskSlice) -> None:
         held = link.leases.get(frame.lease)

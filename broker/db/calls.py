@@ -1,12 +1,12 @@
 """Queries on the call log, order owners and the budget ledger."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, bindparam, case, func, or_, select
 from sqlalchemy.engine import Row
 
 from broker.budget import ZERO, Limit, Parts, Slice
@@ -56,8 +56,8 @@ def add_lines(connection: Connection, gateway: str, boot: str, lines: Iterable[A
         connection.execute(upsert(connection, t.CALLS).on_conflict_do_nothing(), asks)
     if orders:
         connection.execute(upsert(connection, t.SENT_ORDERS).on_conflict_do_nothing(), orders)
-    for answer in answers:
-        _answered(connection, gateway, boot, answer)
+    if answers:
+        _answered(connection, gateway, boot, answers)
 
 
 def _known(connection: Connection, gateway: str, boot: str, seqs: list[Any]) -> set[int]:
@@ -77,61 +77,79 @@ def _sent(gateway: str, boot: str, line: Ask, one: SentLine) -> dict[str, object
     }  # fmt: skip
 
 
-def _answered(connection: Connection, gateway: str, boot: str, answer: Answered) -> None:
-    """Fill in what came back, and settle whose orders those are.
+def _answered(connection: Connection, gateway: str, boot: str, answers: list[Answered]) -> None:
+    """Fill in what came back, and settle whose orders those are; each kind of change is one statement for all.
 
     An order is its sender's by the venue's id of it, once the answer gave it: to have asked for a name owns nothing.
     """
-    _settle_orders(connection, gateway, boot, answer)
-    fills.note(connection, _fills(connection, answer))
-    here = (t.CALLS.c.gateway == gateway, t.CALLS.c.boot == boot, t.CALLS.c.seq == answer.of)
-    # the first answer stands: the log is only ever added to
-    connection.execute(
-        t.CALLS.update()
-        .where(*here, t.CALLS.c.outcome.is_(None))
-        .values(
-            status=answer.status,
-            code=answer.code,
-            outcome=answer.outcome,
-            latency_us=answer.latency_us,
-            released=_parts_text(answer.released),
-        )
-    )
-
-
-def _fills(connection: Connection, answer: Answered) -> list[Fill]:
-    """Return what an answer tells of orders whose grant is on record by now."""
-    found = []
-    for account, symbol, order_id, base, side, executed, left in answer.fills:
-        grant = owner(connection, account, symbol, f"#{order_id}")
-        if grant is not None:
-            found.append(Fill(account, symbol, order_id, grant, base, side, Decimal(executed), Decimal(left)))
-    return found
-
-
-def _settle_orders(connection: Connection, gateway: str, boot: str, answer: Answered) -> None:
-    if answer.outcome == "done" and answer.orders and not answer.account:
-        answer = _as_before(connection, gateway, boot, answer)
+    answers = [
+        _as_before(connection, gateway, boot, one)
+        if one.outcome == "done" and one.orders and not one.account
+        else one
+        for one in answers
+    ]
+    refused = [{"_seq": one.of} for one in answers if one.outcome == "refused"]
+    owned = {
+        (one.account, symbol, known_as): {
+            "account": one.account, "symbol": symbol, "name": known_as, "grant": one.grant, "seen_us": one.at_us
+        }
+        for one in answers
+        if one.outcome != "refused"
+        for symbol, known_as, _ in one.own
+    }  # fmt: skip
+    named = [
+        {"_seq": one.of, "_symbol": symbol, "_name": name, "known_as": known_as}
+        for one in answers
+        if one.outcome != "refused"
+        for symbol, known_as, name in one.own
+    ]
     sent = t.SENT_ORDERS.c
-    here = (sent.gateway == gateway, sent.boot == boot, sent.seq == answer.of)
-    if answer.outcome == "refused":
-        connection.execute(t.SENT_ORDERS.delete().where(*here))
-        return
-    for symbol, known_as, name in answer.own:
-        row = {
-            "account": answer.account, "symbol": symbol, "name": known_as, "grant": answer.grant,
-            "seen_us": answer.at_us,
-        }  # fmt: skip
-        put = upsert(connection, t.ORDERS).values(**row)
-        changed = {"grant": answer.grant, "seen_us": answer.at_us}
+    here = (sent.gateway == gateway, sent.boot == boot, sent.seq == bindparam("_seq"))
+    if refused:
+        connection.execute(t.SENT_ORDERS.delete().where(*here), refused)
+    if owned:
+        put = upsert(connection, t.ORDERS)
+        changed = {"grant": put.excluded.grant, "seen_us": put.excluded.seen_us}
         connection.execute(
-            put.on_conflict_do_update(index_elements=["account", "symbol", "name"], set_=changed)
+            put.on_conflict_do_update(index_elements=["account", "symbol", "name"], set_=changed),
+            list(owned.values()),
         )
         connection.execute(
             t.SENT_ORDERS.update()
-            .where(*here, sent.name == name, sent.symbol == symbol)
-            .values(known_as=known_as)
+            .where(*here, sent.name == bindparam("_name"), sent.symbol == bindparam("_symbol"))
+            .values(known_as=bindparam("known_as")),
+            named,
         )
+    fills.note(connection, _fills(connection, answers, owned))
+    call = t.CALLS.c
+    connection.execute(  # the first answer stands: the log is only ever added to
+        t.CALLS.update().where(
+            call.gateway == gateway, call.boot == boot, call.seq == bindparam("_seq"), call.outcome.is_(None)
+        ),
+        [
+            {
+                "_seq": one.of, "status": one.status, "code": one.code, "outcome": one.outcome,
+                "latency_us": one.latency_us, "released": _parts_text(one.released),
+            }
+            for one in answers
+        ],
+    )  # fmt: skip
+
+
+def _fills(
+    connection: Connection, answers: list[Answered], owned: Mapping[tuple[str, str, str], dict[str, Any]]
+) -> list[Fill]:
+    """Return what answers tell of orders whose grant is on record by now."""
+    found = []
+    for answer in answers:
+        for account, symbol, order_id, base, side, executed, left in answer.fills:
+            mine = owned.get((account, symbol, f"#{order_id}"))
+            grant = owner(connection, account, symbol, f"#{order_id}") if mine is None else mine["grant"]
+            if grant is not None:
+                found.append(
+                    Fill(account, symbol, order_id, grant, base, side, Decimal(executed), Decimal(left))
+                )
+    return found
 
 
 def _as_before(connection: Connection, gateway: str, boot: str, answer: Answered) -> Answered:

@@ -7,11 +7,11 @@ Rules:
 3. What others hold in open orders of theirs is bound at the venue: it is not taken off what is free a second time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, tuple_
 
 from broker.budget import ZERO
 from broker.db import log_tables as t
@@ -19,6 +19,7 @@ from broker.db.upsert import upsert
 from broker.policy_facts import Stake
 
 BUY, SELL = "BUY", "SELL"
+_AT_ONCE = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +38,41 @@ class Fill:
 
 def note(connection: Connection, fills: Iterable[Fill]) -> None:
     """Take in what answers told of orders."""
-    for fill in fills:
-        known = _known(connection, fill)
-        if known is not None and (known.executed, -known.open) >= (fill.executed, -fill.open):
+    told = list(fills)
+    known = _known(connection, told)
+    changed = {}
+    for fill in told:
+        at = (fill.account, fill.symbol, fill.order_id)
+        before = known.get(at)
+        if before is not None and (before.executed, -before.open) >= (fill.executed, -fill.open):
             continue
-        row = {
+        known[at] = fill
+        changed[at] = {
             "account": fill.account, "symbol": fill.symbol, "order_id": fill.order_id, "grant": fill.grant,
             "base": fill.base, "side": fill.side, "executed": str(fill.executed), "open": str(fill.open),
         }  # fmt: skip
-        put = upsert(connection, t.FILLS).values(**row)
+    if changed:
+        put = upsert(connection, t.FILLS)
         connection.execute(
             put.on_conflict_do_update(
                 index_elements=["account", "symbol", "order_id"],
-                set_={"executed": row["executed"], "open": row["open"]},
-            )
+                set_={"executed": put.excluded.executed, "open": put.excluded.open},
+            ),
+            list(changed.values()),
         )
 
 
-def _known(connection: Connection, fill: Fill) -> Fill | None:
+def _known(connection: Connection, fills: Sequence[Fill]) -> dict[tuple[str, str, str], Fill]:
+    """Return what is on record of the same orders."""
     c = t.FILLS.c
-    query = select(t.FILLS).where(
-        c.account == fill.account, c.symbol == fill.symbol, c.order_id == fill.order_id
-    )
-    row = connection.execute(query).first()
-    return None if row is None else _fill(row)
+    found = {}
+    wanted = sorted({(fill.account, fill.symbol, fill.order_id) for fill in fills})
+    for first in range(0, len(wanted), _AT_ONCE):
+        piece = wanted[first : first + _AT_ONCE]
+        query = select(t.FILLS).where(tuple_(c.account, c.symbol, c.order_id).in_(piece))
+        for row in map(_fill, connection.execute(query)):
+            found[row.account, row.symbol, row.order_id] = row
+    return found
 
 
 def _fill(row: object) -> Fill:

@@ -230,6 +230,9 @@ class Forwarder:
         if pause is not None:
             self._wait(job, pause)
             return ()
+        if self._ledger.behind and _is_risk(reading.intent, verdict):
+            self.refuse(job, RefusalKind.UNAVAILABLE, "log_behind")
+            return ()
         line = self._line(job, view)
         if line is None:
             if final or "line" in job.asked:
@@ -495,3 +498,8 @@ class Forwarder:
             self._ledger.refused(job, reason, refusal.status)
         finally:
             job.reply(refusal.status, (*refusal.headers, (_REASON, reason.encode("ascii"))), refusal.body)
+
+
+def _is_risk(intent: Intent, verdict: Allow) -> bool:
+    """Tell whether a request may leave somebody with more than before: what waits first where the log is behind."""
+    return intent.action not in {_READ, Action.CANCEL} and not verdict.leaving and not verdict.only_sells

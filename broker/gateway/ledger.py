@@ -37,6 +37,11 @@ class Ledger:
         self.in_flight = 0
         self._added_us: deque[int] = deque(maxlen=_SAMPLES)
 
+    @property
+    def behind(self) -> bool:
+        """Whether the call log is so far behind that it cannot take new risk in."""
+        return self._spool.behind
+
     def allowed(self, job: Job, held: Held | None, verdict: Allow) -> None:
         """Write down what is about to be sent.
 

@@ -183,7 +183,9 @@ class LinkClient:
         number = self._next()
         frame = await self._ask(number, frames.AskSlice(number, held.lease.id, wanted))
         sent_us = self._sent_us.pop(number, self._clock.boot_us())
-        if isinstance(frame, frames.SliceLent) and frame.slice is not None:
+        if not isinstance(frame, frames.SliceLent):
+            raise LinkDown("no_answer", "the broker could not lend now")
+        if frame.slice is not None:
             self._book.take_slice(held.standing, frame.slice, sent_us)
             self._give_back_void()
 

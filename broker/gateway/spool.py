@@ -6,7 +6,9 @@ Rules:
 3. After a restart older boots are sent too, and deleted like that; the broker ignores what it already has. The
    files of a gateway that still runs are locked: nobody else sends or deletes them.
 4. A spool that cannot be written stops orders: what is not written down is not sent. Cancels and exits pass.
-5. Sequence numbers count lines within a boot, from 1. What could not be written whole is cut off again, or its part
+5. A spool that is far behind (`MOST_BEHIND` lines that the broker does not have) stops new risk, too: else the log of
+   a fast bot would grow without end while the broker cannot write it. Cancels, exits and reads pass.
+6. Sequence numbers count lines within a boot, from 1. What could not be written whole is cut off again, or its part
    left behind: it has no number, and no later line ends up behind its torn beginning.
 """
 
@@ -21,6 +23,7 @@ from broker.gateway.parts import Part, Parts, part_of, path_of
 
 PART_LINES = 20_000
 MOST_HELD = 200_000
+MOST_BEHIND = 10_000
 
 
 class Spool:
@@ -65,6 +68,11 @@ class Spool:
     def waiting(self) -> int:
         """How many lines the broker does not have yet."""
         return self.seq - self._kept
+
+    @property
+    def behind(self) -> bool:
+        """Whether so much waits for the broker that new risk has to wait as well."""
+        return self.waiting >= MOST_BEHIND
 
     def batch(self, after: int, most: int) -> list[tuple[int, str]]:
         """Return lines that follow one number, in order. Lines that memory let go come from disk."""

@@ -30,7 +30,6 @@ _PROSE = {
     "what",
     "step",
     "failed",
-    "do",
     "why",
     "subject",
     "meaning",
