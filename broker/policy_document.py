@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Never
+from unicodedata import is_normalized
 
 from broker import policy_text
 from broker.errors import Malformed, Problem
@@ -30,6 +31,7 @@ GROUPS = ("market", "account", "trade", "wallet-read", "margin-read", "subaccoun
 
 _ENDPOINT = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)+")
 _SYMBOL = re.compile(r"[A-Z0-9]{2,30}")
+_LONGEST_NAME = 50
 _ASSET = re.compile(r"[A-Z0-9]{1,20}")
 MOST_ORDERS = 10_000
 """The largest number of new orders that a rate may count."""
@@ -217,11 +219,22 @@ def _symbols(reader: "_Reader", value: object) -> Symbols:
 
 
 def _is_symbol(name: str) -> bool:
-    return _SYMBOL.fullmatch(name) is not None
+    return _SYMBOL.fullmatch(name) is not None or _is_foreign(name)
 
 
 def _is_asset(name: str) -> bool:
-    return _ASSET.fullmatch(name) is not None
+    return _ASSET.fullmatch(name) is not None or _is_foreign(name)
+
+
+def _is_foreign(name: str) -> bool:
+    """Tell whether a name is of letters and digits of another script, in the one spelling it has."""
+    return (
+        not name.isascii()
+        and len(name) <= _LONGEST_NAME
+        and name.isalnum()
+        and name == name.upper()
+        and is_normalized("NFC", name)
+    )
 
 
 def _rate(reader: "_Reader", value: object) -> Rate | None:

@@ -197,13 +197,17 @@ class Malformed:
 
 
 class Request(Struct, frozen=True, gc=False):
-    """A request as it arrived, mount stripped. `path` is the raw path, `query` excludes the question mark."""
+    """A request as it arrived, mount stripped. `path` is the raw path, `query` excludes the question mark.
+
+    `headers` are those that mean something to the venue; all others end here.
+    """
 
     method: str
     path: str
     query: bytes
     body: bytes
     key_id: str | None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class Addressee(Struct, frozen=True, gc=False):
@@ -346,6 +350,10 @@ class Wire(Protocol):
     name: str
     default_window_us: int
     max_window_us: int
+
+    def passing(self, headers: Mapping[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
+        """Pick the headers, by lower-case name, that mean something to the venue and pass to it."""
+        ...
 
     def find(self, request: Request) -> Addressee:
         """Tell what a request is addressed to, before anything else of it is looked at."""

@@ -26,6 +26,28 @@ _REASONS = {
     503: b"Service Unavailable", 504: b"Gateway Timeout",
 }  # fmt: skip
 
+_WORDS = {
+    "http": "it is not HTTP/1.1",
+    "no_host": "it has no Host header",
+    "foreign_host": "its Host is none that this gateway answers to; use the address it listens on, or --allowed-host",
+    "repeated_header": "a header comes twice",
+    "header_bytes": "headers are ASCII, and have no '_' in their names",
+    "too_many_headers": f"it has more than {MOST_HEADERS} headers",
+    "head_too_large": f"its head is larger than {LARGEST_HEAD // 1024} KiB; send parameters in the body",
+    "body_too_large": f"its body is larger than {LARGEST_BODY // 1024} KiB",
+    "method": "GET, POST, PUT and DELETE are served",
+    "body_framing": "a body comes with a Content-Length, neither chunked nor compressed",
+    "websocket": "WebSocket streams and the WebSocket API are not served here; use REST",
+    "expectation": "the only expectation that is met is 100-continue",
+    "target_form": "its target begins with '/': no proxy requests",
+    "target_bytes": "its target has characters that have to be percent-encoded, as UTF-8",
+    "target_escapes": "its path has an escaped dot, slash or backslash",
+    "target_dots": "its path has '.' or '..' in it",
+    "incomplete": "the connection was closed in the middle of it",
+    "too_slow": "it did not come to its end in time",
+    "unknown_mount": "nothing is mounted at its path; base URLs here end in the venue's name, as in /binance",
+}
+
 Headers = tuple[tuple[bytes, bytes], ...]
 Reply = Callable[[int, Headers, bytes], None]
 
@@ -94,6 +116,11 @@ def check_target(target: bytes) -> tuple[str, bytes]:
     if b"/." in path and any(part in {b".", b".."} for part in path.split(b"/")):
         raise BadForm("target_dots")
     return path.decode("ascii"), query
+
+
+def words_for(reason: str) -> str:
+    """Say why a request is not in form, to the person who reads a bot's log."""
+    return f"Portcullis refused the form of this request: {_WORDS.get(reason, reason)}."
 
 
 def answer_bytes(

@@ -10,6 +10,7 @@ Rules:
 """
 
 import asyncio
+import json
 import logging
 import time
 from functools import partial
@@ -21,7 +22,7 @@ from broker.gateway.aftermath import Aftermath
 from broker.gateway.book import Book, Held
 from broker.gateway.clock import SystemClock, fresh
 from broker.gateway.fetch import Fetcher
-from broker.gateway.form import Headers, Inbound, Reply
+from broker.gateway.form import Headers, Inbound, Reply, words_for
 from broker.gateway.guard import Unanswered, verdict_of
 from broker.gateway.job import Job
 from broker.gateway.ledger import Ledger
@@ -58,7 +59,7 @@ _UNKNOWN = Intent(Action.UNKNOWN, "unknown", "unknown", certain=False)
 _REASON = b"X-Portcullis-Reason"
 _PLAIN = (b"Content-Type", b"application/json;charset=UTF-8")
 _FORM_STATUS = {"method": 405, "body_too_large": 413, "head_too_large": 431, "too_many_headers": 431,
-                "too_slow": 408, "foreign_host": 403, "expectation": 417}  # fmt: skip
+                "too_slow": 408, "foreign_host": 403, "expectation": 417, "unknown_mount": 404}  # fmt: skip
 
 Missing = tuple[str, ...]
 
@@ -91,13 +92,13 @@ class Forwarder:
         started = time.perf_counter_ns()
         found = self._mounts.find(inbound.path)
         if found is None:
-            self._ledger.refused_form("unknown_mount", inbound.peer, 404)
-            reply(404, ((_REASON, b"unknown_mount"),), b"")
+            reply(*self.refuse_form("unknown_mount", inbound.peer))
             return
         mount, path = found  # the path as everything behind here knows it: there is one spelling of it
         key = inbound.headers.get(mount.key_header)
         request = Request(
-            inbound.method, path, inbound.query, inbound.body, None if not key else key.decode("ascii")
+            *(inbound.method, path, inbound.query, inbound.body, None if not key else key.decode("ascii")),
+            mount.wire.passing(inbound.headers),
         )
         job = Job(inbound, reply, started, mount.wire, request, mount.wire.find(request))
         missing: Missing = ()
@@ -132,7 +133,7 @@ class Forwarder:
         """Answer a request that is not HTTP as we take it."""
         status = _FORM_STATUS.get(reason, 400)
         self._ledger.refused_form(reason, peer, status)
-        body = b'{"code":-1100,"msg":"Illegal characters found in the request."}'
+        body = json.dumps({"code": -1100, "msg": words_for(reason)}, separators=(",", ":")).encode("ascii")
         return status, (_PLAIN, (_REASON, reason.encode("ascii"))), body
 
     def _failed(self, job: Job) -> None:

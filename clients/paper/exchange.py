@@ -251,6 +251,7 @@ class PaperExchange:
             {
                 "seq": self.request_seq, "at_us": self.now_us(), "method": call.method, "path": path,
                 "key_id": call.key_id, "peer": call.peer, "status": status, "code": code,
+                "time_unit": call.headers.get(b"x-mbx-time-unit", b"").decode("ascii", "replace") or None,
             }
         )  # fmt: skip
 

@@ -1,7 +1,8 @@
 """The paper exchange on a socket: HTTP/1.1 on loopback, the venue's surface and the admin API beside it.
 
 Rules:
-1. Requests of one connection are answered in order. Bodies have a Content-Length; other framing is refused.
+1. Requests of one connection are answered in order. Bodies have a Content-Length; other framing is refused. An
+   offer to upgrade is ignored, as HTTP lets a server do.
 2. `/paper/` is the admin API, everything else the venue.
 3. Faults are played here, where a connection can be closed or a reply lost.
 """
@@ -82,6 +83,7 @@ class Connection(asyncio.Protocol):
         self._peer = ""
         self._waiting: deque[Call] = deque()
         self._held = False
+        self._owed = 0  # of a body behind an offer to upgrade
         self._url, self._headers, self._body = b"", {}, b""  # type: tuple[bytes, dict[bytes, bytes], bytes]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -103,12 +105,30 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._write(Answer(400, {"code": -1000, "msg": "Malformed request."}))
-            if self._transport is not None:
-                self._transport.close()
+        while data:
+            if self._owed:
+                data = self._take_body(data)
+                continue
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                data = data[offer.args[0] :]
+            except httptools.HttpParserError:
+                self._write(Answer(400, {"code": -1000, "msg": "Malformed request."}))
+                if self._transport is not None:
+                    self._transport.close()
+                return
+            else:
+                return
+
+    def _take_body(self, data: bytes) -> bytes:
+        """Take a body behind an offer to upgrade, of which the parser knows nothing; return what follows it."""
+        piece, rest = data[: self._owed], data[self._owed :]
+        self._owed -= len(piece)
+        self.on_body(piece)
+        if not self._owed:
+            self._whole()
+        return rest
 
     def on_message_begin(self) -> None:
         """See httptools."""
@@ -129,7 +149,14 @@ class Connection(asyncio.Protocol):
             raise ValueError("the body is too large")
 
     def on_message_complete(self) -> None:
-        """See httptools."""
+        """See httptools; at an offer to upgrade it is the head that is complete."""
+        if self._parser.should_upgrade():
+            length = self._headers.get(b"content-length", b"0")
+            self._owed = min(int(length), LARGEST_BODY) if length.isdigit() else 0
+        if not self._owed:
+            self._whole()
+
+    def _whole(self) -> None:
         path, _, query = self._url.partition(b"?")
         self._waiting.append(
             Call(

@@ -69,8 +69,8 @@ def test_outages_have_an_empty_body(kind: RefusalKind, status: int) -> None:
         ("unexpected:price", -1106, "price"),
         ("bad_value:price", -1100, "price"),
         ("window_too_large:recvWindow", -1131, "recvWindow"),
-        ("plus_sign:price", -1102, "price"),
-        ("json_body", -1102, "request"),
+        ("plus_sign:price", -1100, "price"),
+        ("json_body", -1100, "JSON"),
         ("missing:<script>", -1102, "request"),
     ],
 )

@@ -79,7 +79,24 @@ _TRAPS = (
 )
 _TRAPS_FOLDED = tuple(trap.casefold() for trap in _TRAPS)
 
-# Malformed reason: (code, text with the parameter's name)
+# What becomes of a key is said in the text, because that is what a bot's user reads; class and code stay the venue's.
+_KEY_TEXTS: Mapping[str, str] = MappingProxyType(
+    {
+        "cut": "Cut off by Portcullis: nothing was sent, and nothing will be until an operator thaws this key.",
+        "halted": "Halted by Portcullis: reads, cancels and exits pass; new risk does not until an operator thaws.",
+        "revoked": "This virtual key was replaced or withdrawn at Portcullis; use the one that took its place.",
+        "no_key": "Portcullis found no key: send the virtual key's id in the header X-MBX-APIKEY.",
+        "unknown_key": "Portcullis does not know this key: bots use a virtual key here, never one of the exchange.",
+    }
+)
+_STALE_TEXTS: Mapping[str, str] = MappingProxyType(
+    {
+        "replay": "Portcullis let this signed request pass before; sign it anew to send it again.",
+        "before_start": "Portcullis started after it was signed; sign it anew.",
+    }
+)
+
+# Malformed reason: (code, text with the parameter's name). The texts end in what to do.
 _MALFORMED: Mapping[str, tuple[int, str]] = MappingProxyType(
     {
         "missing": (-1102, "Mandatory parameter '{}' was not sent, was empty/null, or malformed."),
@@ -87,9 +104,50 @@ _MALFORMED: Mapping[str, tuple[int, str]] = MappingProxyType(
         "unknown_parameter": (-1104, "Not all sent parameters were read; parameter '{}' is not known here."),
         "empty_value": (-1105, "Parameter '{}' was empty."),
         "unexpected": (-1106, "Parameter '{}' sent when not required."),
-        "ambiguous": (-1106, "Parameter '{}' sent when not required."),
-        "bad_value": (-1100, "Illegal characters found in parameter '{}'."),
+        "ambiguous": (-1106, "Parameter '{}' sent when not required: it names again what another one names."),
+        "bad_value": (
+            -1100,
+            "Illegal characters found in parameter '{}': send the plain form the venue documents.",
+        ),
         "window_too_large": (-1131, "recvWindow must be less than 60000"),
+        "too_many_parameters": (-1101, "Too many parameters: Portcullis takes 128 in a request."),
+        "form_too_large": (-1101, "Too many parameters: Portcullis takes 16 KiB of them in a request."),
+        "not_ascii": (
+            -1100,
+            "Illegal characters found in the request: percent-encode what is not ASCII, as UTF-8.",
+        ),
+        "body_on_get": (-1100, "A GET carries its parameters in the query string, not in a body."),
+        "json_body": (-1100, "The body is JSON: send the parameters as a form, name=value joined by '&'."),
+        "empty_pair": (
+            -1100,
+            "Illegal characters found in the request: '&' with nothing before or behind it.",
+        ),
+        "bad_name": (-1100, "Illegal characters found in a parameter's name: letters and digits only."),
+        "no_equals": (-1100, "Illegal characters found in parameter '{}': its '=' is missing."),
+        "second_equals": (
+            -1100,
+            "Illegal characters found in parameter '{}': percent-encode a '=' in it as %3D.",
+        ),
+        "plus_sign": (
+            -1100,
+            "Illegal characters found in parameter '{}': percent-encode blanks as %20, '+' as %2B.",
+        ),
+        "semicolon": (-1100, "Illegal characters found in parameter '{}': percent-encode ';' as %3B."),
+        "bad_character": (
+            -1100,
+            "Illegal characters found in parameter '{}': percent-encode reserved characters.",
+        ),
+        "bad_escape": (
+            -1100,
+            "Illegal characters found in parameter '{}': '%' without two hex digits behind it.",
+        ),
+        "needless_escape": (
+            -1100,
+            "Illegal characters found in parameter '{}': send letters and digits unescaped.",
+        ),
+        "not_utf8": (-1100, "Illegal characters found in parameter '{}': its escapes are not UTF-8."),
+        "control_character": (-1100, "Illegal characters found in parameter '{}': a control character."),
+        "time_unit": (-1100, "X-MBX-TIME-UNIT must be MILLISECOND or MICROSECOND."),
     }
 )
 _MALFORMED_DEFAULT = (-1102, "Mandatory parameter '{}' was not sent, was empty/null, or malformed.")
@@ -101,8 +159,8 @@ def refuse(kind: RefusalKind, detail: str = "", retry_after_s: int | None = None
     Args:
         kind: What kind of no.
         detail: ORDER: free text for the bot's log. MALFORMED: `reason` or `reason:field` of the `Malformed`.
-            NO_SUCH_ORDER: `read` for a query, anything else for a cancel. BANNED: the end of the ban, in milliseconds
-            since the epoch. Elsewhere unused.
+            UNKNOWN_KEY and STALE: our reason. NO_SUCH_ORDER: `read` for a query, anything else for a cancel.
+            BANNED: the end of the ban, in milliseconds since the epoch. Elsewhere unused.
         retry_after_s: Whole seconds for `Retry-After`; RATE and BANNED have 1 where None is given.
     """
     if kind in _OUTAGES:
@@ -115,6 +173,10 @@ def refuse(kind: RefusalKind, detail: str = "", retry_after_s: int | None = None
         status, code, text = 400, -2013, "Order does not exist."
     else:
         status, code, text = _REFUSALS[kind]
+    if kind is RefusalKind.UNKNOWN_KEY:
+        text = _KEY_TEXTS.get(detail, text)
+    elif kind is RefusalKind.STALE and detail in _STALE_TEXTS:
+        text = f"{text} {_STALE_TEXTS[detail]}"
     headers: tuple[tuple[bytes, bytes], ...] = (_JSON,)
     if kind in _WAITS or retry_after_s is not None:
         headers = (_JSON, (b"Retry-After", b"%d" % (1 if retry_after_s is None else retry_after_s)))

@@ -6,7 +6,9 @@ Rules:
    too.
    Order, parts and every other byte stay. `signature` goes back to the place it came from.
 2. Headers are ours: key id, form type where there is a body, Accept, User-Agent, no compression. So a bot
-   cannot ask for binary answers (`X-MBX-SBE`) or other time units. Host and length are the connection's.
+   cannot ask for binary answers (`X-MBX-SBE`). `X-MBX-TIME-UNIT` passes where it is one that the venue documents,
+   and is refused where it is not: a bot that misreads times must not be ours to make. Host and length are the
+   connection's.
 3. Public calls carry no credential, whatever the bot sent. Endpoints that want only a key are STREAM: their
    answers are bearers.
 4. Times: 13 digits are milliseconds, 16 are microseconds; the receive window is milliseconds with up to three
@@ -54,6 +56,8 @@ _PLAIN_HEADERS = (
     (b"User-Agent", b"portcullis"),
     (b"Accept-Encoding", b"identity"),
 )
+_TIME_UNIT, _TIME_UNIT_HEADER = b"x-mbx-time-unit", b"X-MBX-TIME-UNIT"
+_TIME_UNITS = frozenset({b"MILLISECOND", b"MICROSECOND"})
 _FORM_HEADER = (b"Content-Type", b"application/x-www-form-urlencoded")
 
 
@@ -70,6 +74,11 @@ class BinanceWire:
     def __repr__(self) -> str:
         return f"BinanceWire({self._keys!r})"
 
+    def passing(self, headers: Mapping[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
+        """Pick the time unit."""
+        unit = headers.get(_TIME_UNIT)
+        return () if unit is None else ((_TIME_UNIT_HEADER, unit.strip().upper()),)
+
     def find(self, request: Request) -> Addressee:
         """Look the path up. What is in no table has to be signed, or is nothing we send."""
         row = find(request.method, request.path)
@@ -83,6 +92,8 @@ class BinanceWire:
         request = addressee.request
         if request.body and request.method in _BODILESS:
             return Malformed("body_on_get", "", addressee.name)
+        if request.headers and request.headers[0][1] not in _TIME_UNITS:
+            return Malformed("time_unit", "", addressee.name)
         parts = split(request.query, request.body)
         if isinstance(parts, Fault):
             return Malformed(parts.reason, parts.field, addressee.name)
@@ -149,7 +160,7 @@ class BinanceWire:
         signature = "signature=" + sign.on_the_wire(self._keys.sign(credential, text.encode()))
         pairs = query if form.signature_part == "query" else body
         pairs.insert(_moved(form, pairs), signature)
-        return _sealed(request.method, request.path, query, body, credential.key_id)
+        return _sealed(request.method, request.path, query, body, credential.key_id, request.headers)
 
     def forward_public(self, reading: Reading) -> Sealed:
         """Forward a public call without any credential.
@@ -160,7 +171,7 @@ class BinanceWire:
         if reading.security is not _PUBLIC:
             raise ValueError("only public calls are forwarded without a signature")
         form, request = _form(reading), reading.request
-        return _sealed(request.method, request.path, list(form.query), list(form.body), None)
+        return _sealed(request.method, request.path, list(form.query), list(form.body), None, request.headers)
 
     def own_request(
         self,
@@ -272,9 +283,16 @@ def _moved(form: Form, pairs: list[str]) -> int:
     return next(index for index, pair in enumerate(pairs) if pair.startswith(neighbour))
 
 
-def _sealed(method: str, path: str, query: list[str], body: list[str], key_id: str | None) -> Sealed:
+def _sealed(
+    method: str,
+    path: str,
+    query: list[str],
+    body: list[str],
+    key_id: str | None,
+    passing: tuple[tuple[bytes, bytes], ...] = (),
+) -> Sealed:
     target = f"{path}?{'&'.join(query)}" if query else path
-    headers: tuple[tuple[bytes, bytes], ...] = _PLAIN_HEADERS
+    headers: tuple[tuple[bytes, bytes], ...] = (*_PLAIN_HEADERS, *passing) if passing else _PLAIN_HEADERS
     if body:
         headers = (_FORM_HEADER, *headers)
     if key_id is not None:
