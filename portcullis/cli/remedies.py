@@ -11,6 +11,8 @@ _COMMANDS = {
 _STEPS = {
     "venue_unknown_key": "The exchange does not know this key, or the secret is not this key's. Check both and "
     "import again; if it should exist, look whether somebody deleted it.",
+    "venue_served_elsewhere": "One host of the exchange does not know this key, and another may still serve it: it was "
+    "deleted just now, or it is being made. Wait a minute, then again.",
     "venue_bad_signature": "The secret is not this key's, or the key type is another one. Check and import again.",
     "venue_key_refused": "The exchange refuses the key from here: check its IP list against the account's egress.",
     "venue_not_connected": "The exchange cannot be reached by the account's egress. Check the network, then again.",
