@@ -1,8 +1,9 @@
 """Routes that know who asks, and writes that are done once for each `Idempotency-Key`.
 
 Rules:
-1. A write under a key that was used before by this operator answers the same, without secrets, and says so in
-   `Idempotency-Replayed: true`. The same key with other content is 409.
+1. A write under a key that was used before by this operator answers the same, without secrets, and says that it is old:
+   `"replayed": true` with `first_answered_at`, and in headers `Idempotency-Replayed` and `Idempotency-First-Answered`.
+   The same key with other content is 409.
 2. Two writes under one key at the same time: the second waits for the first.
 3. Only what was done is kept: a refusal may be mended and tried again under its key.
 4. What was asked is kept as an HMAC keyed with the operator's token: a body may hold a password, and a plain
@@ -12,6 +13,7 @@ Rules:
 import asyncio
 import hmac
 import json
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 from weakref import WeakValueDictionary
@@ -22,12 +24,13 @@ from starlette.responses import JSONResponse
 
 from broker.api.access import authenticate
 from broker.api.lanes import run
-from broker.errors import Malformed, Problem
+from broker.errors import BrokerError, Malformed, Problem
 from broker.service import Service
 from broker.service.operators import Operator
 
 HEADER = "Idempotency-Key"
 SECRETS = frozenset({"secret", "token"})
+_LOG = logging.getLogger("portcullis.api")
 _LONGEST = 128
 _REDIRECT = 300
 _LOCKS: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -72,13 +75,25 @@ async def _once(
     content = hmac.digest(request.headers.get("authorization", "").encode(), asked, "sha256")
     before = await run(service.operators.remembered, operator.name, key, content)
     if before is not None:
-        status, body = before
-        return Response(body, status, {"Idempotency-Replayed": "true"}, "application/json")
+        return await _replayed(service, operator, key, *before)
     response = await handle(request)
     if response.status_code < _REDIRECT:
         body = _without_secrets(bytes(response.body))
-        await run(service.operators.remember, operator.name, key, content, response.status_code, body)
+        try:
+            await run(service.operators.remember, operator.name, key, content, response.status_code, body)
+        except BrokerError as fault:  # what was done is done: an error would say otherwise
+            _LOG.error("an answer could not be kept under its idempotency key: %s", fault.reason)
     return response
+
+
+async def _replayed(service: Service, operator: Operator, key: str, status: int, body: str) -> Response:
+    """Give an answer once more, and say that it is old: things may have changed since."""
+    at = await run(service.operators.answered_at, operator.name, key)
+    when = "" if at is None else at.isoformat(timespec="seconds")
+    document = json.loads(body) | {"replayed": True, "first_answered_at": when}
+    return JSONResponse(
+        document, status, {"Idempotency-Replayed": "true", "Idempotency-First-Answered": when}
+    )
 
 
 def _without_secrets(body: bytes) -> str:

@@ -3,7 +3,8 @@
 Rules:
 1. The role is looked at first: who may not do it at all announces nothing.
 2. `Portcullis-Code` carries a one-time code, `Portcullis-Act` the act that was announced for this very request.
-3. A test goes through all routes: each that changes something declares `opens`, or stands in its list of those
+3. What is announced is this request with all that it names, as it stands now (`broker.api.showing`).
+4. A test goes through all routes: each that changes something declares `opens`, or stands in its list of those
    that only close or prepare.
 """
 
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from broker.api.access import authenticated
 from broker.api.context import Context, context_of, run
+from broker.api.showing import lines_of
 from broker.errors import NotGranted
 from broker.service.openings import Wanted
 from broker.service.operators import Role
@@ -42,10 +44,13 @@ class Opens:
         if self._when is not None and not await self._when(context, request):
             return
         path = request.url.path
-        asked = b"\n".join((request.method.encode(), path.encode(), await request.body()))
+        shows = await lines_of(context, request, self.action)
+        asked = b"\n".join(
+            (request.method.encode(), path.encode(), await request.body(), "\n".join(shows).encode())
+        )
         wanted = Wanted(
             self.action, path.removeprefix("/v1/")[:_LONGEST_SUBJECT], hashlib.sha256(asked).hexdigest(),
-            operator.name, request.headers.get(CODE, ""), request.headers.get(ACT, ""),
+            operator.name, request.headers.get(CODE, ""), request.headers.get(ACT, ""), shows,
         )  # fmt: skip
         await run(context.service.openings.judge, wanted)
 

@@ -62,6 +62,12 @@ class OneCode(_Strict):
     code: Code
 
 
+class Confirmation(OneCode):
+    """A one-time code; with `content` only what was shown is confirmed."""
+
+    content: str | None = Field(default=None, max_length=64)
+
+
 class Done(BaseModel):
     """It is done."""
 
@@ -69,7 +75,10 @@ class Done(BaseModel):
 
 
 class ShownAct(BaseModel):
-    """An act that is announced. `ready_at` null: a second person is awaited."""
+    """An act that is announced. `ready_at` null: a second person is awaited.
+
+    `shows` says in lines what it would do, with everything it names; `content` names exactly that.
+    """
 
     id: str
     action: str
@@ -78,6 +87,8 @@ class ShownAct(BaseModel):
     created_at: datetime
     ready_at: datetime | None
     confirmed_by: str | None
+    shows: list[str]
+    content: str
 
 
 # --- who may --------------------------------------------------------------------------------------
@@ -167,9 +178,9 @@ async def list_acts(given: Given, asked: Asked, _: Viewer) -> schemas.Listed[Sho
 
 
 @router.post("/acts/{act}/confirmation", tags=["acts"])
-async def confirm(act: str, body: OneCode, given: Given, operator: Admin) -> ShownAct:
+async def confirm(act: str, body: Confirmation, given: Given, operator: Admin) -> ShownAct:
     """Confirm what another person announced."""
-    return _act(await run(given.service.openings.confirm, act, operator.name, body.code))
+    return _act(await run(given.service.openings.confirm, act, operator.name, body.code, body.content))
 
 
 @router.post("/acts/{act}/cancel", tags=["acts"])
@@ -181,7 +192,7 @@ async def cancel(act: str, given: Given, _: Responder) -> ShownAct:
 def _act(one: Act) -> ShownAct:
     return ShownAct(
         id=one.id, action=one.action, subject=one.subject, operator=one.operator, created_at=one.created_at,
-        ready_at=one.ready_at, confirmed_by=one.confirmed_by,
+        ready_at=one.ready_at, confirmed_by=one.confirmed_by, shows=list(one.shows), content=one.content,
     )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def answer(
     errors: Errors = (),
     headers: Mapping[str, str] | None = None,
     *,
-    more: Mapping[str, str | None] | None = None,
+    more: Mapping[str, object] | None = None,
 ) -> JSONResponse:
     """Return one problem."""
     document = {
@@ -77,7 +77,10 @@ def of_broker(request: Request, fault: BrokerError) -> JSONResponse:
     if isinstance(fault, Announced):
         return answer(
             request_id(request), fault.status, fault.reason, str(fault),
-            more={"act": fault.act, "ready_at": None if fault.ready_at is None else fault.ready_at.isoformat()},
+            more={
+                "act": fault.act, "ready_at": None if fault.ready_at is None else fault.ready_at.isoformat(),
+                "shows": list(fault.shows),
+            },
         )  # fmt: skip
     headers = {"WWW-Authenticate": "Bearer"} if fault.status == HTTPStatus.UNAUTHORIZED else {}
     return answer(request_id(request), fault.status, fault.reason, str(fault), errors, headers)

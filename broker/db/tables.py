@@ -419,8 +419,11 @@ ACTS = Table(
     Column("confirmed_by", String(64)),
     Column("ended_us", BigInteger),
     Column("ended_how", String(16)),
+    Column("shows", Text, nullable=False, server_default=""),
 )
-"""What opens something, announced before it is done. `digest` is of the very request; `ended_how` used, cancelled."""
+"""What opens something, announced before it is done. `digest` is of the very request and of `shows`, the lines that say
+what it would do; `ended_how` used, cancelled.
+"""
 
 IDEMPOTENCY = Table(
     "idempotency",

@@ -4,7 +4,8 @@ Rules:
 1. Closing never comes here.
 2. A team needs a second person; alone, a one-time code and ten minutes in which it is announced and can be called
    off. The second person is older than a day, except those who were there when the home was founded.
-3. What is announced is one exact request. It is done by sending the same again, once, within a day.
+3. What is announced is one exact request, shown in full to who confirms it. It is done by sending the same again,
+   once, within a day.
 4. No second step in a paper home, nor in the first hour of a home that holds no key yet.
 """
 
@@ -36,14 +37,19 @@ class Announced(BrokerError):
 
     status = 202
 
-    def __init__(self, act: str, ready_at: datetime | None, message: str) -> None:
+    def __init__(
+        self, act: str, ready_at: datetime | None, message: str, shows: tuple[str, ...] = ()
+    ) -> None:
         super().__init__("announced", message)
-        self.act, self.ready_at = act, ready_at
+        self.act, self.ready_at, self.shows = act, ready_at, shows
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One request that opens something. `digest` names exactly this request; `code` and `act` as they were sent."""
+    """One request that opens something. `digest` names exactly this request; `code` and `act` as they were sent.
+
+    `shows` says in lines what it would do; the digest is of them, too.
+    """
 
     action: str
     subject: str
@@ -51,11 +57,15 @@ class Wanted:
     operator: str
     code: str = ""
     act: str = ""
+    shows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """An announced act. `ready_at` is None while a second person is awaited."""
+    """An announced act. `ready_at` is None while a second person is awaited.
+
+    `shows` says in lines what it would do, `content` names exactly that.
+    """
 
     id: str
     action: str
@@ -64,6 +74,8 @@ class Act:
     created_at: datetime
     ready_at: datetime | None
     confirmed_by: str | None
+    shows: tuple[str, ...] = ()
+    content: str = ""
 
 
 class Openings:
@@ -97,11 +109,12 @@ class Openings:
         with self._desk.database.write() as connection:
             store.add(
                 connection, id=act_id, action=wanted.action, subject=wanted.subject, digest=wanted.digest,
-                operator=wanted.operator, created_us=now_us, ready_us=ready_us,
+                operator=wanted.operator, created_us=now_us, ready_us=ready_us, shows="\n".join(wanted.shows),
             )  # fmt: skip
             self._audit.record(
-                connection, "act.announce", act_id, {"what": wanted.action, "to": wanted.subject}
-            )
+                connection, "act.announce", act_id,
+                {"what": wanted.action, "to": wanted.subject, "content": wanted.digest},
+            )  # fmt: skip
         awaited = (
             f"ready at {moment(now_us + DELAY_US):%H:%M:%S} UTC; until then anybody can call it off"
             if alone
@@ -112,10 +125,11 @@ class Openings:
             act_id,
             None if ready_us is None else moment(ready_us),
             f"announced, not done: {wanted.action} {wanted.subject}. {awaited}",
+            wanted.shows,
         )
 
-    def confirm(self, act_id: str, operator: str, code: str) -> Act:
-        """Confirm another person's act.
+    def confirm(self, act_id: str, operator: str, code: str, content: str | None = None) -> Act:
+        """Confirm another person's act; with `content` only if it is what was shown.
 
         Raises:
             NotFound: No such act.
@@ -132,6 +146,10 @@ class Openings:
             row = _row(connection, act_id)
             person = operator_store.by_name(connection, operator)
             founded_us = _founded_us(connection)
+        if content is not None and content != row.digest:
+            raise Conflict(
+                "other_content", f"{act_id} is not what was shown; look again: portcullis act show {act_id}"
+            )
         if row.operator == operator:
             raise Conflict("same_person", "who announced it cannot confirm it: ask somebody else")
         was_there = person is not None and person.created_us <= founded_us + FIRST_HOUR_US
@@ -182,7 +200,9 @@ class Openings:
             self._refuse_over(row, now_us)
             if row.operator != wanted.operator or row.digest != wanted.digest or row.action != wanted.action:
                 raise Conflict(
-                    "other_request", f"{wanted.act} was announced for another request; nothing was changed"
+                    "other_request",
+                    f"{wanted.act} was announced for another request, or what it names has changed since; nothing was "
+                    "changed: announce it anew",
                 )
             if row.ready_us is None:
                 raise Conflict(
@@ -215,4 +235,5 @@ def _act(row: Any) -> Act:
     return Act(
         row.id, row.action, row.subject, row.operator, moment(row.created_us),
         None if row.ready_us is None else moment(row.ready_us), row.confirmed_by,
+        tuple(row.shows.split("\n")) if row.shows else (), row.digest,
     )  # fmt: skip

@@ -201,6 +201,12 @@ class Operators:
             raise Conflict("key_reused", "this idempotency key was used for another request; use a fresh one")
         return row.status, row.body
 
+    def answered_at(self, operator: str, key: str) -> datetime | None:
+        """Return when an idempotency key was answered first; None where it is new."""
+        with self._desk.database.read() as connection:
+            row = store.remembered(connection, operator, key)
+        return None if row is None else moment(row.created_us)
+
     def remember(self, operator: str, key: str, content: bytes, status: int, body: str) -> None:
         """Keep an answer under a key. `body` holds no secret: the caller took it out."""
         now_us = self._desk.clock.now_us()

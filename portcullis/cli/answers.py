@@ -384,6 +384,8 @@ class Act(Answer):
     subject: str
     operator: str
     ready_at: datetime | None
+    shows: list[str] = msgspec.field(default_factory=list)
+    content: str = ""
 
 
 # --- alerts, schedules ----------------------------------------------------------------------------

@@ -15,12 +15,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 import httpx
+import msgspec
+from rich.text import Text
 
 from clients.http import silence
+from clients.secret import Secret
 from clients.venue import Environment
 from portcullis.cli import answers, remedies, session
 from portcullis.cli.answers import A, Answer
@@ -35,6 +38,7 @@ TIMEOUT = httpx.Timeout(connect=3.0, read=20.0, write=5.0, pool=5.0)
 
 PAGE = 200
 _CODE, _ACT = "Portcullis-Code", "Portcullis-Act"
+_REPLAYED, _FIRST = "Idempotency-Replayed", "Idempotency-First-Answered"
 _LOOK_S = 2.0
 _DONE = "It was done: the broker said so, in words that cannot be shown."
 _ACCEPTED = 202
@@ -51,19 +55,24 @@ class _Page(Answer):
     next: str | None
 
 
+Who = Secret | Literal["nobody"] | None
+"""A token to speak with, or none at all, as who logs in; None: the session's, or the home's own."""
+
+
 class _Announced(Answer):
     """A write that waits for a second step."""
 
     act: str
     detail: str
+    shows: list[str] = msgspec.field(default_factory=list)
 
 
 class Announcement(Exception):
-    """A write that is announced and not done: the act's id, and what is awaited."""
+    """A write that is announced and not done: the act's id, what is awaited, and what it would do."""
 
-    def __init__(self, act: str, what: str) -> None:
+    def __init__(self, act: str, what: str, shows: Sequence[str]) -> None:
         super().__init__(what)
-        self.act, self.what = act, what
+        self.act, self.what, self.shows = act, what, shows
 
 
 class Api:
@@ -76,10 +85,11 @@ class Api:
         running: Running,
         transport: httpx.BaseTransport | None = None,
         ways: Sequence[Way] = (),
+        who: Who = None,
     ) -> None:
         silence()
         self._face, self.home, self.running = face, home, running
-        self._token = session.token_of(home)
+        self._token = session.token_of(home) if who is None else who
         first, *self._others = ways or [Way(running.api, transport)]
         self._client = self._by(first)
 
@@ -87,7 +97,7 @@ class Api:
         """Return a client that goes one way."""
         return httpx.Client(
             base_url=way.base,
-            headers={"Authorization": f"Bearer {self._token.reveal()}", "Accept": "application/json"},
+            headers={"Accept": "application/json", **_credentials(self._token)},
             timeout=TIMEOUT,
             trust_env=False,
             follow_redirects=False,
@@ -163,6 +173,9 @@ class Api:
 
     def _when_ready(self, method: str, path: str, document: Any, announced: Announcement) -> Any:
         """Do what was announced once it may be done, where the person wants to wait."""
+        if not self._face.as_json:
+            for line in announced.shows:
+                self._face.err.print(Text(f"  {line}"), soft_wrap=True)
         if not self._face.wait:
             raise Stopped(
                 announced.what, "It is announced, and NOT done.",
@@ -199,10 +212,18 @@ class Api:
             document = answer.json()
         except ValueError:
             document = None
+        if answer.headers.get(_REPLAYED) == "true":
+            self._say_old(answer.headers.get(_FIRST, ""))
         if answer.status_code != _ACCEPTED:
             return document
         announced = self._read(_Announced, document, path, "It is announced, and NOT done.")
-        raise Announcement(announced.act, announced.detail)
+        raise Announcement(announced.act, announced.detail, announced.shows)
+
+    def _say_old(self, at: str) -> None:
+        """Say that an answer was given before: it tells how things were then."""
+        self._face.err.print(
+            hanging("[yellow]![/]", f"this was answered before, at {at}, and says how things were then", 0)
+        )
 
     def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
         """Send a request by the first way that connects; nothing was sent by those before it."""
@@ -238,8 +259,16 @@ class Api:
         return Stopped(detail, state, step, reason=reason, errors=errors)
 
 
-def connect(face: Face) -> Api:
+def _credentials(token: Secret | Literal["nobody"]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token.reveal()}"} if isinstance(token, Secret) else {}
+
+
+def connect(face: Face, who: Who = None) -> Api:
     """Return the API of the broker that runs on the home, or of the one that $PORTCULLIS_ADDR names.
+
+    Args:
+        face: What the command line asked for.
+        who: Whose token to speak with; None: the session's, or the home's own.
 
     Raises:
         Stopped: Nothing runs there.
@@ -250,7 +279,7 @@ def connect(face: Face) -> Api:
         port = urlsplit(elsewhere.base).port or 0
         place = Path("/") / quote(elsewhere.base, safe="")  # no home: sessions there are told apart by it
         home = Home(place, Environment.LIVE, "solo")
-        return Api(face, home, Running(0, port, 0, 0), ways=[elsewhere])
+        return Api(face, home, Running(0, port, 0, 0), ways=[elsewhere], who=who)
     home = face.home()
     running = find(home)
     if running is None:
@@ -260,4 +289,4 @@ def connect(face: Face) -> Api:
             f"Start it: {face.command('run')}",
             reason="not_running",
         )
-    return Api(face, home, running, ways=ways(running))
+    return Api(face, home, running, ways=ways(running), who=who)

@@ -26,7 +26,7 @@ def permitted(face: Face, home: Home, service: Service, action: str, subject: st
         )
     acting.set(operator.name)
     digest = hashlib.sha256(f"{action}\n{subject}".encode()).hexdigest()
-    wanted = Wanted(action, subject, digest, operator.name, act=face.act)
+    wanted = Wanted(action, subject, digest, operator.name, act=face.act, shows=(subject,))
     try:
         try:
             service.openings.judge(wanted)
@@ -34,7 +34,7 @@ def permitted(face: Face, home: Home, service: Service, action: str, subject: st
             if fault.reason != "code_needed":
                 raise
             code = session.one_time_code(str(fault))
-            service.openings.judge(Wanted(action, subject, digest, operator.name, code))
+            service.openings.judge(Wanted(action, subject, digest, operator.name, code, shows=(subject,)))
     except Announced as announced:
         raise Stopped(
             str(announced), "It is announced, and NOT done.",

@@ -1,5 +1,6 @@
 """`portcullis login`, `logout`, `operator` and `act`: who may, and what waits for a second step."""
 
+import importlib
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -24,6 +25,14 @@ PasswordFile = Annotated[
 ]
 
 
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file", help="The token you were given: what `operator create` wrote.", show_default=False
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Put the commands onto the root."""
     command(app, "login")(login)
@@ -36,7 +45,7 @@ def login(
     password_file: PasswordFile = None,
 ) -> None:
     """Log in for an hour, with password and one-time code."""
-    api = connect(face)
+    api = connect(face, "nobody")
     password = secret_text("password", password_file)
     code = session.one_time_code("A login needs a one-time code.")
     body = {"name": name, "password": password.reveal(), "code": code}
@@ -86,6 +95,8 @@ def create_operator(
     def show(out: Console) -> None:
         what = said("operator [bold]{}[/] ({}); token in {}", made.name, ", ".join(made.roles), token_file)
         out.print(hanging("[green]✓[/]", what, 0))
+        step = face.command(f"operator enrol --name {made.name} --token-file {token_file}")
+        out.print(said("  [dim]next[/] {} types: {}", made.name, step), soft_wrap=True)
 
     face.answer(document, show)
 
@@ -122,9 +133,10 @@ def enrol(
         typer.Option("--secret-file", help="Write the codes' seed there; else it is shown, this once."),
     ] = None,
     password_file: PasswordFile = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Choose a password, and set up one-time codes in an authenticator app."""
-    api = connect(face)
+    api = connect(face, _invited(token_file))
     path = f"operators/{quote(name, safe='')}"
     password = secret_text("password, 12 characters or more", password_file)
     with new_file(secret_file, "--secret-file") as file:
@@ -147,12 +159,41 @@ def enrol(
 
 
 @command(operators, "activate")
-def activate(face: Face, name: Annotated[str, typer.Option("--name", help="Who you are.")]) -> None:
+def activate(
+    face: Face,
+    name: Annotated[str, typer.Option("--name", help="Who you are.")],
+    token_file: TokenFile = None,
+) -> None:
     """Enter the first one-time code of an enrolment."""
     code = session.one_time_code("The first code of your authenticator app is needed.")
     path = f"operators/{quote(name, safe='')}/activation"
-    done = connect(face).post(answers.Done, path, {"code": code})
+    done = connect(face, _invited(token_file)).post(answers.Done, path, {"code": code})
     face.answer(done, lambda out: out.print(said("[green]✓[/] {} has password and codes", name)))
+
+
+@command(operators, "recover")
+def recover(
+    face: Face,
+    name: Annotated[
+        str, typer.Option("--name", help="Who is admin from now on; made where there is nobody.")
+    ],
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file", help="A new file for the token; the home's own if absent.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Find the way back in, where no admin is left: on the broker's host, with the home's files, and on record.
+
+    Works on the home itself, whether a broker runs or not; no API does this.
+    """
+    importlib.import_module("portcullis.cli.recover_work").recover(face, name, token_file)
+
+
+def _invited(token_file: Path | None) -> Secret | None:
+    """Return the token a person was given; None where none is named."""
+    return None if token_file is None else session.read_token(token_file, "--token-file")
 
 
 # --- acts -----------------------------------------------------------------------------------------
@@ -173,9 +214,31 @@ def list_acts(face: Face) -> None:
             ready = f"ready {when(row.ready_at)}" if row.ready_at else awaited
             listed.add_row(said("[bold]{}[/]", row.id), row.operator, row.action, row.subject, ready)
         out.print(listed)
+        out.print(said("[dim]all of one: {}[/]", face.command("act show ACT")), soft_wrap=True)
         out.print(said("[dim]cancel one: {}[/]", face.command("act cancel ACT")), soft_wrap=True)
 
     face.answer({"items": rows}, show)
+
+
+@command(acts, "show")
+def show_act(face: Face, act: Annotated[str, typer.Argument(help="Its id.")]) -> None:
+    """Show what an announced act would do: all of it."""
+    found = {row.id: row for row in connect(face).pages(answers.Act, "acts")}.get(act)
+    if found is None:
+        raise Stopped(
+            f"{act} is not announced, or is over.",
+            step=f"See what is: {face.command('act list')}",
+            reason="no_act",
+        )
+    face.answer(found, lambda out: _show_act(out, found))
+
+
+def _show_act(out: Console, act: answers.Act) -> None:
+    out.print(
+        said("[bold]{}[/] wants: [bold]{}[/] {}", act.operator, act.action, act.subject), soft_wrap=True
+    )
+    for line in act.shows:
+        out.print(Text(f"  {line}"), soft_wrap=True)
 
 
 @command(acts, "confirm")
@@ -183,10 +246,17 @@ def confirm(face: Face, act: Annotated[str, typer.Argument(help="Its id.")]) -> 
     """Confirm what another person announced: it is theirs to do now."""
     api = connect(face)
     found = {row.id: row for row in api.pages(answers.Act, "acts")}.get(act)
-    if found is not None and not face.as_json:
-        face.err.print(said("{} wants: {} {}", found.operator, found.action, found.subject))
+    if found is None:
+        raise Stopped(
+            f"{act} is not announced, or is over.",
+            step=f"See what is: {face.command('act list')}",
+            reason="no_act",
+        )
+    if not face.as_json:
+        _show_act(face.err, found)
     code = session.one_time_code("A confirmation needs a one-time code.")
-    done = api.post(answers.Act, f"acts/{quote(act, safe='')}/confirmation", {"code": code})
+    body = {"code": code, "content": found.content}  # what is confirmed is what was shown
+    done = api.post(answers.Act, f"acts/{quote(act, safe='')}/confirmation", body)
     what = said("confirmed; {} can do it now, with --act {}", done.operator, act)
     face.answer(done, lambda out: out.print(hanging("[green]✓[/]", what, 0)))
 

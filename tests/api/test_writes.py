@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from broker.api.context import Hazard
 from broker.api.ports import Flying
+from broker.errors import StoreUnavailable
 from broker.service.operators import Role
 from clients.errors import VenueRefused, VenueUnavailable
 from clients.venue import KeyFacts
@@ -222,7 +224,12 @@ async def test_a_replayed_key_answers_the_same_without_the_secret(desk: Desk) ->
         again = await client.post("/v1/grants", json=body, headers={"Idempotency-Key": "k1"})
     assert (first.status_code, again.status_code) == (201, 201)
     assert again.headers["idempotency-replayed"] == "true"
-    assert again.json() == first.json() | {"secret": None}
+    said = again.json()
+    at = said.pop("first_answered_at")
+    assert said.pop("replayed") is True
+    assert again.headers["idempotency-first-answered"] == at
+    assert datetime.fromisoformat(at) <= datetime.now(UTC)
+    assert said == first.json() | {"secret": None}
     assert len(desk.service.grants.list().items) == 1
 
 
@@ -233,6 +240,35 @@ async def test_the_same_key_with_other_content_is_409(desk: Desk) -> None:
         other = await client.post("/v1/consumers", json={"name": "two"}, headers=headers)
     assert (other.status_code, other.json()["reason"]) == (409, "key_reused")
     assert [one.name for one in desk.service.grants.consumers().items] == ["one"]
+
+
+async def test_a_replayed_cut_says_that_it_is_old(desk: Desk) -> None:
+    """After a thaw the answer to the cut of before is no news: it says when it was given."""
+    desk.trading()
+    body, key = {"targets": ["consumer:bot"], "reason": "leaked"}, {"Idempotency-Key": "k1"}
+    async with desk.client() as client:
+        cut = (await client.post("/v1/cuts", json=body, headers=key)).json()
+        assert "replayed" not in cut
+        assert (await client.post("/v1/thaws", json={"cut": cut["id"], "reason": "x"})).status_code == 200
+        again = (await client.post("/v1/cuts", json=body, headers=key)).json()
+    assert (again["id"], again["replayed"]) == (cut["id"], True)
+    assert again["first_answered_at"]
+
+
+async def test_what_was_done_is_not_called_failed_because_its_answer_could_not_be_kept(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cut that was committed is answered as one."""
+    desk.trading()
+
+    def fails(*_: object) -> None:
+        raise StoreUnavailable("database", "the database cannot answer")
+
+    monkeypatch.setattr(desk.service.operators, "remember", fails)
+    async with desk.client() as client:
+        body = {"targets": ["consumer:bot"], "reason": "leaked"}
+        answer = await client.post("/v1/cuts", json=body, headers={"Idempotency-Key": "k1"})
+    assert answer.status_code == 201
 
 
 async def test_two_operators_do_not_share_keys(desk: Desk) -> None:

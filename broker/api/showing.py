@@ -1,0 +1,143 @@
+"""What an announced request would do, in lines for people: whoever approves sees all of it, and so does who asked.
+
+Rules:
+1. Every field of the request stands there but secrets. Names are followed by what they stand for now: the pairs and
+   caps of a policy, what differs from the one in force, what a cut holds, which key would be handed out.
+2. The lines are part of what is approved. They are made again when the act is used: where a name stands for something
+   else by then, it is another request, and is refused.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from fastapi import Request
+
+from broker import policy_document
+from broker.api import policy_words
+from broker.api.context import Context, run
+from broker.errors import BrokerError
+from broker.model import Grant, Stage
+from broker.service import Service
+from clients.venue import Slot
+
+_SECRET = frozenset({"secret", "password", "passphrase", "proxy_password", "token", "code", "address"})
+_OWN_LINES = frozenset({"policy"})
+_LONGEST = 4000
+_MOST = 400
+Body = Mapping[str, Any]
+Path = Mapping[str, str]
+
+
+async def lines_of(context: Context, request: Request, action: str) -> tuple[str, ...]:
+    """Return what a request would do."""
+    try:
+        found = json.loads(await request.body() or b"{}")
+    except ValueError:
+        found = None
+    body: Body = found if isinstance(found, dict) else {}
+    path = {name: str(value) for name, value in request.path_params.items()}
+    return tuple(await run(_lines, context.service, action, path, body))
+
+
+def _lines(service: Service, action: str, path: Path, body: Body) -> list[str]:
+    lines = [f"{name}: {value}" for name, value in path.items()]
+    lines += [f"{name}: {_said(name, value)}" for name, value in body.items() if name not in _OWN_LINES]
+    try:
+        lines += _MORE.get(action, _nothing)(service, path, body)
+    except BrokerError:
+        lines.append("what it names is not there now, or cannot be used; it would be refused")
+    return [_short(line) for line in lines[:_MOST]]
+
+
+def _nothing(service: Service, path: Path, body: Body) -> Iterator[str]:
+    del service, path, body
+    return iter(())
+
+
+def _new_grant(service: Service, path: Path, body: Body) -> Iterator[str]:
+    del path
+    text = str(body.get("policy") or "")
+    if body.get("like"):
+        like = service.grants.get(str(body["like"]))
+        yield f"with the policy of {like.consumer} on {like.account} ({like.id}):"
+        text = like.policy
+    for line in policy_words.meaning(policy_document.load(text)):
+        yield f"  {line}"
+
+
+def _policy(service: Service, path: Path, body: Body) -> Iterator[str]:
+    known = service.grants.get(path["grant"])
+    yield _grant(known)
+    old, new = policy_document.load(known.policy), policy_document.load(str(body.get("policy", "")))
+    for name, before, after, effect in policy_words.differences(old, new):
+        yield f"  {name}: {before} -> {after} ({effect})"
+
+
+def _reissue(service: Service, path: Path, body: Body) -> Iterator[str]:
+    del body
+    known = service.grants.get(path["grant"])
+    yield _grant(known)
+    yield f"  its virtual key {known.key_id} is replaced by a new one"
+
+
+def _thaw(service: Service, path: Path, body: Body) -> Iterator[str]:
+    del path
+    cut = service.cuts.get(str(body.get("cut", "")))
+    yield f"opens again: {', '.join(cut.scopes)}"
+    yield f"  {cut.mode.value} since {cut.opened_at:%Y-%m-%d %H:%M:%S} UTC by {cut.actor}: {cut.reason}"
+
+
+def _destination_key(service: Service, path: Path, body: Body) -> Iterator[str]:
+    del body
+    place = service.destinations.get(path["name"])
+    yield f"shows a real key for {place.where}: {_key(service, place.account, place.slot)}"
+
+
+def _checkout(service: Service, path: Path, body: Body) -> Iterator[str]:
+    del path
+    known = service.grants.get(str(body.get("grant", "")))
+    yield _grant(known)
+    yield f"shows a real key, past every policy: {_key(service, known.account, Slot.TRADE)}"
+
+
+def _enrol(service: Service, path: Path, body: Body) -> Iterator[str]:
+    del body
+    was = "has" if service.credentials.is_enrolled(path["name"]) else "has not"
+    yield f"{path['name']} gets another password and other codes; {was} some now"
+
+
+_MORE: dict[str, Callable[[Service, Path, Body], Iterator[str]]] = {
+    "grant.create": _new_grant, "grant.policy": _policy, "grant.reissue": _reissue, "cut.thaw": _thaw,
+    "destination.key": _destination_key, "checkout.open": _checkout, "operator.enrol": _enrol,
+}  # fmt: skip
+
+
+def _grant(one: Grant) -> str:
+    return f"of {one.consumer} on {one.account}"
+
+
+def _key(service: Service, account: str, slot: Slot) -> str:
+    for one in service.keys.list(account):
+        if one.ref.slot is slot and one.stage is Stage.CURRENT:
+            return f"{one.ref} ({one.venue_key_id})"
+    return f"{account} has no {slot.value} key now"
+
+
+def _said(name: str, value: object) -> str:
+    if name in _SECRET and value is not None:
+        return "(given, not shown)"
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _short(line: str) -> str:
+    """Keep a line to one line; what is too long is named by its digest, so that no two look alike."""
+    plain = "".join(one if one.isprintable() else " " for one in line)
+    if plain == line and len(plain) <= _LONGEST:
+        return plain
+    return (
+        f"{plain[:_LONGEST]} ... (sha256 {hashlib.sha256(line.encode('utf-8', 'replace')).hexdigest()[:16]})"
+    )

@@ -1,0 +1,51 @@
+"""What `portcullis operator recover` does: on the home itself, whether a broker runs on it or not.
+
+Whoever can read the home's files owns everything in it already; this only makes it usable, and leaves it on record.
+"""
+
+import getpass
+import os
+from pathlib import Path
+
+from rich.console import Console
+
+from portcullis.cli.face import Face, Stopped
+from portcullis.cli.tables import hanging, said
+from portcullis.foundation import opened
+from portcullis.settings import write_private
+
+
+def recover(face: Face, name: str, token_file: Path | None) -> None:
+    """Give an admin a fresh token, and say what that did."""
+    home = face.home()
+    if token_file is not None and token_file.exists():
+        raise Stopped(f"--token-file: {token_file} exists.", step="Name a new file.", reason="malformed")
+    if not os.access(home.root, os.R_OK | os.W_OK | os.X_OK):
+        raise Stopped(
+            f"The home {home.root} is not yours to write.", step="Run it as the user that owns the home, or as root.",
+            reason="not_yours",
+        )  # fmt: skip
+    with opened(home) as service:
+        token, done = service.operators.recover(name, f"{_user()} on the host")
+        service.audit.checkpoint(at_once=True)
+    path = (token_file or home.operator_token).absolute()
+    write_private(path, token.reveal() + "\n")
+    document = {"operator": name, "token_file": str(path), "done": list(done)}
+
+    def show(out: Console) -> None:
+        for one in done:
+            out.print(hanging("[green]✓[/]", one, 0))
+        out.print(
+            said("  token in {}; it is on record: {}", path, face.command("audit list")), soft_wrap=True
+        )
+        out.print(said("  [dim]next[/] {}", face.command(f"operator enrol --name {name}")), soft_wrap=True)
+
+    face.answer(document, show)
+
+
+def _user() -> str:
+    """Return whose account on this host this is."""
+    try:
+        return f"{getpass.getuser()} ({os.getuid()})"
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
