@@ -4,7 +4,9 @@
 
 Rules:
 1. Days are Mon to Sun or their whole names, or `daily`; a window that ends before it begins ends on the next day.
-2. Times are local: on the night the clocks change a window is an hour shorter or longer, and never lost.
+2. Times are local: on the night the clocks change a window may be shorter or longer, and is never lost. A time that
+   the clocks skip is the instant of the change; a window that lies in the skipped part whole begins then, and is as
+   long as ever. Of a time that comes twice the first counts, so that no window is had twice.
 3. No window at all means at any time.
 4. `check` refuses more than `parse`, which goes on reading what was stored before it was asked.
 """
@@ -30,6 +32,7 @@ _WINDOW = re.compile(r"([A-Za-z,]+)\s+([0-2]\d:[0-5]\d)-([0-2]\d:[0-5]\d)")
 _ODD = "{!r}: days are Mon to Sun, times 00:00 to 23:59"
 _A_WEEK = 8
 _A_DAY = timedelta(days=1)
+_A_SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,12 @@ class Window:
     days: frozenset[int]
     begins: time
     ends: time
+
+    @property
+    def lasts_for(self) -> timedelta:
+        """How long it is by the clock."""
+        begins, ends = (timedelta(hours=at.hour, minutes=at.minute) for at in (self.begins, self.ends))
+        return ends - begins if ends > begins else ends + _A_DAY - begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +83,9 @@ class Windows:
                 if day.weekday() not in window.days:
                     continue
                 last = day if window.ends > window.begins else day + _A_DAY
-                begins = datetime.combine(day, window.begins, self.zone).astimezone(UTC)
-                ends = datetime.combine(last, window.ends, self.zone).astimezone(UTC)
-                if begins < ends:
-                    yield begins, ends
+                begins = _instant(datetime.combine(day, window.begins, self.zone))
+                ends = _instant(datetime.combine(last, window.ends, self.zone))
+                yield begins, ends if begins < ends else begins + window.lasts_for
 
 
 def parse(text: str, zone: str) -> Windows:
@@ -117,6 +125,19 @@ def zone_of(zone: str) -> ZoneInfo:
         return ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"{zone[:40]!r} is no time zone; write it as Europe/Berlin") from None
+
+
+def _instant(local: datetime) -> datetime:
+    """Return a local time as an instant: the first, where it comes twice; that of the change, where it is skipped."""
+    first, other = local.replace(fold=0).astimezone(UTC), local.replace(fold=1).astimezone(UTC)
+    if other >= first:
+        return first
+    zone, before, after = local.tzinfo, other, first
+    offset = before.astimezone(zone).utcoffset()
+    while after - before > _A_SECOND:
+        middle = before + (after - before) // 2
+        before, after = (middle, after) if middle.astimezone(zone).utcoffset() == offset else (before, middle)
+    return after.replace(microsecond=0)
 
 
 def _parts(text: str) -> list[str]:
