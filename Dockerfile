@@ -7,6 +7,7 @@ COPY pyproject.toml uv.lock README.md LICENSE ./
 COPY broker broker
 COPY clients clients
 COPY portcullis portcullis
+COPY rotation rotation
 ENV UV_PROJECT_ENVIRONMENT=/opt/portcullis UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
 RUN uv sync --frozen --no-dev --no-editable --extra all
 

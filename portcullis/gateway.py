@@ -50,14 +50,23 @@ def parse_listen(text: str, allowed: list[str], unix: Path | None = None) -> Lis
     Raises:
         ValueError: It is none, or an address beyond loopback without `--allowed-host`.
     """
-    names = LOOPBACK_NAMES | {name.lower() for name in allowed}
     host, _, port = text.rpartition(":")
     host = host.strip("[]")
     if not host or not port.isdigit():
         raise ValueError("--listen is HOST:PORT")
-    if not ipaddress.ip_address(host).is_loopback and not allowed:
+    address = ipaddress.ip_address(host)
+    if not address.is_loopback and not allowed:
         raise ValueError("--listen beyond loopback needs --allowed-host NAME: the host names bots may use")
+    own = {address.compressed, f"[{address.compressed}]"} if address.is_loopback else set()
+    given = {spelling for name in allowed for spelling in _spellings(name.lower())}
+    names = LOOPBACK_NAMES | own | given
     return Listen(host, int(port), unix, names)
+
+
+def _spellings(name: str) -> set[str]:
+    """Return a host name as requests say it: an IPv6 address stands in brackets."""
+    bare = name.strip("[]")
+    return {bare, f"[{bare}]"} if ":" in bare else {name}
 
 
 async def _serve(arguments: argparse.Namespace) -> int:

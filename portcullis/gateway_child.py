@@ -18,6 +18,7 @@ import structlog
 from broker.authority import LeaseAuthority
 from broker.link.channel import over_socket
 from portcullis import children
+from portcullis.addresses import in_url
 from portcullis.children import Child, ChildFailed
 from portcullis.settings import Home, SettingsError
 
@@ -51,7 +52,7 @@ class GatewayChild:
         self._serving: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self.child: Child | None = None
-        self.port = doorway.port
+        self.host, self.port = doorway.host, doorway.port
 
     @property
     def pid(self) -> int:
@@ -97,10 +98,16 @@ class GatewayChild:
         return child
 
     def _arguments(self, link: socket.socket) -> Sequence[str]:
-        host = f"[{self._doorway.host}]" if ":" in self._doorway.host else self._doorway.host
         names = [part for name in self._doorway.allowed_hosts for part in ("--allowed-host", name)]
         return (
-            *("--link-fd", str(link.fileno()), "--name", NAME, "--listen", f"{host}:{self.port}"),
+            *(
+                "--link-fd",
+                str(link.fileno()),
+                "--name",
+                NAME,
+                "--listen",
+                f"{in_url(self.host)}:{self.port}",
+            ),
             *("--spool", str(self._home.spool), *names),
             *(() if self._doorway.unix is None else ("--socket", str(self._doorway.unix))),
         )

@@ -44,8 +44,8 @@ class Place:
 
     @property
     def host(self) -> str:
-        """Host name alone."""
-        return self.gateway.split("//", 1)[1].rsplit(":", 1)[0]
+        """Host name alone, as `NO_PROXY` takes it: without brackets."""
+        return self.gateway.split("//", 1)[1].rsplit(":", 1)[0].strip("[]")
 
 
 def ccxt_config(place: Place) -> dict[str, Any]:

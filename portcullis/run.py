@@ -32,6 +32,7 @@ from broker.service import Service
 from clients.pauses import Pauses
 from clients.venue import Environment
 from portcullis import logs, paper_process, running
+from portcullis.addresses import bindable
 from portcullis.api_server import ApiServer
 from portcullis.children import Child, ChildFailed
 from portcullis.connected import ConnectedGateways
@@ -89,7 +90,13 @@ class Broker:
         """Where everything listens."""
         local = "" if self.api.socket is None else str(self.api.socket)
         return Running(
-            os.getpid(), self.api.port, self.gateway.port, self.gateway.pid, self.paper_base, local
+            os.getpid(),
+            self.api.port,
+            self.gateway.port,
+            self.gateway.pid,
+            self.paper_base,
+            local,
+            self.gateway.host,
         )
 
 
@@ -120,7 +127,7 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
         await authority.beat()
         _background(stack, authority.run(), "heartbeat")
         doorway = Doorway(
-            options.gateway_host,
+            _listening(options.gateway_host),
             home.gateway_port if options.gateway_port is None else options.gateway_port,
             options.allowed_hosts,
             options.gateway_socket,
@@ -154,6 +161,15 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
         _background(stack, Reporting(context, f"{os.uname().nodename}").run(), "report what is wrong here")
         running.tell(home, broker.running)
         yield broker
+
+
+def _listening(host: str) -> str:
+    try:
+        return bindable(host)
+    except ValueError:
+        raise SettingsError(
+            "--gateway-host", f"{host[:60]!r} is no address of this host; write one as 127.0.0.1 or ::1"
+        ) from None
 
 
 def _background(stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:

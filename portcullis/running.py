@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
+from portcullis.addresses import in_url, reached_by
 from portcullis.settings import Home, SettingsError, write_private
 
 _ATTEMPTS = 20
@@ -24,7 +25,8 @@ _BETWEEN_S = 0.025
 class Running:
     """A broker at work. `paper` is the base URL of a paper home's exchange, else empty.
 
-    `socket` is the path of the API's socket on this host; empty where it takes none.
+    `socket` is the path of the API's socket on this host; empty where it takes none. `gateway_host` is the address that
+    the gateway listens on.
     """
 
     pid: int
@@ -33,6 +35,7 @@ class Running:
     gateway_pid: int
     paper: str = ""
     socket: str = ""
+    gateway_host: str = "127.0.0.1"
 
     @property
     def api(self) -> str:
@@ -42,7 +45,7 @@ class Running:
     @property
     def gateway(self) -> str:
         """Base URL of the gateway; the first path segment names the venue."""
-        return f"http://127.0.0.1:{self.gateway_port}"
+        return f"http://{in_url(reached_by(self.gateway_host))}:{self.gateway_port}"
 
 
 @contextmanager

@@ -98,8 +98,8 @@ def snippet(
     """Print what to paste into the bot. The secret is not known here: it was shown once."""
     api = connect(face)
     chosen = _grant_of(api, face, name, grant)
-    host = "host.docker.internal" if origin is Origin.DOCKER else "127.0.0.1"
-    place = Place(f"http://{host}:{api.running.gateway_port}", chosen.key_id)
+    docker = f"http://host.docker.internal:{api.running.gateway_port}"
+    place = Place(docker if origin is Origin.DOCKER else api.running.gateway, chosen.key_id)
     text = RECIPES[library.value](place)
 
     def show(out: Console) -> None:
