@@ -14,6 +14,7 @@ from broker.gateway.mounts import upstream_of
 from broker.model import Account
 from broker.service import Service
 from clients.egress import Egress
+from clients.errors import VENUE_PAUSE, VenueUnavailable
 from clients.http import open_client
 from clients.keys import KeyAdmin, KeyProbe
 from clients.venues.binance import admin, weights
@@ -96,8 +97,16 @@ class Venues:
             yield BinanceProbe(http, self._service.desk.clock.now_us)
 
     def _client(self, venue: str, base: str, egress: Egress, haste: Haste) -> httpx.Client:
-        """Open a client that waits where the venue asks to, unless it is urgent."""
+        """Open a client that waits where the venue asks to, unless it is urgent: it may have asked a gateway's bots.
+
+        Raises:
+            VenueUnavailable: The venue asks everybody behind this egress to wait; nothing was sent.
+        """
         urgent = haste is Haste.URGENT
+        left_us = self._service.reports.pause_until_us(egress.name) - self._service.desk.clock.now_us()
+        if left_us > 0 and not urgent:
+            text = f"the exchange asks everybody behind {egress.name} to wait {left_us // 1_000_000 + 1} s"
+            raise VenueUnavailable(venue, "weight", VENUE_PAUSE, text=text)
         return open_client(venue, base, egress=egress, pauses=self._budgets.pauses, urgent=urgent)
 
     def _listen(self, http: httpx.Client, egress: str, venue: str) -> None:

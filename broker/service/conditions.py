@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from broker.db import findings as finding_store
 from broker.db.alerts import Alert
+from broker.errors import Conflict
 from broker.gate import Mode
 from broker.model import KeyRef, KeyVersion, Stage
 from broker.service.accounts import Accounts
@@ -21,6 +22,7 @@ from broker.service.cuts import Cut, Cuts
 from broker.service.desk import Desk
 from broker.service.keys import Keys
 from broker.service.readiness import Ready
+from broker.service.reconcile import refuse_unreconciled
 from broker.service.reports import KEY_REFUSED, Reports
 
 _MOST_CUTS = 200
@@ -86,7 +88,12 @@ class Conditions:
             says = (
                 f"{_named(cut)} {word} since {cut.opened_at:%Y-%m-%d %H:%M} UTC by {cut.actor}: {cut.reason}"
             )
-            yield Condition("cut", cut.id, says, f"portcullis thaw {cut.id}", _account_of(cut))
+            step = f"portcullis thaw {cut.id}"
+            try:
+                refuse_unreconciled(self._desk, cut.id)
+            except Conflict:
+                step = f"portcullis reconcile, then {step}"
+            yield Condition("cut", cut.id, says, step, _account_of(cut))
 
     def _of_reports(self, keys: Sequence[KeyVersion]) -> Iterator[Condition]:
         in_use = {str(key.ref) for key in keys if key.stage is Stage.CURRENT}

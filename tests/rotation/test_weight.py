@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from broker.link.frames import Trouble
 from clients.errors import VenueUnavailable
 from clients.secret import Secret
 from clients.venue import Credential, KeyType
@@ -132,3 +133,22 @@ async def test_what_the_exchange_says_is_used_is_heard(tmp_path: Path) -> None:
                 break
             looks += 1
         assert 120 // 21 <= looks <= 360 // 21
+
+
+@pytest.mark.sockets
+async def test_a_ban_that_bots_met_stops_the_rotator_too_but_no_incident(tmp_path: Path) -> None:
+    """One address: what the gateway was told counts for whoever asks behind the same egress."""
+    async with running_place(tmp_path) as here:
+        service = here.world.service
+        venues, account = Venues(service), service.accounts.get("main")
+        until_us = service.desk.clock.now_us() + 60_000_000
+        service.reports.of_gateway("local", (), (Trouble("venue-banned", account.egress, "", until_us),))
+        before = len(here.world.asked())
+        with pytest.raises(VenueUnavailable, match="venue_pause"), venues.probe(account):
+            pass
+        assert len(here.world.asked()) == before
+        with venues.probe(account, haste=Haste.URGENT):
+            pass
+        service.reports.of_gateway("local", (), ())
+        with venues.probe(account):
+            pass
