@@ -148,8 +148,10 @@ class Settler:
         try:
             state = await account.fetch_order(credential, OrderRef(sent.symbol, sent.order_id, by_name))
         except NotKnown as fault:
-            if fault.code == NO_SUCH_ORDER:
-                self._release(held.grant, self._settlement.absent(held, sent, asked_us))
+            if fault.code == NO_SUCH_ORDER and (parts := self._settlement.absent(held, sent, asked_us)):
+                for one in held.orders:
+                    self._owners.waiting.remove(one)
+                self._release(held.grant, parts)
             return
         sent.absent_us, sent.gone = (
             None,

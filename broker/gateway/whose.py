@@ -78,9 +78,7 @@ class Whose:
         try:
             recorded = await self._recorded(held, symbol, f"#{target.order_id}")
         except LinkDown:
-            if not held.sole:
-                raise
-            recorded = None
+            recorded = None  # the venue may show that it is one of ours
         if recorded is not None and name is None:
             return _word(held, recorded)
         if recorded is None and name is None and held.sole:
@@ -139,18 +137,19 @@ class Whose:
         What the sender asked for is on its way, or the venue lags: it may cancel it. So it may when the venue is
         silent, unless somebody else has used the name too.
         """
+        own = {held.lease.grant}
         askers = self._owners.askers(held.account, symbol, name)
         try:
             answer = await self._link.ask_owner(_query(held, symbol, name))
         except LinkDown:
-            if askers != {held.lease.grant}:
+            if askers != own and not held.sole:
                 raise
         else:
             askers |= {one.grant for one in answer.claims}
             askers |= set() if answer.grant is None else {answer.grant}
-        if askers == {held.lease.grant}:
+        if askers == own:
             return OWN
-        if absent:
+        if absent or (held.sole and not askers):
             return NOBODY
         raise fault
 
@@ -162,6 +161,8 @@ class Whose:
             recorded = await self._recorded(held, symbol, known)
             if recorded is not None:
                 return _word(held, recorded)
+            if held.sole:
+                return NOBODY
         try:
             found = await self._list(job, held, target)
         except (NotKnown, OSError, ValueError) as fault:

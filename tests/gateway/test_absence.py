@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.world import POLICY, running_world
+from tests.gateway.world import POLICY, bots, running_world
 
 ANY_QUOTE = POLICY.replace('symbols = ["BTCUSDT", "ETHUSDT"]', 'symbols = { quote = ["USDT"] }')
 LIMIT = {"type": "LIMIT", "timeInForce": "GTC", "quantity": "1", "price": "100"}
@@ -15,7 +15,7 @@ async def test_a_no_of_another_kind_does_not_make_a_pair_unknown(tmp_path: Path,
     """What is remembered for a minute would refuse the bot's next orders, exits too."""
     async with running_world(tmp_path) as world:
         world.account(USDT="100000")
-        bot = world.bot(policy=ANY_QUOTE)
+        (bot,) = await bots(world, policy=ANY_QUOTE)
         fault = {"do": "error", "status": 400, "code": code, "match": {"path": "/api/v3/exchangeInfo"}}
         await world.paper.admin("POST", "faults", fault)
         assert (await bot.order(symbol="SOLUSDT", **LIMIT)).status != 200
@@ -28,7 +28,7 @@ async def test_a_no_of_another_kind_does_not_make_a_pair_unknown(tmp_path: Path,
 async def test_a_pair_is_absent_by_the_venues_own_code_for_it(tmp_path: Path) -> None:
     async with running_world(tmp_path) as world:
         world.account(USDT="100000")
-        bot = world.bot(policy=ANY_QUOTE)
+        (bot,) = await bots(world, policy=ANY_QUOTE)
         refused = await bot.order(symbol="NOSUCHUSDT", **LIMIT)
         assert (refused.status, refused.code, refused.reason) == (400, -1121, "symbol")
         (view,) = world.gateway.mounts.views.values()

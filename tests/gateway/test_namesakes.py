@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from broker.errors import LinkDown
 from broker.gateway import settlement as settling
 from broker.gateway.sent import Waiting
 from broker.gateway.venue_view import AccountView
-from tests.gateway.world import POLICY, Bot, World, running_world
+from tests.gateway.world import POLICY, Bot, World, bots, running_world
 
 LIMIT = {"type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
 DAY_1000 = POLICY.replace('"10000"', '"1000"')
@@ -100,7 +101,7 @@ async def test_reading_an_old_order_of_the_same_name_releases_nothing(tmp_path: 
     """The day's cap binds, though each buy reuses the client order id of an order that was cancelled."""
     async with running_world(tmp_path) as world:
         world.account(USDT="100000")
-        bot = world.bot(policy=DAY_1000)
+        (bot,) = await bots(world, policy=DAY_1000)
         bought = 0
         for _ in range(4):
             resting = await bot.order(price="59000", newClientOrderId="X", **LIMIT)
@@ -121,7 +122,7 @@ async def test_cancelling_or_replacing_a_namesake_releases_only_its_own(tmp_path
     """The old order of a cancelReplace bears the name of the new one."""
     async with running_world(tmp_path) as world:
         world.account(USDT="100000")
-        bot = world.bot(policy=DAY_1000)
+        (bot,) = await bots(world, policy=DAY_1000)
         small = LIMIT | {"quantity": "0.005"}
         placed = await bot.order(price="59000", newClientOrderId="X", **small)
         replaced = await bot.call(
@@ -139,7 +140,7 @@ async def test_a_lost_reply_stays_reserved_until_the_order_itself_is_read(
     async with running_world(tmp_path) as world:
         later = Later(world, monkeypatch)
         world.account(USDT="100000")
-        bot = world.bot(policy=DAY_1000)
+        (bot,) = await bots(world, policy=DAY_1000)
         old = await bot.order(
             price="59000", quantity="0.001", newClientOrderId="X", type="LIMIT", timeInForce="GTC"
         )
@@ -163,7 +164,7 @@ async def test_an_order_is_absent_by_the_venues_word_for_it_twice(
     async with running_world(tmp_path) as world:
         later = Later(world, monkeypatch)
         world.account(USDT="100000")
-        bot = world.bot(policy=DAY_1000)
+        (bot,) = await bots(world, policy=DAY_1000)
         await world.paper.admin(
             "POST", "faults", {"do": "close", "match": {"path": "/api/v3/order", "method": "POST"}}
         )
@@ -181,7 +182,7 @@ async def test_a_venue_that_lags_and_then_shows_the_order_releases_nothing(
     async with running_world(tmp_path) as world:
         later = Later(world, monkeypatch)
         world.account(USDT="100000")
-        bot = world.bot(policy=DAY_1000)
+        (bot,) = await bots(world, policy=DAY_1000)
         await lose(world)
         assert (await bot.order(price="59000", **LIMIT)).status == 504
         await fail(world, -2013, "/api/v3/order")
@@ -201,7 +202,9 @@ async def test_a_list_whose_answer_was_lost_is_asked_about_by_its_orders(
     async with running_world(tmp_path) as world:
         later = Later(world, monkeypatch)
         world.account(USDT="100000")
-        bot = world.bot(policy=DAY_1000.replace('day]\nmax_notional = "1000"', 'day]\nmax_notional = "1300"'))
+        (bot,) = await bots(
+            world, policy=DAY_1000.replace('day]\nmax_notional = "1000"', 'day]\nmax_notional = "1300"')
+        )
         await lose(world, "/api/v3/orderList")
         lost = await bot.call("POST", "/api/v3/orderList/oto", **(OTO | {"workingPrice": "60500"}))
         assert lost.status == 504, lost
@@ -217,7 +220,7 @@ async def test_an_amended_order_is_not_taken_for_absent_by_its_old_name(
     async with running_world(tmp_path) as world:
         later = Later(world, monkeypatch)
         world.account(USDT="100000")
-        bot = world.bot(policy=DAY_1000)
+        (bot,) = await bots(world, policy=DAY_1000)
         await lose(world)
         assert (await bot.order(price="59000", newClientOrderId="X", **LIMIT)).status == 504
         amended = await bot.call(
@@ -241,7 +244,7 @@ async def test_what_is_over_is_released_though_much_is_held_and_other_grants_can
         later = Later(world, monkeypatch)
         world.account(USDT="100000")
         world.account("other", USDT="100000")
-        gone, bot = world.bot("gone", "other"), world.bot("bot", "main")
+        (gone,), (bot,) = await bots(world, "gone", account="other"), await bots(world)
         for _ in range(6):
             assert (
                 await gone.order(price="59000", quantity="0.001", type="LIMIT", timeInForce="GTC")
@@ -267,7 +270,7 @@ async def test_settling_waits_while_the_venue_wants_no_reads(
     async with running_world(tmp_path) as world:
         later = Later(world, monkeypatch)
         world.account(USDT="100000")
-        bot = world.bot()
+        (bot,) = await bots(world)
         await lose(world)
         assert (await bot.order()).status == 504
         (view,) = world.gateway.mounts.views.values()
@@ -284,7 +287,7 @@ async def test_a_name_that_another_grant_used_gives_no_right_over_the_list(tmp_p
     """The example: B places an order with the client id of A's order list, then cancels the list by it."""
     async with running_world(tmp_path) as world:
         world.account(USDT="100000", BTC="3")
-        a, b = world.bot("a"), world.bot("b")
+        a, b = await bots(world, "a", "b")
         placed = await a.call("POST", "/api/v3/orderList/oco", listClientOrderId="L", **OCO)
         assert placed.status == 200, placed
         mine = await b.order(price="59000", newClientOrderId="L", **LIMIT)
@@ -305,7 +308,7 @@ async def test_a_name_that_another_grant_used_gives_no_right_over_the_list(tmp_p
 async def test_an_order_whose_answer_was_lost_is_its_senders_and_nobody_elses(tmp_path: Path) -> None:
     async with running_world(tmp_path) as world:
         world.account(USDT="100000")
-        a, b = world.bot("a"), world.bot("b")
+        a, b = await bots(world, "a", "b")
         assert (await b.order(price="59000", newClientOrderId="mine", **LIMIT)).status == 200
         for by in ("origClientOrderId", "orderId"):
             await lose(world)
@@ -323,7 +326,7 @@ async def test_an_order_whose_answer_was_lost_is_its_senders_and_nobody_elses(tm
 async def test_a_list_whose_answer_was_lost_is_its_senders_and_nobody_elses(tmp_path: Path) -> None:
     async with running_world(tmp_path) as world:
         world.account(USDT="100000", BTC="3")
-        a, b = world.bot("a"), world.bot("b")
+        a, b = await bots(world, "a", "b")
         await lose(world, "/api/v3/orderList")
         assert (await a.call("POST", "/api/v3/orderList/oco", listClientOrderId="L", **OCO)).status == 504
         refused = await b.call("DELETE", "/api/v3/orderList", symbol="BTCUSDT", listClientOrderId="L")
@@ -336,7 +339,7 @@ async def test_a_manual_order_is_not_cancelled_by_a_namesake(tmp_path: Path) -> 
     """Whether the namesake was refused, is over, or never got its answer."""
     async with running_world(tmp_path) as world:
         world.account(USDT="100000")
-        a, _ = world.bot("a"), world.bot("b")
+        a, _ = await bots(world, "a", "b")
         number = await manual(world, "M")
         assert (await cancel(a, origClientOrderId="M")).reason == "not_own_order"
         assert (await a.order(price="59000", newClientOrderId="M", **LIMIT)).status == 400
@@ -357,7 +360,7 @@ async def test_a_dry_run_owns_nothing(tmp_path: Path) -> None:
     """order/test with another's client order id, answered 200, gave its sender that order."""
     async with running_world(tmp_path) as world:
         world.account(USDT="100000")
-        a, b = world.bot("a"), world.bot("b")
+        a, b = await bots(world, "a", "b")
         for name in ("X", "M"):
             tried = await b.call(
                 "POST", "/api/v3/order/test", symbol="BTCUSDT", side="BUY", price="59000", newClientOrderId=name, **LIMIT
@@ -374,7 +377,7 @@ async def test_a_dry_run_owns_nothing(tmp_path: Path) -> None:
 async def test_who_may_cancel_an_order_may_replace_and_amend_it_and_nobody_else(tmp_path: Path) -> None:
     async with running_world(tmp_path) as world:
         world.account(USDT="100000")
-        a, b = world.bot("a"), world.bot("b")
+        a, b = await bots(world, "a", "b")
         placed = await a.order(price="59000", newClientOrderId="X", **LIMIT)
         number = placed.body["orderId"]
         for bot, status in ((b, 400), (a, 200)):
@@ -396,7 +399,7 @@ async def test_the_owner_is_asked_for_and_an_outage_is_said_as_one(tmp_path: Pat
     """Neither "unknown order" while nobody can tell, nor a no to who sent the only order of that name."""
     async with running_world(tmp_path) as world:
         world.account(USDT="100000")
-        a, b = world.bot("a"), world.bot("b")
+        a, b = await bots(world, "a", "b")
         placed = await a.order(price="59000", newClientOrderId="X", **LIMIT)
         await b.call("GET", "/api/v3/account")
         await fail(world, -1000, "/api/v3/order", times=2, status=500)
@@ -413,7 +416,7 @@ async def test_a_gateway_that_remembers_nothing_finds_the_sender_in_the_brokers_
     """After a restart, or at another gateway: an answer that was lost is still its sender's order."""
     async with running_world(tmp_path) as world:
         world.account(USDT="100000", BTC="3")
-        a, b = world.bot("a"), world.bot("b")
+        a, b = await bots(world, "a", "b")
         await lose(world)
         assert (await a.order(price="58000", newClientOrderId="X", **LIMIT)).status == 504
         by_hand = await manual(world, "M")
@@ -436,3 +439,62 @@ async def test_a_gateway_that_remembers_nothing_finds_the_sender_in_the_brokers_
         assert (await cancel(a, origClientOrderId="X")).status == 200
         gone = await a.call("DELETE", "/api/v3/orderList", symbol="BTCUSDT", listClientOrderId="L")
         assert gone.status == 200, gone
+
+
+async def test_the_only_grant_of_an_account_cancels_whatever_nobody_else_sent_while_the_venue_cannot_be_asked(
+    tmp_path: Path,
+) -> None:
+    """Nobody else's order can be meant, so no look-up that fails may keep it from an exit."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="3")
+        (bot,) = await bots(world)
+        placed = await bot.order(price="59000", newClientOrderId="X", **LIMIT)
+        listed = await bot.call("POST", "/api/v3/orderList/oco", listClientOrderId="L", **OCO)
+        by_hand = await manual(world, "M")
+        owners = world.gateway.forwarder._owners
+        owners._of.clear()
+        owners._bearers.clear()
+        for path in ("/api/v3/order", "/api/v3/orderList"):
+            await fail(world, -1000, path, times=50, status=500)
+        assert (await cancel(bot, origClientOrderId="X")).status == 200
+        assert (await cancel(bot, origClientOrderId="M")).status == 200
+        gone = await bot.call(
+            "DELETE", "/api/v3/orderList", symbol="BTCUSDT", orderListId=listed.body["orderListId"]
+        )
+        assert gone.status == 200, gone
+        assert not is_open(world, placed.body["orderId"])
+        assert not is_open(world, by_hand)
+
+
+async def test_an_own_order_is_cancelled_while_the_broker_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By any name that this gateway can know it by; of another's it says that it cannot tell."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        a, b = await bots(world, "a", "b")
+        by_hand = await manual(world, "M")
+        answered = await a.order(price="59000", newClientOrderId="X", **LIMIT)
+        await lose(world)
+        assert (await a.order(price="58000", newClientOrderId="Y", **LIMIT)).status == 504
+        assert (await b.call("GET", "/api/v3/account")).status == 200
+
+        async def silent(_: object) -> None:
+            raise LinkDown("no_answer", "the broker did not answer in time")
+
+        monkeypatch.setattr(world.gateway.link, "ask_owner", silent)
+        for names in (
+            {"orderId": by_hand},
+            {"origClientOrderId": "M"},
+            {"orderId": order_named(world, "Y") + 1000},
+        ):
+            refused = await cancel(a, **names)
+            assert refused.reason in {"owner_unknown", "not_own_order"}, refused
+        assert (await cancel(a, orderId=by_hand)).status == 503
+        assert (await cancel(b, origClientOrderId="X")).reason == "not_own_order", (
+            "this gateway sent it for a"
+        )
+        assert (await cancel(a, origClientOrderId="X")).status == 200
+        assert (await cancel(a, orderId=order_named(world, "Y"))).status == 200
+        assert not is_open(world, answered.body["orderId"])
+        assert is_open(world, by_hand)

@@ -197,6 +197,16 @@ class World:
         return list(self.paper.exchange.executed)
 
 
+async def bots(world: World, *consumers: str, account: str = "main", policy: str = POLICY) -> list[Bot]:
+    """Make bots whose leases are open: on a busy machine a first request may find none yet."""
+    found = [world.bot(consumer, account, policy) for consumer in consumers or ("bot",)]
+    async with asyncio.timeout(60):
+        for bot in found:
+            while (await bot.call("GET", "/api/v3/account")).status != 200:  # noqa: ASYNC110 - leases tell nobody
+                await asyncio.sleep(0.01)
+    return found
+
+
 def key_pair(key_type: KeyType) -> tuple[str, str]:
     """Return a private key (PKCS#8 PEM) and its public half (SPKI PEM)."""
     private: Any = (
