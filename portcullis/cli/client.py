@@ -20,7 +20,6 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 import msgspec
-from rich.text import Text
 
 from clients.http import silence
 from clients.secret import Secret
@@ -175,7 +174,7 @@ class Api:
         """Do what was announced once it may be done, where the person wants to wait."""
         if not self._face.as_json:
             for line in announced.shows:
-                self._face.err.print(Text(f"  {line}"), soft_wrap=True)
+                self._face.err.print(hanging("-", line))
         if not self._face.wait:
             raise Stopped(
                 announced.what, "It is announced, and NOT done.",

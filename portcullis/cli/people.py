@@ -234,11 +234,10 @@ def show_act(face: Face, act: Annotated[str, typer.Argument(help="Its id.")]) ->
 
 
 def _show_act(out: Console, act: answers.Act) -> None:
-    out.print(
-        said("[bold]{}[/] wants: [bold]{}[/] {}", act.operator, act.action, act.subject), soft_wrap=True
-    )
+    what = said("[bold]{}[/] wants: [bold]{}[/] {}", act.operator, act.action, act.subject)
+    out.print(hanging("[bold yellow]■[/]", what, 0))
     for line in act.shows:
-        out.print(Text(f"  {line}"), soft_wrap=True)
+        out.print(hanging("-", line))
 
 
 @command(acts, "confirm")

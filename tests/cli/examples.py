@@ -36,6 +36,7 @@ _PROSE = {
     "notes",
     "old",
     "new",
+    "shows",
 }
 _AMOUNTS = {"day_used", "day_max", "notional"}
 

@@ -14,13 +14,21 @@ from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from portcullis.cli import audit_work, backup_work, client, processes, rotation_screen, storage_work
+from portcullis.cli import (
+    audit_work,
+    backup_work,
+    client,
+    processes,
+    recover_work,
+    rotation_screen,
+    storage_work,
+)
 from portcullis.cli.app import app
 from portcullis.running import Running
 from tests.cli.consoles import CONSOLES, PIPE, TERMINAL, WIDTH, Said, run_on
 from tests.cli.examples import EMPTY, LONG, PLAIN, WEIRD, Style, document, transport
 
-LOADED = (audit_work, backup_work, processes, storage_work)
+LOADED = (audit_work, backup_work, processes, recover_work, storage_work)
 """Loaded here, so that no fork has to."""
 
 STYLES = {"empty": EMPTY, "plain": PLAIN, "long": LONG, "weird": WEIRD}
@@ -57,13 +65,14 @@ ASKED: dict[str, tuple[str, ...]] = {
     "policy diff": ("{policy}", "--grant", "grt_1"),
     "operator create": ("--name", "bob", "--token-file", "{fresh}"), "operator list": (), "operator end": ("bob",),
     "operator enrol": ("--name", "ann", "--password-file", "{secret}"), "operator activate": ("--name", "ann"),
-    "act list": (), "act confirm": ("act_1",), "act cancel": ("act_1",), "audit list": (),
+    "act list": (), "act show": ("main",), "act confirm": ("act_1",), "act cancel": ("act_1",), "audit list": (),
 }  # fmt: skip
 """Commands that speak to the broker, and how they are called here."""
 
 OFFLINE: dict[str, tuple[str, ...]] = {
     "init": ("--home", "{fresh}", "--environment", "paper", "--mode", "solo"),
     "install": ("--environment", "paper", "--dry-run"),
+    "operator recover": ("--name", "ann", "--token-file", "{fresh}"),
     "audit verify": (), "backup code": (), "backup create": ("--to", "{fresh}"),
     "backup check": ("{backup}", "--code-file", "{code}"),
     "restore": ("{backup}", "--code-file", "{code}", "--home", "{fresh}"),
