@@ -38,6 +38,7 @@ class Upkeep:
             self._service.desk.secrets.maintain()
             self._service.mirror.merge()
             self._service.secrets.tidy()
+            self._service.operators.tidy()
             self._untold = self._tells_nobody()
         except BrokerError as fault:
             if self._away_since is None:

@@ -34,6 +34,7 @@ LOG_FILE = "calls.db"
 MAYBE_WRITTEN = frozenset({"commit_unknown", "not_replicated"})
 """Reasons of failures after which a write may be in force all the same."""
 
+_NO_LOCK = "55P03"
 _LEAST_S = 5.0
 """A transaction that has its turn has at least so long, whatever it waited."""
 
@@ -267,4 +268,8 @@ def _unknown(fault: SQLAlchemyError) -> StoreUnavailable:
 def _translated(fault: SQLAlchemyError) -> StoreUnavailable | Conflict:
     if isinstance(fault, IntegrityError):
         return Conflict("taken", "the name or key is taken, or what it names does not exist")
+    if getattr(getattr(fault, "orig", None), "sqlstate", None) == _NO_LOCK:
+        return StoreUnavailable(
+            "store_busy", "the database was busy with other writes for too long: nothing was changed"
+        )
     return StoreUnavailable("database", f"the database cannot answer ({type(fault).__name__})")

@@ -30,7 +30,7 @@ AUTO_CHECKPOINT = {"state": 8000, "log": 2000}
 
 _CONNECT_S = 3
 _STATEMENT_MS = {False: 5000, True: 12_000}
-_LOCK_MS = {False: 4000, True: 10_000}
+_LOCK_MS = {False: 4000, True: 8000}
 """For urgent work longer than anybody else may hold it."""
 
 _IDLE_MS = 8000

@@ -75,6 +75,16 @@ def remember(connection: Connection, **values: object) -> None:
     connection.execute(t.IDEMPOTENCY.insert().values(**values))
 
 
-def forget(connection: Connection, before_us: int) -> None:
-    """Delete idempotency keys that are too old to be asked for."""
-    connection.execute(t.IDEMPOTENCY.delete().where(t.IDEMPOTENCY.c.created_us < before_us))
+def forget(connection: Connection, before_us: int, most: int) -> int:
+    """Delete some idempotency keys that are too old to be asked for; return how many."""
+    c = t.IDEMPOTENCY.c
+    old = connection.execute(select(c.operator, c.key).where(c.created_us < before_us).limit(most)).all()
+    for row in old:
+        connection.execute(t.IDEMPOTENCY.delete().where(c.operator == row.operator, c.key == row.key))
+    return len(old)
+
+
+def has_old(connection: Connection, before_us: int) -> bool:
+    """Tell whether there are idempotency keys that are too old to be asked for."""
+    query = select(t.IDEMPOTENCY.c.key).where(t.IDEMPOTENCY.c.created_us < before_us).limit(1)
+    return connection.execute(query).first() is not None

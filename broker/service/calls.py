@@ -98,7 +98,7 @@ class Calls:
         """Put on record that lines of a gateway's boot are lost to the call log."""
         named = [str(number) for number in numbers[:_MOST_NAMED]]
         details: dict[str, Detail] = {"gateway": gateway, "boot": boot, "count": len(numbers), "lines": named}
-        with self._desk.database.write() as connection:
+        with self._desk.database.write(Urgency.UPKEEP) as connection:
             self._audit.record(connection, "calls.unreadable", f"gateway:{gateway}", details)
 
     def list(self, *, after: str = "", limit: int = 100, **filters: str) -> Page[Call]:

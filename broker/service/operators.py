@@ -18,6 +18,7 @@ from typing import Any
 
 from broker.db import acts
 from broker.db import operators as store
+from broker.db.turns import Urgency
 from broker.errors import Conflict, Malformed, NotFound, Problem
 from broker.model import moment
 from broker.service.audit import ITSELF, Audit
@@ -29,6 +30,7 @@ from clients.secret import Secret
 
 _MARK = "pcls_op_"
 _NAME_LENGTH = 12
+_AT_ONCE = 100
 _DAY_US = 24 * 3600 * 1_000_000
 
 
@@ -211,11 +213,23 @@ class Operators:
         """Keep an answer under a key. `body` holds no secret: the caller took it out."""
         now_us = self._desk.clock.now_us()
         with self._desk.database.write() as connection:
-            store.forget(connection, now_us - _DAY_US)
             store.remember(
                 connection, operator=operator, key=key, digest=hashlib.sha256(content).hexdigest(),
                 status=status, body=body, created_us=now_us,
             )  # fmt: skip
+
+    def tidy(self) -> None:
+        """Forget answers that nobody asks for any more, a few at a time: no write waits long for that.
+
+        Raises:
+            StoreUnavailable: The database cannot answer.
+        """
+        before_us = self._desk.clock.now_us() - _DAY_US
+        with self._desk.database.read() as connection:
+            left = store.has_old(connection, before_us)
+        while left:
+            with self._desk.database.write(Urgency.UPKEEP) as connection:
+                left = store.forget(connection, before_us, _AT_ONCE) == _AT_ONCE
 
 
 def _fresh() -> tuple[str, Secret]:

@@ -1,0 +1,134 @@
+"""A cut through the API: done is answered as done, refused is not done later, and it waits for nobody else."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from broker.db import cuts as cut_store
+from broker.db import turns
+from broker.db.database import Database
+from broker.db.engines import Postgres
+from broker.db.turns import Urgency
+from broker.errors import StoreUnavailable
+from tests.api.desk import Desk
+
+CUT = {"targets": ["everything"], "mode": "closed", "reason": "leak"}
+
+
+@contextmanager
+def rival(desk: Desk) -> Iterator[ExitStack]:
+    """Hold the state's write lock, as a rotator in a transaction would, until that is closed."""
+    other = Database(desk.service.desk.database._where)
+    with ExitStack() as held:
+        held.callback(other.close)
+        held.enter_context(other.write())
+        yield held
+
+
+class Unwritten:
+    """A connection whose writes go nowhere."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner, self.dialect = inner, inner.dialect
+
+    def execute(self, statement: Any, *more: Any) -> Any:
+        return self._inner.execute(statement, *more) if statement.is_select else None
+
+
+def made(desk: Desk) -> int:
+    with desk.service.desk.database.read() as connection:
+        return len(cut_store.page(connection, 2**62, 100, open_only=False))
+
+
+async def test_a_cut_waits_while_another_process_writes_and_then_succeeds(desk: Desk) -> None:
+    async with desk.client() as client:
+        with rival(desk) as held:
+            asked = asyncio.create_task(client.post("/v1/cuts", json=CUT))
+            assert await asyncio.to_thread(desk.service.desk.database.turns.urgent.wait, 60)
+            await asyncio.sleep(0.3)
+            assert not asked.done()
+            held.close()
+            answer = await asked
+    assert answer.status_code == 201
+    assert made(desk) == 1
+
+
+async def test_a_cut_that_was_given_up_was_not_made_and_is_not_made_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if isinstance(desk.service.desk.database._where, Postgres):
+        pytest.skip(
+            "how long it waits there is in the connection's options: tests/broker/test_hung_postgres.py"
+        )
+    monkeypatch.setitem(turns.PATIENCE_S, Urgency.SAFETY, 0.2)
+    async with desk.client() as client:
+        with rival(desk):
+            answer = await client.post("/v1/cuts", json=CUT)
+            assert (answer.status_code, answer.json()["reason"]) == (503, "store_busy")
+            assert "nothing was changed" in answer.json()["detail"]
+        await client.get("/v1/status")
+    assert made(desk) == 0
+
+
+async def test_a_cut_that_was_made_is_answered_as_made_whatever_fails_after_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise StoreUnavailable("database", "away on purpose")
+
+    monkeypatch.setattr(desk.service.operators, "remember", fails)
+    async with desk.client() as client:
+        answer = await client.post("/v1/cuts", json=CUT, headers={"Idempotency-Key": "k"})
+    assert answer.status_code == 201
+    assert made(desk) == 1
+
+
+@pytest.mark.parametrize(("reason", "there"), [("commit_unknown", True), ("commit_unknown", False)])
+async def test_a_commit_whose_answer_was_lost_is_looked_up(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, reason: str, *, there: bool
+) -> None:
+    database, real = desk.service.desk.database, desk.service.desk.database.write
+
+    @contextmanager
+    def lost(*args: Any, **more: Any) -> Iterator[Any]:
+        if there:
+            with real(*args, **more) as connection:
+                yield connection
+        else:
+            with database.read() as connection:
+                yield Unwritten(connection)
+        raise StoreUnavailable(reason, "lost on purpose")
+
+    async with desk.client() as client:
+        monkeypatch.setattr(database, "write", lost)
+        answer = await client.post("/v1/cuts", json=CUT)
+        monkeypatch.undo()
+    assert answer.status_code == (201 if there else 503)
+    assert made(desk) == int(there)
+    if not there:
+        assert "NOTHING was cut" in answer.json()["detail"]
+
+
+async def test_slow_requests_of_others_hold_no_cut_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    real = desk.service.grants.consumers
+
+    def slow(*args: Any, **more: Any) -> Any:
+        go.wait(60)
+        return real(*args, **more)
+
+    monkeypatch.setattr(desk.service.grants, "consumers", slow)
+    async with desk.client() as client:
+        others = [asyncio.create_task(client.get("/v1/consumers")) for _ in range(60)]
+        await asyncio.sleep(0.2)
+        try:
+            answer = await client.post("/v1/cuts", json=CUT)
+            assert answer.status_code == 201
+            assert not any(one.done() for one in others[:3])
+        finally:
+            go.set()
+            await asyncio.gather(*others)
