@@ -24,7 +24,8 @@ Generated from the code by `python -m portcullis.venues_page > docs/venues.md`; 
 | keys of a main account by API | no: by hand at the exchange |
 
 A policy's `allow` names groups or single endpoints. What is not in a group that can be granted can never be
-granted. `uncertain` writes are recognised and refused: what they would do cannot be sized.
+granted. `uncertain` writes are recognised and refused: what they would do cannot be sized. The weights of `sapi.*`
+endpoints are those of ccxt's table; we have no page of the exchange that confirms them.
 """
 
 

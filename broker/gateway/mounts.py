@@ -115,6 +115,10 @@ class Mounts:
             self._accounts[held.account] = account
         return account
 
+    def blocked(self) -> tuple[str, ...]:
+        """Return the accounts of which the venue said last that they may not trade."""
+        return tuple(name for name, account in self._accounts.items() if not account.may_trade)
+
     def view_of(self, venue: str, upstream: str, egress: Egress) -> VenueView:
         """Return a venue as it is seen by one way out."""
         return self._view(upstream_of(venue, self._environment, upstream), egress)

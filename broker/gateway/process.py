@@ -149,9 +149,10 @@ class Gateway:
         )
 
     def _troubles(self) -> tuple[frames.Trouble, ...]:
-        """Tell what is wrong with each way to a venue."""
+        """Tell what is wrong with each way to a venue, and which accounts may not trade."""
         now_us = self.clock.wall_us()
-        return tuple(
+        blocked = tuple(frames.Trouble("account-blocked", account) for account in self.mounts.blocked())
+        return blocked + tuple(
             trouble
             for (_, egress), view in self.mounts.views.items()
             for trouble in troubles(

@@ -256,6 +256,7 @@ class AccountView:
 
     def __init__(self, venue: VenueView, clock: SystemClock) -> None:
         self._venue, self._clock = venue, clock
+        self.may_trade = True
         self._holdings: Mapping[str, Holding] = {}
         self._asked_us = -HOLDINGS_US
         self._asking = 0
@@ -316,7 +317,7 @@ class AccountView:
         holdings = market.parse_holdings(body)
         if asked_us < self._asked_us:
             return  # what was asked later has come already
-        self._holdings, self._asked_us = holdings, asked_us
+        self._holdings, self._asked_us, self.may_trade = holdings, asked_us, market.parse_may_trade(body)
         for sale in [one for one in self._sales if one.landed_us is not None and one.landed_us < asked_us]:
             self._drop(sale)
 

@@ -255,7 +255,7 @@ class KeyWord:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong with a way to a venue: `venue-banned`, `venue-pause`, `clock`; until when, if that is told."""
+    """`venue-banned`, `venue-pause`, `clock` of a way to a venue; `account-blocked`. Until when, if that is told."""
 
     kind: str
     subject: str

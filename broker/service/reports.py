@@ -86,7 +86,12 @@ def _refused(source: str, word: KeyWord, subject: str) -> Report:
 def _troubled(source: str, one: Trouble) -> Report:
     gateway = source.partition(":")[2]
     subject = f"{gateway}/{one.subject}"
-    if one.kind == "clock":
+    account = ""
+    if one.kind == "account-blocked":
+        subject = account = one.subject
+        says = f"the exchange lets the account {account} trade nothing (canTrade is false), whatever its keys may"
+        step = "look at the account at the exchange, and ask its support"
+    elif one.kind == "clock":
         says = f"the clock of {gateway} is {one.detail} off the exchange's"
         step = "set the host's clock, and keep it set (timedatectl set-ntp true)"
     elif one.kind == "venue-banned":
@@ -95,4 +100,4 @@ def _troubled(source: str, one: Trouble) -> Report:
     else:
         says = f"the exchange asks egress {one.subject} to ask less: reads wait"
         step = "portcullis calls shows who asked so much"
-    return Report(source, one.kind, subject, says, step, until_us=one.until_us)
+    return Report(source, one.kind, subject, says, step, account, one.until_us)

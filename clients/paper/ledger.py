@@ -30,6 +30,7 @@ class Account:
     transfers: list[dict[str, object]] = field(default_factory=list)
     deposits: list[dict[str, object]] = field(default_factory=list)
     created_us: int = 0
+    can_trade: bool = True
     wallets: dict[str, dict[str, Decimal]] = field(default_factory=dict)
 
     def balance(self, asset: str) -> Balance:

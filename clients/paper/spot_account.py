@@ -27,7 +27,7 @@ def account(exchange: PaperExchange, seen: Seen) -> object:
         "makerCommission": 10, "takerCommission": 10, "buyerCommission": 0, "sellerCommission": 0,
         "commissionRates": {"maker": "0.00100000", "taker": "0.00100000", "buyer": "0.00000000",
                             "seller": "0.00000000"},
-        "canTrade": True, "canWithdraw": True, "canDeposit": True, "brokered": False,
+        "canTrade": _account(seen).can_trade, "canWithdraw": True, "canDeposit": True, "brokered": False,
         "requireSelfTradePrevention": False, "preventSor": False, "updateTime": seen.now_us // 1000,
         "accountType": "SPOT",
         "balances": [

@@ -108,6 +108,7 @@ WRONG: dict[str, tuple[Callable[[Desk], None], str]] = {
     "an order key is refused": (reported(KeyWord("main/trade/1", True, -2015)), "no order of its bots"),
     "a ban": (reported(troubles=(Trouble("venue-banned", "out", "", LATER_US),)), "BANNED"),
     "a pause": (reported(troubles=(Trouble("venue-pause", "out", "", LATER_US),)), "asks egress out to ask less"),
+    "a blocked account": (reported(troubles=(Trouble("account-blocked", "main"),)), "main trade nothing"),
     "a clock": (reported(troubles=(Trouble("clock", "out", "+7.0 s"),)), "+7.0 s off the exchange's"),
     "the host": (lambda desk: desk.hazards.append(Hazard("the secret store is away", "RB-03")), "store is away"),
     "another broker's host": (

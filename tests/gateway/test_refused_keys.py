@@ -80,6 +80,27 @@ async def test_a_key_that_only_lost_its_right_to_trade_is_told_of_until_an_order
         await until(lambda: refused(world) == [])
 
 
+async def test_an_account_that_the_exchange_blocks_is_told_of_until_it_may_trade_again(
+    tmp_path: Path,
+) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="1")
+        bot = world.bot()
+        await bot.order()
+        await until(lambda: bool(world.gateway.book.by_lease))
+        held = next(iter(world.gateway.book.by_lease.values()))
+        account, key = world.gateway.mounts.account_of(held), world.gateway.book.material[held.key_text]
+
+        def blocked() -> list[str]:
+            return [one.account for one in world.service.conditions.look() if one.kind == "account-blocked"]
+
+        for may in (False, True):
+            world.paper.exchange.accounts["main@paper.test"].can_trade = may
+            await account.fetch(key)
+            world.gateway.link.tell_health()
+            await until(lambda may=may: blocked() == ([] if may else ["main"]))  # type: ignore[misc]
+
+
 def test_what_one_endpoint_wants_says_nothing_of_the_key() -> None:
     assert refusal_of(-2015, "margin-read") is None, "a permission it was never given"
     assert refusal_of(-2008, "margin-read") == -2008

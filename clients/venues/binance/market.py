@@ -145,6 +145,11 @@ def parse_holdings(body: bytes) -> Mapping[str, Holding]:
     }
 
 
+def parse_may_trade(body: bytes) -> bool:
+    """Tell whether the account may trade: `canTrade` is the account's, whatever the key may. Unsaid, it may."""
+    return _document(body, dict).get("canTrade") is not False
+
+
 def order(ref: OrderRef) -> Call:
     """Ask for the state of one order or order list, by id where there is one. Signed, weight 4.
 
