@@ -9,7 +9,10 @@ Rules:
    each further call makes the ban longer. Cancels and exits are always tried.
 5. Calls of our own ask like those of bots, by what they are for (`Need`): what nobody waits for is a read, the facts
    of an order share its fate. Without the `Permit` of `admit` nothing of ours can be sent (`upstream.Pool.ask`).
-6. `/sapi` counts each endpoint by itself, so its 429 stops that pool alone.
+6. Exits themselves are always tried. The facts they are judged by are asked for in spite of a pause or a used up
+   minute only by and by (`MOST_IN_PAUSE`, then one a second): else whoever has a key and sells what is not there
+   could get the address banned. What is not asked for refuses no exit that the venue itself would bound.
+7. `/sapi` counts each endpoint by itself, so its 429 stops that pool alone.
 """
 
 from collections import deque
@@ -19,6 +22,7 @@ from typing import NamedTuple
 from broker.policy_document import MOST_ORDERS, Rate
 
 MINUTE_US = 60_000_000
+MOST_IN_PAUSE = 20
 UNSURE_US = 1_000_000
 """For so long after a minute began the venue's clock may still be in the last one."""
 
@@ -85,6 +89,7 @@ class WeightMeter:
         self._used: dict[str, int] = {}
         self._reads_from_us: dict[str, int] = {}
         self._banned_until_us = 0
+        self._trickle, self._trickled_us = MOST_IN_PAUSE, 0
 
     def _turn(self, now_us: int) -> None:
         minute = now_us // MINUTE_US
@@ -109,11 +114,22 @@ class WeightMeter:
 
     def admit(self, need: Need, pool: str, weight: int, now_us: int) -> Permit | Pause:
         """Let one call of our own pass and count it, or tell how long it has to wait."""
-        pause = self.pause(need, pool, weight, now_us)
-        if pause is not None:
+        pause = self.pause(Need.RISK if need is Need.EXIT else need, pool, weight, now_us)
+        if pause is not None and not (need is Need.EXIT and self._trickles(now_us)):
             return pause
         self.spend(pool, weight, now_us)
         return _PERMIT
+
+    def _trickles(self, now_us: int) -> bool:
+        """Let a fact of an exit be asked for in spite of a pause: a few at once, then one a second."""
+        refilled = (now_us - self._trickled_us) // 1_000_000
+        if refilled > 0:
+            self._trickle = min(MOST_IN_PAUSE, self._trickle + refilled)
+            self._trickled_us = now_us
+        if self._trickle <= 0:
+            return False
+        self._trickle -= 1
+        return True
 
     def banned(self, now_us: int) -> Pause | None:
         """Return how long new orders have to wait; None where they may go."""

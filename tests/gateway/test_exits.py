@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from broker.gate import Mode
+from broker.gateway import forward
 from broker.gateway.venue_view import AccountView, VenueView
+from broker.link import frames
 from clients.paper.faults import Fault
 from clients.venue import Credential
 from tests.gateway.world import POLICY, Answer, Bot, World, running_world
@@ -15,6 +17,12 @@ from tests.gateway.world import POLICY, Answer, Bot, World, running_world
 HOUR_US = 3_600_000_000
 LIMIT = {"type": "LIMIT", "timeInForce": "GTC"}
 ONLY_BTC = POLICY.replace('["BTCUSDT", "ETHUSDT"]', '["BTCUSDT"]')
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine refuses no exit: facts are waited for as long as it takes."""
+    monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
 
 
 def view_of(world: World) -> VenueView:
@@ -208,3 +216,65 @@ async def test_observed_or_not_no_replacement_buys_under_a_halt(tmp_path: Path) 
         )  # fmt: skip
         assert answer.status != 200, answer
         assert world.executed() == []
+
+
+async def test_a_sale_sized_in_quote_passes(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="2")
+        bot = world.bot()
+        await halt(world)
+        sale = {"symbol": "BTCUSDT", "side": "SELL", "type": "MARKET"}
+        answer = await bot.call("POST", "/api/v3/order", **sale, quoteOrderQty="60000")
+        assert answer.status == 200, answer
+        assert (await bot.call("POST", "/api/v3/order", **sale, quoteOrderQty="90000")).reason == "halted"
+
+
+async def test_under_a_halt_own_orders_shrink_and_are_replaced_by_exits_only(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="1")
+        bot = world.bot()
+        old = await bot.order("SELL", "1", price="70000", **LIMIT)
+        await halt(world)
+        which = {"symbol": "BTCUSDT", "orderId": old.body["orderId"]}
+        amended = await bot.call("PUT", "/api/v3/order/amend/keepPriority", **which, newQty="0.9")
+        assert amended.status == 200, amended
+        replaced = {"symbol": "BTCUSDT", "cancelReplaceMode": "STOP_ON_FAILURE",
+                    "cancelOrderId": old.body["orderId"], "type": "MARKET", "quantity": "0.8"}  # fmt: skip
+        buys = await bot.call("POST", "/api/v3/order/cancelReplace", **replaced, side="BUY")
+        assert buys.reason == "halted", buys
+        sells = await bot.call("POST", "/api/v3/order/cancelReplace", **replaced, side="SELL")
+        assert sells.status == 200, sells
+
+
+async def test_budget_that_cannot_be_lent_stops_no_exit(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="2")
+        bot = world.bot()
+        assert (await bot.order()).status == 200
+        for standing in world.gateway.book.standing.values():
+            standing.purse.close(0, everything=True)
+        send = world.gateway.link._channel.send
+
+        def deaf(frame: frames.Frame) -> None:
+            if not isinstance(frame, frames.AskSlice):
+                send(frame)
+
+        world.gateway.link._channel.send = deaf  # type: ignore[method-assign]
+        assert (await bot.order("SELL", "0.01")).status == 200
+        assert (await bot.order("SELL", "0.5")).status == 200
+        assert (await bot.order("BUY", "0.01")).reason == "budget_unknown"
+        world.gateway.link._channel.send = send  # type: ignore[method-assign]
+
+
+async def test_a_loop_of_sales_of_what_is_not_there_gets_nobody_banned(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="1")
+        bot = world.bot()
+        assert (await bot.order()).status == 200
+        view = view_of(world)
+        view.meter.refused(429, 600.0, view._system.wall_us())
+        asked = len(world.paper.exchange.requests)
+        for _ in range(60):
+            assert (await bot.order("SELL", "5")).status != 200
+        assert len(world.paper.exchange.requests) - asked < 60
+        assert (await bot.order("SELL", "0.5")).status == 200

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker.gateway.limits import MINUTE_US, UNSURE_US, OrderRate, WeightMeter
+from broker.gateway.limits import MINUTE_US, MOST_IN_PAUSE, UNSURE_US, Need, OrderRate, Permit, WeightMeter
 from broker.policy_document import Rate
 
 S = 1_000_000
@@ -66,3 +66,22 @@ def test_a_narrower_rate_counts_the_orders_that_were_placed_before_it() -> None:
     assert not placed.free(Rate(1, 1), 2, 600 * S)
     assert not placed.free(Rate(5, 60), 1, 60 * S - 1)
     assert placed.free(Rate(5, 60), 1, 60 * S)
+
+
+def test_facts_of_exits_are_asked_for_in_a_pause_by_and_by() -> None:
+    meter = WeightMeter()
+    meter.refused(418, 600.0, 10 * S)
+
+    def asked(at: int) -> int:
+        count = 0
+        while isinstance(meter.admit(Need.EXIT, "ip", 20, at), Permit):
+            count += 1
+        return count
+
+    assert asked(11 * S) == MOST_IN_PAUSE
+    assert asked(11 * S) == 0
+    assert asked(12 * S) == 1
+    assert asked(17 * S) == 5
+    assert asked(500 * S) == MOST_IN_PAUSE
+    assert isinstance(meter.admit(Need.EXIT, "ip", 20, 611 * S), Permit)
+    assert meter.pause(Need.EXIT, "ip", 1, 501 * S) is None
