@@ -1,5 +1,6 @@
 """Exits pass whatever our own limits say, and only exits do: through a gateway, at an exchange."""
 
+import asyncio
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from broker.gate import Mode
-from broker.gateway import forward
+from broker.gateway import forward, link
 from broker.gateway.venue_view import AccountView, VenueView
 from broker.link import frames
 from clients.paper.faults import Fault
@@ -23,6 +24,7 @@ ONLY_BTC = POLICY.replace('["BTCUSDT", "ETHUSDT"]', '["BTCUSDT"]')
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine refuses no exit: facts are waited for as long as it takes."""
     monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
+    monkeypatch.setattr(link, "ASK_SECONDS", 30.0)
 
 
 def view_of(world: World) -> VenueView:
@@ -251,15 +253,19 @@ async def test_budget_that_cannot_be_lent_stops_no_exit(tmp_path: Path) -> None:
         world.account(USDT="100000", BTC="2")
         bot = world.bot()
         assert (await bot.order()).status == 200
-        for standing in world.gateway.book.standing.values():
-            standing.purse.close(0, everything=True)
         send = world.gateway.link._channel.send
 
         def deaf(frame: frames.Frame) -> None:
-            if not isinstance(frame, frames.AskSlice):
+            if isinstance(frame, frames.AskSlice):
+                asyncio.get_running_loop().call_soon(world.gateway.link._answer, frames.AskFailed(frame.ask))
+            else:
                 send(frame)
 
         world.gateway.link._channel.send = deaf  # type: ignore[method-assign]
+        while world.gateway.link._asked_slice:
+            await asyncio.sleep(0.01)
+        for standing in world.gateway.book.standing.values():
+            standing.purse.close(0, everything=True)
         assert (await bot.order("SELL", "0.01")).status == 200
         assert (await bot.order("SELL", "0.5")).status == 200
         assert (await bot.order("BUY", "0.01")).reason == "budget_unknown"

@@ -1,5 +1,6 @@
 """Whose an asset is: what a grant bought it may sell, and never what another grant of the account bought."""
 
+import asyncio
 from decimal import Decimal
 from pathlib import Path
 
@@ -7,12 +8,20 @@ import pytest
 
 from broker.db.fills import Fill, weigh
 from broker.gate import Mode
+from broker.gateway import forward, link
 from broker.link import frames
 from broker.policy import Stake
 from tests.gateway.world import POLICY, Bot, World, running_world
 
 LIMIT = {"type": "LIMIT", "timeInForce": "GTC"}
 BOTH = POLICY.replace('"ETHUSDT"]', '"ETHUSDT", "SOLUSDT"]')
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine decides nothing: facts are waited for as long as it takes."""
+    monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
+    monkeypatch.setattr(link, "ASK_SECONDS", 30.0)
 
 
 def fill(grant: str, side: str, executed: str, left: str = "0", symbol: str = "BTCUSDT") -> Fill:
@@ -138,7 +147,9 @@ async def test_a_silent_broker_refuses_no_exit_of_what_was_bought_here(tmp_path:
         send = world.gateway.link._channel.send
 
         def deaf(frame: frames.Frame) -> None:
-            if not isinstance(frame, frames.StakeQuery):
+            if isinstance(frame, frames.StakeQuery):
+                asyncio.get_running_loop().call_soon(world.gateway.link._answer, frames.AskFailed(frame.ask))
+            else:
                 send(frame)
 
         world.gateway.link._channel.send = deaf  # type: ignore[method-assign]

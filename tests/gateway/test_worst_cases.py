@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from broker.gateway import forward, link
 from tests.gateway.world import POLICY, Answer, Bot, World, running_world
 
 CAP = Decimal(1000)
@@ -56,6 +57,13 @@ REQUESTS: dict[str, tuple[str, dict[str, Any], list[int]]] = {
         "order/oco", {**BUY, "price": 50_000, "stopPrice": 61_000}, [78_000],
     ),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine decides nothing: facts are waited for as long as it takes."""
+    monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
+    monkeypatch.setattr(link, "ASK_SECONDS", 30.0)
 
 
 def bought(world: World) -> Decimal:
