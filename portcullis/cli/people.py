@@ -59,7 +59,12 @@ def login(
 def logout(face: Face) -> None:
     """End your sessions on this home, everywhere."""
     api = connect(face)
-    done = api.post(answers.Done, "sessions/end")
+    try:
+        done = api.post(answers.Done, "sessions/end")
+    except Stopped as stopped:
+        if stopped.reason == "unauthenticated":
+            session.forget(api.home)  # it is over already, and would be in the way of the home's own token
+        raise
     session.forget(api.home)
     face.answer(done, lambda out: out.print(said("[green]✓[/] {} is logged out", done.operator)))
 

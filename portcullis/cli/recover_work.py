@@ -3,12 +3,14 @@
 Whoever can read the home's files owns everything in it already; this only makes it usable, and leaves it on record.
 """
 
+import contextlib
 import getpass
 import os
 from pathlib import Path
 
 from rich.console import Console
 
+from portcullis.cli import session
 from portcullis.cli.face import Face, Stopped
 from portcullis.cli.tables import hanging, said
 from portcullis.foundation import opened
@@ -30,6 +32,8 @@ def recover(face: Face, name: str, token_file: Path | None) -> None:
         service.audit.checkpoint(at_once=True)
     path = (token_file or home.operator_token).absolute()
     write_private(path, token.reveal() + "\n")
+    with contextlib.suppress(Stopped):  # no place for sessions: then there is none in the way
+        session.forget(home)
     document = {"operator": name, "token_file": str(path), "done": list(done)}
 
     def show(out: Console) -> None:

@@ -1,7 +1,7 @@
 """Who the command line speaks as: who was named for the command, logged in within the hour, or owns the home.
 
 The session lies in a file of the person who typed the command, not in the home: on a server the home belongs to
-the system user, and several people log in to it.
+the system user, and several people log in to it; who comes by sudo has a file of their own, too.
 """
 
 import hashlib
@@ -31,7 +31,8 @@ def path_of(home: Home, environ: Mapping[str, str] = os.environ) -> Path:
             "This user has no home directory to keep a session in.",
             step="Set XDG_STATE_HOME to a directory of yours.", reason="no_directory",
         )  # fmt: skip
-    digest = hashlib.sha256(str(home.root.resolve()).encode()).hexdigest()[:16]
+    whose = f"{home.root.resolve()}\n{environ.get('SUDO_UID', '')}"
+    digest = hashlib.sha256(whose.encode()).hexdigest()[:16]
     return state / f"session-{digest}.json"
 
 

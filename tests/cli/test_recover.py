@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from clients.venue import Environment
+from portcullis.cli import session
 from portcullis.foundation import found, opened
+from portcullis.settings import Home
 from tests.cli.started import cli, cli_json, running_demo
 
 pytestmark = pytest.mark.process
@@ -65,3 +67,18 @@ def test_a_running_broker_knows_at_once_who_was_recovered_or_invited(tmp_path: P
             patch.setenv("PORTCULLIS_TOKEN", "pcls_op_of_nobody")
             assert cli_json(demo.home, "status", code=1)["error"]["reason"] == "unauthenticated"
             assert os.environ["PORTCULLIS_TOKEN_FILE"]
+
+
+def test_people_who_share_an_account_of_the_host_have_sessions_of_their_own(tmp_path: Path) -> None:
+    """Two who come by sudo to the home's user do not speak as each other; neither do two homes."""
+    one, other = (
+        Home(tmp_path / "one", Environment.LIVE, "team"),
+        Home(tmp_path / "two", Environment.LIVE, "team"),
+    )
+    state = {"XDG_STATE_HOME": str(tmp_path)}
+    paths = {
+        session.path_of(home, state | more)
+        for home in (one, other)
+        for more in ({}, {"SUDO_UID": "1001"}, {"SUDO_UID": "1002"})
+    }
+    assert len(paths) == 6
