@@ -498,3 +498,35 @@ async def test_an_own_order_is_cancelled_while_the_broker_is_silent(
         assert (await cancel(a, orderId=order_named(world, "Y"))).status == 200
         assert not is_open(world, answered.body["orderId"])
         assert is_open(world, by_hand)
+
+
+async def test_two_names_of_one_order_pass_and_of_two_orders_never(tmp_path: Path) -> None:
+    """Which of the two would be cancelled is the exchange's choice, so both must be of the sender's one order."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="3")
+        a, b = await bots(world, "a", "b")
+        placed = await a.order(price="59000", newClientOrderId="A", **LIMIT)
+        mine = await b.order(price="58000", newClientOrderId="B", **LIMIT)
+        second = await b.order(price="57000", newClientOrderId="C", **LIMIT)
+        for order_id, name in (
+            (mine.body["orderId"], "A"), (placed.body["orderId"], "B"), (mine.body["orderId"], "nobody"),
+            (mine.body["orderId"], "C"),
+        ):  # fmt: skip
+            assert (await cancel(b, orderId=order_id, origClientOrderId=name)).reason == "not_own_order"
+        listed = await a.call("POST", "/api/v3/orderList/oco", listClientOrderId="L", **OCO)
+        for bot, status in ((b, 400), (a, 200)):
+            gone = await bot.call(
+                "DELETE", "/api/v3/orderList", symbol="BTCUSDT", orderListId=listed.body["orderListId"],
+                listClientOrderId="L",
+            )  # fmt: skip
+            assert gone.status == status, gone
+        owners = world.gateway.forwarder._owners
+        for number, bot, body, name in (
+            (0, a, placed.body, "A"),
+            (1, b, mine.body, "B"),
+            (2, b, second.body, "C"),
+        ):
+            if number:
+                owners._bearers.clear()
+            gone = await cancel(bot, orderId=body["orderId"], origClientOrderId=name)
+            assert gone.status == 200, gone
