@@ -101,7 +101,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state)
         self._door = door
         self._deaf = False
-        self._head, self._chunks = b"", 0
+        self._head, self._chunks, self._left = b"", 0, 0
         self.waits, self.since_s = Waits.HEAD, door.now_s()
 
     def connection_made(self, transport: Any) -> None:
@@ -117,6 +117,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
+        if self._left and not self.transport.is_closing():
+            self._take(data)
         if self._deaf or self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
@@ -125,8 +127,11 @@ class Connection(HttpToolsProtocol):
             return
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._hear_no_more()  # nothing but HTTP/1.1 is spoken here: this request is answered, and no other
+        except httptools.HttpParserUpgrade as offer:
+            # Nothing but HTTP/1.1 is spoken here: this request is answered, and no other. The parser leaves its body.
+            self._hear_no_more()
+            self._left = self._declared()
+            self._take(data[offer.args[0] :])
         except httptools.HttpParserError:
             if not self._deaf:
                 self._refuse("Invalid HTTP request received.")
@@ -161,6 +166,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """See httptools."""
+        if self.parser.should_upgrade() and self._declared():
+            return
         super().on_message_complete()
         if self.waits is Waits.BODY:
             self._now(Waits.WORK)
@@ -187,6 +194,23 @@ class Connection(HttpToolsProtocol):
         if self._head.find(_HEAD_END, max(0, known - len(_HEAD_END)), LARGEST_HEAD) >= 0:
             return False
         return len(self._head) > LARGEST_HEAD
+
+    def _declared(self) -> int:
+        """Return the length of the body that a request declared."""
+        lengths = [value for name, value in self.headers if name == b"content-length"]
+        return int(lengths[0]) if len(lengths) == 1 and lengths[0].isdigit() else 0
+
+    def _take(self, data: bytes) -> None:
+        """Take a part of a body that the parser left; what comes behind it is not ours."""
+        part, cycle = data[: self._left], self._at_work()
+        self._left -= len(part)
+        if cycle is None or not self._left + len(part):
+            return
+        cycle.body += part
+        cycle.more_body = self._left > 0
+        cycle.message_event.set()
+        if not self._left:
+            self._now(Waits.WORK)
 
     def _hear_no_more(self) -> None:
         """Answer what is being worked on, then close."""

@@ -238,6 +238,32 @@ def test_an_offer_of_another_protocol_is_answered_as_what_it_is(serve: Callable[
     serve(work)
 
 
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_body_behind_an_offer_of_another_protocol_is_read(
+    serve: Callable[[Work], None], parts: int
+) -> None:
+    """A cut by a client that offers h2c is a cut, in however many pieces it comes."""
+
+    async def work(server: ApiServer, desk: Desk) -> None:
+        body = b'{"targets":["consumer:bot"],"reason":"a test"}'
+        head = (
+            f"POST /v1/cuts HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            f"Authorization: Bearer {desk.tokens[Role.RESPONDER]}\r\nContent-Length: {len(body)}\r\n"
+            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n"
+        ).encode()
+        whole = head + body
+        size = len(whole) if parts == 1 else len(head) + 10
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for start in range(0, len(whole), size):
+            writer.write(whole[start : start + size])
+            await writer.drain()
+            await asyncio.sleep(0)
+        assert (await reader.read()).startswith(b"HTTP/1.1 201")
+        writer.close()
+
+    serve(work)
+
+
 def test_half_a_request_has_a_time_limit(serve: Callable[[Work], None]) -> None:
     """Whoever sends half a head, half a body or nothing is closed when the time is up; who is worked on is not."""
 
