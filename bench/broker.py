@@ -65,6 +65,7 @@ class Broker:
             case frames.Hello():
                 mount = frames.Mount("binance", "binance", "paper", self._upstream)
                 send(frames.Welcome(frames.VERSION, "paper", 1, (mount,), frames.EgressPart("direct"), ()))
+                send(frames.Serves(()))
             case frames.OpenLease():
                 self._lease(frame)
             case frames.Renew():

@@ -139,6 +139,14 @@ def taken(limit: Limit, asset: str, slices: Iterable[Slice], now_us: int) -> Dec
     return used(covered, now_us)
 
 
+def may_spare(rules: Rules, slices: Iterable[Slice], now_us: int, amount: Decimal) -> bool:
+    """Tell whether a slice may go out that nobody needs yet: half of each window stays for who needs one first."""
+    known = list(slices)
+    return all(
+        (taken(limit, rules.asset, known, now_us) + amount) * 2 <= limit.amount for limit in rules.limits
+    )
+
+
 class Purse:
     """The slices one gateway holds for one grant, oldest first. Changed in place, never across an await."""
 

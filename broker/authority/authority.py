@@ -25,6 +25,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from broker.authority.ahead import Ahead
 from broker.authority.changes import Changes, OnTheirWay
 from broker.authority.cutover import Cutovers, Noted
 from broker.authority.intake import Intake
@@ -76,6 +77,7 @@ class LeaseAuthority:
         self.changes.note_flights = self._note_flights
         self.cutovers = Cutovers(service, self.changes, self.in_safety, self._in_store)
         self.leases = Leases(service, self.changes, self.cutovers)
+        self.ahead = Ahead(service.desk, self.changes, self._beside, self._in_store)
 
     # --- time and threads -----------------------------------------------------------------
 
@@ -103,8 +105,9 @@ class LeaseAuthority:
         gates = await self.in_safety(lambda: self._service.continuity.beat(note))
         self.changes.read(
             gates.values()
-        )  # what rose was changed by another process, or by a commit whose answer was lost
+        )  # another process may have changed them, or a commit whose answer was lost
         self.cutovers.follow(found[-1])
+        self.ahead.look()
         self.leases.began_us = began_us
 
     async def run(self) -> None:
@@ -170,6 +173,7 @@ class LeaseAuthority:
         # gates, and one after it is pushed once the loop goes on
         channel.send(replace(welcome, gates=self.changes.states()))
         self.changes.links[link.gateway] = link
+        self.ahead.look()
         return link
 
     async def _serve(self, link: Link) -> None:
@@ -322,7 +326,7 @@ class LeaseAuthority:
             )
         finally:
             self._reading -= 1
-        loan = await self._first_loan(link, opening)
+        loan = await self._first_loan(link, opening, ahead=frame.ahead)
         granted = None
         try:
             granted = await self.in_safety(lambda: self.leases.grant(link, frame, opening, secrets, loan))
@@ -351,17 +355,19 @@ class LeaseAuthority:
 
     # --- budgets, owners ------------------------------------------------------------------
 
-    async def _first_loan(self, link: Link, opening: Opening) -> Slice | None:
+    async def _first_loan(self, link: Link, opening: Opening, *, ahead: bool) -> Slice | None:
         """Lend a lease its first slice; None where the log is slow: the lease does not wait for it."""
         if not opening.rules.limits:
             return None
         try:
-            return await self._lent(link, opening.grant.id, ZERO, _FIRST_LOAN_S)
+            return await self._lent(link, opening.grant.id, ZERO, _FIRST_LOAN_S, ahead=ahead)
         except StoreUnavailable as fault:
             _LOG.warning("a lease goes out without budget: %s", fault)
             return None
 
-    async def _lent(self, link: Link, grant: str, wanted: Decimal, within_s: float) -> Slice | None:
+    async def _lent(
+        self, link: Link, grant: str, wanted: Decimal, within_s: float, *, ahead: bool
+    ) -> Slice | None:
         """Lend a slice while somebody waits for it, and not after."""
         until = time.monotonic() + within_s
 
@@ -369,7 +375,7 @@ class LeaseAuthority:
             left = until - time.monotonic()
             if left <= 0:
                 raise StoreUnavailable("log_slow", "budgets wait for the call log: nothing was lent")
-            return self._service.calls.lend(grant, link.gateway, link.boot, wanted, left)
+            return self._service.calls.lend(grant, link.gateway, link.boot, wanted, left, ahead=ahead)
 
         lending = asyncio.ensure_future(self._in_budgets(work))
         try:
@@ -390,7 +396,9 @@ class LeaseAuthority:
     async def _lend(self, link: Link, frame: frames.AskSlice) -> None:
         held = link.leases.get(frame.lease)
         grant = "" if held is None else held.grant
-        loan = None if held is None else await self._lent(link, grant, frame.wanted, _LOAN_S)
+        loan = (
+            None if held is None else await self._lent(link, grant, frame.wanted, _LOAN_S, ahead=frame.ahead)
+        )
         part = None if loan is None else slice_part(loan)
         link.channel.send(frames.SliceLent(frame.ask, grant, part))
 

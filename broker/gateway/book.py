@@ -106,6 +106,7 @@ class Book:
         self.unsure: set[str] = set()
         self.recent = RecentFills()
         self._void: Parts = ()
+        self.wanted: frozenset[str] = frozenset()
         self._refused: OrderedDict[str, tuple[frames.LeaseRefused, int]] = OrderedDict()
 
     # --- gates ----------------------------------------------------------------------------
@@ -223,8 +224,12 @@ class Book:
         return gone
 
     def idle(self, now_us: int) -> tuple[str, ...]:
-        """Return the leases nobody used for a while."""
-        return tuple(name for name, held in self.by_lease.items() if now_us - held.used_us > IDLE_US)
+        """Return the leases nobody used for a while, but for those of virtual keys that are ours to serve."""
+        return tuple(
+            name
+            for name, held in self.by_lease.items()
+            if now_us - held.used_us > IDLE_US and held.key_id not in self.wanted
+        )
 
     def change_policy(self, frame: frames.PolicyChanged) -> None:
         """Take a policy in as it is now."""

@@ -3,10 +3,10 @@
 Rules:
 1. A change is in force before it is acknowledged; what was judged before it has already left, because
    verdict and first byte happen in one step.
-2. Leases in use are renewed in one batch every third of the shortest lease; idle ones are given back.
-3. An unanswered ask fails after a second: the bot is waiting.
-4. When the link ends nothing is forgotten: leases run out by themselves, and `run` returns.
-5. No frame ends the link. One that cannot be read or applied is logged and not acknowledged; what it may have
+2. Leases are renewed in batches every third of the shortest lease. Those of virtual keys that this gateway serves are
+   kept, used or not; others are given back when they are idle.
+3. When the link ends nothing is forgotten: leases run out by themselves, and `run` returns.
+4. No frame ends the link. One that cannot be read or applied is logged and not acknowledged; what it may have
    closed is shut here until the broker has told every gate anew.
 """
 
@@ -14,36 +14,36 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
-from decimal import Decimal
 
 from broker.background import Background, described
+from broker.budget import Parts
 from broker.errors import LinkDown
-from broker.gateway.book import Book, Held
+from broker.gateway.asking import ANSWERS, Asking
+from broker.gateway.book import Book
 from broker.gateway.clock import SystemClock
 from broker.gateway.spool import Spool
 from broker.gateway.upload import Upload
 from broker.link import frames
 from broker.link.channel import Channel
 from broker.link.codec import BadFrame
-from broker.link.frames import Down, Frame, Up
-from broker.policy_facts import Stake
+from broker.link.frames import Frame
 
-ASK_SECONDS = 1.0
 RENEW_SECONDS = 4.0
+_RENEWED_AT_ONCE = 1_000
+"""Leases a frame: judging them must not hold the broker's loop."""
+
 _TELL_SECONDS = 0.05
-_ANSWERS = (
-    frames.LeaseGranted, frames.LeaseRefused, frames.SliceLent, frames.OwnerAnswer, frames.AskFailed,
-    frames.StakeAnswer,
-)  # fmt: skip
 _CLOSES_NOTHING = frozenset(
     kind.__name__
     for kind in (
-        *_ANSWERS, frames.Material, frames.Renewed, frames.Canary, frames.CallsKept, frames.CallsNotKept,
-        frames.SpoolClosed,
+        *ANSWERS, frames.Material, frames.Renewed, frames.Canary, frames.CallsKept, frames.CallsNotKept,
+        frames.SpoolClosed, frames.Serves,
     )
 )  # fmt: skip
 """Frames whose loss leaves nothing open: whoever waits for them fails, or asks again."""
+
+_NEWS = (frames.GateChanged, frames.AllGates, frames.PolicyChanged, frames.Cutover, frames.Wipe)
+"""After these a lease may be missing, or be there to be had."""
 
 _LOG = logging.getLogger("portcullis.link")
 
@@ -54,18 +54,20 @@ class LinkClient:
     def __init__(self, channel: Channel, name: str, book: Book, spool: Spool, clock: SystemClock) -> None:
         self._channel, self._name = channel, name
         self._book, self._spool, self._clock = book, spool, clock
-        self._asks: dict[int, asyncio.Future[Down]] = {}
-        self._sent_us: dict[int, int] = {}
-        self._number = 0
-        self._opening: dict[str, asyncio.Future[Held | str]] = {}
-        self._asked_slice: set[str] = set()
+        self._renewed_us: dict[int, int] = {}
         self._beside = Background(_LOG)
+        self._asking = Asking(book, clock, self._send, self._beside, self._give_back_void)
+        self.open_lease, self.ask_owner = self._asking.open_lease, self._asking.ask_owner
+        self.ask_slice, self.refill = self._asking.ask_slice, self._asking.refill
+        self.ask_stake = self._asking.ask_stake
         self.upload = Upload(spool, clock, channel.send)
         self._landing: dict[str, list[int]] = {}
         self._telling: asyncio.TimerHandle | None = None
         self.welcome: frames.Welcome | None = None
         self.on_canary: Callable[[frames.Canary], Coroutine[None, None, frames.CanaryDone]] | None = None
         self.on_wipe: Callable[[str], None] = lambda _: None
+        self.on_serves: Callable[[frames.Serves], None] = lambda _: None
+        self.on_news: Callable[[], None] = lambda: None
         self.health: Callable[[], frames.Health] | None = None
 
     async def greet(self) -> frames.Welcome:
@@ -105,8 +107,7 @@ class LinkClient:
         finally:
             for task in tasks:
                 task.cancel()
-            for ask in list(self._asks.values()):
-                ask.cancel()
+            self._asking.end()
 
     def close(self) -> None:
         """Give everything back that can be given back, and hang up."""
@@ -122,85 +123,12 @@ class LinkClient:
         self.upload.end()
         self._channel.close()
 
-    # --- asking ---------------------------------------------------------------------------
-
-    async def open_lease(self, key_id: str) -> Held | str:
-        """Ask for a lease; several requests that need the same one share the ask.
-
-        Returns:
-            The lease, or the short reason why there is none.
-        """
-        running = self._opening.get(key_id)
-        if running is None:
-            running = self._beside.begin(self._open(key_id), "opening a lease")
-            self._opening[key_id] = running
-            running.add_done_callback(lambda _: self._opening.pop(key_id, None))
-        return await asyncio.shield(running)
-
-    async def _open(self, key_id: str) -> Held | str:
-        number = self._next()
-        try:
-            frame = await self._ask(number, frames.OpenLease(number, key_id))
-        except LinkDown:
-            return "unavailable"
-        sent_us = self._sent_us.pop(number)
-        if isinstance(frame, frames.LeaseGranted):
-            held = self._book.grant(frame, sent_us)
-            self._give_back_void()
-            return held or "unavailable"
-        if not isinstance(frame, frames.LeaseRefused):
-            return "unavailable"
-        self._book.refuse(frame, self._clock.boot_us())
-        return frame.reason
+    # --- beside the requests ----------------------------------------------------------------
 
     @property
     def boot(self) -> str:
         """Which start of the gateway this is."""
         return self._spool.boot
-
-    async def ask_owner(self, query: frames.OwnerQuery) -> frames.OwnerAnswer:
-        """Ask whose order it is, by its id or by a name.
-
-        Raises:
-            LinkDown: The broker did not answer in time.
-        """
-        number = self._next()
-        asked = frames.OwnerQuery(
-            number, query.account, query.symbol, query.order_id, query.client_order_id, query.is_list
-        )
-        frame = await self._ask(number, asked)
-        self._sent_us.pop(number, None)
-        if not isinstance(frame, frames.OwnerAnswer):
-            raise LinkDown("no_answer", "the broker answered something else")
-        return frame
-
-    async def ask_slice(self, held: Held, wanted: Decimal) -> None:
-        """Ask for the next budget slice and take it in, if there is one.
-
-        Raises:
-            LinkDown: The broker did not answer in time.
-        """
-        number = self._next()
-        frame = await self._ask(number, frames.AskSlice(number, held.lease.id, wanted))
-        sent_us = self._sent_us.pop(number, self._clock.boot_us())
-        if not isinstance(frame, frames.SliceLent):
-            raise LinkDown("no_answer", "the broker could not lend now")
-        if frame.slice is not None:
-            self._book.take_slice(held.standing, frame.slice, sent_us)
-            self._give_back_void()
-
-    async def ask_stake(self, query: frames.StakeQuery) -> Stake:
-        """Ask whose a base asset is.
-
-        Raises:
-            LinkDown: The broker did not answer in time, or could not.
-        """
-        number = self._next()
-        frame = await self._ask(number, replace(query, ask=number))
-        self._sent_us.pop(number, None)
-        if not isinstance(frame, frames.StakeAnswer):
-            raise LinkDown("no_answer", "the broker could not say whose it is")
-        return Stake(frame.bought_here, frame.own, frame.others)
 
     def _give_back_void(self) -> None:
         """Return slices that were lent under rules that are no more, before any are asked for under new ones."""
@@ -208,24 +136,7 @@ class LinkClient:
         if parts:
             self._send(frames.CloseSlices(parts))
 
-    def refill(self, held: Held) -> None:
-        """Ask for the next slice ahead of need, once at a time."""
-        grant = held.lease.grant
-        if grant in self._asked_slice:
-            return
-        self._asked_slice.add(grant)
-
-        async def refilling() -> None:
-            try:
-                await self.ask_slice(held, Decimal(0))
-            except LinkDown:
-                pass
-            finally:
-                self._asked_slice.discard(grant)
-
-        self.background(refilling())
-
-    def give_back(self, parts: tuple[tuple[str, Decimal], ...]) -> None:
+    def give_back(self, parts: Parts) -> None:
         """Release reservations whose slices this gateway no longer holds."""
         if parts:
             self._send(frames.Release(parts))
@@ -243,26 +154,6 @@ class LinkClient:
         """Run something beside the requests, and keep it alive until it ends."""
         self._beside.begin(work, "work beside the requests")
 
-    def _next(self) -> int:
-        self._number += 1
-        return self._number
-
-    async def _ask(self, number: int, frame: Up) -> Down:
-        future: asyncio.Future[Down] = asyncio.get_running_loop().create_future()
-        self._asks[number] = future
-        self._sent_us[number] = self._clock.boot_us()
-        self._send(frame)
-        try:
-            async with asyncio.timeout(ASK_SECONDS):
-                return await future
-        except (TimeoutError, asyncio.CancelledError) as fault:
-            self._sent_us.pop(number, None)
-            if isinstance(fault, asyncio.CancelledError) and not future.cancelled():
-                raise  # the asking task was cancelled, not the ask
-            raise LinkDown("no_answer", "the broker did not answer in time") from None
-        finally:
-            self._asks.pop(number, None)
-
     def _send(self, frame: Frame) -> None:
         self._channel.send(frame)
 
@@ -272,6 +163,8 @@ class LinkClient:
         """Take one frame in; a failure leaves nothing open, and does not end the link."""
         try:
             self._apply(frame)
+            if isinstance(frame, _NEWS):
+                self.on_news()
         except Exception as fault:  # noqa: BLE001 - whatever it is, the bots' link has to live
             name = type(frame).__name__
             _LOG.error("a %s frame could not be applied: %s", name, described(fault))
@@ -294,8 +187,8 @@ class LinkClient:
                     self._book.forget_key(key)
             case frames.AllGates():
                 pass  # what was shut stays shut; the beat asks again
-            case _ if isinstance(frame, _ANSWERS):
-                self._answer(frames.AskFailed(frame.ask))
+            case _ if isinstance(frame, ANSWERS):
+                self._asking.answer(frames.AskFailed(frame.ask))
 
     def _unreadable(self, fault: BadFrame) -> None:
         """Shut everything where a frame that cannot be read may have closed something."""
@@ -307,12 +200,6 @@ class LinkClient:
         if scopes:
             self._book.shut(scopes)
             self._send(frames.AskGates())
-
-    def _answer(self, frame: Down) -> None:
-        if isinstance(frame, _ANSWERS):
-            future = self._asks.get(frame.ask)
-            if future is not None and not future.done():
-                future.set_result(frame)
 
     def _apply(self, frame: Frame) -> None:
         book = self._book
@@ -337,7 +224,11 @@ class LinkClient:
             case frames.Wipe():
                 self._wipe(book.wipe(frame.keys))
             case frames.Renewed():
-                book.renew(frame, self._sent_us.pop(frame.ask, 0))
+                book.renew(frame, self._renewed_us.pop(frame.ask, 0))
+                if frame.voided:
+                    self.on_news()
+            case frames.Serves():
+                self.on_serves(frame)
             case frames.CallsKept():
                 self.upload.kept(frame)
             case frames.CallsNotKept():
@@ -347,8 +238,8 @@ class LinkClient:
             case frames.Goodbye():
                 _LOG.warning("the broker ends the link: %s", frame.reason)
                 self._channel.close()
-            case _ if isinstance(frame, _ANSWERS):
-                self._answer(frame)
+            case _ if isinstance(frame, ANSWERS):
+                self._asking.answer(frame)
             case _:
                 _LOG.error("a %s frame was not expected; it is passed over", type(frame).__name__)
 
@@ -420,12 +311,17 @@ class LinkClient:
         )
         if parts:
             self._send(frames.CloseSlices(parts))
+            for held in list(self._book.by_lease.values()):
+                if held.standing.slice_usual and not held.standing.purse.left:
+                    self.refill(held, ahead=True)
 
     def _renew(self) -> None:
-        if self._book.by_lease:
-            number = self._next()
-            self._sent_us[number] = self._clock.boot_us()
-            self._send(frames.Renew(number, tuple(self._book.by_lease)))
+        leases = tuple(self._book.by_lease)
+        self._renewed_us.clear()  # an answer that is older than the next renewal is worth less than that
+        for start in range(0, len(leases), _RENEWED_AT_ONCE):
+            number = self._asking.next()
+            self._renewed_us[number] = self._clock.boot_us()
+            self._send(frames.Renew(number, leases[start : start + _RENEWED_AT_ONCE]))
 
     def _tell_health(self) -> None:
         if self.health is not None:

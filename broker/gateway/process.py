@@ -9,10 +9,13 @@ import os
 import resource
 import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from broker.gateway.aftermath import Aftermath
-from broker.gateway.book import Book, egress_of
+from broker.gateway.ahead import Ahead
+from broker.gateway.book import Book, Held, egress_of
 from broker.gateway.clock import SystemClock
 from broker.gateway.fetch import Fetcher
 from broker.gateway.forward import Forwarder
@@ -36,6 +39,7 @@ from clients.venue import Wire
 from clients.venues.binance import market
 
 DRAIN_SECONDS = 10.0
+FIRST_SECONDS = 3.0
 CANARY_WEIGHT = 20
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 _BACKLOG = 128
@@ -87,10 +91,14 @@ class Gateway:
         )
         self.listener: Listener | None = None
         self._wires = wires
+        self._warmed: set[int] = set()
         self.settler = Settler(self.book, self.mounts, owners, settlement, self.link, self.clock)
         self.link.health = self.health
         self.link.on_wipe = self._wiped
         self.link.on_canary = self._canary
+        self.ahead = Ahead(self.book, self.clock, partial(self.link.open_lease, ahead=True), self._warm)
+        self.link.on_serves = lambda frame: self.ahead.serves(frame.key_ids, more=frame.more)
+        self.link.on_news = self.ahead.look
 
     async def serve(
         self, listen: Listen, ready: "asyncio.Future[int]", stop: asyncio.Event, *, linger: bool = False
@@ -106,15 +114,16 @@ class Gateway:
         self.mounts.open(await self.link.greet())
         listener = Listener(self.forwarder, listen.allowed_hosts, self.limits.connections)
         self.listener = listener
-        servers = await _listen(listener, listen)
-        watchman = Watchman(
-            self.book, self.mounts, self.link, listener, self.settler
-        )  # fmt: skip
+        watchman = Watchman(self.book, self.mounts, self.link, listener, self.settler)
         link = asyncio.ensure_future(self.link.run())
         watch = self.link.kept_up(watchman.run, "the watchman")
+        ahead = self.link.kept_up(self.ahead.run, "opening leases ahead")
         stopping = asyncio.ensure_future(stop.wait())
-        ready.set_result(servers[0].sockets[0].getsockname()[1])
+        servers: list[asyncio.Server] = []
         try:
+            await self._first_leases(link)
+            servers += await _listen(listener, listen)
+            ready.set_result(servers[0].sockets[0].getsockname()[1])
             await asyncio.wait({link, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if linger and not stop.is_set():
                 await self._last_leases(stop)
@@ -123,9 +132,9 @@ class Gateway:
                 server.close()
             await listener.drain(DRAIN_SECONDS)
             self.link.close()
-            for task in (link, watch, stopping):
+            for task in (link, watch, ahead, stopping):
                 task.cancel()
-            await asyncio.gather(link, watch, stopping, return_exceptions=True)
+            await asyncio.gather(link, watch, ahead, stopping, return_exceptions=True)
             for view in self.mounts.views.values():
                 view.pool.close()
             self.spool.close()
@@ -162,6 +171,13 @@ class Gateway:
                 view.clock.offset_us,
             )
         )
+
+    async def _first_leases(self, link: "asyncio.Future[None]") -> None:
+        """Wait for the leases of our virtual keys before bots can connect; not for long."""
+        first: asyncio.Future[Any] = asyncio.ensure_future(self.ahead.first.wait())
+        ends: set[asyncio.Future[Any]] = {first, link}
+        await asyncio.wait(ends, timeout=FIRST_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        first.cancel()
 
     async def _last_leases(self, stop: asyncio.Event) -> None:
         """Wait until no lease can serve any more: without a broker none is renewed."""
@@ -205,6 +221,21 @@ class Gateway:
         except (OSError, ValueError):
             return frames.CanaryDone(frame.ask, well=False, reason="unreachable")
         return frames.CanaryDone(frame.ask, well=True)
+
+    def _warm(self, held: Held) -> None:
+        """Measure the venue's clock and open a connection by a lease's way out, once and beside everything else."""
+        view = self.mounts.view_of(held.venue, held.upstream, held.egress)
+        if view.clock.known or id(view) in self._warmed:
+            return
+        self._warmed.add(id(view))
+
+        async def warming() -> None:
+            try:
+                await view.fetch_time()
+            except (NotKnown, OSError, ValueError):
+                return  # the first request measures
+
+        self.link.background(warming())
 
     def _wiped(self, key_id: str) -> None:
         self.wellbeing.forget(key_id)

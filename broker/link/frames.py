@@ -114,10 +114,11 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class OpenLease:
-    """Ask for a lease on the grant of a virtual key, on its first use."""
+    """Ask for a lease on the grant of a virtual key: on its first use, or `ahead` of it, when no bot waits."""
 
     ask: int
     key_id: str
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +138,15 @@ class EndLease:
 
 @dataclass(frozen=True, slots=True)
 class AskSlice:
-    """Ask for the next budget slice of a grant. `wanted`: what one request needs, if more than usual."""
+    """Ask for the next budget slice of a grant. `wanted`: what one request needs, if more than usual.
+
+    `ahead`: nothing needs it yet, so only what others can spare is lent.
+    """
 
     ask: int
     lease: str
     wanted: Decimal = Decimal(0)
+    ahead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +296,17 @@ class Welcome:
     mounts: tuple[Mount, ...]
     egress: EgressPart
     gates: tuple[GateState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Serves:
+    """The virtual keys that the gateway serves: all of them, in several frames where `more` follow.
+
+    It opens a lease on each ahead of its first use. Those it was told before and not again are none of its any more.
+    """
+
+    key_ids: tuple[str, ...]
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -508,7 +524,7 @@ Up = (
     | Ack | Landed | AskGates | CanaryDone | Health | StakeQuery
 )  # fmt: skip
 Down = (
-    Welcome | Material | LeaseGranted | LeaseRefused | Renewed | GateChanged | PolicyChanged | Canary | Cutover
+    Welcome | Serves | Material | LeaseGranted | LeaseRefused | Renewed | GateChanged | PolicyChanged | Canary | Cutover
     | SliceLent | OwnerAnswer | CallsKept | CallsNotKept | SpoolClosed | AskFailed | AllGates | Wipe | Goodbye
     | StakeAnswer
 )  # fmt: skip

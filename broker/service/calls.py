@@ -169,6 +169,8 @@ class Calls:
         boot: str,
         wanted: Decimal = budget.ZERO,
         patience_s: float | None = None,
+        *,
+        ahead: bool = False,
     ) -> Slice | None:
         """Lend a gateway the next slice of what a grant's limits leave; None where one is used up.
 
@@ -178,6 +180,7 @@ class Calls:
             boot: As which process.
             wanted: What one request needs, where it is more than a usual slice.
             patience_s: How long somebody waits for it: what is lent later nobody takes.
+            ahead: Nobody needs it yet: only what others can spare.
 
         Raises:
             StoreUnavailable: The log store cannot answer, in that time; nothing was lent.
@@ -191,7 +194,7 @@ class Calls:
         with self._desk.database.log.write(patience_s=patience_s) as connection:
             lent = store.slices_under(connection, rules.limits, now_us - WINDOW_US)
             amount = budget.lendable(rules, lent, now_us, wanted)
-            if amount <= 0:
+            if amount <= 0 or (ahead and not budget.may_spare(rules, lent, now_us, amount)):
                 return None
             loan = Slice(
                 new_id("slc"), amount, now_us, grant=grant_id, account=grant.account, consumer=grant.consumer,

@@ -65,8 +65,7 @@ class Keys:
             covered = rows.gates(connection, [name])
             store.set_uid(connection, account, facts.account_uid)
             self._audit.record(connection, "key.current", f"key-version:{pending.ref}")
-        if covered:  # a cut of the version it replaces holds it, too
-            self._desk.tell(tuple(covered.values()))
+        self._desk.tell(tuple(covered.values()))  # a cut of the version it replaces holds it, too
         return replace(pending, stage=Stage.CURRENT)
 
     def list(self, account: str | None = None) -> tuple[KeyVersion, ...]:

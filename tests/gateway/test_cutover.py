@@ -168,13 +168,13 @@ async def test_a_lease_granted_in_the_instant_of_the_move_is_not_left_on_the_old
         late, granted = world.bot("late"), authority.leases.grant
         fresh = []
 
-        def just_moved(link_: Link, frame: OpenLease, opening: Opening, secrets: Secrets) -> Any:
+        def just_moved(link_: Link, frame: OpenLease, opening: Opening, secrets: Secrets, loan: Any) -> Any:
             if not fresh:
                 assert opening.key.ref == OLD
                 fresh.append(second(world))
                 current = next(key for key in world.service.keys.list("main") if key.ref == NEW)
                 assert authority.cutovers._held(link, str(OLD), current)
-            return granted(link_, frame, opening, secrets)
+            return granted(link_, frame, opening, secrets, loan)
 
         monkeypatch.setattr(authority.leases, "grant", just_moved)
         before = set(link.leases)

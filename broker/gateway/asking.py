@@ -1,0 +1,180 @@
+"""What a gateway asks its broker: leases, budget slices, owners of orders.
+
+Rules:
+1. An ask fails after a second: a bot is waiting. One for a lease goes on for `LEASE_SECONDS`: whoever comes next is
+   served by it. Several requests that need the same lease share the ask.
+2. An answer that comes when nobody waits any more is given back: nothing is held that nobody knows of.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+
+from broker.background import Background
+from broker.errors import LinkDown
+from broker.gateway.book import Book, Held
+from broker.gateway.clock import SystemClock
+from broker.link import frames
+from broker.link.frames import Down, Frame, Up
+from broker.policy_facts import Stake
+
+ASK_SECONDS = 1.0
+LEASE_SECONDS = 10.0
+ANSWERS = (
+    frames.LeaseGranted, frames.LeaseRefused, frames.SliceLent, frames.OwnerAnswer, frames.AskFailed,
+    frames.StakeAnswer,
+)  # fmt: skip
+
+
+class Asking:
+    """Asks and their answers."""
+
+    def __init__(
+        self, book: Book, clock: SystemClock, send: Callable[[Frame], None], beside: Background,
+        give_back_void: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._book, self._clock, self._send, self._beside = book, clock, send, beside
+        self._give_back_void = give_back_void
+        self._asks: dict[int, asyncio.Future[Down]] = {}
+        self._number = 0
+        self._opening: dict[str, asyncio.Future[Held | str]] = {}
+        self._refilling: set[str] = set()
+
+    def next(self) -> int:
+        """Return the number of the next ask."""
+        self._number += 1
+        return self._number
+
+    # --- leases ---------------------------------------------------------------------------
+
+    async def open_lease(self, key_id: str, *, ahead: bool = False) -> Held | str:
+        """Ask for a lease.
+
+        Args:
+            key_id: The virtual key.
+            ahead: No bot waits for it.
+
+        Returns:
+            The lease, or the short reason why there is none.
+        """
+        running = self._opening.get(key_id)
+        if running is None:
+            running = self._beside.begin(self._open(key_id, ahead=ahead), "opening a lease")
+            self._opening[key_id] = running
+            running.add_done_callback(lambda _: self._opening.pop(key_id, None))
+        return await asyncio.shield(running)
+
+    async def _open(self, key_id: str, *, ahead: bool) -> Held | str:
+        number, sent_us = self.next(), self._clock.boot_us()
+        try:
+            frame = await self._ask(number, frames.OpenLease(number, key_id, ahead), LEASE_SECONDS)
+        except LinkDown:
+            return "unavailable"
+        if isinstance(frame, frames.LeaseGranted):
+            held = self._book.grant(frame, sent_us)
+            self._give_back_void()
+            if held is None:
+                self._give_back(frame)
+            return held or "unavailable"
+        if not isinstance(frame, frames.LeaseRefused):
+            return "unavailable"
+        self._book.refuse(frame, self._clock.boot_us())
+        return frame.reason
+
+    # --- owners and budgets ---------------------------------------------------------------
+
+    async def ask_owner(self, query: frames.OwnerQuery) -> frames.OwnerAnswer:
+        """Ask whose order it is, by its id or by a name.
+
+        Raises:
+            LinkDown: The broker did not answer in time.
+        """
+        number = self.next()
+        asked = frames.OwnerQuery(
+            number, query.account, query.symbol, query.order_id, query.client_order_id, query.is_list
+        )
+        frame = await self._ask(number, asked)
+        if not isinstance(frame, frames.OwnerAnswer):
+            raise LinkDown("no_answer", "the broker answered something else")
+        return frame
+
+    async def ask_slice(self, held: Held, wanted: Decimal, *, ahead: bool = False) -> None:
+        """Ask for the next budget slice and take it in, if there is one.
+
+        Raises:
+            LinkDown: The broker did not answer in time.
+        """
+        number, sent_us = self.next(), self._clock.boot_us()
+        frame = await self._ask(number, frames.AskSlice(number, held.lease.id, wanted, ahead))
+        if not isinstance(frame, frames.SliceLent):
+            raise LinkDown("no_answer", "the broker could not say")
+        if frame.slice is not None:
+            self._book.take_slice(held.standing, frame.slice, sent_us)
+            self._give_back_void()
+
+    async def ask_stake(self, query: frames.StakeQuery) -> Stake:
+        """Ask whose a base asset is.
+
+        Raises:
+            LinkDown: The broker did not answer in time, or could not.
+        """
+        number = self.next()
+        frame = await self._ask(number, replace(query, ask=number))
+        if not isinstance(frame, frames.StakeAnswer):
+            raise LinkDown("no_answer", "the broker could not say whose it is")
+        return Stake(frame.bought_here, frame.own, frame.others)
+
+    def refill(self, held: Held, *, ahead: bool = False) -> None:
+        """Ask for the next slice ahead of need, once at a time."""
+        grant = held.lease.grant
+        if grant in self._refilling:
+            return
+        self._refilling.add(grant)
+
+        async def refilling() -> None:
+            try:
+                await self.ask_slice(held, Decimal(0), ahead=ahead)
+            except LinkDown:
+                pass
+            finally:
+                self._refilling.discard(grant)
+
+        self._beside.begin(refilling(), "refilling a budget")
+
+    # --- answers --------------------------------------------------------------------------
+
+    def answer(self, frame: Down) -> None:
+        """Hand an answer to whoever waits for it, or give back what it brings."""
+        if not isinstance(frame, ANSWERS):
+            return
+        future = self._asks.get(frame.ask)
+        if future is not None and not future.done():
+            future.set_result(frame)
+        else:
+            self._give_back(frame)
+
+    def end(self) -> None:
+        """The link is over: nobody need wait longer."""
+        for ask in list(self._asks.values()):
+            ask.cancel()
+
+    def _give_back(self, frame: Down) -> None:
+        if isinstance(frame, frames.LeaseGranted):
+            self._send(frames.EndLease((frame.lease,)))
+        if isinstance(frame, frames.LeaseGranted | frames.SliceLent) and frame.slice is not None:
+            self._send(frames.CloseSlices(((frame.slice.id, frame.slice.amount),)))
+
+    async def _ask(self, number: int, frame: Up, seconds: float = ASK_SECONDS) -> Down:
+        future: asyncio.Future[Down] = asyncio.get_running_loop().create_future()
+        self._asks[number] = future
+        self._send(frame)
+        try:
+            async with asyncio.timeout(seconds):
+                return await future
+        except (TimeoutError, asyncio.CancelledError) as fault:
+            if isinstance(fault, asyncio.CancelledError) and not future.cancelled():
+                raise  # the asking task was cancelled, not the ask
+            raise LinkDown("no_answer", "the broker did not answer in time") from None
+        finally:
+            self._asks.pop(number, None)
