@@ -25,13 +25,17 @@ from portcullis.cli import (
 )
 from portcullis.cli.app import app
 from portcullis.running import Running
-from tests.cli.consoles import CONSOLES, PIPE, TERMINAL, WIDTH, Said, run_on
+from tests.cli.consoles import CONSOLES, LATIN, PIPE, TERMINAL, WIDTH, Said, run_on
 from tests.cli.examples import EMPTY, LONG, PLAIN, WEIRD, Style, document, transport
 
 LOADED = (audit_work, backup_work, processes, recover_work, storage_work)
 """Loaded here, so that no fork has to."""
 
 STYLES = {"empty": EMPTY, "plain": PLAIN, "long": LONG, "weird": WEIRD}
+SHOWN = (
+    ("empty", PIPE), ("plain", TERMINAL), ("plain", LATIN), ("long", TERMINAL), ("weird", TERMINAL), ("weird", PIPE),
+    ("weird", LATIN),
+)  # fmt: skip
 WHY = ("--reason", "because")
 ROTATION = "rot_1"
 
@@ -175,8 +179,7 @@ def is_copied(line: str) -> bool:
     return any(mark in line for mark in ("portcullis", "next", "undo", "key id", "secret", "http", "/", "{"))
 
 
-@pytest.mark.parametrize("console", CONSOLES)
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(("style", "console"), SHOWN)
 @pytest.mark.parametrize("command", sorted(ASKED))
 def test_a_command_shows_whatever_the_api_may_answer(
     command: str, style: str, console: str, ground: Path, tmp_path: Path
