@@ -18,11 +18,12 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     confirmed: list[str] = Field(default=[], max_length=1000)
+    deleted: list[str] = Field(default=[], max_length=1000)
     old_host_off: bool = False
 
 
 class LookedAt(BaseModel):
-    """One key on record: alive, changed, dead or undecided."""
+    """One key on record: alive, changed, dead, undecided, or pending (not made yet)."""
 
     key: str
     stage: str
@@ -30,12 +31,22 @@ class LookedAt(BaseModel):
     note: str
 
 
+class StepShown(BaseModel):
+    """Something to do, with the commands for it. `blocks`: before it is done nothing is thawed."""
+
+    what: str
+    do: str
+    commands: list[str]
+    blocks: bool
+
+
 class Reconciled(BaseModel):
-    """What was found. `missing` says what still stands in the way of a thaw."""
+    """What was found. `missing` says what still stands in the way of a thaw; `steps`, in order, what leads out."""
 
     well: bool
     keys: list[LookedAt]
     missing: list[str]
+    steps: list[StepShown]
 
 
 @router.post("/reconciliations")
@@ -46,12 +57,19 @@ async def reconcile(body: Asked, given: Given, _: Admin) -> Reconciled:
         lambda account, credential: _ask(given, account, credential),
         lambda account, keys: _survey(given, account, keys),
         confirmed=tuple(body.confirmed),
+        deleted=tuple(body.deleted),
         old_host_off=body.old_host_off,
     )
     keys = [
-        LookedAt(key=one.key, stage=one.stage, finding=one.finding.value, note=one.note) for one in found.keys
+        LookedAt(key=one.key, stage=one.stage.value, finding=one.finding.value, note=one.note)
+        for one in found.keys
     ]
-    return Reconciled(well=found.well, keys=keys, missing=list(found.missing))
+    steps = [
+        StepShown(what=one.what, do=one.do, commands=list(one.commands), blocks=blocks)
+        for listed, blocks in ((found.blocking, True), (found.opening, False))
+        for one in listed
+    ]
+    return Reconciled(well=found.well, keys=keys, missing=list(found.missing), steps=steps)
 
 
 def _ask(given: Context, name: str, credential: Credential) -> KeyFacts:

@@ -4,26 +4,35 @@ Rules:
 1. Every key on record is asked, with itself, by the account's own egress; facts that changed are said, not taken over.
 2. Where a manager key lists an account's keys, every one must be on record. Where none can, that there are no others
    an operator looks up at the venue and confirms, account by account.
-3. A host that was restored from an embedded store cannot be told: an operator declares it off, or every key is newer.
+3. A host that was restored from an embedded store cannot be reached: it is declared off, or every key is newer.
+4. `reconcile_steps` says what each finding means for a thaw, and what to do: every step leads out.
+5. What an operator declared counts until the next time that everything is closed: nobody has to say it all at once.
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from enum import StrEnum
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 
 from broker.db import cuts as cut_store
 from broker.db import meta
-from broker.errors import BrokerError, Conflict
+from broker.db import rotations as rotation_store
+from broker.errors import BrokerError, Conflict, Malformed, NotFound, Problem
 from broker.model import EVERYTHING, Account, KeyVersion, Stage
+from broker.service import reconcile_steps as steps
 from broker.service.accounts import Accounts
 from broker.service.audit import ITSELF, Audit
 from broker.service.desk import Desk
 from broker.service.keys import Keys
 from broker.service.managers import Managers
+from broker.service.mirror import Mirror
+from broker.service.reconcile_steps import Finding, Listing, Looked, OpenCut, OpenRotation, Step
 from clients.errors import VenueError
 from clients.venue import Credential, KeyFacts
 
 RECONCILED, RESTORED = "reconciled_us", "restored_us"
+_DECLARED = "reconcile_declared"
+_MOST_CUTS = 500
+_NEVER_US = 2**62
 
 Ask = Callable[[str, Credential], KeyFacts]
 """Asks a venue, by account name, what a key may do."""
@@ -32,95 +41,164 @@ Survey = Callable[[Account, tuple[KeyVersion, ...]], tuple[str, ...]]
 """Asks a venue for an account's keys; returns in words what is not as it is on record."""
 
 
-class Finding(StrEnum):
-    """What became of a key on record."""
-
-    ALIVE = "alive"
-    CHANGED = "changed"
-    DEAD = "dead"
-    UNDECIDED = "undecided"
-
-
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """One key, and what was found."""
+class Declared:
+    """What operators have looked up since everything was closed: accounts, deleted keys, the old host."""
 
-    key: str
-    stage: str
-    finding: Finding
-    note: str = ""
+    confirmed: frozenset[str] = frozenset()
+    deleted: frozenset[str] = frozenset()
+    old_host_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What was found, and what still stands in the way of a thaw; nothing where all is well."""
+    """What was found, and what is left to do: what stands in the way of a thaw, or else the thaws."""
 
     keys: tuple[Looked, ...]
-    missing: tuple[str, ...]
+    blocking: tuple[Step, ...]
+    opening: tuple[Step, ...]
 
     @property
     def well(self) -> bool:
         """Whether what was closed may be thawed."""
-        return not self.missing
+        return not self.blocking
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What stands in the way, in words."""
+        return tuple(one.said for one in self.blocking)
 
 
 class Reconciliation:
     """Use cases on reconciling."""
 
-    def __init__(self, desk: Desk, audit: Audit, accounts: Accounts, keys: Keys, managers: Managers) -> None:
-        self._desk, self._audit, self._accounts = desk, audit, accounts
+    def __init__(
+        self, desk: Desk, audit: Audit, accounts: Accounts, keys: Keys, managers: Managers, mirror: Mirror
+    ) -> None:
+        self._desk, self._audit, self._accounts, self._mirror = desk, audit, accounts, mirror
         self._keys, self._managers = keys, managers
 
-    def look(self, ask: Ask, survey: Survey, *, confirmed: Collection[str], old_host_off: bool) -> Reconciled:
-        """Compare, and remember where all is well.
+    def look(
+        self, ask: Ask, survey: Survey, *, confirmed: Collection[str], old_host_off: bool,
+        deleted: Collection[str] = (),
+    ) -> Reconciled:  # fmt: skip
+        """Compare, remember what is declared, and remember where all is well.
 
         Args:
             ask: Asks a venue about a key on record.
             survey: Asks a venue for the keys of an account under a manager key.
             confirmed: Accounts of which an operator has looked up that there are no other keys.
             old_host_off: Whether an operator declares that the restored host's predecessor is off.
+            deleted: Key versions of which an operator has looked up that they are deleted at the venue.
+
+        Raises:
+            Malformed: Something is declared of an account or a key that is not on record.
         """
         began_us = self._desk.clock.now_us()
         every = self._keys.list()
         known = [key for key in every if key.stage is not Stage.TOMBSTONE]
+        managed = {account.name: account for account in self._managers.managed()}
+        self._refuse_unknown(every, confirmed, deleted)
+        declared = self._declare(Declared(frozenset(confirmed), frozenset(deleted), old_host_off))
         looked = tuple(self._one(key, ask) for key in known)
-        missing = [
-            f"{one.key} is {one.finding.value}: {one.note}"
-            for one in looked
-            if one.finding is not Finding.ALIVE
-        ]
-        managed = self._managers.managed()
-        for account in managed:
-            keys = tuple(key for key in every if key.ref.account == account.name)
-            missing += [f"{account.name}: {word}" for word in _surveyed(survey, account, keys)]
-        by_hand = {key.ref.account for key in known} - {account.name for account in managed}
-        missing += [
-            f"{name}: look up at the exchange that there are no keys but those listed here, then --confirm {name}"
-            for name in sorted(by_hand - set(confirmed))
-        ]
+        gone = {
+            key for key, one in zip(known, looked, strict=True)
+            if key.stage is Stage.PREVIOUS and (not one.works or one.key in declared.deleted)
+        }  # fmt: skip
+        listed = {
+            name: _surveyed(
+                survey, account, tuple(key for key in every if key.ref.account == name and key not in gone)
+            )
+            for name, account in managed.items()
+        }
         with self._desk.database.read() as connection:
             restored_us = int(meta.get(connection, RESTORED) or 0)
-        newer = all(key.created_at.timestamp() * 1_000_000 > restored_us for key in known)
-        if restored_us and not newer and not old_host_off:
-            missing.append(
-                "the host this was restored from still holds these keys: rotate them all, or make sure that it is off "
-                "and say so with --old-host-off"
-            )
-        if not missing:
+            rotations = [
+                OpenRotation(row.id, row.account, row.slot, bool(row.todo))
+                for row in rotation_store.every_open(connection)
+            ]
+            cuts = [
+                OpenCut(row.id, row.actor, row.reason, row.actor == ITSELF and EVERYTHING in scopes)
+                for row in cut_store.page(connection, _NEVER_US, _MOST_CUTS, open_only=True)
+                if (scopes := cut_store.scopes(connection, row.id))
+            ]
+        older = [
+            one for key, one in zip(known, looked, strict=True)
+            if one.works and one.key not in declared.deleted and key.created_at.timestamp() * 1_000_000 <= restored_us
+        ]  # fmt: skip
+        facts = steps.Facts(
+            looked=looked, listed=listed, rotations=tuple(rotations), cuts=tuple(cuts),
+            confirmed=declared.confirmed, deleted=declared.deleted,
+            old_host=bool(restored_us and older) and not declared.old_host_off, superseded=self._mirror.superseded,
+        )  # fmt: skip
+        blocking = steps.blocking(facts)
+        if not blocking:
             with self._desk.database.write() as connection:
                 meta.put(connection, RECONCILED, str(began_us))
                 self._audit.record(
                     connection, "home.reconcile", f"instance:{self._desk.home.instance}",
-                    {"confirmed": sorted(confirmed), "old_host_off": old_host_off},
+                    {
+                        "confirmed": sorted(declared.confirmed), "old_host_off": declared.old_host_off,
+                        "deleted": sorted(declared.deleted),
+                    },
                 )  # fmt: skip
-        return Reconciled(looked, tuple(missing))
+        return Reconciled(looked, blocking, () if blocking else steps.opening(facts))
+
+    def _refuse_unknown(
+        self, keys: tuple[KeyVersion, ...], confirmed: Collection[str], deleted: Collection[str]
+    ) -> None:
+        """Refuse a declaration about nothing: a slip of the pen would be a silent one."""
+        refs = {str(key.ref) for key in keys}
+        problems = [
+            Problem("deleted", f"{one[:80]} is no key on record; write it as main/trade/1")
+            for one in deleted
+            if one not in refs
+        ]
+        for name in confirmed:
+            try:
+                self._accounts.get(name)
+            except NotFound as fault:
+                problems.append(Problem("confirmed", str(fault)))
+        if problems:
+            raise Malformed("bad_declaration", tuple(problems))
+
+    def _declare(self, said: Declared) -> Declared:
+        """Keep what is declared, with what was since everything was closed last."""
+        with self._desk.database.write() as connection:
+            closed_us = max(
+                (
+                    row.opened_us
+                    for row in cut_store.page(connection, _NEVER_US, _MOST_CUTS, open_only=True)
+                    if row.actor == ITSELF and EVERYTHING in cut_store.scopes(connection, row.id)
+                ),
+                default=0,
+            )
+            known = _declared(meta.get(connection, _DECLARED), closed_us)
+            both = Declared(
+                known.confirmed | said.confirmed, known.deleted | said.deleted,
+                known.old_host_off or said.old_host_off,
+            )  # fmt: skip
+            if both != known:
+                document = {
+                    "closed_us": closed_us, "confirmed": sorted(both.confirmed), "deleted": sorted(both.deleted),
+                    "old_host_off": both.old_host_off,
+                }  # fmt: skip
+                meta.put(connection, _DECLARED, json.dumps(document))
+                self._audit.record(
+                    connection, "home.declare", f"instance:{self._desk.home.instance}",
+                    {key: value for key, value in document.items() if key != "closed_us"},
+                )  # fmt: skip
+        return both
 
     def _one(self, key: KeyVersion, ask: Ask) -> Looked:
         """Ask about one key. What cannot be asked is undecided, never dead."""
+        blank = Looked(str(key.ref), key.stage, Finding.ALIVE)
 
-        def found(finding: Finding, note: str = "") -> Looked:
-            return Looked(str(key.ref), key.stage.value, finding, note)
+        def found(finding: Finding, note: str = "", reason: str = "") -> Looked:
+            return replace(blank, finding=finding, note=note, reason=reason)
 
+        if key.stage is Stage.PENDING and not key.venue_key_id:
+            return found(Finding.PENDING, "not made yet; its rotation goes on, or waits for you")
         try:
             values = self._desk.secrets.read(key.path)
             credential = Credential(
@@ -129,12 +207,10 @@ class Reconciliation:
             facts = ask(key.ref.account, credential)
         except VenueError as fault:
             if fault.reason == "unknown_key":
-                return found(
-                    Finding.DEAD, "the exchange does not know it any more; import or rotate a fresh one"
-                )
-            return found(Finding.UNDECIDED, f"the exchange says {fault.reason}")
+                return found(Finding.DEAD, "the exchange does not know it any more", fault.reason)
+            return found(Finding.UNDECIDED, f"the exchange says {fault.reason}", fault.reason)
         except BrokerError as fault:
-            return found(Finding.UNDECIDED, str(fault))
+            return found(Finding.UNDECIDED, str(fault), fault.reason)
         uid = self._accounts.get(key.ref.account).venue_uid
         changed = [
             word
@@ -149,14 +225,28 @@ class Reconciliation:
         return found(Finding.CHANGED, ", ".join(changed)) if changed else found(Finding.ALIVE)
 
 
-def _surveyed(survey: Survey, account: Account, keys: tuple[KeyVersion, ...]) -> tuple[str, ...]:
+def _surveyed(survey: Survey, account: Account, keys: tuple[KeyVersion, ...]) -> Listing:
     """Ask for an account's keys; a list that cannot be had stands in the way too."""
     try:
-        return survey(account, keys)
+        return Listing(account.manager or "", survey(account, keys))
     except VenueError as fault:
-        return (f"its keys cannot be listed: the exchange says {fault.reason}; try again",)
+        why = f"its keys cannot be listed: the exchange says {fault.reason}"
+        return Listing(account.manager or "", (why,), fault.reason)
     except BrokerError as fault:
-        return (f"its keys cannot be listed: {fault}",)
+        return Listing(account.manager or "", (f"its keys cannot be listed: {fault}",), fault.reason)
+
+
+def _declared(text: str | None, closed_us: int) -> Declared:
+    """Read what was declared; what was said before everything was closed again counts no more."""
+    found: Mapping[str, object] = json.loads(text or "{}")
+    if found.get("closed_us") != closed_us:
+        return Declared()
+    confirmed, deleted = found.get("confirmed"), found.get("deleted")
+    return Declared(
+        frozenset(map(str, confirmed)) if isinstance(confirmed, list) else frozenset(),
+        frozenset(map(str, deleted)) if isinstance(deleted, list) else frozenset(),
+        found.get("old_host_off") is True,
+    )
 
 
 def refuse_unreconciled(desk: Desk, cut_id: str) -> None:
@@ -172,5 +262,7 @@ def refuse_unreconciled(desk: Desk, cut_id: str) -> None:
         reconciled_us = int(meta.get(connection, RECONCILED) or 0)
     if reconciled_us <= row.opened_us:
         raise Conflict(
-            "not_reconciled", f"nobody has compared with the exchanges since {cut_id}: portcullis reconcile"
+            "not_reconciled",
+            f"the record was not compared with the exchanges since {cut_id}, or something is left to do: "
+            "`portcullis reconcile` lists it, and says when this can be thawed",
         )

@@ -51,7 +51,9 @@ class Service:
         self.calls = Calls(desk, self.call_seal, self.audit)
         self.credentials = Credentials(desk, self.audit, self.secrets)
         self.operators = Operators(desk, self.audit, self.credentials)
-        self.reconciliation = Reconciliation(desk, self.audit, self.accounts, self.keys, self.managers)
+        self.reconciliation = Reconciliation(
+            desk, self.audit, self.accounts, self.keys, self.managers, self.mirror
+        )
         self.destinations = Destinations(desk, self.audit, self.secrets, self.accounts)
         self.checkouts = Checkouts(desk, self.audit, self.accounts)
         self.alerts = Alerts(desk, self.audit, self.secrets)

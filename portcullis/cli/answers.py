@@ -329,8 +329,18 @@ class LookedAt(Answer):
     note: str
 
 
+class Todo(Answer):
+    """Something to do after a restore, with its commands."""
+
+    what: str
+    do: str
+    commands: list[str]
+
+
 class Reconciled(Answer):
-    """What a comparison with the exchanges found."""
+    """What a comparison with the exchanges found, and what is left to do."""
+
+    steps: list[Todo]
 
     well: bool
     keys: list[LookedAt]

@@ -57,7 +57,7 @@ def create(face: Face, to: Path) -> None:
             made = backup.make(home, service, to.absolute())
         except BrokerError as fault:
             raise Stopped(str(fault), "No backup was written.", reason=fault.reason) from None
-    document = {"file": str(made.path), "bytes": made.size, **asdict(made.counts)}
+    document = {**asdict(made.counts), "file": str(made.path), "bytes": made.size}
 
     def show(out: Console) -> None:
         size = f"{made.size / _MB:.1f} MB"

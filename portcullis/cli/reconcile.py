@@ -10,7 +10,7 @@ from portcullis.cli.client import connect
 from portcullis.cli.face import FAILED, Face, command
 from portcullis.cli.tables import hanging, said, styled, table
 
-_COLOURS = {"alive": "green", "changed": "yellow", "dead": "red", "undecided": "yellow"}
+_COLOURS = {"alive": "green", "pending": "dim", "changed": "yellow", "dead": "red", "undecided": "yellow"}
 
 
 def register(app: typer.Typer) -> None:
@@ -24,15 +24,24 @@ def reconcile(
         list[str] | None,
         typer.Option("--confirm", help="An account of which you looked up that there are no other keys."),
     ] = None,
+    deleted: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--deleted", help="A key of which you looked up that it is deleted there: ACCOUNT/SLOT/VERSION."
+        ),
+    ] = None,
     *,
     old_host_off: Annotated[
         bool,
         typer.Option("--old-host-off", help="You made sure that the restored host's predecessor is off."),
     ] = False,
 ) -> None:
-    """Ask the exchanges about every key on record. Changes nothing; what it closed is thawed by `thaw`."""
+    """After a restore or a failover: compare the record with the exchanges, and say what is left to do.
+
+    It opens nothing by itself. What you declare is kept: say it once, one thing after another.
+    """
     api = connect(face)
-    body = {"confirmed": confirm or [], "old_host_off": old_host_off}
+    body = {"confirmed": confirm or [], "deleted": deleted or [], "old_host_off": old_host_off}
     found = api.post(answers.Reconciled, "reconciliations", body)
 
     def show(out: Console) -> None:
@@ -41,14 +50,17 @@ def reconcile(
             finding = styled(row.finding, _COLOURS.get(row.finding, "yellow"))
             listed.add_row(row.key, row.stage, finding, row.note)
         out.print(listed if found.keys else "no keys on record")
-        for text in found.missing:
-            out.print(hanging("[red]■[/]", text))
         if found.well:
             out.print("[bold green]✓ all is as it is on record[/]")
-            steps = face.command("cuts"), face.command("thaw CUT --reason WHY")
-            out.print(said("  [dim]next[/] {}, then {}", *steps), soft_wrap=True)
+            out.print("[bold]Left to do:[/]" if found.steps else "Nothing is closed, nothing is left to do.")
         else:
-            out.print("[bold]Everything that was closed stays closed.[/]")
+            out.print("[bold red]Everything that was closed stays closed.[/] [bold]Left to do:[/]")
+        for number, step in enumerate(found.steps, 1):
+            out.print(hanging(f"[bold]{number}.[/]", said("{}: [bold]{}[/]", step.what, step.do), 1))
+            for line in step.commands:
+                face.step(out, "", line, 4)
+        if not found.well:
+            out.print(said("  [dim]then[/] {}", face.command("reconcile")), soft_wrap=True)
 
     face.answer(found, show)
     if not found.well:

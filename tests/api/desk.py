@@ -57,10 +57,13 @@ class FakeVenue:
     facts: KeyFacts = SAFE
     asked: list[str] = field(default_factory=list)
     fault: Exception | None = None
+    dead: dict[str, Exception] = field(default_factory=dict)
 
     def inspect(self, account: Account, egress: Egress, credential: Credential) -> KeyFacts:
         del account, egress
         self.asked.append(credential.key_id)
+        if credential.key_id in self.dead:
+            raise self.dead[credential.key_id]
         if self.fault is not None:
             raise self.fault
         return self.facts

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from broker.db import accounts as account_store
 from broker.db import meta
 from broker.gate import Mode
+from broker.model import KeyRef, KeyVersion, Stage
 from broker.service.reconcile import RESTORED
 from clients.errors import VenueRefused, VenueUnavailable
 from clients.keys import VenueKey
@@ -37,8 +39,10 @@ async def test_nothing_is_thawed_before_it_is_reconciled(desk: Desk, closed: str
     assert await thawed(desk, closed) == 409
     async with desk.client() as client:
         found = (await client.post("/v1/reconciliations", json=BODY)).json()
+    (step,) = found.pop("steps")
     assert found == {"well": True, "keys": [
         {"key": "main/trade/1", "stage": "current", "finding": "alive", "note": ""}], "missing": []}  # fmt: skip
+    assert step["commands"] == [f'portcullis thaw {closed} --reason "compared with the exchanges"']
     assert await thawed(desk, closed) == 200
 
 
@@ -163,3 +167,70 @@ async def test_a_list_that_cannot_be_had_stands_in_the_way(desk: Desk, managed: 
         found = (await client.post("/v1/reconciliations", json=BODY)).json()
     assert ["rate_limited" in text for text in found["missing"]] == [True]
     assert await thawed(desk, managed) == 409
+
+
+def waiting(desk: Desk) -> None:
+    """Let a rotation by hand be open: its key version is pending, and nobody made it yet."""
+    now = desk.service.desk.clock.now()
+    ref = KeyRef("main", Slot.TRADE, 2)
+    pending = KeyVersion(ref, Stage.PENDING, "", KeyType.ED25519, ref.path, now, True, False)
+    with desk.service.desk.database.write() as connection:
+        account_store.add_key(connection, pending, 0)
+
+
+@pytest.mark.parametrize("pair", [False, True])
+async def test_a_rotation_that_waits_for_a_person_leaves_no_circle(
+    desk: Desk, closed: str, pair: bool
+) -> None:
+    """With a by-hand rotation pending a restored home is compared, confirmed and thawed."""
+    waiting(desk)
+    if pair:
+        desk.service.desk.secrets.write("keys/main/trade/2", {"secret": Secret("planted-pair")}, {})
+    async with desk.client() as client:
+        found = (await client.post("/v1/reconciliations", json=BODY)).json()
+    assert found["well"], found
+    assert {one["key"]: one["finding"] for one in found["keys"]}["main/trade/2"] == "pending"
+    assert desk.venue.asked == ["REAL"]
+    assert await thawed(desk, closed) == 200
+
+
+@pytest.mark.usefixtures("closed")
+async def test_what_is_declared_is_said_once_one_after_another(desk: Desk) -> None:
+    """Each declaration is kept; a later closing of everything forgets them."""
+    with desk.service.desk.database.write() as connection:
+        meta.put(connection, RESTORED, str(desk.service.desk.clock.now_us()))
+    async with desk.client() as client:
+        for body, left in (({}, 2), ({"confirmed": ["main"]}, 1), ({"old_host_off": True}, 0), ({}, 0)):
+            found = (await client.post("/v1/reconciliations", json=body)).json()
+            assert len(found["missing"]) == left, found
+        desk.service.cuts.close(
+            targets=("everything",), mode=Mode.CLOSED, reason="failover", actor="portcullis"
+        )
+        assert len((await client.post("/v1/reconciliations", json={})).json()["missing"]) == 2
+
+
+@pytest.mark.parametrize(
+    "body", [{"confirmed": ["nobody"]}, {"deleted": ["main/trade/9"]}, {"deleted": ["main"]}]
+)
+async def test_a_declaration_about_nothing_is_refused(
+    desk: Desk, closed: str, body: dict[str, list[str]]
+) -> None:
+    async with desk.client() as client:
+        assert (await client.post("/v1/reconciliations", json=body)).status_code in {400, 404}
+    assert await thawed(desk, closed) == 409
+
+
+async def test_a_dead_key_that_was_replaced_by_hand_stands_in_nobodys_way(desk: Desk, closed: str) -> None:
+    """Import a fresh one, and the old one, which the exchange does not know any more, is what it should be."""
+    unknown = VenueRefused("binance", "x", "unknown_key", status=401, code="-2008")
+    desk.venue.fault = unknown
+    async with desk.client() as client:
+        found = (await client.post("/v1/reconciliations", json=BODY)).json()
+        assert "portcullis key import --account main --slot trade" in found["steps"][0]["commands"]
+        desk.venue.fault = None
+        fresh = Credential("FRESH", Secret("planted-fresh"), KeyType.HMAC)
+        desk.service.keys.import_key("main", slot=Slot.TRADE, credential=fresh, facts=SAFE)
+        desk.venue.dead = {"REAL": unknown}
+        found = (await client.post("/v1/reconciliations", json={})).json()
+    assert found["well"], found
+    assert await thawed(desk, closed) == 200

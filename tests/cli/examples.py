@@ -30,6 +30,7 @@ _PROSE = {
     "what",
     "step",
     "failed",
+    "do",
     "why",
     "subject",
     "meaning",
