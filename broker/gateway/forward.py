@@ -13,6 +13,7 @@ import asyncio
 import json
 import logging
 import time
+from collections import Counter
 from functools import partial
 from itertools import count
 
@@ -49,9 +50,8 @@ from clients.venue import (
 )
 
 PREPARE_SECONDS = 1.0
-MOST_PREPARING = 512
-MOST_STRANGERS = 64
-"""Requests waiting for a lease or a line before any signature on their connection was checked."""
+MOST_OF_A_KEY, MOST_STRANGERS = 64, 64
+"""Requests waiting at the same time: of one key, and of all before any signature on their connection was checked."""
 
 _LOG = logging.getLogger("portcullis.gateway")
 _READ, _RAW = Action.READ, Variant.RAW
@@ -82,7 +82,7 @@ class Forwarder:
         self._fetcher, self._ledger, self._aftermath = fetcher, ledger, aftermath
         self._replays, self._clock = guard, clock
         self._preparing: dict[asyncio.Task[None], Job] = {}
-        self._strangers = 0
+        self._waiting: Counter[str] = Counter()
         self._numbers = count(1)
 
     # --- in -------------------------------------------------------------------------------
@@ -112,8 +112,8 @@ class Forwarder:
             self._let_go(job)
         elif missing:
             task = asyncio.ensure_future(self._prepare(job, missing))
-            job.stranger = not job.inbound.vouched
-            self._strangers += job.stranger
+            job.waits_as = job.inbound.vouched
+            self._waiting[job.waits_as] += 1
             self._preparing[task] = job
             task.add_done_callback(self._prepared)
 
@@ -122,12 +122,14 @@ class Forwarder:
         if job.need is Need.EXIT and job.inbound.vouched:
             return False
         if job.inbound.vouched:
-            return len(self._preparing) >= MOST_PREPARING
-        return self._strangers >= MOST_STRANGERS
+            return self._waiting[job.inbound.vouched] >= MOST_OF_A_KEY
+        return self._waiting[""] >= MOST_STRANGERS
 
     def _prepared(self, task: "asyncio.Task[None]") -> None:
         job = self._preparing.pop(task)
-        self._strangers -= job.stranger
+        self._waiting[job.waits_as] -= 1
+        if not self._waiting[job.waits_as]:
+            del self._waiting[job.waits_as]
 
     def refuse_form(self, reason: str, peer: str) -> tuple[int, Headers, bytes]:
         """Answer a request that is not HTTP as we take it."""
@@ -478,9 +480,9 @@ class Forwarder:
         _LOG.error(
             "internal error while a request was being sent; its outcome counts as unknown", exc_info=False
         )
-        line, job.line = job.line, None
-        if line is not None:
-            line.close()
+        if job.line is not None:
+            job.line.close()
+            self._let_go(job)
         self._aftermath.come(job, Broken("internal_error"))
 
     def refuse(

@@ -56,7 +56,7 @@ class Job:
     line: Line | None = None
     answered: bool = False
     landed: bool = False
-    stranger: bool = False
+    waits_as: str = ""
     # what was sent
     verdict: Allow | None = None
     reserved: Parts = ()

@@ -3,7 +3,7 @@
 Rules:
 1. Exits may use every line. Orders leave an eighth to them. Reads have half of all lines, never more.
 2. Reads of strangers, whose signature nobody has checked on that connection, have an eighth of all; the reads of
-   one key three eighths, its orders half. So nobody alone can use up what others need.
+   one key three eighths, its orders half, its exits three quarters. So nobody alone can use up what others need.
 3. Who has to wait waits in line: exits first, then orders, then reads.
 """
 
@@ -26,14 +26,14 @@ class Shares:
         self._for_exits = max(1, most // 8)
         self._reads = max(1, most // 2)
         self._strangers = max(1, most // 8)
-        self._of_a_key = {Need.READ: max(1, most * 3 // 8), Need.RISK: max(1, most // 2)}
+        self._of_a_key = {
+            Need.READ: max(1, most * 3 // 8), Need.RISK: max(1, most // 2), Need.EXIT: max(1, most * 3 // 4)
+        }  # fmt: skip
+        self.used = 0
+        """How many lines carry a request, or are held for one."""
+
         self._used: Counter[Need] = Counter()
         self._keys: Counter[tuple[Need, str]] = Counter()
-
-    @property
-    def used(self) -> int:
-        """How many lines carry a request, or are held for one."""
-        return sum(self._used.values())
 
     def free(self, need: Need, key: str) -> bool:
         """Tell whether one more may be used so.
@@ -42,10 +42,7 @@ class Shares:
             need: What for.
             key: Whose key's signature was checked; empty for strangers.
         """
-        used = self.used
-        if need is Need.EXIT:
-            return used < self.most
-        if used >= self.most - self._for_exits:
+        if self.used >= self.most - (0 if need is Need.EXIT else self._for_exits):
             return False
         if need is Need.READ and self._used[need] >= self._reads:
             return False
@@ -54,11 +51,13 @@ class Shares:
 
     def enter(self, need: Need, key: str) -> None:
         """One more is used."""
+        self.used += 1
         self._used[need] += 1
         self._keys[need, key] += 1
 
     def leave(self, need: Need, key: str) -> None:
         """One is not used any more."""
+        self.used -= 1
         self._used[need] -= 1
         self._keys[need, key] -= 1
         if self._keys[need, key] <= 0:

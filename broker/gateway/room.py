@@ -4,7 +4,8 @@ Rules:
 1. Open files decide: lines to the venue and a slack for the link, the spool and accepted sockets come first.
 2. Who leaves first, when a new connection needs room: idle ones, longest idle first; then those with half a
    request; then those that do not read their answers. Connections whose requests verified come after all
-   others of the same kind, up to `MOST_PER_KEY` of one key; a connection that is being served never leaves.
+   others of the same kind, up to `MOST_PER_KEY` of one key. A connection that is being served never leaves, unless
+   its key has more than that.
 3. A peer or key beyond its share is a stranger with all its connections.
 """
 
@@ -69,9 +70,10 @@ def leaving(guests: Iterable[Guest], count: int, most: int) -> list[Guest]:
     ranked: list[tuple[bool, bool, int, float, int, Guest]] = []
     for guest in found:
         kind, since = guest.condition()
-        if kind == SERVED:
+        within = owners[guest.owner] <= MOST_PER_KEY
+        known = bool(guest.owner) and within
+        if kind == SERVED and (known or not guest.owner):
             continue
-        known = bool(guest.owner) and owners[guest.owner] <= MOST_PER_KEY
         crowding = peers[guest.address] > most // 2
         ranked.append((known, not crowding, kind, since, len(ranked), guest))
     ranked.sort(key=lambda entry: entry[:5])

@@ -271,6 +271,7 @@ class Pool:
         self._shares = Shares(most)
         self._intake = intake or Intake()
         self._waiting: dict[Need, deque[Waiter]] = {need: deque() for need in ORDER}
+        self._queued = 0
         self._opening: set[asyncio.Task[None]] = set()
 
     def ready(self, need: Need, key: str) -> Line | None:
@@ -280,7 +281,7 @@ class Pool:
             need: What for.
             key: Whose signature was checked; empty for strangers.
         """
-        if any(self._waiting[other] and before(other, need) for other in ORDER):
+        if self._queued and any(self._waiting[other] and before(other, need) for other in ORDER):
             return None
         if not self._shares.free(need, key):
             return None
@@ -296,11 +297,12 @@ class Pool:
         line = self.ready(need, key)
         if line is not None:
             return line
-        if need is not Need.EXIT and sum(map(len, self._waiting.values())) >= MOST_WAITING:
+        if need is not Need.EXIT and self._queued >= MOST_WAITING:
             raise ConnectionError("too many wait for a connection to the venue")
         future: asyncio.Future[Line] = asyncio.get_running_loop().create_future()
         waiter = Waiter(future, need, key)
         self._waiting[need].append(waiter)
+        self._queued += 1
         self._serve()
         try:
             return await future
@@ -309,6 +311,7 @@ class Pool:
                 self.give_back(future.result())
             raise
         finally:
+            self._queued -= 1
             if waiter in self._waiting[need]:
                 self._waiting[need].remove(waiter)
 
@@ -382,7 +385,7 @@ class Pool:
             self._idle.append(line)
         else:
             self._lines.discard(line)
-        if any(self._waiting.values()):
+        if self._queued:
             self._serve()
 
     def send(self, line: Line, sealed: Sealed, done: Done) -> None:

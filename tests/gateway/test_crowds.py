@@ -121,6 +121,8 @@ def test_a_key_or_peer_beyond_its_share_is_a_stranger() -> None:
     many = [Guest(IDLE, 10, "K") for _ in range(MOST_PER_KEY + 1)]
     honest = Guest(IDLE, 1, "H")
     assert honest not in leaving([honest, *many], 5, 512)
+    busy = [Guest(SERVED, 10, "K") for _ in range(MOST_PER_KEY + 1)]
+    assert len(leaving([Guest(SERVED, 1, "H"), Guest(SERVED, 1), *busy], 999, 512)) == len(busy)
     crowd = [Guest(IDLE, 10, "", "10.0.0.9") for _ in range(9)]
     stranger = Guest(IDLE, 1, "", "10.0.0.8")
     assert stranger not in leaving([stranger, *crowd], 5, 16)
@@ -303,12 +305,17 @@ def test_shares_add_up() -> None:
             while shares.free(Need.RISK, key):
                 shares.enter(Need.RISK, key)
                 taken[Need.RISK] += 1
-        while shares.free(Need.EXIT, "a"):
-            shares.enter(Need.EXIT, "a")
-            taken[Need.EXIT] += 1
+        for key in ("a", "b"):
+            while shares.free(Need.EXIT, key):
+                shares.enter(Need.EXIT, key)
+                taken[Need.EXIT] += 1
         assert taken[Need.READ] == most // 2
         assert taken[Need.READ] + taken[Need.RISK] == most - most // 8
         assert shares.used == most
+        alone = Shares(most)
+        while alone.free(Need.EXIT, "a"):
+            alone.enter(Need.EXIT, "a")
+        assert alone.used == most * 3 // 4
         assert ORDER[0] is Need.EXIT
 
 
@@ -473,7 +480,7 @@ async def test_strangers_who_make_us_wait_are_few(tmp_path: Path, monkeypatch: p
 
         async def counted(key_id: str) -> object:
             nonlocal most
-            most = max(most, world.gateway.forwarder._strangers)
+            most = max(most, world.gateway.forwarder._waiting[""])
             return await asking(key_id)
 
         monkeypatch.setattr(world.gateway.link, "open_lease", counted)
@@ -487,4 +494,4 @@ async def test_strangers_who_make_us_wait_are_few(tmp_path: Path, monkeypatch: p
         assert answers[-1].status == 200
         assert {answer.reason for answer in answers[:-1]} <= {"busy", "unknown_key"}
         assert 0 < most <= 4
-        assert world.gateway.forwarder._strangers == 0
+        assert not world.gateway.forwarder._waiting
