@@ -2,7 +2,8 @@
 
 Rules:
 1. A request is taken off what was read only when the one before it is answered, and its answer is read. What
-   waits is bytes, and reading stops at `MOST_WAITING` of them. Nothing here calls itself.
+   waits is bytes, and reading stops at `MOST_WAITING` of them. Nothing here calls itself. What came behind a
+   request that was answered at once has turns with that of other connections.
 2. The parser is given one message at a time: the head up to its blank line, then as many bytes as the head
    said. So an offer to upgrade, which ends the parser's interest, leaves the body where it is.
 3. Times are whole: a request has `REQUEST_SECONDS` from its first byte to its last, an answer `READ_SECONDS`
@@ -40,9 +41,6 @@ REQUEST_SECONDS = 10.0
 IDLE_SECONDS = 75.0
 READ_SECONDS = 60.0
 ANSWER_SECONDS = 30.0
-AT_ONCE = 8
-"""Requests of one connection before the others have their turn."""
-
 MOST_WAITING = LARGEST_HEAD + LARGEST_BODY
 HEAVY = 16 * 1024
 UNIX = "unix"
@@ -63,11 +61,13 @@ class Connection(asyncio.Protocol):
         self._peer = ""
         self.address = ""
         self.owner = ""
-        self._waiting = bytearray()  # read, and not taken up yet
+        self._data, self._at = b"", 0  # what was read, and how much of it was taken up
         self._advancing = False
         self._ending = False  # nothing more is taken
         self._half_closed = False
         self._paused = False
+        self._queued = False  # for a turn
+        self.counted = 0  # of its weight, by the listener
         self._turn = 0  # of the request being answered
         self._inbound: Inbound | None = None  # the one being answered
         self._started = 0.0  # when the request now being read began; zero between requests
@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
         del exc
         self._transport = None
         self._ending = True
-        self._waiting.clear()
+        self._data, self._at = b"", 0
         self._pieces.clear()
         self._listener.gone(self)
 
@@ -131,54 +131,58 @@ class Connection(asyncio.Protocol):
         """See asyncio."""
         if self._ending:
             return
-        if self._waiting or self._busy or self._unread_since:
-            self._waiting += data
-            data = b""
-        self._advance(data)
+        self._data = data if self._at >= len(self._data) else self._data[self._at :] + data
+        self._at = 0
+        self._advance()
 
     # --- one request after another ----------------------------------------------------------
 
-    @property
-    def _busy(self) -> bool:
-        return self._inbound is not None
-
-    def _advance(self, data: bytes = b"") -> None:
-        """Take up what was read, request by request, until one has to wait. Never entered twice."""
+    def _advance(self) -> None:
+        """Take up what was read, until something has to wait. Never entered twice."""
         if self._advancing:
             return
         self._advancing = True
         try:
-            self._take_up(data)
+            self._take_up()
+        except BadForm as fault:
+            self._refuse(fault.reason)
         finally:
             self._advancing = False
-        if self._ending:
-            self._waiting.clear()
+        if self._ending or self._at >= len(self._data):
+            self._data, self._at = b"", 0
         self._flow()
 
-    def _take_up(self, data: bytes) -> None:
-        """Do the work of `_advance`; what is not taken waits."""
-        at = taken = 0
-        while not (self._ending or self._inbound is not None or self._unread_since):
-            if at >= len(data):
-                if not self._waiting:
-                    self._ran_dry()
-                    return
-                data, at = bytes(self._waiting), 0
-                self._waiting.clear()
-            try:
-                at, inbound = self._read(data, at)
-            except BadForm as fault:
-                self._refuse(fault.reason)
-                break
+    def _take_up(self) -> None:
+        """Do the work of `_advance`.
+
+        Raises:
+            BadForm: What comes next is not in form.
+        """
+        while not (self._ending or self._inbound is not None or self._unread_since or self._queued):
+            if self._at >= len(self._data):
+                self._ran_dry()
+                return
+            self._at, inbound = self._read(self._data, self._at)
             if inbound is None:
                 continue
             self._handle(inbound)
-            taken += 1
-            if taken >= AT_ONCE and (at < len(data) or self._waiting):
-                self._loop.call_soon(self._advance)
-                break
-        if at < len(data):
-            self._waiting[:0] = data[at:]
+            if self._more():
+                self._queue_up()
+
+    def _more(self) -> bool:
+        """Tell whether something is left that could be taken up now."""
+        return not (self._ending or self._inbound is not None) and self._at < len(self._data)
+
+    def _queue_up(self) -> None:
+        """Let the others have their turn before what is left."""
+        if not self._queued:
+            self._queued = True
+            self._listener.later(self)
+
+    def turn(self) -> None:
+        """Go on with what is left, one request."""
+        self._queued = False
+        self._advance()
 
     def _ran_dry(self) -> None:
         """Nothing is left of what was read; of a client that half closed nothing more comes."""
@@ -190,9 +194,9 @@ class Connection(asyncio.Protocol):
     def _flow(self) -> None:
         """Stop reading while enough waits, and go on when it does not."""
         transport = self._transport
-        if len(self._waiting) > HEAVY:
+        if len(self._data) > HEAVY or self.counted:
             self._listener.weigh(self)
-        crowded = len(self._waiting) >= MOST_WAITING
+        crowded = len(self._data) - self._at >= MOST_WAITING
         if transport is not None and crowded != self._paused and not transport.is_closing():
             self._paused = crowded
             (transport.pause_reading if crowded else transport.resume_reading)()
@@ -223,7 +227,6 @@ class Connection(asyncio.Protocol):
         """Say no to what is not in form. Where it ends nobody knows, so the connection ends with it."""
         self._ending = True
         self._started = 0.0
-        self._waiting.clear()
         self._write(*self._listener.handler.refuse_form(reason, self._peer), last=True)
 
     def _write(self, status: int, headers: Headers, body: bytes, *, last: bool) -> None:
@@ -396,7 +399,7 @@ class Connection(asyncio.Protocol):
     def weight(self) -> int:
         """How many bytes are kept for it: requests not taken up, answers not read."""
         unread = 0 if self._transport is None else self._transport.get_write_buffer_size()
-        return len(self._waiting) + len(self._pieces) + unread
+        return len(self._data) + len(self._pieces) + unread
 
     def condition(self) -> tuple[int, float]:
         """See `room.Guest`."""

@@ -12,10 +12,15 @@ Rules:
 """
 
 import asyncio
+from collections import deque
 
-from broker.gateway.connection import HEAVY, Connection
+from broker.gateway.connection import Connection
 from broker.gateway.form import Handler
 from broker.gateway.room import LARGEST_HELD, MOST_CONNECTIONS, leaving
+
+TURN_SECONDS = 0.002
+"""For requests behind other requests of their connection, each time round the loop: thousands came in one write, of
+hundreds of connections, and others waited for all of them."""
 
 _BATCH = 16
 """One sixteenth of all leave at once, so that a flood does not cost a look at all of them each time."""
@@ -28,7 +33,10 @@ class Listener:
         self.handler, self.allowed_hosts, self.most = handler, allowed_hosts, most
         self.connections: set[Connection] = set()
         self.stopping = False
-        self._heavy: set[Connection] = set()
+        self._held = 0
+        self._turns: deque[Connection] = deque()
+        self._turning = False
+        self._loop = asyncio.get_running_loop()
         self._drained = asyncio.Event()
 
     def __call__(self) -> Connection:
@@ -52,21 +60,50 @@ class Listener:
     def gone(self, connection: Connection) -> None:
         """A connection is over."""
         self.connections.discard(connection)
-        self._heavy.discard(connection)
+        self._held -= connection.counted
+        connection.counted = 0
         self._check_drained()
 
     def weigh(self, connection: Connection) -> None:
-        """A connection holds more than a little: see whether all of them together hold too much."""
-        self._heavy.add(connection)
-        weights = {one: one.weight for one in self._heavy}
-        self._heavy = {one for one, weight in weights.items() if weight > HEAVY}
-        total = sum(weights.values())
-        for one in sorted(weights, key=lambda heavy: (bool(heavy.owner), -weights[heavy])):
-            if total <= LARGEST_HELD:
+        """Count what a connection holds; where all of them together hold too much, close some."""
+        weight = connection.weight
+        self._held += weight - connection.counted
+        connection.counted = weight
+        if self._held > LARGEST_HELD:
+            self._relieve()
+
+    def _relieve(self) -> None:
+        """Count everything anew; then close strangers first, the largest first, until the rest fits."""
+        heavy = [one for one in self.connections if one.counted]
+        for one in heavy:
+            one.counted = one.weight
+        self._held = sum(one.counted for one in heavy)
+        for one in sorted(heavy, key=lambda heavy: (bool(heavy.owner), -heavy.counted)):
+            if self._held <= LARGEST_HELD:
                 return
-            total -= weights[one]
-            self._heavy.discard(one)
+            self._held -= one.counted
+            one.counted = 0
             one.abort()
+
+    # --- turns ------------------------------------------------------------------------------
+
+    def later(self, connection: Connection) -> None:
+        """A connection has more to be taken up, behind what was answered at once: that has turns with the others'."""
+        self._turns.append(connection)
+        if not self._turning:
+            self._turning = True
+            self._loop.call_soon(self._take_turns)
+
+    def _take_turns(self) -> None:
+        """Serve those that have more, for a short while; then whatever else the loop has to do comes first."""
+        until = self._loop.time() + TURN_SECONDS
+        while self._turns and self._loop.time() < until:
+            self._turns.popleft().turn()
+        self._turning = bool(self._turns)
+        if self._turning:
+            self._loop.call_soon(self._take_turns)
+
+    # --- time -------------------------------------------------------------------------------
 
     def sweep(self, now: float) -> None:
         """End connections that are too slow; call it every second."""

@@ -495,3 +495,30 @@ async def test_strangers_who_make_us_wait_are_few(tmp_path: Path, monkeypatch: p
         assert {answer.reason for answer in answers[:-1]} <= {"busy", "unknown_key"}
         assert 0 < most <= 4
         assert not world.gateway.forwarder._waiting
+
+
+async def test_thousands_of_requests_in_one_write_leave_the_loop_to_others() -> None:
+    """Hundreds of connections with a thousand requests each: a new one is answered in its turn, not after them."""
+    served = 0
+
+    class Counting:
+        def handle(self, inbound: object, reply: Callable[..., None]) -> None:
+            nonlocal served
+            del inbound
+            served += 1
+            reply(404, (), b"")
+
+        def refuse_form(self, reason: str, peer: str) -> tuple[int, tuple[tuple[bytes, bytes], ...], bytes]:
+            raise AssertionError((reason, peer))
+
+    listener = Listener(Counting(), frozenset({"127.0.0.1"}))
+    server = await asyncio.get_running_loop().create_server(listener, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with held(port, [PING * 1000] * 100):
+        await eventually(lambda: len(listener.connections) == 100 and served >= 100)
+        before = served
+        answer = await exchange_bytes(port, PING)
+        assert answer.status == 404
+        assert served - before < 50_000
+    await eventually(lambda: not listener.connections)
+    server.close()
