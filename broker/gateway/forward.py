@@ -27,7 +27,7 @@ from broker.gateway.form import Headers, Inbound, Reply, words_for
 from broker.gateway.guard import Unanswered, verdict_of
 from broker.gateway.job import Job
 from broker.gateway.ledger import Ledger
-from broker.gateway.limits import Need, Pause
+from broker.gateway.limits import STRANGERS, Need, Pause
 from broker.gateway.mounts import Mounts
 from broker.gateway.owners import Owners
 from broker.gateway.replay import ReplayGuard
@@ -346,6 +346,13 @@ class Forwarder:
             return view.meter.pause(Need.READ, reading.intent.weight_pool, reading.intent.weight, wall)
         return None if verdict.leaving or verdict.only_sells else view.meter.banned(wall)
 
+    def _strangers_pause(self, job: Job, view: VenueView) -> Pause | None:
+        """Return for how long those wait who have shown no key of ours on this connection."""
+        reading = job.reading
+        if reading is None or job.inbound.vouched:
+            return None
+        return view.meter.pause(Need.READ, STRANGERS, reading.intent.weight, self._clock.wall_us())
+
     def _wait(self, job: Job, pause: Pause) -> None:
         """Pass the venue's own pause on, in its words."""
         if pause.banned:
@@ -392,7 +399,7 @@ class Forwarder:
         if view is None:
             self.refuse(job, RefusalKind.UNAVAILABLE, "no_venue")
             return ()
-        pause = self._pause(job, Allow())
+        pause = self._pause(job, Allow()) or self._strangers_pause(job, view)
         if pause is not None:
             self._wait(job, pause)
             return ()
@@ -407,7 +414,10 @@ class Forwarder:
         self._ledger.allowed(job, None, Allow())
         job.answered = True
         try:
-            view.meter.spend(reading.intent.weight_pool, reading.intent.weight, self._clock.wall_us())
+            wall = self._clock.wall_us()
+            view.meter.spend(reading.intent.weight_pool, reading.intent.weight, wall)
+            if not job.inbound.vouched:
+                view.meter.spend(STRANGERS, reading.intent.weight, wall)
             self._write(job, view, line, sealed)
         except Exception:  # noqa: BLE001 - what was counted in is counted out, and the bot gets an answer
             self._broke(job)

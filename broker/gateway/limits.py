@@ -12,7 +12,8 @@ Rules:
 6. Exits themselves are always tried. The facts they are judged by are asked for in spite of a pause or a used up
    minute only by and by (`MOST_IN_PAUSE`, then one a second): else whoever has a key and sells what is not there
    could get the address banned. What is not asked for refuses no exit that the venue itself would bound.
-7. `/sapi` counts each endpoint by itself, so its 429 stops that pool alone.
+7. Calls without a signature have half of a minute's weight at most: who has no key of ours uses up no bot's reads.
+8. `/sapi` counts each endpoint by itself, so its 429 stops that pool alone.
 """
 
 from collections import deque
@@ -26,7 +27,10 @@ MOST_IN_PAUSE = 20
 UNSURE_US = 1_000_000
 """For so long after a minute began the venue's clock may still be in the last one."""
 
-_POOLS = {"ip": 6000, "sapi-ip": 12_000, "sapi-uid": 180_000}
+STRANGERS = "strangers"
+"""What calls use whose connection no signature vouches for: counted beside the pool that they are of."""
+
+_POOLS = {"ip": 6000, "sapi-ip": 12_000, "sapi-uid": 180_000, STRANGERS: 3750}
 _FOR_READS, _FOR_RISK = 0.8, 0.95
 _BANNED = 418
 _DEFAULT_PAUSE_S = 60.0

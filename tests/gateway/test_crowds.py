@@ -522,3 +522,18 @@ async def test_thousands_of_requests_in_one_write_leave_the_loop_to_others() -> 
         assert served - before < 50_000
     await eventually(lambda: not listener.connections)
     server.close()
+
+
+async def test_strangers_leave_half_of_the_weight_to_bots(tmp_path: Path) -> None:
+    """Calls that need no key use up no bot's reads: the venue counts them all for one address."""
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        assert (await bot.order()).status == 200
+        (view,) = (one for one in world.gateway.mounts.views.values() if one.pairs)
+        statuses = [
+            (await bot.public("/api/v3/depth", "symbol=BTCUSDT&limit=5000")).status for _ in range(16)
+        ]
+        assert 429 in statuses
+        assert view.meter._used["strangers"] <= 3000
+        assert (await bot.call("GET", "/api/v3/account")).status == 200
