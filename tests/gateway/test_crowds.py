@@ -69,6 +69,7 @@ async def test_connections_that_do_nothing_leave_for_those_that_do(
     async with small_world(tmp_path, monkeypatch, Limits(32, 16)) as world:
         world.account(USDT="100000")
         bot = world.bot()
+        await bot.ready()
         order = await bot.order(type="LIMIT", timeInForce="GTC", price=LOW, quantity="0.001")
         async with held(world.port, [data] * 100):
             cancel = await bot.call(
@@ -85,6 +86,7 @@ async def test_a_connection_whose_key_verified_stays_while_strangers_come_and_go
     async with small_world(tmp_path, monkeypatch, Limits(32, 16)) as world:
         world.account()
         bot = world.bot()
+        await bot.ready()
         reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
 
         async def ask() -> bytes:
@@ -176,6 +178,7 @@ async def test_answers_that_nobody_reads_are_given_up_before_they_fill_memory(
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
+        await bot.ready()
         assert (await bot.order()).status == 200
         ask = bot.plain("GET", "/api/v3/exchangeInfo") * 2000
         listener = world.gateway.listener
@@ -235,6 +238,8 @@ async def test_slow_reads_with_another_bots_key_id_leave_lines_for_everybody_els
     async with small_world(tmp_path, monkeypatch, Limits(256, 16)) as world:
         world.account(USDT="100000")
         bot, other = world.bot(), world.bot("other")
+        await bot.ready()
+        await other.ready()
         assert (await bot.order()).status == 200
         assert (await other.order()).status == 200
         await slow(world, "/api/v3/depth", 100)
@@ -254,6 +259,8 @@ async def test_slow_reads_of_one_key_leave_lines_for_others_reads_and_its_own_or
     async with small_world(tmp_path, monkeypatch, Limits(256, 16)) as world:
         world.account(USDT="100000")
         greedy, bot = world.bot("greedy"), world.bot()
+        await greedy.ready()
+        await bot.ready()
         assert (await bot.order()).status == 200
         assert (await greedy.order()).status == 200
         await slow(world, "/api/v3/myTrades", 60)
@@ -272,6 +279,8 @@ async def test_slow_orders_leave_lines_for_exits(tmp_path: Path, monkeypatch: py
     async with small_world(tmp_path, monkeypatch, Limits(256, 16)) as world:
         world.account(USDT="100000")
         bots = [world.bot(f"bot{number}") for number in range(3)]
+        for one in bots:
+            await one.ready()
         first = await bots[0].order(type="LIMIT", timeInForce="GTC", price=LOW, quantity="0.001")
         assert first.status == 200
         for one in bots:
@@ -474,6 +483,7 @@ async def test_strangers_who_make_us_wait_are_few(tmp_path: Path, monkeypatch: p
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
+        await bot.ready()
         assert (await bot.order()).status == 200
         most = 0
         asking = world.gateway.link.open_lease
@@ -529,6 +539,7 @@ async def test_strangers_leave_half_of_the_weight_to_bots(tmp_path: Path) -> Non
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
+        await bot.ready()
         assert (await bot.order()).status == 200
         (view,) = (one for one in world.gateway.mounts.views.values() if one.pairs)
         statuses = [

@@ -53,11 +53,14 @@ async def test_a_request_that_waits_is_followed_by_a_thousand_and_all_are_answer
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
+        await bot.ready()
         data = (
             bot.signed("GET", "/api/v3/account")
             + get("/x/y") * 1000
             + bot.signed("GET", "/api/v3/openOrders")
         )
+        for view in world.gateway.mounts.views.values():
+            view.clock.distrust()  # so that the first has to wait
         found = await answers_to(world.port, data, 1002)
         assert found == ["200", *["404"] * 1000, "200"]
         assert nothing_open(world)
@@ -68,6 +71,7 @@ async def test_orders_in_a_row_behind_one_that_waits_are_all_placed(tmp_path: Pa
     async with running_world(tmp_path) as world:
         world.account(USDT="100000")
         bot = world.bot()
+        await bot.ready()
         values = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.001"}
         data = b"".join(bot.signed("POST", "/api/v3/order", body=True, **values) for _ in range(30))
         assert await answers_to(world.port, data, 30) == ["200"] * 30
@@ -80,6 +84,7 @@ async def test_requests_in_pieces_of_any_size_read_as_one(tmp_path: Path, cut_at
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
+        await bot.ready()
         order = bot.signed(
             "POST", "/api/v3/order", body=True, symbol="BTCUSDT", side="BUY", type="MARKET", quantity="0.01"
         )
@@ -103,6 +108,7 @@ async def test_a_client_that_goes_away_while_its_request_waits_leaves_no_counter
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
+        await bot.ready()
         for _ in range(5):
             _, writer = await asyncio.open_connection("127.0.0.1", world.port)
             writer.write(bot.signed("GET", "/api/v3/account") + get("/x/y") * 50)
@@ -119,6 +125,7 @@ async def test_an_answer_that_cannot_be_taken_in_is_counted_out_and_told_as_unkn
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
+        await bot.ready()
         assert (await bot.order()).status == 200
 
         def fails(*_: object) -> None:
@@ -137,6 +144,7 @@ async def test_a_line_that_ends_while_its_request_still_waits_costs_nothing(tmp_
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
+        await bot.ready()
         assert (await bot.order()).status == 200
         for view in world.gateway.mounts.views.values():
             for line in list(view.pool._lines):
@@ -151,6 +159,7 @@ async def test_what_cannot_be_sent_after_it_was_counted_is_counted_out(
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
+        await bot.ready()
         assert (await bot.order()).status == 200
         (view,) = {job for job in world.gateway.mounts.views.values() if job.pairs}
 
@@ -234,6 +243,7 @@ async def test_orders_that_could_not_be_written_down_keep_no_connection(
     async with running_world(tmp_path) as world:
         world.account(USDT="100000")
         bot = world.bot()
+        await bot.ready()
         assert (await bot.order()).status == 200
         with monkeypatch.context() as full:
             full.setattr(world.gateway.spool, "write", no_room)

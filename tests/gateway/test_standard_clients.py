@@ -55,6 +55,7 @@ async def test_an_offer_to_upgrade_is_ignored_and_the_body_stays_whole(tmp_path:
     async with running_world(tmp_path) as world:
         world.account(USDT="100000")
         bot = world.bot()
+        await bot.ready()
         offer = OFFERS[name]
 
         def order() -> bytes:
@@ -76,6 +77,7 @@ async def test_an_offer_in_pieces_reads_as_one(tmp_path: Path, size: int) -> Non
     async with running_world(tmp_path) as world:
         world.account(USDT="100000")
         bot = world.bot()
+        await bot.ready()
         data = offering(bot.signed("POST", "/api/v3/order", body=True, **ORDER), OFFERS["Java's"])
         data += (
             bot.signed("DELETE", "/api/v3/openOrders", symbol="BTCUSDT")
@@ -116,6 +118,7 @@ async def test_a_body_that_waits_to_be_asked_for_is_asked_for(tmp_path: Path) ->
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
+        await bot.ready()
         data = offering(bot.signed("POST", "/api/v3/order", body=True, **ORDER), "Expect: 100-continue\r\n")
         head, _, body = data.partition(b"\r\n\r\n")
         reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
@@ -135,6 +138,7 @@ async def test_the_time_unit_passes_on_every_way(tmp_path: Path, header: str, un
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
+        await bot.ready()
         for data in (
             bot.plain("GET", "/api/v3/time"),
             bot.signed("GET", "/api/v3/account"),
@@ -156,6 +160,7 @@ async def test_a_time_unit_that_nobody_knows_is_refused_and_never_dropped(tmp_pa
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
+        await bot.ready()
         assert (await bot.order()).status == 200
         for data in (
             bot.plain("GET", "/api/v3/time"),
@@ -198,6 +203,7 @@ async def test_a_pair_in_another_script_trades_and_is_listed_in_a_policy(tmp_pat
         world.account(USDT="100000")
         listed(world)
         bot = world.bot(policy=FOREIGN_POLICY)
+        await bot.ready()
         values = {"symbol": FOREIGN, "side": "BUY", "type": "MARKET", "quantity": "100"}
         bought = await bot.call("POST", "/api/v3/order", body=True, **values)
         assert bought.status == 200, bought
@@ -227,6 +233,7 @@ async def test_a_pair_in_another_script_that_is_not_listed_is_refused_by_its_nam
         world.account(USDT="100000")
         listed(world)
         bot = world.bot()
+        await bot.ready()
         answer = await bot.call(
             "POST", "/api/v3/order", symbol=FOREIGN, side="BUY", type="MARKET", quantity="100"
         )
@@ -260,6 +267,7 @@ async def test_a_refusal_of_form_names_its_cause(
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
+        await bot.ready()
         pairs = ORDER | change | {"timestamp": str(bot._instant())}
         text = "&".join(f"{name}={value}" for name, value in pairs.items()) + tail
         signature = hmac.new(bot.secret.encode(), text.encode(), hashlib.sha256).hexdigest()
@@ -289,6 +297,7 @@ async def test_a_cut_says_so_where_a_bots_user_reads(tmp_path: Path) -> None:
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
+        await bot.ready()
         assert (await bot.order()).status == 200
         await world.cut("consumer:bot")
         answers: list[Answer] = [

@@ -111,6 +111,13 @@ class Bot:
         head = f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-MBX-APIKEY: {self.key_id}\r\n"
         return f"{head}Content-Length: {len(data)}\r\n\r\n{data}".encode()
 
+    async def ready(self) -> None:
+        """Wait until the gateway has a lease for this key and a line to the exchange: a busy machine takes its time."""
+        async with asyncio.timeout(60):
+            while (answer := await self.call("GET", "/api/v3/account")).status == 503:  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0.05)
+        assert answer.status == 200, answer
+
     async def call(self, method: str, path: str, *, body: bool = False, **params: object) -> Answer:
         return await exchange_bytes(self.port, self.signed(method, path, body=body, **params))
 
