@@ -50,8 +50,9 @@ from clients.venue import (
 )
 
 PREPARE_SECONDS = 1.0
-MOST_OF_A_KEY, MOST_STRANGERS = 64, 64
-"""Requests waiting at the same time: of one key, and of all before any signature on their connection was checked."""
+MOST_OF_A_KEY, MOST_STRANGERS, MOST_NEW_KEYS = 64, 192, 32
+"""Requests waiting at the same time: of one key; of all before any signature on their connection was checked, and how
+many different keys those may show: each is a question to the broker."""
 
 _LOG = logging.getLogger("portcullis.gateway")
 _READ, _RAW = Action.READ, Variant.RAW
@@ -82,7 +83,8 @@ class Forwarder:
         self._fetcher, self._ledger, self._aftermath = fetcher, ledger, aftermath
         self._replays, self._clock = guard, clock
         self._preparing: dict[asyncio.Task[None], Job] = {}
-        self._waiting: Counter[str] = Counter()
+        self._waiting: Counter[str | None] = Counter()
+        self._shown: Counter[str | None] = Counter()
         self._numbers = count(1)
 
     # --- in -------------------------------------------------------------------------------
@@ -114,6 +116,8 @@ class Forwarder:
             task = asyncio.ensure_future(self._prepare(job, missing))
             job.waits_as = job.inbound.vouched
             self._waiting[job.waits_as] += 1
+            if not job.waits_as:
+                self._shown[job.request.key_id] += 1
             self._preparing[task] = job
             task.add_done_callback(self._prepared)
 
@@ -123,13 +127,15 @@ class Forwarder:
             return False
         if job.inbound.vouched:
             return self._waiting[job.inbound.vouched] >= MOST_OF_A_KEY
+        if job.request.key_id not in self._shown and len(self._shown) >= MOST_NEW_KEYS:
+            return True
         return self._waiting[""] >= MOST_STRANGERS
 
     def _prepared(self, task: "asyncio.Task[None]") -> None:
         job = self._preparing.pop(task)
-        self._waiting[job.waits_as] -= 1
-        if not self._waiting[job.waits_as]:
-            del self._waiting[job.waits_as]
+        _count_out(self._waiting, job.waits_as)
+        if not job.waits_as:
+            _count_out(self._shown, job.request.key_id)
 
     def refuse_form(self, reason: str, peer: str) -> tuple[int, Headers, bytes]:
         """Answer a request that is not HTTP as we take it."""
@@ -516,3 +522,10 @@ class Forwarder:
 def _is_risk(intent: Intent, verdict: Allow) -> bool:
     """Tell whether a request may leave somebody with more than before: what waits first where the log is behind."""
     return intent.action not in {_READ, Action.CANCEL} and not verdict.leaving and not verdict.only_sells
+
+
+def _count_out(counter: Counter[str | None], name: str | None) -> None:
+    """Take one off; what is at nothing is forgotten."""
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]

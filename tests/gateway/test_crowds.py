@@ -479,7 +479,7 @@ async def test_who_waits_is_told_when_the_venue_cannot_be_reached() -> None:
 
 async def test_strangers_who_make_us_wait_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Well-formed keys that nobody issued ask the broker, a few at a time; a bot goes on."""
-    monkeypatch.setattr("broker.gateway.forward.MOST_STRANGERS", 4)
+    monkeypatch.setattr("broker.gateway.forward.MOST_NEW_KEYS", 4)
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
@@ -505,6 +505,7 @@ async def test_strangers_who_make_us_wait_are_few(tmp_path: Path, monkeypatch: p
         assert {answer.reason for answer in answers[:-1]} <= {"busy", "unknown_key"}
         assert 0 < most <= 4
         assert not world.gateway.forwarder._waiting
+        assert not world.gateway.forwarder._shown
 
 
 async def test_thousands_of_requests_in_one_write_leave_the_loop_to_others() -> None:
