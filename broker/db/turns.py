@@ -8,7 +8,7 @@ Rules:
    another process's lock lets the more urgent go first.
 3. Each waits for a bounded time, the store's lock included. Who gives up has begun nothing, so what was answered
    "nothing was changed" is not done later.
-4. Before its next turn the log lets urgent writes of the state pass: they share disk and processor.
+4. Before its next batch the log lets urgent writes of the state pass: they share disk and processor.
 """
 
 import heapq
@@ -70,7 +70,7 @@ class Turns:
             raise RuntimeError("a write within a write of the same store")
         patience_s = PATIENCE_S[how] if patience_s is None else patience_s
         turn = Turn(self, how, next(self._number), patience_s)
-        if self.gives_way_to is not None:
+        if self.gives_way_to is not None and how is Urgency.UPKEEP:
             self.gives_way_to.let_urgent_pass(min(patience_s, _GIVES_WAY_S))
         self._safety_by(1 if how is Urgency.SAFETY else 0)
         try:
