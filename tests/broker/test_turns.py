@@ -191,11 +191,12 @@ from pathlib import Path
 from broker.db import meta
 from broker.db.database import Database
 database = Database(Path(sys.argv[1]) / "state.db")
-print("begins", flush=True)
 number = 0
 while True:
     with database.write() as connection:
         meta.put(connection, "rival", str(number := number + 1))
+    if number == 1:
+        print("begins", flush=True)
 """
 
 
