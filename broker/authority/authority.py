@@ -304,18 +304,19 @@ class LeaseAuthority:
 
     async def _open(self, link: Link, frame: frames.OpenLease) -> None:
         answer: frames.LeaseGranted | frames.LeaseRefused | None = None
-        for _ in range(_JUDGED_ANEW):
+        for number in range(_JUDGED_ANEW):
             judged = await self.in_safety(lambda: self.leases.judge(link, frame))
             if isinstance(judged, frames.LeaseRefused):
                 answer = judged
                 break
-            answer = await self._grant(link, frame, judged)
+            # where gates change again and again beside a slow log, a lease goes out without budget, not never
+            answer = await self._grant(link, frame, judged, lends=number == 0)
             if answer is not None:
                 break
         link.channel.send(answer or frames.LeaseRefused(frame.ask, frame.key_id, "unavailable"))
 
     async def _grant(
-        self, link: Link, frame: frames.OpenLease, opening: Opening
+        self, link: Link, frame: frames.OpenLease, opening: Opening, *, lends: bool
     ) -> frames.LeaseGranted | frames.LeaseRefused | None:
         if self._reading >= _MOST_READING:
             raise StoreUnavailable("store_slow", "too many leases wait for the secret store already")
@@ -326,7 +327,7 @@ class LeaseAuthority:
             )
         finally:
             self._reading -= 1
-        loan = await self._first_loan(link, opening, ahead=frame.ahead)
+        loan = await self._first_loan(link, opening, ahead=frame.ahead) if lends else None
         granted = None
         try:
             granted = await self.in_safety(lambda: self.leases.grant(link, frame, opening, secrets, loan))
