@@ -121,7 +121,9 @@ class Managers:
             if other is not None and other.name != account:
                 raise Conflict("taken", f"{other.name} is {subaccount} already")
             living = [
-                key for key in account_store.keys(connection, account) if key.stage is not Stage.TOMBSTONE
+                key
+                for key in account_store.keys(connection, account)
+                if key.stage is not Stage.TOMBSTONE and key.venue_key_id  # one not made yet is listed nowhere
             ]
             absent = _absent(living, there)
             if absent:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from portcullis.cli import session
 from portcullis.cli.face import Face, Stopped
+from portcullis.cli.inputs import new_file
 from portcullis.cli.tables import hanging, said
 from portcullis.foundation import opened
 from portcullis.settings import write_private
@@ -20,18 +21,19 @@ from portcullis.settings import write_private
 def recover(face: Face, name: str, token_file: Path | None) -> None:
     """Give an admin a fresh token, and say what that did."""
     home = face.home()
-    if token_file is not None and token_file.exists():
-        raise Stopped(f"--token-file: {token_file} exists.", step="Name a new file.", reason="malformed")
     if not os.access(home.root, os.R_OK | os.W_OK | os.X_OK):
         raise Stopped(
             f"The home {home.root} is not yours to write.", step="Run it as the user that owns the home, or as root.",
             reason="not_yours",
         )  # fmt: skip
-    with opened(home) as service:
+    with new_file(token_file, "--token-file") as file, opened(home) as service:
         token, done = service.operators.recover(name, f"{_user()} on the host")
         service.audit.checkpoint(at_once=True)
+        if file is not None:
+            file.write(token.reveal().encode() + b"\n")
     path = (token_file or home.operator_token).absolute()
-    write_private(path, token.reveal() + "\n")
+    if token_file is None:
+        write_private(path, token.reveal() + "\n")
     with contextlib.suppress(Stopped):  # no place for sessions: then there is none in the way
         session.forget(home)
     document = {"operator": name, "token_file": str(path), "done": list(done)}

@@ -234,3 +234,15 @@ async def test_a_dead_key_that_was_replaced_by_hand_stands_in_nobodys_way(desk: 
         found = (await client.post("/v1/reconciliations", json={})).json()
     assert found["well"], found
     assert await thawed(desk, closed) == 200
+
+
+async def test_an_account_goes_under_a_manager_key_while_a_rotation_waits_for_a_person(
+    desk: Desk, managed: str
+) -> None:
+    """A key that was not made yet is no key of another sub-account."""
+    waiting(desk)
+    managers = desk.service.managers
+    managers.assign("main", "master", "a@b.c", lambda: desk.warden.keys["a@b.c"])
+    async with desk.client() as client:
+        assert (await client.post("/v1/reconciliations", json={})).json()["well"]
+    assert await thawed(desk, managed) == 200
