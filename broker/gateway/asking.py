@@ -165,12 +165,12 @@ class Asking:
         if isinstance(frame, frames.LeaseGranted | frames.SliceLent) and frame.slice is not None:
             self._send(frames.CloseSlices(((frame.slice.id, frame.slice.amount),)))
 
-    async def _ask(self, number: int, frame: Up, seconds: float = ASK_SECONDS) -> Down:
+    async def _ask(self, number: int, frame: Up, seconds: float | None = None) -> Down:
         future: asyncio.Future[Down] = asyncio.get_running_loop().create_future()
         self._asks[number] = future
         self._send(frame)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(ASK_SECONDS if seconds is None else seconds):
                 return await future
         except (TimeoutError, asyncio.CancelledError) as fault:
             if isinstance(fault, asyncio.CancelledError) and not future.cancelled():

@@ -350,7 +350,9 @@ class Forwarder:
         wall = self._clock.wall_us()
         if reading.intent.action is _READ:
             return view.meter.pause(Need.READ, reading.intent.weight_pool, reading.intent.weight, wall)
-        return None if verdict.leaving or verdict.only_sells else view.meter.banned(wall)
+        if verdict.leaving or verdict.only_sells:
+            return None
+        return view.meter.told_to_wait(reading.intent.weight_pool, wall)
 
     def _strangers_pause(self, job: Job, view: VenueView) -> Pause | None:
         """Return for how long those wait who have shown no key of ours on this connection."""

@@ -5,8 +5,8 @@ Rules:
 2. Weight is what the venue counts per address and minute: the larger of our sum and what its answers say. An answer
    to what was sent in the last minute, or while clocks may disagree on which it is, says nothing of this one.
 3. A fifth of the weight is kept for writes and exits: reads stop first, with the venue's own 429.
-4. A real 429 or 418 stops reads until the venue's `Retry-After` is over; 418 stops new orders too, because
-   each further call makes the ban longer. Cancels and exits are always tried.
+4. A real 429 or 418 stops reads and new risk until the venue's `Retry-After` is over, because each further call
+   brings the ban nearer, or makes it longer. Cancels and exits are always tried.
 5. Calls of our own ask like those of bots, by what they are for (`Need`): what nobody waits for is a read, the facts
    of an order share its fate. Without the `Permit` of `admit` nothing of ours can be sent (`upstream.Pool.ask`).
 6. Exits themselves are always tried. The facts they are judged by are asked for in spite of a pause or a used up
@@ -105,11 +105,9 @@ class WeightMeter:
         """Return how long a call has to wait; None where it may go now. An exit may always go."""
         if need is Need.EXIT:
             return None
-        if now_us < self._banned_until_us:
-            return Pause(_seconds(self._banned_until_us - now_us), banned=True)
-        until_us = self._reads_from_us.get(pool, 0)
-        if now_us < until_us:
-            return Pause(_seconds(until_us - now_us))
+        asked = self.told_to_wait(pool, now_us)
+        if asked is not None:
+            return asked
         self._turn(now_us)
         share = _FOR_READS if need is Need.READ else _FOR_RISK
         if self._used.get(pool, 0) + weight <= _POOLS.get(pool.partition(":")[0], 6000) * share:
@@ -136,10 +134,15 @@ class WeightMeter:
         return True
 
     def banned(self, now_us: int) -> Pause | None:
-        """Return how long new orders have to wait; None where they may go."""
+        """Return how long the venue bans the address; None where it does not."""
         if now_us >= self._banned_until_us:
             return None
         return Pause(_seconds(self._banned_until_us - now_us), banned=True)
+
+    def told_to_wait(self, pool: str, now_us: int) -> Pause | None:
+        """Return how long the venue itself asked to wait with new orders; None where they may go."""
+        until_us = self._reads_from_us.get(pool, 0)
+        return self.banned(now_us) or (Pause(_seconds(until_us - now_us)) if now_us < until_us else None)
 
     def read_pause_s(self, pool: str, weight: int, now_us: int) -> int | None:
         """Return for how many seconds a read has to wait; None where it may go."""
@@ -148,7 +151,7 @@ class WeightMeter:
 
     def order_pause_s(self, now_us: int) -> int | None:
         """Return for how many seconds a new order has to wait; None where it may go."""
-        pause = self.banned(now_us)
+        pause = self.told_to_wait(_GENERAL, now_us)
         return None if pause is None else pause.seconds
 
     def spend(self, pool: str, weight: int, now_us: int) -> None:

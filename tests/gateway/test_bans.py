@@ -246,6 +246,8 @@ def test_a_ban_stops_all_but_exits_and_a_429_what_can_wait() -> None:
     meter.refused(429, 30, 5 * S)
     assert [meter.pause(need, "ip", 1, 6 * S) for need in Need] == [Pause(30), Pause(30), None]
     assert meter.banned(6 * S) is None
+    assert meter.told_to_wait("ip", 6 * S) == Pause(30)
+    assert meter.told_to_wait("sapi-ip:/x", 6 * S) is None, "each of those counts by itself"
     meter.refused(418, 10, 7 * S)
     assert [meter.pause(need, "sapi-ip:/x", 1, 8 * S) for need in Need] == [
         Pause(10, True),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker.gateway import forward, link
+from broker.gateway import asking, forward
 from broker.gateway.book import Standing
 from broker.link import frames
 from broker.service.grants import Issued
@@ -19,7 +19,7 @@ DAY = '[day]\nmax_notional = "10000"'
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine decides nothing: facts are waited for as long as it takes."""
     monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
-    monkeypatch.setattr(link, "ASK_SECONDS", 30.0)
+    monkeypatch.setattr(asking, "ASK_SECONDS", 30.0)
 
 
 def with_day(amount: str, more: str = "", order: str = "1000") -> str:

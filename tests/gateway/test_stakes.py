@@ -8,7 +8,7 @@ import pytest
 
 from broker.db.fills import Fill, weigh
 from broker.gate import Mode
-from broker.gateway import forward, link
+from broker.gateway import asking, forward
 from broker.link import frames
 from broker.policy import Stake
 from tests.gateway.world import POLICY, Bot, World, running_world
@@ -21,7 +21,7 @@ BOTH = POLICY.replace('"ETHUSDT"]', '"ETHUSDT", "SOLUSDT"]')
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine decides nothing: facts are waited for as long as it takes."""
     monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
-    monkeypatch.setattr(link, "ASK_SECONDS", 30.0)
+    monkeypatch.setattr(asking, "ASK_SECONDS", 30.0)
 
 
 def fill(grant: str, side: str, executed: str, left: str = "0", symbol: str = "BTCUSDT") -> Fill:
@@ -148,7 +148,8 @@ async def test_a_silent_broker_refuses_no_exit_of_what_was_bought_here(tmp_path:
 
         def deaf(frame: frames.Frame) -> None:
             if isinstance(frame, frames.StakeQuery):
-                asyncio.get_running_loop().call_soon(world.gateway.link._answer, frames.AskFailed(frame.ask))
+                answer = world.gateway.link._asking.answer
+                asyncio.get_running_loop().call_soon(answer, frames.AskFailed(frame.ask))
             else:
                 send(frame)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker.gateway import forward, link
+from broker.gateway import asking, forward
 from tests.gateway.world import POLICY, Answer, Bot, World, running_world
 
 CAP = Decimal(1000)
@@ -63,7 +63,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any], list[int]]] = {
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine decides nothing: facts are waited for as long as it takes."""
     monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
-    monkeypatch.setattr(link, "ASK_SECONDS", 30.0)
+    monkeypatch.setattr(asking, "ASK_SECONDS", 30.0)
 
 
 def bought(world: World) -> Decimal:
