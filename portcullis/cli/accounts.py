@@ -6,7 +6,7 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 
-from portcullis.cli import answers
+from portcullis.cli import access_answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, badge, command
 from portcullis.cli.inputs import secret_text
@@ -38,7 +38,7 @@ def create_account(
     """Name an account. Its environment is this home's, for ever."""
     api = connect(face)
     body = {"name": name, "venue": venue, "egress": egress, "upstream": upstream or api.running.paper or None}
-    made = api.post(answers.Account, "accounts", body)
+    made = api.post(access_answers.Account, "accounts", body)
 
     def show(out: Console) -> None:
         mark = badge(made.environment)
@@ -53,7 +53,7 @@ def create_account(
 @command(accounts, "list")
 def list_accounts(face: Face) -> None:
     """List accounts."""
-    rows = list(connect(face).pages(answers.Account, "accounts"))
+    rows = list(connect(face).pages(access_answers.Account, "accounts"))
 
     def show(out: Console) -> None:
         if not rows:
@@ -78,9 +78,9 @@ def list_accounts(face: Face) -> None:
 def show_account(face: Face, name: Annotated[str, typer.Argument(help="The account.")]) -> None:
     """Show one account with its keys and grants."""
     api = connect(face)
-    found = api.get(answers.Account, f"accounts/{quote(name, safe='')}")
-    keys = list(api.pages(answers.Key, "keys", account=name))
-    grants = list(api.pages(answers.Grant, "grants", account=name))
+    found = api.get(access_answers.Account, f"accounts/{quote(name, safe='')}")
+    keys = list(api.pages(access_answers.Key, "keys", account=name))
+    grants = list(api.pages(access_answers.Grant, "grants", account=name))
 
     def show(out: Console) -> None:
         out.print(
@@ -129,7 +129,7 @@ def create_egress(
         "proxy_port": port, "proxy_user": proxy_user,
         "proxy_password": None if proxy_user is None else secret_text("proxy password", None).reveal(),
     }  # fmt: skip
-    made = connect(face).post(answers.Egress, "egress", body)
+    made = connect(face).post(access_answers.Egress, "egress", body)
     face.answer(
         made, lambda out: out.print(said("[green]✓[/] egress [bold]{}[/] created ({})", made.name, made.way))
     )
@@ -138,7 +138,7 @@ def create_egress(
 @command(egresses, "list")
 def list_egress(face: Face) -> None:
     """List the ways out."""
-    rows = list(connect(face).pages(answers.Egress, "egress"))
+    rows = list(connect(face).pages(access_answers.Egress, "egress"))
 
     def show(out: Console) -> None:
         listed = table("egress", "way", "the exchange sees", "source or proxy", fold=("the exchange sees",))

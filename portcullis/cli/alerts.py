@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from portcullis.cli import answers
+from portcullis.cli import oversight_answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, command
 from portcullis.cli.inputs import secret_text
@@ -43,7 +43,7 @@ def add(
         face.err.print(said("[dim]address of {}: {}[/]", kind, SHAPES[kind]), soft_wrap=True)
     address = secret_text("address", address_file)
     body = {"name": name or kind, "kind": kind, "address": address.reveal()}
-    made = connect(face).post(answers.Channel, "alert-channels", body)
+    made = connect(face).post(oversight_answers.Channel, "alert-channels", body)
 
     def show(out: Console) -> None:
         if made.kind == "heartbeat":
@@ -59,14 +59,14 @@ def add(
 @command(app, "test")
 def test(face: Face, name: Annotated[str, typer.Argument(help="A channel.")]) -> None:
     """Send a channel a test."""
-    done = connect(face).post(answers.Channels, f"alert-channels/{quote(name, safe='')}/test")
+    done = connect(face).post(oversight_answers.Channels, f"alert-channels/{quote(name, safe='')}/test")
     face.answer(done, lambda out: out.print(said("[green]✓[/] {} took a test", name)))
 
 
 @command(app, "remove")
 def remove(face: Face, name: Annotated[str, typer.Argument(help="A channel.")]) -> None:
     """Remove a channel: no alert goes there any more."""
-    done = connect(face).post(answers.Channel, f"alert-channels/{quote(name, safe='')}/remove")
+    done = connect(face).post(oversight_answers.Channel, f"alert-channels/{quote(name, safe='')}/remove")
     face.answer(done, lambda out: out.print(said("[green]✓[/] {} is removed: no alert goes there", name)))
 
 
@@ -74,8 +74,8 @@ def remove(face: Face, name: Annotated[str, typer.Argument(help="A channel.")]) 
 def list_(face: Face) -> None:
     """Show what is wrong now, and who is told."""
     api = connect(face)
-    rows = list(api.pages(answers.Alert, "alerts"))
-    channels = list(api.pages(answers.Channel, "alert-channels"))
+    rows = list(api.pages(oversight_answers.Alert, "alerts"))
+    channels = list(api.pages(oversight_answers.Channel, "alert-channels"))
 
     def show(out: Console) -> None:
         for row in rows:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from portcullis.cli import answers
+from portcullis.cli import oversight_answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, command
 from portcullis.cli.tables import table, when
@@ -27,7 +27,7 @@ def list_records(
 ) -> None:
     """Show what happened, newest last."""
     writer = None if calls else "control"
-    rows = list(connect(face).pages(answers.AuditRecord, "audit", most=limit, writer=writer))
+    rows = list(connect(face).pages(oversight_answers.AuditRecord, "audit", most=limit, writer=writer))
 
     def show(out: Console) -> None:
         listed = table("at", "who", "did", "to", "", fold=("at", "to"))

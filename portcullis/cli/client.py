@@ -24,7 +24,7 @@ import msgspec
 from clients.http import silence
 from clients.secret import Secret
 from clients.venue import Environment
-from portcullis.cli import answers, remedies, session
+from portcullis.cli import answers, people_answers, remedies, session
 from portcullis.cli.answers import A, Answer
 from portcullis.cli.face import Face, Stopped
 from portcullis.cli.tables import hanging
@@ -183,7 +183,7 @@ class Api:
             )  # fmt: skip
         self._face.err.print(hanging("[yellow]-[/]", announced.what, 0))
         while True:
-            found = {row.id: row for row in self.pages(answers.Act, "acts")}.get(announced.act)
+            found = {row.id: row for row in self.pages(people_answers.Act, "acts")}.get(announced.act)
             if found is None:
                 raise Stopped(f"{announced.act} was called off.", reason="cancelled")
             if found.ready_at is not None and found.ready_at <= datetime.now(UTC):

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from portcullis.cli import answers
+from portcullis.cli import access_answers
 from portcullis.cli.client import Api, connect
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.tables import facts, said, short, table, when
@@ -43,7 +43,7 @@ def create(
     note: Annotated[str, typer.Option("--note", help="What it is, and who to call about it.")] = "",
 ) -> None:
     """Name a bot. It may do nothing until it has a grant."""
-    made = connect(face).post(answers.Consumer, "consumers", {"name": name, "note": note})
+    made = connect(face).post(access_answers.Consumer, "consumers", {"name": name, "note": note})
 
     def show(out: Console) -> None:
         out.print(said("[green]✓[/] consumer [bold]{}[/] created; it may do nothing yet", made.name))
@@ -56,7 +56,7 @@ def create(
 @command(app, "list")
 def list_(face: Face) -> None:
     """List consumers."""
-    rows = list(connect(face).pages(answers.Consumer, "consumers"))
+    rows = list(connect(face).pages(access_answers.Consumer, "consumers"))
 
     def show(out: Console) -> None:
         if not rows:
@@ -74,8 +74,8 @@ def list_(face: Face) -> None:
 def show_one(face: Face, name: Annotated[str, typer.Argument(help="The consumer.")]) -> None:
     """Show one consumer with its grants."""
     api = connect(face)
-    found = api.get(answers.Consumer, f"consumers/{quote(name, safe='')}")
-    grants = list(api.pages(answers.Grant, "grants", consumer=name))
+    found = api.get(access_answers.Consumer, f"consumers/{quote(name, safe='')}")
+    grants = list(api.pages(access_answers.Grant, "grants", consumer=name))
 
     def show(out: Console) -> None:
         out.print(facts(("consumer", found.name), ("since", when(found.created_at)), ("note", found.note)))
@@ -123,14 +123,14 @@ def snippet(
     face.answer(document, show)
 
 
-def grant_state(grant: answers.Grant) -> Text:
+def grant_state(grant: access_answers.Grant) -> Text:
     """Say whether a grant still counts."""
     return Text("active", "green") if grant.revoked_at is None else Text("revoked", "red")
 
 
-def _grant_of(api: Api, face: Face, consumer: str, wanted: str | None) -> answers.Grant:
+def _grant_of(api: Api, face: Face, consumer: str, wanted: str | None) -> access_answers.Grant:
     """Return the one grant a snippet is about."""
-    rows = api.pages(answers.Grant, "grants", consumer=consumer)
+    rows = api.pages(access_answers.Grant, "grants", consumer=consumer)
     found = [row for row in rows if row.revoked_at is None]
     if wanted is not None:
         found = [row for row in found if row.id == wanted]

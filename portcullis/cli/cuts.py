@@ -12,7 +12,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from portcullis.cli import answers
+from portcullis.cli import oversight_answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.grants import show_gateways
@@ -88,8 +88,8 @@ def thaw(
     api = connect(face)
     if cut_id is None:
         targets = _targets(consumer, account, venue, grant, gateway, key, everything=everything)
-        cut_id = _the_one(list(api.pages(answers.Cut, "cuts", open=True)), targets, face)
-    done = api.post(answers.Thawed, "thaws", {"cut": cut_id, "reason": reason})
+        cut_id = _the_one(list(api.pages(oversight_answers.Cut, "cuts", open=True)), targets, face)
+    done = api.post(oversight_answers.Thawed, "thaws", {"cut": cut_id, "reason": reason})
 
     def show(out: Console) -> None:
         out.print(said("[green]✓[/] {} is thawed: {}", done.cut, ", ".join(done.targets)))
@@ -108,7 +108,7 @@ def list_(
     every: Annotated[bool, typer.Option("--all", help="Thawed ones too.")] = False,
 ) -> None:
     """List cuts and halts that are in force."""
-    rows = list(connect(face).pages(answers.Cut, "cuts", open=None if every else True))
+    rows = list(connect(face).pages(oversight_answers.Cut, "cuts", open=None if every else True))
 
     def show(out: Console) -> None:
         if not rows:
@@ -127,7 +127,7 @@ def list_(
 
 def _close(face: Face, mode: str, targets: list[str], reason: str) -> None:
     body = {"targets": targets, "mode": mode, "reason": reason}
-    done = connect(face).post(answers.MadeCut, "cuts", body)
+    done = connect(face).post(oversight_answers.MadeCut, "cuts", body)
 
     def show(out: Console) -> None:
         verb = "cut off" if mode == "closed" else "halted: only reads, cancels and exits pass"
@@ -143,7 +143,7 @@ def _close(face: Face, mode: str, targets: list[str], reason: str) -> None:
     face.answer(done, show)
 
 
-def on_their_way(flying: answers.OnTheirWay | None) -> RenderableType:
+def on_their_way(flying: oversight_answers.OnTheirWay | None) -> RenderableType:
     """Say in words what had left for the exchange before a gate closed."""
     if flying is None:
         return hanging("[yellow]![/]", "How many requests were on their way to the exchange is not known.")
@@ -197,7 +197,7 @@ def _targets(
     return named
 
 
-def _the_one(rows: Sequence[answers.Cut], targets: list[str], face: Face) -> str:
+def _the_one(rows: Sequence[oversight_answers.Cut], targets: list[str], face: Face) -> str:
     found = [row for row in rows if set(row.targets) == set(targets)]
     if not found:
         raise Stopped(

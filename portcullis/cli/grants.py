@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.syntax import Syntax
 
-from portcullis.cli import answers
+from portcullis.cli import access_answers, answers
 from portcullis.cli.client import connect
 from portcullis.cli.consumers import grant_state
 from portcullis.cli.face import Face, Stopped, command
@@ -49,14 +49,14 @@ def create(
         "policy": None if policy is None else read_file(policy, "the policy"),
         "public_key": None if public_key is None else read_file(public_key, "the public key"),
     }  # fmt: skip
-    made = connect(face).post(answers.Issued, "grants", body)
+    made = connect(face).post(access_answers.Issued, "grants", body)
     face.answer(made, lambda out: _show_once(face, out, made, "created"))
 
 
 @command(app, "show")
 def show_one(face: Face, grant: Grant) -> None:
     """Show one grant with its policy."""
-    found = connect(face).get(answers.Grant, f"grants/{quote(grant, safe='')}")
+    found = connect(face).get(access_answers.Grant, f"grants/{quote(grant, safe='')}")
 
     def show(out: Console) -> None:
         out.print(
@@ -78,7 +78,7 @@ def list_(
     account: Annotated[str | None, typer.Option("--account", help="Only on this account.")] = None,
 ) -> None:
     """List grants."""
-    rows = list(connect(face).pages(answers.Grant, "grants", consumer=consumer, account=account))
+    rows = list(connect(face).pages(access_answers.Grant, "grants", consumer=consumer, account=account))
 
     def show(out: Console) -> None:
         if not rows:
@@ -103,7 +103,7 @@ def revoke(
 ) -> None:
     """End a grant for good: its virtual key never works again."""
     path = f"grants/{quote(grant, safe='')}/revoke"
-    done = connect(face).post(answers.ChangedGrant, path, {"reason": reason})
+    done = connect(face).post(access_answers.ChangedGrant, path, {"reason": reason})
 
     def show(out: Console) -> None:
         out.print(said("[green]✓[/] grant [bold]{}[/] of {} is revoked, for good", done.id, done.consumer))
@@ -115,7 +115,7 @@ def revoke(
 @command(app, "reissue", opens=True)
 def reissue(face: Face, grant: Grant) -> None:
     """Give a grant a fresh virtual key; the old one stops working at once. Prints the new one once."""
-    made = connect(face).post(answers.Issued, f"grants/{quote(grant, safe='')}/reissue")
+    made = connect(face).post(access_answers.Issued, f"grants/{quote(grant, safe='')}/reissue")
 
     def show(out: Console) -> None:
         _show_once(face, out, made, "has a fresh virtual key; the old one is void")
@@ -128,7 +128,7 @@ def reissue(face: Face, grant: Grant) -> None:
 def replace_policy(face: Face, grant: Grant, policy: PolicyFile) -> None:
     """Replace a grant's policy; in force at once on every gateway."""
     body = {"policy": read_file(policy, "the policy")}
-    done = connect(face).put(answers.ChangedGrant, f"grants/{quote(grant, safe='')}/policy", body)
+    done = connect(face).put(access_answers.ChangedGrant, f"grants/{quote(grant, safe='')}/policy", body)
 
     def show(out: Console) -> None:
         out.print(
@@ -144,7 +144,7 @@ def replace_policy(face: Face, grant: Grant, policy: PolicyFile) -> None:
 def check(face: Face, file: Annotated[Path, typer.Argument(help="Policy file; `-` is stdin.")]) -> None:
     """Say whether a policy can be used, and what it means; changes nothing."""
     body = {"policy": read_file(file, "the policy")}
-    found = connect(face).post(answers.CheckedPolicy, "policies/check", body)
+    found = connect(face).post(access_answers.CheckedPolicy, "policies/check", body)
 
     def show(out: Console) -> None:
         out.print("[green]✓[/] the policy can be used")
@@ -170,7 +170,7 @@ def diff(
         "new": read_file(file, "the policy"), "grant": grant,
         "old": None if old is None else read_file(old, "the old policy"),
     }  # fmt: skip
-    found = connect(face).post(answers.PolicyDifference, "policies/diff", body)
+    found = connect(face).post(access_answers.PolicyDifference, "policies/diff", body)
 
     def show(out: Console) -> None:
         if not found.changes:
@@ -202,7 +202,7 @@ def show_gateways(out: Console, heard: answers.Heard) -> None:
         )  # fmt: skip
 
 
-def _show_once(face: Face, out: Console, made: answers.Issued, what: str) -> None:
+def _show_once(face: Face, out: Console, made: access_answers.Issued, what: str) -> None:
     out.print(said("[green]✓[/] grant [bold]{}[/] {}", made.id, what))
     out.print(facts(("consumer", made.consumer), ("account", made.account)))
     out.print(said("  [dim]key id[/]  {}", made.key_id), soft_wrap=True)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clients.venue import KeyType, Slot
-from portcullis.cli import answers
+from portcullis.cli import access_answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.inputs import secret_text
@@ -51,7 +51,7 @@ def import_key(
         "key_type": (key_type or type_of(secret.reveal())).value,
         "allow_withdraw": allow_withdraw, "allow_any_address": allow_any_address,
     }  # fmt: skip
-    made = api.post(answers.Key, "keys", body)
+    made = api.post(access_answers.Key, "keys", body)
 
     def show(out: Console) -> None:
         out.print(said("[green]✓[/] key [bold]{}[/] is stored and current", made.ref))
@@ -70,7 +70,7 @@ def list_(
     face: Face, account: Annotated[str | None, typer.Option("--account", help="Only of this one.")] = None
 ) -> None:
     """List key versions. No secret is shown: none is known here."""
-    rows = list(connect(face).pages(answers.Key, "keys", account=account))
+    rows = list(connect(face).pages(access_answers.Key, "keys", account=account))
 
     def show(out: Console) -> None:
         if not rows:
@@ -95,7 +95,7 @@ def show_one(
     if key.count("/") != 2:  # noqa: PLR2004 - account, slot, version
         raise Stopped(f"{key}: is no key.", step="It is written ACCOUNT/SLOT/VERSION, as in sub-1/trade/1.")
     found = connect(face).get(
-        answers.Key, "keys/" + "/".join(quote(part, safe="") for part in key.split("/"))
+        access_answers.Key, "keys/" + "/".join(quote(part, safe="") for part in key.split("/"))
     )
     face.answer(found, lambda out: out.print(_facts(found)))
 
@@ -107,7 +107,7 @@ def type_of(secret: str) -> KeyType:
     return KeyType.ED25519 if len(secret) < 200 else KeyType.RSA  # noqa: PLR2004 - 119 against 1700 letters
 
 
-def _facts(row: answers.Key) -> Table:
+def _facts(row: access_answers.Key) -> Table:
     return facts(
         ("key", row.ref), ("stage", row.stage), ("type", row.key_type), ("key id", row.venue_key_id),
         ("bound to addresses", yes(row.ip_restricted)),
@@ -116,7 +116,7 @@ def _facts(row: answers.Key) -> Table:
     )  # fmt: skip
 
 
-def _unsafe(row: answers.Key) -> list[str]:
+def _unsafe(row: access_answers.Key) -> list[str]:
     found = []
     if row.can_withdraw is not False:
         found.append("it may withdraw: whoever has it takes everything. Untick it at the exchange today.")

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from clients.venue import KeyType
-from portcullis.cli import answers
+from portcullis.cli import access_answers
 from portcullis.cli.accounts import accounts
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, command
@@ -56,7 +56,7 @@ def import_manager(
         "key_id": key_id.strip(), "secret": secret.reveal(),
         "key_type": (key_type or type_of(secret.reveal())).value,
     }  # fmt: skip
-    made = api.post(answers.Manager, "managers", body)
+    made = api.post(access_answers.Manager, "managers", body)
 
     def show(out: Console) -> None:
         out.print(said("[green]✓[/] manager key [bold]{}[/] is stored", made.name))
@@ -73,9 +73,9 @@ def import_manager(
 def list_(face: Face) -> None:
     """List manager keys, and the accounts under each."""
     api = connect(face)
-    rows = list(api.pages(answers.Manager, "managers"))
+    rows = list(api.pages(access_answers.Manager, "managers"))
     under: dict[str, list[str]] = {}
-    for account in api.pages(answers.Account, "accounts"):
+    for account in api.pages(access_answers.Account, "accounts"):
         if account.manager:
             under.setdefault(account.manager, []).append(account.name)
 
@@ -106,6 +106,6 @@ def manage(
 ) -> None:
     """Put an account under a manager key: its keys are then listed, made and deleted by the program."""
     path = f"accounts/{quote(name, safe='')}/manager"
-    made = connect(face).put(answers.Account, path, {"manager": manager, "subaccount": subaccount})
+    made = connect(face).put(access_answers.Account, path, {"manager": manager, "subaccount": subaccount})
     what = said("[bold]{}[/] is {} under the manager key [bold]{}[/]", name, subaccount, manager)
     face.answer(made, lambda out: out.print(hanging("[green]✓[/]", what, 0)))

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from portcullis.cli import answers
+from portcullis.cli import oversight_answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, badge, command
 from portcullis.cli.tables import amount, clean, hanging, micros, said, styled, table, when
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def status(face: Face) -> None:
     """Show how everything fares; what is wrong in red, each with the next step."""
     api = connect(face)
-    found = api.get(answers.Status, "status")
+    found = api.get(oversight_answers.Status, "status")
     document = found.document | {
         "home": str(api.home.root),
         "api": api.running.api,
@@ -78,7 +78,7 @@ def calls(
         "decision": decision,
         "outcome": outcome,
     }
-    rows = list(connect(face).pages(answers.Call, "calls", most=limit, **filters))
+    rows = list(connect(face).pages(oversight_answers.Call, "calls", most=limit, **filters))
     notice = "Calls made with a real key outside the gateway are not in this log."
 
     def show(out: Console) -> None:
@@ -98,7 +98,7 @@ def calls(
     face.answer({"items": rows, "notice": notice}, show)
 
 
-def _gateways(out: Console, rows: Sequence[answers.GatewayState]) -> None:
+def _gateways(out: Console, rows: Sequence[oversight_answers.GatewayState]) -> None:
     if not rows:
         out.print("\n[bold red]no gateway is connected: no bot can trade[/]")
         return
@@ -112,7 +112,7 @@ def _gateways(out: Console, rows: Sequence[answers.GatewayState]) -> None:
     out.print(listed)
 
 
-def _grants(out: Console, rows: Sequence[answers.GrantUse]) -> None:
+def _grants(out: Console, rows: Sequence[oversight_answers.GrantUse]) -> None:
     if not rows:
         out.print("\nno active grants: no bot may trade")
         return
@@ -131,7 +131,7 @@ def _grants(out: Console, rows: Sequence[answers.GrantUse]) -> None:
     out.print("[dim]used includes what is lent to gateways for the next orders[/]")
 
 
-def _cuts(out: Console, rows: Sequence[answers.Cut]) -> None:
+def _cuts(out: Console, rows: Sequence[oversight_answers.Cut]) -> None:
     for row in rows:
         word = "cut off" if row.mode == "closed" else "halted"
         what = said(
@@ -147,7 +147,7 @@ def _bar(share: float, width: int = 10) -> Text:
     return Text("█" * full, style) + Text("░" * (width - full), "dim")
 
 
-def _decision(row: answers.Call) -> Text:
+def _decision(row: oversight_answers.Call) -> Text:
     if row.decision == "deny":
         return said("[red]refused: {}[/]", row.reason or "no reason on record")
     if row.decision == "observe":
@@ -155,7 +155,7 @@ def _decision(row: answers.Call) -> Text:
     return Text("allowed", "green")
 
 
-def _answer(row: answers.Call) -> Text:
+def _answer(row: oversight_answers.Call) -> Text:
     if row.decision == "deny":
         return Text("")
     if row.outcome is None or row.outcome == "unknown":

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from clients.secret import Secret
-from portcullis.cli import answers, session
+from portcullis.cli import people_answers, session
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.inputs import new_file, secret_text
@@ -49,7 +49,7 @@ def login(
     password = secret_text("password", password_file)
     code = session.one_time_code("A login needs a one-time code.")
     body = {"name": name, "password": password.reveal(), "code": code}
-    made = api.post(answers.Session, "sessions", body)
+    made = api.post(people_answers.Session, "sessions", body)
     ends = made.expires_at.isoformat()
     session.keep(api.home, name, Secret(made.token), ends)
     what = said("[green]✓[/] you are [bold]{}[/] until {}", name, when(made.expires_at))
@@ -60,7 +60,7 @@ def logout(face: Face) -> None:
     """End your sessions on this home, everywhere."""
     api = connect(face)
     try:
-        done = api.post(answers.Done, "sessions/end")
+        done = api.post(people_answers.Done, "sessions/end")
     except Stopped as stopped:
         if stopped.reason == "unauthenticated":
             session.forget(api.home)  # it is over already, and would be in the way of the home's own token
@@ -86,7 +86,7 @@ def create_operator(
     body = {"name": name, "roles": scope or ["viewer"]}
     api = connect(face)
     with new_file(token_file, "--token-file") as file:
-        made = api.post(answers.MadeOperator, "operators", body)
+        made = api.post(people_answers.MadeOperator, "operators", body)
         if made.token is None:
             raise Stopped(
                 f"{name} is an operator now, and the token was answered before.",
@@ -109,7 +109,7 @@ def create_operator(
 @command(operators, "list")
 def list_operators(face: Face) -> None:
     """List operators; tokens are not known here."""
-    rows = list(connect(face).pages(answers.Operator, "operators"))
+    rows = list(connect(face).pages(people_answers.Operator, "operators"))
 
     def show(out: Console) -> None:
         listed = table("operator", "scopes", "since", "", fold=("scopes", "since"))
@@ -125,7 +125,7 @@ def list_operators(face: Face) -> None:
 @command(operators, "end")
 def end_operator(face: Face, name: Annotated[str, typer.Argument(help="Who it was.")]) -> None:
     """End an operator: tokens and sessions of that name stop working."""
-    done = connect(face).post(answers.Done, f"operators/{quote(name, safe='')}/end")
+    done = connect(face).post(people_answers.Done, f"operators/{quote(name, safe='')}/end")
     face.answer(done, lambda out: out.print(said("[green]✓[/] {} may do nothing here any more", name)))
 
 
@@ -145,7 +145,7 @@ def enrol(
     path = f"operators/{quote(name, safe='')}"
     password = secret_text("password, 12 characters or more", password_file)
     with new_file(secret_file, "--secret-file") as file:
-        made = api.post(answers.Enrolled, f"{path}/enrolment", {"password": password.reveal()})
+        made = api.post(people_answers.Enrolled, f"{path}/enrolment", {"password": password.reveal()})
         if file is not None:
             file.write(made.secret.encode() + b"\n")
     if secret_file is None:
@@ -158,7 +158,7 @@ def enrol(
         step = face.command(f"operator activate --name {name}")
         face.answer(document, lambda out: out.print(said("[dim]next[/] {}", step), soft_wrap=True))
         return
-    api.post(answers.Done, f"{path}/activation", {"code": code})
+    api.post(people_answers.Done, f"{path}/activation", {"code": code})
     what = said("[green]✓[/] {} has password and codes: {}", name, face.command(f"login --name {name}"))
     face.answer(document, lambda out: out.print(what, soft_wrap=True))
 
@@ -172,7 +172,7 @@ def activate(
     """Enter the first one-time code of an enrolment."""
     code = session.one_time_code("The first code of your authenticator app is needed.")
     path = f"operators/{quote(name, safe='')}/activation"
-    done = connect(face, _invited(token_file)).post(answers.Done, path, {"code": code})
+    done = connect(face, _invited(token_file)).post(people_answers.Done, path, {"code": code})
     face.answer(done, lambda out: out.print(said("[green]✓[/] {} has password and codes", name)))
 
 
@@ -207,7 +207,7 @@ def _invited(token_file: Path | None) -> Secret | None:
 @command(acts, "list")
 def list_acts(face: Face) -> None:
     """Show what is announced and not done yet."""
-    rows = list(connect(face).pages(answers.Act, "acts"))
+    rows = list(connect(face).pages(people_answers.Act, "acts"))
 
     def show(out: Console) -> None:
         if not rows:
@@ -228,7 +228,7 @@ def list_acts(face: Face) -> None:
 @command(acts, "show")
 def show_act(face: Face, act: Annotated[str, typer.Argument(help="Its id.")]) -> None:
     """Show what an announced act would do: all of it."""
-    found = {row.id: row for row in connect(face).pages(answers.Act, "acts")}.get(act)
+    found = {row.id: row for row in connect(face).pages(people_answers.Act, "acts")}.get(act)
     if found is None:
         raise Stopped(
             f"{act} is not announced, or is over.",
@@ -238,7 +238,7 @@ def show_act(face: Face, act: Annotated[str, typer.Argument(help="Its id.")]) ->
     face.answer(found, lambda out: _show_act(out, found))
 
 
-def _show_act(out: Console, act: answers.Act) -> None:
+def _show_act(out: Console, act: people_answers.Act) -> None:
     what = said("[bold]{}[/] wants: [bold]{}[/] {}", act.operator, act.action, act.subject)
     out.print(hanging("[bold yellow]■[/]", what, 0))
     for line in act.shows:
@@ -249,7 +249,7 @@ def _show_act(out: Console, act: answers.Act) -> None:
 def confirm(face: Face, act: Annotated[str, typer.Argument(help="Its id.")]) -> None:
     """Confirm what another person announced: it is theirs to do now."""
     api = connect(face)
-    found = {row.id: row for row in api.pages(answers.Act, "acts")}.get(act)
+    found = {row.id: row for row in api.pages(people_answers.Act, "acts")}.get(act)
     if found is None:
         raise Stopped(
             f"{act} is not announced, or is over.",
@@ -260,7 +260,7 @@ def confirm(face: Face, act: Annotated[str, typer.Argument(help="Its id.")]) -> 
         _show_act(face.err, found)
     code = session.one_time_code("A confirmation needs a one-time code.")
     body = {"code": code, "content": found.content}  # what is confirmed is what was shown
-    done = api.post(answers.Act, f"acts/{quote(act, safe='')}/confirmation", body)
+    done = api.post(people_answers.Act, f"acts/{quote(act, safe='')}/confirmation", body)
     what = said("confirmed; {} can do it now, with --act {}", done.operator, act)
     face.answer(done, lambda out: out.print(hanging("[green]✓[/]", what, 0)))
 
@@ -268,6 +268,6 @@ def confirm(face: Face, act: Annotated[str, typer.Argument(help="Its id.")]) -> 
 @command(acts, "cancel")
 def cancel(face: Face, act: Annotated[str, typer.Argument(help="Its id.")]) -> None:
     """Cancel what was announced."""
-    done = connect(face).post(answers.Act, f"acts/{quote(act, safe='')}/cancel")
+    done = connect(face).post(people_answers.Act, f"acts/{quote(act, safe='')}/cancel")
     what = said("cancelled: {} {}", done.action, done.subject)
     face.answer(done, lambda out: out.print(hanging("[green]✓[/]", what, 0)))

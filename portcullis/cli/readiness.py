@@ -4,7 +4,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from portcullis.cli import answers
+from portcullis.cli import oversight_answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import FAILED, Face, command
 from portcullis.cli.tables import said, table
@@ -21,7 +21,7 @@ def ready(face: Face) -> None:
 
     Ends with 1 where anything is red.
     """
-    found = connect(face).get(answers.Ready, "ready")
+    found = connect(face).get(oversight_answers.Ready, "ready")
 
     def show(out: Console) -> None:
         if not found.accounts:
@@ -45,13 +45,13 @@ def ready(face: Face) -> None:
         raise typer.Exit(FAILED)
 
 
-def _standby(row: answers.Readiness) -> Text:
+def _standby(row: oversight_answers.Readiness) -> Text:
     if row.standby:
         return Text("yes", "green")
     return Text("none", "red") if row.deletes == "you" else Text("made when needed", "dim")
 
 
-def _bound(row: answers.Readiness) -> Text:
+def _bound(row: oversight_answers.Readiness) -> Text:
     if row.bound is False:
         return Text("ANY address", "bold red")
     if not row.addresses:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from portcullis.cli import answers
+from portcullis.cli import oversight_answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import FAILED, Face, command
 from portcullis.cli.tables import hanging, said, styled, table
@@ -42,7 +42,7 @@ def reconcile(
     """
     api = connect(face)
     body = {"confirmed": confirm or [], "deleted": deleted or [], "old_host_off": old_host_off}
-    found = api.post(answers.Reconciled, "reconciliations", body)
+    found = api.post(oversight_answers.Reconciled, "reconciliations", body)
 
     def show(out: Console) -> None:
         listed = table("key", "on record", "at the exchange", "", fold=("",))

@@ -125,3 +125,19 @@ class Findings(Answer):
     """Some of them."""
 
     items: list[Finding]
+
+
+# --- schedules --------------------------------------------------------------------------------------
+
+
+class Schedule(Answer):
+    """When a slot's key is rotated."""
+
+    account: str
+    slot: str
+    interval_days: float
+    windows: str
+    zone: str
+    paused: bool
+    next_at: datetime | None
+    why: str

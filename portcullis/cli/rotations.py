@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from clients.venue import Slot
-from portcullis.cli import answers, rotation_answers
+from portcullis.cli import access_answers, rotation_answers
 from portcullis.cli.client import Api, connect
 from portcullis.cli.face import FAILED, Face, Stopped, command
 from portcullis.cli.inputs import secret_text
@@ -42,7 +42,7 @@ def list_(
     api = connect(face)
     if account is not None:
         # one that does not exist is said, not answered with nothing
-        api.get(answers.Account, f"accounts/{quote(account, safe='')}")
+        api.get(access_answers.Account, f"accounts/{quote(account, safe='')}")
     rows = list(
         api.pages(rotation_answers.Rotation, "rotations", most=most, account=account, open=only_open or None)
     )

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from broker.files.named import NotWritten, put
 from clients.venue import Slot
-from portcullis.cli import answers
+from portcullis.cli import rotation_answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.tables import said, table
@@ -38,7 +38,7 @@ def show_(
             "--ical - and --json would both be written to stdout.", step="Name a file: --ical FILE --json",
             reason="malformed",
         )  # fmt: skip
-    rows = sorted(connect(face).pages(answers.Schedule, "schedules"), key=_soonest)
+    rows = sorted(connect(face).pages(rotation_answers.Schedule, "schedules"), key=_soonest)
     if ical is not None:
         _write(face, ical, rows)
         return
@@ -109,10 +109,10 @@ def set_(
     face.answer(done, show)
 
 
-def _put(face: Face, path: str, body: dict[str, Any]) -> answers.Schedule:
+def _put(face: Face, path: str, body: dict[str, Any]) -> rotation_answers.Schedule:
     """Write a change; what is wrong with it is said by the options that people typed."""
     try:
-        return connect(face).put(answers.Schedule, path, body)
+        return connect(face).put(rotation_answers.Schedule, path, body)
     except Stopped as stopped:
         if not stopped.errors:
             raise
@@ -121,7 +121,7 @@ def _put(face: Face, path: str, body: dict[str, Any]) -> answers.Schedule:
         raise Stopped(what, stopped.state, stopped.step, reason=stopped.reason, errors=errors) from None
 
 
-def _write(face: Face, file: Path, rows: Sequence[answers.Schedule]) -> None:
+def _write(face: Face, file: Path, rows: Sequence[rotation_answers.Schedule]) -> None:
     """Write the dates as iCalendar, and say which keys have none."""
     data = calendar(rows, datetime.now(UTC)).to_ical()
     if str(file) == "-":
@@ -148,7 +148,7 @@ def _is_calendar(data: bytes) -> bool:
     return data.startswith(b"BEGIN:VCALENDAR") and _PRODUCT.encode() in data
 
 
-def calendar(rows: Sequence[answers.Schedule], now: datetime) -> Calendar:
+def calendar(rows: Sequence[rotation_answers.Schedule], now: datetime) -> Calendar:
     """Return the next dates as iCalendar, written `now`; an entry keeps its id from one writing to the next."""
     made = Calendar()
     made.add("prodid", _PRODUCT)
@@ -167,7 +167,7 @@ def calendar(rows: Sequence[answers.Schedule], now: datetime) -> Calendar:
     return made
 
 
-def _next(row: answers.Schedule) -> Text:
+def _next(row: rotation_answers.Schedule) -> Text:
     if row.next_at is None:
         return Text("paused", "yellow") if row.paused else Text("-")
     at = row.next_at.astimezone(UTC)
@@ -177,7 +177,7 @@ def _next(row: answers.Schedule) -> Text:
     return Text(f"{at:%Y-%m-%d %H:%M} UTC (in {days:.0f} d)")
 
 
-def _soonest(row: answers.Schedule) -> tuple[bool, datetime]:
+def _soonest(row: rotation_answers.Schedule) -> tuple[bool, datetime]:
     return row.next_at is None, row.next_at or datetime.max.replace(tzinfo=UTC)
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 
-from portcullis.cli import answers, rotation_answers
+from portcullis.cli import access_answers, rotation_answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import FAILED, Face, Stopped, command
 from portcullis.cli.tables import ago, hanging, said, short, table
@@ -20,7 +20,7 @@ def run(face: Face) -> None:
     """Look now. What a rotation of ours left behind is deleted; of everything else you are told."""
     api = connect(face)
     rows = api.post(rotation_answers.Findings, "sweeps").items
-    _answer(face, rows, list(api.pages(answers.Account, "accounts")))
+    _answer(face, rows, list(api.pages(access_answers.Account, "accounts")))
 
 
 @command(app, "show")
@@ -28,7 +28,7 @@ def show_(face: Face) -> None:
     """Show what the last sweep found; it looks every hour."""
     api = connect(face)
     rows = list(api.pages(rotation_answers.Finding, "findings"))
-    _answer(face, rows, list(api.pages(answers.Account, "accounts")))
+    _answer(face, rows, list(api.pages(access_answers.Account, "accounts")))
 
 
 @command(app, "retire")
@@ -52,7 +52,7 @@ def retire(face: Face, key: Annotated[str, typer.Argument(help="As ACCOUNT/SLOT/
 
 
 def _answer(
-    face: Face, rows: Sequence[rotation_answers.Finding], accounts: Sequence[answers.Account]
+    face: Face, rows: Sequence[rotation_answers.Finding], accounts: Sequence[access_answers.Account]
 ) -> None:
     """Say what was found, and what could be looked at: of keys that nobody can list nothing is claimed."""
     looked = [row.name for row in accounts if row.manager]

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
-from portcullis.cli import answers
+from portcullis.cli import oversight_answers
 from portcullis.cli.face import Face
 from portcullis.cli.tables import hanging, said
 
 
-def red_lines(out: Console, face: Face, wrong: Iterable[answers.Wrong]) -> None:
+def red_lines(out: Console, face: Face, wrong: Iterable[oversight_answers.Wrong]) -> None:
     """Show everything that is wrong."""
     for one in wrong:
         out.print(hanging("[red]■[/]", said("[red]{}[/]", one.what), 0))

@@ -16,7 +16,7 @@ from broker.gateway.process import Gateway
 from broker.gateway.upstream import Line, Pool
 from broker.link.channel import memory_pair
 from clients.venues.binance import WIRE
-from portcullis.cli import answers
+from portcullis.cli import oversight_answers
 from portcullis.cli.cuts import on_their_way
 from portcullis.connected import ConnectedGateways
 from tests.gateway.test_promises import started
@@ -180,7 +180,7 @@ def test_flights_are_counted_by_key_and_scope_and_end_once() -> None:
 )
 def test_it_is_said_in_words(flying: dict[str, Any] | None, words: str) -> None:
     out = Console(width=200, file=io.StringIO())
-    out.print(on_their_way(None if flying is None else answers.OnTheirWay(**flying)))
+    out.print(on_their_way(None if flying is None else oversight_answers.OnTheirWay(**flying)))
     assert words.lower() in out.file.getvalue().lower()  # type: ignore[attr-defined]
 
 
