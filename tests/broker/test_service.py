@@ -246,6 +246,20 @@ def test_the_tables_are_what_the_migrations_make(tmp_path: Path) -> None:
     database.close()
 
 
+def test_a_name_that_an_older_program_wrote_again_is_moved_once(tmp_path: Path) -> None:
+    database = database_at(tmp_path)
+    database.upgrade()
+    for _ in range(2):
+        database.downgrade("0009")
+        with database.write() as connection:
+            connection.exec_driver_sql("INSERT INTO orders VALUES ('main', 'BTCUSDT', 'mine', 'g', 1)")
+        database.upgrade()
+        with database.log.read() as connection:
+            assert connection.execute(LOG.tables["sent_orders"].select()).scalars().all() == ["main"]
+            assert connection.execute(LOG.tables["orders"].select()).all() == []
+    database.close()
+
+
 def test_migrations_go_down_and_up_with_data_in_place(service: Service, grant: str, tmp_path: Path) -> None:
     service.keys.import_key("main", slot=Slot.TRADE, credential=credential(), facts=GOOD)
     service.cuts.close(targets=(f"grant:{grant}",), mode=Mode.CLOSED, reason="leak", actor="me")

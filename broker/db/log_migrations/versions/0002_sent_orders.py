@@ -10,7 +10,13 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table, and move the names of orders there: of what was sent before nothing more is known."""
+    """Make the table, and move the names of orders there; what a state that was taken down left behind stays."""
+    if not sa.inspect(op.get_bind()).has_table("sent_orders"):
+        _make_sent_orders()
+    _move_names()
+
+
+def _make_sent_orders() -> None:
     op.create_table(
         "sent_orders",
         sa.Column("account", sa.String(length=64), nullable=False),
@@ -32,16 +38,25 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_sent_orders_ask", "sent_orders", ["boot", "seq"], unique=False)
+
+
+def _move_names() -> None:
+    """Move names that stand among the ids: of what was sent under them nothing more is known. None is moved twice."""
     orders = sa.table(
         "orders", *(sa.column(name) for name in ("account", "symbol", "name", "grant", "seen_us"))
     )
     sent = sa.table("sent_orders", *(sa.column(name) for name in _COLUMNS))
     named = sa.func.substr(orders.c.name, 1, 1).not_in(["#", "%"])
+    here = sa.exists().where(
+        *(sent.c[name] == orders.c[name] for name in ("account", "symbol", "name")),
+        sent.c.boot == "",
+        sent.c.seq == 0,
+    )
     empty = sa.literal("")
     found = sa.select(
         orders.c.account, orders.c.symbol, orders.c.name, empty, empty, sa.literal(0), orders.c.grant,
         orders.c.seen_us, orders.c.seen_us, empty, empty, empty, sa.false(),
-    ).where(named)  # fmt: skip
+    ).where(named, ~here)  # fmt: skip
     op.execute(sent.insert().from_select(list(_COLUMNS), found))
     op.execute(orders.delete().where(named))
 
