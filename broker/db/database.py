@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from broker.db import replication, schema
 from broker.db.engines import Postgres, Which, engines
 from broker.db.overdue import Overdue
 from broker.db.turns import Turn, Turns, Urgency, urgency
-from broker.errors import Conflict, StoreUnavailable
+from broker.errors import Conflict, Malformed, Problem, StoreUnavailable
 
 LOG_FILE = "calls.db"
 """The log store's file, beside the state's."""
@@ -76,6 +76,7 @@ class Store:
             StoreUnavailable: Its turn did not come, or the database cannot answer. With the reason `not_replicated`
                 or `commit_unknown` it may have been written all the same (`MAYBE_WRITTEN`).
             Conflict: A key is taken, or names what does not exist.
+            Malformed: A value does not fit its column; asked again it will not fit either.
         """
         asked = self._usual() if how is None else how
         with (
@@ -265,7 +266,9 @@ def _unknown(fault: SQLAlchemyError) -> StoreUnavailable:
     )
 
 
-def _translated(fault: SQLAlchemyError) -> StoreUnavailable | Conflict:
+def _translated(fault: SQLAlchemyError) -> StoreUnavailable | Conflict | Malformed:
+    if isinstance(fault, DataError):
+        return Malformed("unfit", (Problem("value", "is more, or other, than its column holds"),))
     if isinstance(fault, IntegrityError):
         return Conflict("taken", "the name or key is taken, or what it names does not exist")
     if getattr(getattr(fault, "orig", None), "sqlstate", None) == _NO_LOCK:

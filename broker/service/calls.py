@@ -1,6 +1,6 @@
 """The call log and the budget ledger: what gateways report, and what operators read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from broker.db import fills
 from broker.db import grants as grant_store
 from broker.db.fills import Fill
 from broker.db.turns import Urgency
-from broker.errors import Malformed, Problem
+from broker.errors import Conflict, Malformed, Problem
 from broker.model import moment, new_id
 from broker.policy_facts import Stake
 from broker.service.audit import Audit
@@ -85,14 +85,29 @@ class Calls:
         """Take spool lines in; the same lines again change nothing.
 
         Returns:
-            The places of those that cannot be read, counted from 0: they are not in the log.
+            The places of those that cannot be read or held, counted from 0: they are not in the log.
         """
         parsed = [parse(line) for line in lines]
-        found: list[Ask | Answered] = [line for line in parsed if line is not None]
-        with self._desk.database.log.write(Urgency.UPKEEP) as connection:
-            store.add_lines(connection, gateway, boot, found)
+        found = [(place, line) for place, line in enumerate(parsed) if line is not None]
+        lost = {place for place, line in enumerate(parsed) if line is None}
+        lost.update(self._take_in(gateway, boot, found))
         self._seal.touch(gateway, boot)
-        return tuple(index for index, line in enumerate(parsed) if line is None)
+        return tuple(sorted(lost))
+
+    def _take_in(self, gateway: str, boot: str, found: Sequence[tuple[int, Ask | Answered]]) -> Iterator[int]:
+        """Write lines; yield the places of those that fit no column: one of them must not keep the others out."""
+        if not found:
+            return
+        try:
+            with self._desk.database.log.write(Urgency.UPKEEP) as connection:
+                store.add_lines(connection, gateway, boot, [line for _, line in found])
+        except (Malformed, Conflict, ValueError, ArithmeticError):
+            if len(found) == 1:
+                yield found[0][0]
+                return
+            half = len(found) // 2
+            yield from self._take_in(gateway, boot, found[:half])
+            yield from self._take_in(gateway, boot, found[half:])
 
     def unreadable(self, gateway: str, boot: str, numbers: tuple[int, ...]) -> None:
         """Put on record that lines of a gateway's boot are lost to the call log."""

@@ -7,6 +7,7 @@ Rules:
    status (409 mostly, 429 too): done halves are reported, a failed new order is a rejected one.
 3. A cancel names the order `origClientOrderId`; its `clientOrderId` is the cancel's own.
 4. Money is Decimal; `cummulativeQuoteQty` below zero means the venue does not know.
+5. An id is a whole number, a side one of two words: what is something else is not taken for one.
 
 Source: Binance spot REST docs, rest-api.md "Trading endpoints", state of 2026-07-21.
 """
@@ -28,7 +29,10 @@ MOST_ORDERS = 1000
 """Entries of one answer: a symbol has room for 200 open orders."""
 
 _NO_CODE = 1_000_000
-_LONGEST_AMOUNT, _LARGEST_EXPONENT = 64, 40
+_LONGEST_AMOUNT, _LARGEST_EXPONENT = 40, 40
+_LONGEST_SYMBOL = 40
+_LARGEST_ID, _LONGEST_ID = 2**63, 20
+_SIDES = ("BUY", "SELL")
 FINAL = frozenset({"FILLED", "CANCELED", "REJECTED", "EXPIRED", "EXPIRED_IN_MATCH"})
 _OK, _REDIRECT, _REFUSED = 200, 300, 400
 _MICROSECONDS_FROM = 10**14
@@ -193,25 +197,26 @@ def _entries(document: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _order(report: Any, *, of_cancel: bool) -> Iterator[OrderState]:
-    if not isinstance(report, dict) or "orderId" not in report:
+    order_id = _id(report.get("orderId")) if isinstance(report, dict) else None
+    if order_id is None:
         return
     client_id = report.get("clientOrderId")
     if of_cancel:
         client_id = report.get("origClientOrderId", client_id)
     status = report.get("status")
     quote = report.get("cummulativeQuoteQty", report.get("cumulativeQuoteQty"))
-    side, list_id = report.get("side"), report.get("orderListId")
+    side, symbol = report.get("side"), report.get("symbol")
     yield OrderState(
-        str(report.get("symbol", "")),
-        str(report["orderId"]),
+        symbol if isinstance(symbol, str) and len(symbol) <= _LONGEST_SYMBOL and symbol.isprintable() else "",
+        order_id,
         client_id if isinstance(client_id, str) else None,
         isinstance(status, str) and status in FINAL,
         _amount(quote),
         _amount(report.get("executedQty")),
         status == "REJECTED",
         of_cancel,
-        str(list_id) if isinstance(list_id, int) and list_id >= 0 else None,
-        side if isinstance(side, str) else None,
+        _id(report.get("orderListId")),
+        side if side in _SIDES else None,
         _amount(report.get("origQty")),
         _amount(report.get("price")),
         _instant(report.get("time")),
@@ -228,6 +233,13 @@ def _instant(at: Any) -> int | None:
 def order_state(report: Any) -> OrderState | None:
     """Read one order object, as a query answers it; None where it is none."""
     return next(_order(report, of_cancel=False), None)
+
+
+def _id(value: Any) -> str | None:
+    """Read an order's id: a whole number. What is none names no order that could be asked for again."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < _LONGEST_ID:
+        value = int(value)
+    return str(value) if type(value) is int and 0 <= value < _LARGEST_ID else None
 
 
 def _amount(text: Any) -> Decimal | None:

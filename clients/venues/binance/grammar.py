@@ -28,11 +28,11 @@ def one_of(*words: str) -> Grammar:
 
 
 _ASCII_SYMBOL = _pattern(r"[A-Z0-9_.\-]{1,20}")
-_ANY_SYMBOL = re.compile(r"[\w.\-]{1,50}").fullmatch
-"""Of the length the venue's own error text names."""
+_ANY_SYMBOL = re.compile(r"[\w.\-]{1,40}").fullmatch
+"""The venue's own error text names 50; none that it lists has half of that, and the log holds 40."""
 
 _LIST_OF_ASCII_SYMBOLS = _pattern(r'\["[A-Z0-9_.\-]{1,20}"(?:, ?"[A-Z0-9_.\-]{1,20}"){0,999}\]')
-_LIST_OF_SYMBOLS = re.compile(r'\["[\w.\-]{1,50}"(?:, ?"[\w.\-]{1,50}"){0,999}\]').fullmatch
+_LIST_OF_SYMBOLS = re.compile(r'\["[\w.\-]{1,40}"(?:, ?"[\w.\-]{1,40}"){0,999}\]').fullmatch
 _LONG_ASCII_NAME = re.compile(r'"[\w.\-]{21,}"', re.ASCII).search
 
 
