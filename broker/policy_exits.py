@@ -5,7 +5,7 @@ An exit passes whatever the caps, the order rate, the list of kinds or a halt sa
 2. it sells into the reference asset, a listed quote, or what its pair was listed with. The reference asset itself is
    sold as an exit only as far as this grant bought it: exits turn things into money, never money into things;
 3. it sells no more than is free (a replacement frees what its old order binds), and on an account with other grants
-   no more than is left once theirs is taken off;
+   no more than this one bought and neither sold nor offers in open orders, or than is left once theirs is taken off;
 4. its limit is inside the collar. A market order above the caps is sized against the public book at this moment: what
    the book gives within the collar passes. So is one that is triggered within the collar, for it may be filled at
    once; one further away protects, and nobody knows the book it will meet.
@@ -138,7 +138,7 @@ def _short(
         return None
     if stake is None:
         return ("stake",)
-    return None if amount <= held - stake.others else ("holdings", "stake")
+    return None if amount <= facts.free + stake.freed - stake.others else ("holdings", "stake")
 
 
 def _sized(

@@ -33,13 +33,15 @@ class Stake(Struct, frozen=True, gc=False):
 
     Attributes:
         bought_here: This grant has bought it in this very pair.
-        own: What this grant bought of it and has not sold.
+        own: What this grant bought of it, has not sold, and does not hold in open orders.
+        freed: What the order holds of it that the request replaces.
         others: What other grants of the account bought of it, have not sold, and do not hold in open orders.
     """
 
     bought_here: bool = False
     own: Decimal = ZERO
     others: Decimal = ZERO
+    freed: Decimal = ZERO
 
 
 _NOTHING: Mapping[str, Quote] = MappingProxyType({})

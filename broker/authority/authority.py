@@ -429,6 +429,9 @@ class LeaseAuthority:
             for whose, symbol, order, side, executed, left in frame.recent
         )
         found = await asyncio.get_running_loop().run_in_executor(
-            self._owners, lambda: self._service.calls.stake(account, grant, frame.symbol, frame.base, seen)
+            self._owners,
+            lambda: self._service.calls.stake(account, grant, frame.symbol, frame.base, seen, frame.replaces),
         )
-        link.channel.send(frames.StakeAnswer(frame.ask, found.bought_here, found.own, found.others))
+        link.channel.send(
+            frames.StakeAnswer(frame.ask, found.bought_here, found.own, found.others, found.freed)
+        )

@@ -5,6 +5,10 @@ Rules:
 2. A buy that may still execute counts for its own grant as executed, so that no exit waits for a look at the venue; for
    others only what it did execute counts.
 3. What others hold in open orders of theirs is bound at the venue: it is not taken off what is free a second time.
+4. What a grant offers in open orders it has no more, but for the order that a request replaces: else the same would be
+   sold over and over. Two sales that cancel each other count twice: what is free beyond that of others stays sellable.
+5. What a revoked grant bought is its consumer's next grants'. Where the consumer has none it is nobody's, as if it had
+   been held before.
 """
 
 from collections.abc import Iterable, Sequence
@@ -80,32 +84,48 @@ def _fill(row: object) -> Fill:
     return Fill(**{**values, "executed": Decimal(values["executed"]), "open": Decimal(values["open"])})
 
 
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose orders count as whose: `own` are the grants that the asking one stands for, `gone` those of nobody."""
+
+    own: frozenset[str]
+    gone: frozenset[str] = frozenset()
+
+
 def stake(
-    connection: Connection, account: str, grant: str, symbol: str, base: str, recent: Iterable[Fill] = ()
+    connection: Connection,
+    account: str,
+    whose: Whose,
+    symbol: str,
+    base: str,
+    recent: Iterable[Fill] = (),
+    replaces: str = "",
 ) -> Stake:
     """Return whose an account's base asset is; `recent` are orders as its gateway knows them."""
     query = select(t.FILLS).where(t.FILLS.c.account == account, t.FILLS.c.base == base)
     found = {(fill.symbol, fill.order_id): fill for fill in map(_fill, connection.execute(query))}
     for fill in recent:
         known = found.get((fill.symbol, fill.order_id))
-        if known is None or fill.executed > known.executed:
+        if known is None or (fill.executed, -fill.open) > (known.executed, -known.open):
             found[(fill.symbol, fill.order_id)] = fill
-    return weigh(found.values(), grant, symbol)
+    return weigh(found.values(), whose, symbol, replaces)
 
 
-def weigh(fills: Iterable[Fill], grant: str, symbol: str) -> Stake:
-    """Add orders up. Pure."""
-    own, bought_here = ZERO, False
+def weigh(fills: Iterable[Fill], whose: Whose, symbol: str, replaces: str = "") -> Stake:
+    """Add orders up, for a request that replaces one of them or none. Pure."""
+    own, freed, bought_here = ZERO, ZERO, False
     net: dict[str, Decimal] = {}
     bound: dict[str, Decimal] = {}
     for fill in fills:
         signed = fill.executed if fill.side == BUY else -fill.executed
-        if fill.grant == grant:
-            own += signed + (fill.open if fill.side == BUY else ZERO)
+        if fill.grant in whose.own:
+            replaced = fill.side == SELL and (fill.symbol, fill.order_id) == (symbol, replaces)
+            freed += fill.open if replaced else ZERO
+            own += signed + (ZERO if replaced else fill.open if fill.side == BUY else -fill.open)
             bought_here = bought_here or (fill.symbol == symbol and fill.side == BUY)
-        else:
+        elif fill.grant not in whose.gone:
             net[fill.grant] = net.get(fill.grant, ZERO) + signed
             if fill.side == SELL:
                 bound[fill.grant] = bound.get(fill.grant, ZERO) + fill.open
     others = sum((max(ZERO, left - bound.get(who, ZERO)) for who, left in net.items()), ZERO)
-    return Stake(bought_here, max(ZERO, own), others)
+    return Stake(bought_here, max(ZERO, own), others, freed)

@@ -69,6 +69,7 @@ class Aftermath:
             pair = job.view.pairs.get(symbol)
             if verdict.sells and pair is not None and job.account is not None:
                 job.sale = job.account.sells(pair.base, verdict.sells)
+                held.standing.stakes.sells(job.sale)
         if job.reserved and job.sent:
             orders = tuple(sent for sent in job.sent if not sent.is_list)
             quantity = orders[0].quantity if len(orders) == 1 else None

@@ -18,11 +18,11 @@ from broker.gate import Gate, Mode, Shut
 from broker.gateway.fills import RecentFills
 from broker.gateway.flights import Flights
 from broker.gateway.limits import OrderRate
+from broker.gateway.sales import Stakes
 from broker.lease import Lease
 from broker.link import frames
 from broker.model import KeyRef
 from broker.policy_document import Policy
-from broker.policy_facts import Stake
 from clients.egress import Egress, Way
 from clients.venue import Credential, KeyType, Verifier, Wire
 
@@ -43,7 +43,7 @@ class Standing:
     slice_usual: Decimal = Decimal(0)
     rules: int = 0
     policy_version: int = 0
-    stakes: dict[str, Stake] = field(default_factory=dict)
+    stakes: Stakes = field(default_factory=Stakes)
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from broker.errors import LinkDown
 from broker.gateway.book import Book, Held
+from broker.gateway.clock import SystemClock
 from broker.gateway.job import Failure, Job
 from broker.gateway.link import LinkClient
 from broker.gateway.owners import Owners
@@ -24,8 +25,8 @@ _NO_ANSWER = Failure("no_answer")
 class Fetcher:
     """Waits for facts on behalf of requests."""
 
-    def __init__(self, book: Book, link: LinkClient, owners: Owners) -> None:
-        self._book, self._link = book, link
+    def __init__(self, book: Book, link: LinkClient, owners: Owners, clock: SystemClock) -> None:
+        self._book, self._link, self._owners, self._clock = book, link, owners, clock
         self._whose = Whose(book, link, owners)
 
     async def fetch_all(self, job: Job, names: Sequence[str]) -> None:
@@ -94,11 +95,15 @@ class Fetcher:
         held, reading, view = job.held, job.reading, job.view
         symbol = "" if reading is None or not reading.intent.symbols else reading.intent.symbols[0]
         pair = None if view is None else view.pairs.get(symbol)
-        if held is None or pair is None:
+        if held is None or reading is None or pair is None:
             raise NotKnown("no_pair")
-        recent = self._book.recent.of(held.account, pair.base)
-        query = StakeQuery(0, held.lease.id, symbol, pair.base, recent)
-        job.stake = held.standing.stakes[symbol] = await self._link.ask_stake(query)
+        target = reading.intent.target
+        job.replaces = "" if target is None else self._owners.order_id(held.account, symbol, target)
+        asked_us, recent = self._clock.boot_us(), self._book.recent.of(held.account, pair.base)
+        query = StakeQuery(0, held.lease.id, symbol, pair.base, recent, job.replaces)
+        stake = await self._link.ask_stake(query)
+        held.standing.stakes.learn(symbol, pair.base, stake, asked_us, job.replaces)
+        job.staked = True
 
     async def _prices(self, job: Job, symbols: tuple[str, ...]) -> None:
         if job.view is not None:

@@ -62,10 +62,9 @@ def facts_for(
 
 
 def stake_of(held: Held, job: Job, symbol: str, *, final: bool) -> Stake | None:
-    """Return whose the base asset is; where nobody can be asked now, as it was told last."""
-    if job.stake is None and (final or "stake" in job.failed):
-        return held.standing.stakes.get(symbol)
-    return job.stake
+    """Return whose the base asset is, less what was sold since; where nobody can be asked now, as it was told last."""
+    known = job.staked or final or "stake" in job.failed
+    return held.standing.stakes.of(symbol, job.replaces) if known else None
 
 
 def verdict_of(

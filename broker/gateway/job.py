@@ -8,10 +8,11 @@ from broker.budget import Parts
 from broker.gateway.book import Held
 from broker.gateway.form import Inbound, Reply
 from broker.gateway.limits import Need, Pause
+from broker.gateway.sales import Sale
 from broker.gateway.sent import Sent
 from broker.gateway.upstream import Line
-from broker.gateway.venue_view import AccountView, Sale, VenueView
-from broker.policy import Allow, Stake
+from broker.gateway.venue_view import AccountView, VenueView
+from broker.policy import Allow
 from clients.venue import Action, Addressee, Reading, Request, Side, Variant, Wire
 
 _EXITS = frozenset({Action.CANCEL, Action.AMEND})
@@ -32,7 +33,7 @@ class Job:
     `answered`: refused, or on its way. `landed`: what came of it was taken in.
     `whose` is grant, consumer and account of a key that was refused a lease: for the call log only. `owner` is whose
     the order is that the request names, once that was found out: `own`, `other` or `nobody`. `sent` are the orders
-    that it places, a list first.
+    that it places, a list first. `staked`: the broker said whose the base asset is, beside the order it `replaces`.
     """
 
     inbound: Inbound
@@ -52,7 +53,8 @@ class Job:
     failed: dict[str, "Failure"] = field(default_factory=dict)
     wanted: Decimal = Decimal(0)
     owner: str | None = None
-    stake: Stake | None = None
+    staked: bool = False
+    replaces: str = ""
     line: Line | None = None
     answered: bool = False
     landed: bool = False

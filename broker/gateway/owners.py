@@ -45,6 +45,11 @@ class Owners:
         """Return grant and id of the order that was last confirmed under a name."""
         return self._bearers.get((account, symbol, name))
 
+    def order_id(self, account: str, symbol: str, ref: OrderRef) -> str:
+        """Return the venue's id of an order that is named; empty where it is not known here."""
+        bearer = self.bearer(account, symbol, name_of(ref))
+        return ref.order_id or ("" if bearer is None else bearer[1].lstrip("#%"))
+
     def askers(self, account: str, symbol: str, name: str) -> set[str]:
         """Return the grants that an order of this name may belong to, by what was sent and confirmed here."""
         found = {sent.grant for sent in self.waiting.named((account, symbol, name))}

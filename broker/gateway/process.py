@@ -75,7 +75,7 @@ class Gateway:
         self.wellbeing = Wellbeing()
         self.wellbeing.on_change = self.link.tell_health
         self.mounts.heard = self.wellbeing.heard
-        self.fetcher = Fetcher(self.book, self.link, owners)
+        self.fetcher = Fetcher(self.book, self.link, owners, self.clock)
         aftermath = Aftermath(
             self.book, owners, settlement, self.ledger, self.link, self._measure, self.wellbeing
         )

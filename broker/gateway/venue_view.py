@@ -13,12 +13,12 @@ Rules:
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from urllib.parse import quote
 
 from broker.gateway.clock import SystemClock, VenueClock
 from broker.gateway.limits import Need, Pause, WeightMeter
+from broker.gateway.sales import Sale
 from broker.gateway.upstream import Broken, Pool, Reply
 from broker.policy import Quote
 from clients.venue import Credential, OrderRef, OrderState, Sealed, Stamp, SymbolInfo
@@ -242,15 +242,6 @@ class VenueView:
                 self.meter.refused(reply.status, pause, now, pool)
 
 
-@dataclass(slots=True, eq=False)
-class Sale:
-    """A sale that was sent, and since when its answer is there."""
-
-    asset: str
-    amount: Decimal
-    landed_us: int | None = None
-
-
 class AccountView:
     """What one account can sell."""
 
@@ -280,7 +271,7 @@ class AccountView:
 
     def sells(self, asset: str, amount: Decimal) -> Sale:
         """A sale of that much is being sent; it counts until holdings are asked for after its answer."""
-        sale = Sale(asset, amount)
+        sale = Sale(asset, amount, self._clock.boot_us())
         self._sales.add(sale)
         self._total[asset] = self._total.get(asset, _ZERO) + amount
         return sale
@@ -288,7 +279,7 @@ class AccountView:
     def landed(self, sale: Sale, *, took_place: bool = True) -> None:
         """The answer to a sale is there, or never will be."""
         now_us = self._clock.boot_us()
-        sale.landed_us = now_us
+        sale.landed_us, sale.refused = now_us, not took_place
         if not took_place or not (self._asking or self.known(now_us)):
             self._drop(sale)
 

@@ -120,6 +120,8 @@ class Whose:
                 raise
             grant = None
         if grant is not None:
+            if state.client_order_id:
+                self._owners.bear(held.account, state.symbol, state.client_order_id, known_as, grant)
             return _word(held, grant)
         found = [sent for sent in rivals if fits(sent, state)]
         senders = {sent.grant for sent in found}

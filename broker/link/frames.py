@@ -201,7 +201,8 @@ class OwnerQuery:
 class StakeQuery:
     """Ask whose a base asset of an account is; `recent` are orders whose answers the broker may not have yet.
 
-    `recent`: grant, symbol, order id, side, executed and open quantity.
+    `recent`: grant, symbol, order id, side, executed and open quantity. `replaces`: the venue's id of the order that
+    the sale replaces.
     """
 
     ask: int
@@ -209,6 +210,7 @@ class StakeQuery:
     symbol: str
     base: str
     recent: tuple[tuple[str, str, str, str, str, str], ...] = ()
+    replaces: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -482,6 +484,7 @@ class StakeAnswer:
     bought_here: bool = False
     own: Decimal = Decimal(0)
     others: Decimal = Decimal(0)
+    freed: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,10 +170,36 @@ class Calls:
         )  # fmt: skip
         return Owned(grant, claims)
 
-    def stake(self, account: str, grant: str, symbol: str, base: str, recent: Iterable[Fill] = ()) -> Stake:
-        """Return whose a base asset of an account is, as far as executed orders tell."""
+    def stake(
+        self,
+        account: str,
+        grant: str,
+        symbol: str,
+        base: str,
+        recent: Iterable[Fill] = (),
+        replaces: str = "",
+    ) -> Stake:
+        """Return whose a base asset of an account is, as far as executed orders tell.
+
+        Args:
+            account: Of the asset.
+            grant: Who asks.
+            symbol: The pair it is to be sold in.
+            base: The asset.
+            recent: Orders as the gateway knows them.
+            replaces: The venue's id of the order that the sale replaces.
+        """
+        with self._desk.database.read() as connection:
+            on_account = grant_store.grants(connection, account=account)
+        consumer = next((one.consumer for one in on_account if one.id == grant), None)
+        revoked = [one for one in on_account if one.revoked_at is not None]
+        living = {one.consumer for one in on_account if one.revoked_at is None}
+        whose = fills.Whose(
+            frozenset([grant, *(one.id for one in revoked if one.consumer == consumer)]),
+            frozenset(one.id for one in revoked if one.consumer not in living),
+        )
         with self._desk.database.log.read() as connection:
-            return fills.stake(connection, account, grant, symbol, base, recent)
+            return fills.stake(connection, account, whose, symbol, base, recent, replaces)
 
     # --- budgets --------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.db.fills import Fill, weigh
+from broker.db.fills import Fill, Whose, weigh
 from broker.gate import Mode
 from broker.gateway import asking, forward
 from broker.link import frames
@@ -49,6 +49,11 @@ STAKES: dict[str, tuple[list[Fill], Stake]] = {
         [fill("you", "SELL", "3"), fill("they", "BUY", "1")],
         Stake(others=Decimal(1)),
     ),
+    "what it offers itself it has no more": (
+        [fill("me", "BUY", "3"), fill("me", "SELL", "0.5", "1")],
+        Stake(bought_here=True, own=Decimal("1.5")),
+    ),
+    "what a revoked grant bought that nobody follows": ([fill("gone", "BUY", "3")], Stake()),
     "bought elsewhere": (
         [fill("me", "BUY", "1", symbol="BTCEUR")],
         Stake(own=Decimal(1)),
@@ -58,7 +63,7 @@ STAKES: dict[str, tuple[list[Fill], Stake]] = {
 
 @pytest.mark.parametrize(("fills", "stake"), STAKES.values(), ids=STAKES)
 def test_stakes_are_added_up_from_executed_orders(fills: list[Fill], stake: Stake) -> None:
-    assert weigh(fills, "me", "BTCUSDT") == stake
+    assert weigh(fills, Whose(frozenset({"me"}), frozenset({"gone"})), "BTCUSDT") == stake
 
 
 async def halted(world: World) -> None:
@@ -156,3 +161,32 @@ async def test_a_silent_broker_refuses_no_exit_of_what_was_bought_here(tmp_path:
         world.gateway.link._channel.send = deaf  # type: ignore[method-assign]
         assert (await bot.order("SELL", "0.4")).status == 200
         world.gateway.link._channel.send = send  # type: ignore[method-assign]
+
+
+async def test_what_a_revoked_grant_bought_is_left_by_its_consumers_next_one(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        first, other = world.bot("one"), world.bot("two")
+        for bot in (first, other):
+            for _ in range(3):
+                assert (await bot.order("BUY", "0.0101")).status == 200
+        world.service.grants.revoke(grants_of(world)["one"], "test")
+        await world.settled()
+        second = world.bot("one")
+        await halted(world)
+        assert (await second.order("SELL", "0.04")).reason == "halted"  # a part of it is what two bought
+        assert (await second.order("SELL", "0.03")).status == 200
+
+
+async def test_what_a_revoked_grant_bought_whose_consumer_has_no_other_is_nobodys(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        gone, other = world.bot("one"), world.bot("two")
+        world.bot("three")
+        for bot in (gone, other):
+            for _ in range(3):
+                assert (await bot.order("BUY", "0.0101")).status == 200
+        world.service.grants.revoke(grants_of(world)["one"], "test")
+        await world.settled()
+        await halted(world)
+        assert (await other.order("SELL", "0.06")).status == 200

@@ -1,0 +1,67 @@
+"""Sales that were sent, and what they leave of what was known before them. Pure, in memory, bounded.
+
+Rules:
+1. Whoever is asked what there is to sell may answer as of before a sale that is on its way, or whose answer came after
+   the question: such a sale is taken off the answer. Else many that wait for one fact would each sell the whole of it.
+2. A sale that the venue refused took nothing. One whose outcome is unknown counts as made.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from decimal import Decimal
+
+from msgspec.structs import replace
+
+from broker.policy_facts import ZERO, Stake
+
+MOST_KEPT = 1000
+
+
+@dataclass(slots=True, eq=False)
+class Sale:
+    """A sale that was sent, and since when its answer is there."""
+
+    asset: str
+    amount: Decimal
+    sent_us: int = 0
+    landed_us: int | None = None
+    refused: bool = False
+
+    def after(self, asked_us: int) -> bool:
+        """Tell whether what was asked then may not show it."""
+        return not self.refused and (self.landed_us is None or self.landed_us >= asked_us)
+
+
+class Stakes:
+    """Whose base assets are, as the broker said of one grant, less what that grant has sold since it was asked."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, str], tuple[str, Stake, int]] = {}
+        self._sales: deque[Sale] = deque()
+
+    def sells(self, sale: Sale) -> None:
+        """A sale is being sent."""
+        self._sales.append(sale)
+        if len(self._sales) > MOST_KEPT:
+            self._fold(self._sales.popleft())
+
+    def learn(self, symbol: str, base: str, stake: Stake, asked_us: int, replaces: str = "") -> None:
+        """Take an answer of the broker in."""
+        self._told[(symbol, replaces)] = (base, stake, asked_us)
+        while len(self._told) > MOST_KEPT:
+            del self._told[next(iter(self._told))]
+
+    def of(self, symbol: str, replaces: str = "") -> Stake | None:
+        """Return whose a pair's base asset is now; None where the broker has not said."""
+        told = self._told.get((symbol, replaces))
+        if told is None:
+            return None
+        base, stake, asked_us = told
+        gone = sum((sale.amount for sale in self._sales if sale.asset == base and sale.after(asked_us)), ZERO)
+        return replace(stake, own=max(ZERO, stake.own - gone)) if gone else stake
+
+    def _fold(self, sale: Sale) -> None:
+        """Let go of a sale: what was told before it is less for good."""
+        for key, (base, stake, asked_us) in self._told.items():
+            if base == sale.asset and sale.after(asked_us):
+                self._told[key] = (base, replace(stake, own=max(ZERO, stake.own - sale.amount)), asked_us)

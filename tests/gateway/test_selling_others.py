@@ -1,0 +1,123 @@
+"""What another grant of the account bought is never sold as an exit, however often the own part is named."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from broker.gate import Mode
+from broker.gateway import asking, forward
+from broker.link import frames
+from tests.gateway.world import Answer, Bot, World, running_world
+
+LIMIT = {"type": "LIMIT", "timeInForce": "GTC"}
+PIECE = "0.0101"
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine decides nothing: facts are waited for as long as it takes."""
+    monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
+    monkeypatch.setattr(asking, "ASK_SECONDS", 30.0)
+
+
+async def two_bots(world: World) -> tuple[Bot, Bot]:
+    """`one` bought 0.0101, `two` five times that; the account is halted, so that only exits pass."""
+    world.account(USDT="100000")
+    one, two = world.bot("one"), world.bot("two")
+    assert (await one.order("BUY", PIECE)).status == 200
+    for _ in range(5):
+        assert (await two.order("BUY", PIECE)).status == 200
+    await world.cut("account:main", mode=Mode.HALT)
+    return one, two
+
+
+def passed(answers: list[Answer]) -> int:
+    return sum(answer.status == 200 for answer in answers)
+
+
+async def test_sales_that_rest_in_the_book_are_not_sold_once_more(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        one, two = await two_bots(world)
+        resting = [await one.order("SELL", "0.01", price="70000", **LIMIT) for _ in range(4)]
+        assert passed(resting) == 1, resting
+        assert resting[1].reason == "halted"
+        gone = await one.call("DELETE", "/api/v3/order", symbol="BTCUSDT", orderId=resting[0].body["orderId"])
+        assert gone.status == 200
+        assert (await one.order("SELL", "0.01")).status == 200
+        assert (await two.order("SELL", "0.05")).status == 200
+
+
+async def test_sales_whose_answers_tell_no_execution_are_not_sold_once_more(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        one, _ = await two_bots(world)
+        sales = [await one.order("SELL", "0.01", newOrderRespType="ACK") for _ in range(4)]
+        assert passed(sales) == 1, sales
+
+
+async def test_sales_at_the_same_moment_are_not_each_the_whole_of_it(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        one, _ = await two_bots(world)
+        sales = await asyncio.gather(*(one.order("SELL", "0.01") for _ in range(4)))
+        assert passed(sales) == 1, sales
+
+
+async def test_a_silent_broker_makes_nobody_the_owner_of_what_was_sold(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        one, _ = await two_bots(world)
+        assert (await one.order("SELL", "0.002")).status == 200  # the broker said whose it is
+        send = world.gateway.link._channel.send
+
+        def deaf(frame: frames.Frame) -> None:
+            if isinstance(frame, frames.StakeQuery):
+                answer = frames.AskFailed(frame.ask)
+                asyncio.get_running_loop().call_soon(world.gateway.link._asking.answer, answer)
+            else:
+                send(frame)
+
+        world.gateway.link._channel.send = deaf  # type: ignore[method-assign]
+        sales = [await one.order("SELL", "0.004") for _ in range(5)]
+        world.gateway.link._channel.send = send  # type: ignore[method-assign]
+        assert passed(sales) == 2, sales
+
+
+async def test_a_replacement_frees_its_own_order_and_no_other(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        one, two = await two_bots(world)
+        bound = await two.order("SELL", "0.03", price="70000", **LIMIT)
+        assert bound.status == 200
+        small = await one.order("SELL", "0.001", price="70000", **LIMIT)
+        assert small.status == 200
+        values = {"symbol": "BTCUSDT", "side": "SELL", "cancelReplaceMode": "STOP_ON_FAILURE", **LIMIT}
+        answer = await one.call(
+            "POST", "/api/v3/order/cancelReplace", cancelOrderId=small.body["orderId"], quantity="0.03",
+            price="59000", **values,
+        )  # fmt: skip
+        assert answer.reason == "halted", answer
+        answer = await one.call(
+            "POST", "/api/v3/order/cancelReplace", cancelOrderId=small.body["orderId"], quantity="0.01",
+            price="59500", **values,
+        )  # fmt: skip
+        assert answer.status == 200, answer
+        assert Decimal(answer.body["newOrderResponse"]["executedQty"]) == Decimal("0.01")
+
+
+async def test_resting_sales_are_replaced_one_by_one_and_never_all_by_the_whole(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        one, _ = await two_bots(world)
+        resting = [await one.order("SELL", "0.005", price="70000", **LIMIT) for _ in range(2)]
+        assert passed(resting) == 2, resting
+        values = {
+            "symbol": "BTCUSDT",
+            "side": "SELL",
+            "cancelReplaceMode": "STOP_ON_FAILURE",
+            "type": "MARKET",
+        }
+        path = "/api/v3/order/cancelReplace"
+        first, second = (answer.body["orderId"] for answer in resting)
+        assert (
+            await one.call("POST", path, cancelOrderId=first, quantity="0.01", **values)
+        ).reason == "halted"
+        assert (await one.call("POST", path, cancelOrderId=first, quantity="0.005", **values)).status == 200
+        assert (await one.call("POST", path, cancelOrderId=second, quantity="0.005", **values)).status == 200
