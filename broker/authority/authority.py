@@ -334,6 +334,7 @@ class LeaseAuthority:
         finally:
             if loan is not None and not isinstance(granted, frames.LeaseGranted):
                 self._owed.append((link.gateway, ((loan.id, loan.amount),)))
+                self._take_back_owed()
         return granted
 
     def _fares(self, link: Link, frame: frames.Health) -> Coroutine[Any, Any, None] | None:
@@ -393,6 +394,7 @@ class LeaseAuthority:
         loan = None if lending.cancelled() or lending.exception() is not None else lending.result()
         if loan is not None:
             self._owed.append((link.gateway, ((loan.id, loan.amount),)))
+            self._take_back_owed()
 
     async def _lend(self, link: Link, frame: frames.AskSlice) -> None:
         held = link.leases.get(frame.lease)

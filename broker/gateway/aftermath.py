@@ -62,11 +62,13 @@ class Aftermath:
             self._renames(held.account, symbol, intent.target)
         if not intent.orders:
             return
+        pair = None if job.view is None else job.view.pairs.get(symbol)
         for sent in job.sent:
+            sent.asked, sent.base = job.seq, "" if pair is None else pair.base
+            sent.flying = True
             self._owners.waiting.add(sent)
         if job.view is not None:
             job.view.uses(symbol, boot_us)
-            pair = job.view.pairs.get(symbol)
             if verdict.sells and pair is not None and job.account is not None:
                 job.sale = job.account.sells(pair.base, verdict.sells)
                 held.standing.stakes.sells(job.sale)
@@ -104,6 +106,9 @@ class Aftermath:
             if self._ledger.in_flight == in_flight:
                 self._ledger.answered(job, _GATEWAY_TIMEOUT, None, "unknown", (), ())
             job.reply(_GATEWAY_TIMEOUT, ((_REASON, b"unknown_outcome"),), b"")
+        finally:
+            for sent in job.sent:
+                sent.flying = False
 
     def _come(self, job: Job, result: Reply | Broken) -> None:
         came_ns = time.perf_counter_ns()
@@ -131,7 +136,7 @@ class Aftermath:
             ()
             if job.held is None
             else self._book.recent.take(
-                job.held.account, job.held.lease.grant, reading.intent, answer, view.pairs
+                job.held.account, job.held.lease.grant, reading.intent, answer, view.pairs, self._owners.find
             )
         )
         self._ledger.answered(job, result.status, answer.code, outcome, orders, released, fills)

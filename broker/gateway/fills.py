@@ -5,11 +5,12 @@ gateway knows of the account's orders. Pure, in memory, bounded.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from itertools import islice
 
 from broker.calllog import Fills
+from broker.gateway.sent import Sent
 from clients.venue import Answer, Intent, OrderState, SymbolInfo
 
 MOST_KEPT, MOST_TOLD = 2_000, 200
@@ -24,16 +25,18 @@ class RecentFills:
         self._of: OrderedDict[tuple[str, str, str], tuple[str, str, str, Decimal, Decimal]] = OrderedDict()
 
     def take(
-        self, account: str, grant: str, intent: Intent, answer: Answer, pairs: Mapping[str, SymbolInfo | None]
-    ) -> Fills:
+        self, account: str, grant: str, intent: Intent, answer: Answer, pairs: Mapping[str, SymbolInfo | None],
+        owner_of: Callable[[str, str, str], str | None],
+    ) -> Fills:  # fmt: skip
         """Take in an answer to a grant's request; return what it tells, for the call log."""
         found = []
         for symbol, order_id, base, side, executed, left in _told(intent, answer, pairs):
             found.append((account, symbol, order_id, base, side, str(executed), str(left)))
             key = (account, symbol, order_id)
             known = self._of.get(key)
-            whose = grant if known is None else known[0]
-            if known is None and not intent.orders:
+            whose = owner_of(account, symbol, f"#{order_id}") if known is None else known[0]
+            whose = whose or (grant if intent.orders else None)
+            if whose is None:
                 continue  # a read or a cancel: whose it is only the broker knows
             if known is None or executed >= known[3]:
                 self._of[key] = (whose, base, side, executed, left)
@@ -41,6 +44,24 @@ class RecentFills:
             if len(self._of) > self._most:
                 self._of.popitem(last=False)
         return tuple(found)
+
+    def learn(self, sent: Sent, state: OrderState) -> Fills:
+        """Take in what settling found of an order of ours; return it where it is news, for the call log."""
+        if not sent.base or state.order_id is None:
+            return ()
+        executed = state.executed_base or ZERO
+        left = _left(state, state.quantity or sent.quantity, executed)
+        key = (sent.account, sent.symbol, state.order_id)
+        known = self._of.get(key)
+        if known is not None and (executed, -left) <= (known[3], -known[4]):
+            return ()
+        self._of[key] = (sent.grant, sent.base, sent.side, executed, left)
+        self._of.move_to_end(key)
+        if len(self._of) > self._most:
+            self._of.popitem(last=False)
+        if known is None and not executed and not state.final:
+            return ()
+        return ((*key, sent.base, sent.side, str(executed), str(left)),)
 
     def of(self, account: str, base: str) -> tuple[tuple[str, str, str, str, str, str], ...]:
         """Return what is known of an account's orders in a base asset, as a question to the broker carries it."""

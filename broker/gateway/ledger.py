@@ -23,6 +23,7 @@ from clients.venue import Action, Intent
 
 STRANGERS_A_SECOND = 20
 _SAMPLES = 2048
+_FOUND = 200
 
 
 class Ledger:
@@ -105,6 +106,19 @@ class Ledger:
             self._write(line)
         except OSError:
             return  # the broker sees an ask without answer: unknown, which is what it then is
+
+    def found(self, sent: Sent, fills: Fills = ()) -> None:
+        """Write down what was found of an order beside the answer to its request: its id, what it executed."""
+        if not sent.asked or sent.known_as is None:
+            return
+        line = Answered(
+            self._spool.next(), sent.asked, self._clock.wall_us(), _FOUND, None, 0, "done", (), (),
+            sent.account, sent.grant, ((sent.symbol, sent.known_as, sent.name),), fills=fills,
+        )  # fmt: skip
+        try:
+            self._write(line)
+        except OSError:
+            return  # asked again when somebody needs it
 
     def added(self, job: Job, came_ns: int) -> None:
         """Count the time that we added to a request."""

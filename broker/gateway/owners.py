@@ -71,8 +71,9 @@ class Owners:
         if state.order_id is None or self.find(account, state.symbol, f"#{state.order_id}") is not None:
             return None
         sent = only_fit(self.waiting.candidates(account, state), state)
-        if sent is not None:
-            self.confirm(sent, state.order_id)
+        if sent is None or sent.flying:
+            return None  # its own answer will tell
+        self.confirm(sent, state.order_id)
         return sent
 
     def _put(self, into: OrderedDict[Place, _V], key: Place, value: _V) -> None:

@@ -27,6 +27,7 @@ from broker.gateway.mounts import Mounts
 from broker.gateway.owners import Owners
 from broker.gateway.replay import ReplayGuard
 from broker.gateway.room import limits_of
+from broker.gateway.sent import Sent
 from broker.gateway.settlement import Settlement
 from broker.gateway.settler import Settler
 from broker.gateway.spool import Spool
@@ -35,7 +36,7 @@ from broker.gateway.watchman import Watchman
 from broker.gateway.wellbeing import Wellbeing, troubles
 from broker.link import frames
 from broker.link.channel import Channel
-from clients.venue import Wire
+from clients.venue import OrderState, Wire
 from clients.venues.binance import market
 
 DRAIN_SECONDS = 10.0
@@ -70,7 +71,8 @@ class Gateway:
         self.limits = limits_of(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self.mounts = Mounts(wires, self.clock, self.limits.lines)
         owners, settlement = Owners(), Settlement()
-        owners.on_confirmed = settlement.confirmed
+        self._settlement = settlement
+        owners.on_confirmed = self._confirmed
         self.ledger = Ledger(self.spool, self.clock, self.link.written)
         self.wellbeing = Wellbeing()
         self.wellbeing.on_change = self.link.tell_health
@@ -93,12 +95,25 @@ class Gateway:
         self._wires = wires
         self._warmed: set[int] = set()
         self.settler = Settler(self.book, self.mounts, owners, settlement, self.link, self.clock)
+        self.settler.on_state = self._found
         self.link.health = self.health
         self.link.on_wipe = self._wiped
         self.link.on_canary = self._canary
         self.ahead = Ahead(self.book, self.clock, partial(self.link.open_lease, ahead=True), self._warm)
         self.link.on_serves = lambda frame: self.ahead.serves(frame.key_ids, more=frame.more)
         self.link.on_news = self.ahead.look
+
+    def _confirmed(self, sent: Sent) -> None:
+        """An order has its id; where its own answer did not tell, the broker hears of it now."""
+        self._settlement.confirmed(sent)
+        if not sent.flying:
+            self.ledger.found(sent)
+
+    def _found(self, sent: Sent, state: OrderState) -> None:
+        """Settling was shown an order: what it executed counts for whose the asset is."""
+        fills = self.book.recent.learn(sent, state)
+        if fills:
+            self.ledger.found(sent, fills)
 
     async def serve(
         self, listen: Listen, ready: "asyncio.Future[int]", stop: asyncio.Event, *, linger: bool = False

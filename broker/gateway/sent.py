@@ -36,7 +36,8 @@ class Sent:
     `name` is its client order id; that of a list begins with `@`. `exact`: the venue takes the quantity as sent.
     `order_id` is the venue's own once it is known. `done`: it can no longer execute. `renamed`: an amendment may
     have given it another name. `absent_us` is when the venue first said that it does not know it, `gone` that it
-    said so again.
+    said so again. `asked` is the line of the call log that tells of its request, `base` what it trades. `flying`:
+    its answer is still under way and will tell; an order at the venue that fits may be an older namesake till then.
     """
 
     number: int
@@ -55,6 +56,9 @@ class Sent:
     renamed: bool = False
     absent_us: int | None = None
     gone: bool = False
+    asked: int = 0
+    base: str = ""
+    flying: bool = False
 
     @property
     def is_list(self) -> bool:

@@ -87,6 +87,11 @@ class Settlement:
         if held is not None and sent in held.orders and sent.order_id is not None:
             self._by_id[(sent.account, sent.symbol, sent.order_id)] = (held, sent)
 
+    def sent_as(self, account: str, state: OrderState) -> Sent | None:
+        """Return the order of ours that a state is of, if it holds a reservation."""
+        found = self._by_id.get((account, state.symbol, state.order_id or ""))
+        return None if found is None else found[1]
+
     def settle(self, account: str, state: OrderState) -> tuple[str, Parts]:
         """Take in the state of one order.
 

@@ -9,11 +9,14 @@ Rules:
 4. An order with an id is asked for by its id, one whose answer never came by the name it was sent with (`settlement`,
    rule 5; `sent`).
 5. Whatever fails is asked again later, and nothing is released for it.
+6. What it finds is told (`on_state`): an order that ended or was filled without a word to its bot changes whose the
+   asset is.
 """
 
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import Callable
 
 from broker.budget import Parts
 from broker.gate import Shut
@@ -48,6 +51,7 @@ class Settler:
         self._book, self._mounts, self._owners = book, mounts, owners
         self._settlement, self._link, self._clock = settlement, link, clock
         self._told_unkept = 0
+        self.on_state: Callable[[Sent, OrderState], None] = lambda _sent, _state: None
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -161,6 +165,9 @@ class Settler:
         self._take(held.account, state)
 
     def _take(self, account: str, state: OrderState) -> None:
+        sent = self._settlement.sent_as(account, state)
+        if sent is not None:
+            self.on_state(sent, state)
         grant, parts = self._settlement.settle(account, state)
         self._release(grant, parts)
 

@@ -125,7 +125,9 @@ class Whose:
             return _word(held, grant)
         found = [sent for sent in rivals if fits(sent, state)]
         senders = {sent.grant for sent in found}
-        if len(found) == 1:
+        if any(sent.flying for sent in found):
+            pass  # the answer that is under way will say which it is
+        elif len(found) == 1:
             self._owners.confirm(found[0], state.order_id)
         elif len(senders) == 1:
             self._owners.record(held.account, state.symbol, known_as, found[0].grant)

@@ -3,6 +3,7 @@
 import asyncio
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,7 +90,12 @@ async def test_a_replacement_frees_its_own_order_and_no_other(tmp_path: Path) ->
         assert bound.status == 200
         small = await one.order("SELL", "0.001", price="70000", **LIMIT)
         assert small.status == 200
-        values = {"symbol": "BTCUSDT", "side": "SELL", "cancelReplaceMode": "STOP_ON_FAILURE", **LIMIT}
+        values: dict[str, Any] = {
+            "symbol": "BTCUSDT",
+            "side": "SELL",
+            "cancelReplaceMode": "STOP_ON_FAILURE",
+            **LIMIT,
+        }
         answer = await one.call(
             "POST", "/api/v3/order/cancelReplace", cancelOrderId=small.body["orderId"], quantity="0.03",
             price="59000", **values,
