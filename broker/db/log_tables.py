@@ -12,7 +12,7 @@ Rules:
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
 
-from broker.db.tables import METADATA
+from broker.db.tables_root import METADATA
 
 LOG = MetaData(naming_convention=METADATA.naming_convention)
 
