@@ -47,8 +47,9 @@ class ConnectedGateways:
         for link in self._authority.changes.links.values():
             health = link.health
             pid = 0 if self._child is None else self._child.pid
+            silent_s = int(time.monotonic() - link.heard_s)
             if health is None:
-                found.append(Connected(link.gateway, pid, len(link.leases)))
+                found.append(Connected(link.gateway, pid, len(link.leases), silent_s=silent_s))
                 continue
             found.append(
                 Connected(
@@ -62,6 +63,7 @@ class ConnectedGateways:
                     _measured(health.added_p99_us),
                     health.spool_lines,
                     health.resident_bytes,
+                    silent_s,
                 )
             )
         return tuple(found)

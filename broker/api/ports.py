@@ -61,7 +61,10 @@ class Flying:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A gateway on the link, and what it last told of itself; None where it did not yet."""
+    """A gateway on the link, and what it last told of itself; None where it did not yet.
+
+    `silent_s`: for how long it has said nothing at all.
+    """
 
     name: str
     pid: int
@@ -73,6 +76,7 @@ class Connected:
     added_p99_us: int | None = None
     spool_lines: int = 0
     resident_bytes: int = 0
+    silent_s: int = 0
 
 
 class Gateways(Protocol):

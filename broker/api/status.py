@@ -20,7 +20,10 @@ from broker.service.cuts import Cut
 
 
 class GatewayState(BaseModel):
-    """A connected gateway. Added latency in microseconds; null where nothing was measured."""
+    """A connected gateway. Added latency in microseconds; null where nothing was measured.
+
+    `silent_s`: for how long it has said nothing at all.
+    """
 
     name: str
     pid: int
@@ -32,6 +35,7 @@ class GatewayState(BaseModel):
     added_p99_us: int | None
     spool_lines: int
     resident_bytes: int
+    silent_s: int
 
 
 GateMode = Literal["open", "halt", "closed"]

@@ -12,6 +12,10 @@ BEHIND_LINES = 20_000
 """Call-log lines a gateway holds that no broker has kept yet: an hour of a busy bot."""
 
 
+SILENT_S = 20
+"""A gateway says something every few seconds; one that says nothing for so long serves nobody, nor hears of a cut."""
+
+
 class WrongShown(BaseModel):
     """Something that is wrong, and the next step. `account` is empty where it concerns more than one."""
 
@@ -47,6 +51,12 @@ def of_this_process(context: Context) -> Iterator[Condition]:
             "look into the log of portcullis run; portcullis status shows when it is back",
         )  # fmt: skip
     for gateway in gateways:
+        if gateway.silent_s >= SILENT_S:
+            yield Condition(
+                "gateway-silent", gateway.name,
+                f"the gateway {gateway.name} is connected and says nothing: it hangs, and no bot can trade through it",
+                f"end its process ({gateway.pid}): portcullis run starts it again",
+            )  # fmt: skip
         if gateway.spool_lines > BEHIND_LINES:
             yield Condition(
                 "log-behind", gateway.name,

@@ -186,6 +186,7 @@ class LeaseAuthority:
                     continue
                 if frame is None:
                     return
+                link.heard_s = time.monotonic()
                 await self._take(link, frame)
         finally:
             if self.changes.links.get(link.gateway) is link:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -60,6 +61,8 @@ class Link:
 
     The control thread adds leases while the loop reads them: whoever walks `leases` walks a copy.
     `holds` are the key versions with a hold on record; each heartbeat prolongs those that a lease needs.
+    `heard_s`: when it said something last. `said`: what it found wrong last; None where it did not say yet, and
+    what its last life found may still stand.
     """
 
     channel: Channel
@@ -70,7 +73,8 @@ class Link:
     holds: dict[str, Kept] = field(default_factory=dict)
     health: frames.Health | None = None
     incoming: Incoming = field(default_factory=Incoming)
-    said: tuple[tuple[frames.KeyWord, ...], tuple[frames.Trouble, ...]] | None = ((), ())
+    heard_s: float = field(default_factory=time.monotonic)
+    said: tuple[tuple[frames.KeyWord, ...], tuple[frames.Trouble, ...]] | None = None
 
     def tell(self, frame: Frame) -> bool:
         """Send one frame; a gateway that cannot be told is hung up on, and others are told all the same.

@@ -211,15 +211,18 @@ def counts_since(connection: Connection, since_us: int) -> dict[tuple[str, str],
     return {(grant, decision): count for grant, decision, count in connection.execute(query)}
 
 
-def refused_orders(connection: Connection, since_us: int) -> dict[str, int]:
-    """Count the orders that were refused since then, by consumer."""
+def refused_orders(connection: Connection, since_us: int) -> dict[str, dict[str, int]]:
+    """Count the orders that we refused since then, by consumer and reason."""
     call = t.CALLS.c
     query = (
-        select(call.consumer, func.count())
+        select(call.consumer, call.reason, func.count())
         .where(call.at_us >= since_us, call.decision == "deny", call.action == "place")
-        .group_by(call.consumer)
+        .group_by(call.consumer, call.reason)
     )
-    return {row[0]: row[1] for row in connection.execute(query)}
+    found: dict[str, dict[str, int]] = {}
+    for consumer, reason, count in connection.execute(query):
+        found.setdefault(consumer, {})[reason or "unknown"] = count
+    return found
 
 
 # --- the budget ledger ------------------------------------------------------------------------

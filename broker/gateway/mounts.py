@@ -7,6 +7,7 @@ Rules:
 3. A view is made once per upstream and egress, and once per account.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker.gateway.book import Held, egress_of
@@ -70,6 +71,7 @@ class Mounts:
         self._environment = Environment.PAPER
         self.views: dict[tuple[str, str], VenueView] = {}
         self.heard: Heard = lambda _key_id, _status, _code: None
+        self.on_change: Callable[[], None] = lambda: None
         self._accounts: dict[str, AccountView] = {}
 
     def open(self, welcome: frames.Welcome) -> None:
@@ -143,5 +145,5 @@ class Mounts:
         if view is None:
             pool = Pool(upstream, egress, most=self._lines, intake=self._intake)
             view = self.views[key] = VenueView(pool, self._clock)
-            view.heard = self.heard
+            view.heard, view.paused, pool.silence.on_change = self.heard, self.on_change, self.on_change
         return view

@@ -76,7 +76,7 @@ class Gateway:
         self.ledger = Ledger(self.spool, self.clock, self.link.written)
         self.wellbeing = Wellbeing()
         self.wellbeing.on_change = self.link.tell_health
-        self.mounts.heard = self.wellbeing.heard
+        self.mounts.heard, self.mounts.on_change = self.wellbeing.heard, self.link.tell_health
         self.fetcher = Fetcher(self.book, self.link, owners, self.clock)
         aftermath = Aftermath(
             self.book, owners, settlement, self.ledger, self.link, self._measure, self.wellbeing
@@ -184,6 +184,7 @@ class Gateway:
                 view.meter.until_us(now_us),
                 view.meter.banned(now_us) is not None,
                 view.clock.offset_us,
+                view.pool.silence.now(asyncio.get_running_loop().time()),
             )
         )
 

@@ -26,6 +26,7 @@ import httptools
 from broker.gateway.limits import Need, Permit
 from broker.gateway.lines import ORDER, OURS, Shares, before
 from broker.gateway.room import MOST_LINES
+from broker.gateway.wellbeing import Ask, Silence
 from clients.egress import Egress, open_connection
 from clients.venue import Sealed
 
@@ -43,6 +44,9 @@ MOST_WAITING = 256
 IDLE_SECONDS = 25.0
 ANSWER_SECONDS = 12.0
 CONNECT_SECONDS = 5.0
+
+_REDIRECT, _BAD, _SERVER_ERROR = 300, 400, 500
+_TOO_MUCH = "too_much_at_once"
 
 Done = Callable[["Reply | Broken"], None]
 
@@ -80,7 +84,7 @@ class Intake:
             reads = [one for one in self._sizes if one.need is Need.READ]
             if not reads:
                 return
-            max(reads, key=self._sizes.__getitem__).break_off("too_much_at_once")
+            max(reads, key=self._sizes.__getitem__).break_off(_TOO_MUCH)
 
     def over(self, line: "Line") -> None:
         """An answer is whole, or never will be."""
@@ -270,6 +274,7 @@ class Pool:
         self._lines: set[Line] = set()
         self._shares = Shares(most)
         self._intake = intake or Intake()
+        self.silence = Silence()
         self._waiting: dict[Need, deque[Waiter]] = {need: deque() for need in ORDER}
         self._queued = 0
         self._opening: set[asyncio.Task[None]] = set()
@@ -360,6 +365,7 @@ class Pool:
                 timeout_s=CONNECT_SECONDS,
             )
         except Exception as fault:  # noqa: BLE001 - told to who waits for it
+            self.silence.heard(Ask.QUESTION, asyncio.get_running_loop().time(), well=False)
             first = next((queue.popleft() for queue in self._waiting.values() if queue), None)
             if first is not None and not first.future.done():
                 first.future.set_exception(
@@ -396,7 +402,17 @@ class Pool:
         if sealed.body or sealed.method in {"POST", "PUT", "DELETE"}:
             parts.append(b"Content-Length: %d\r\n" % len(sealed.body))
         parts += (b"\r\n", sealed.body)
-        line.send(b"".join(parts), done, self.give_back)
+        ask = Ask.QUESTION if sealed.method == "GET" else Ask.WRITE
+        line.send(b"".join(parts), partial(self._heard, ask, done), self.give_back)
+
+    def _heard(self, ask: Ask, done: Done, result: "Reply | Broken") -> None:
+        """Note whether the venue answered, before the answer is taken in."""
+        if isinstance(result, Reply):
+            well = result.status < _SERVER_ERROR and not _REDIRECT <= result.status < _BAD
+        else:
+            well = result.reason == _TOO_MUCH
+        self.silence.heard(ask, asyncio.get_running_loop().time(), well=well)
+        done(result)
 
     async def ask(self, sealed: Sealed, permit: Permit, need: Need) -> Reply | Broken:
         """Send a request of our own, which the venue's meter let pass, and wait for the answer.

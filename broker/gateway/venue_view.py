@@ -76,6 +76,7 @@ class VenueView:
         self.clock = VenueClock()
         self.meter = WeightMeter()
         self.heard: Heard = lambda _key_id, _status, _code: None
+        self.paused: Callable[[], None] = lambda: None
         self._system = clock
         self.pairs: dict[str, SymbolInfo | None] = {}
         self._pairs_from: dict[str, int] = {}
@@ -147,7 +148,10 @@ class VenueView:
         self._books[symbol] = (market.parse_bids(body), self._system.boot_us())
 
     async def keep_warm(self) -> None:
-        """Ask again for the prices of symbols in use, before they are too old. Runs until cancelled."""
+        """Ask again for the prices of symbols in use, before they are too old; and whether a silent venue is back.
+
+        Runs until cancelled.
+        """
         while True:
             now = self._system.boot_us()
             self._forget(now)
@@ -155,7 +159,8 @@ class VenueView:
             try:
                 if wanted:
                     await self.fetch_prices(wanted)
-                if self._used and self.clock.due(self._system.wall_us()):
+                silent = self.pool.silence.now(asyncio.get_running_loop().time())
+                if silent or (self._used and self.clock.due(self._system.wall_us())):
                     await self.fetch_time()
             except (NotKnown, OSError, ValueError):
                 pass
@@ -239,7 +244,10 @@ class VenueView:
         if reply.status >= _REFUSED:
             pause = pauses.pause_s(reply.status, reply.headers, reply.body, now + self.clock.offset_us)
             if pause is not None:
+                before_us = self.meter.until_us(now)
                 self.meter.refused(reply.status, pause, now, pool)
+                if not before_us and self.meter.until_us(now):
+                    self.paused()
 
 
 class AccountView:

@@ -7,9 +7,12 @@ Rules:
    refusal of its kind; a write that was served ends that of reads too. A no of another kind is served: it was let in.
 3. Silence says nothing: what was seen stands until a call shows otherwise.
 4. What changes is told at once (`on_change`), and stands in every `Health` after that.
+5. A venue is silent where nothing but errors of its own came for a while, or it cannot be reached at all: of questions
+   and of writes apart, for order entry can be down alone. One answer ends it; where writes are no more tried, a time.
 """
 
 from collections.abc import Callable, Iterable
+from enum import StrEnum
 
 from broker.link.frames import KeyWord, Trouble
 
@@ -81,9 +84,53 @@ class Wellbeing:
         )
 
 
-def troubles(egress: str, pause_until_us: int, banned: bool, offset_us: int) -> tuple[Trouble, ...]:
+class Ask(StrEnum):
+    """What was asked of a venue; the value is the trouble where it is not answered."""
+
+    QUESTION = "venue-silent"
+    WRITE = "orders-unanswered"
+
+
+class Silence:
+    """Whether a venue answers, by one way. `on_change` is called where that turns."""
+
+    def __init__(self) -> None:
+        self._failed: dict[Ask, tuple[int, float]] = {}
+        self._silent: dict[Ask, float] = {}
+        self.on_change: Callable[[], None] = lambda: None
+
+    def heard(self, ask: Ask, now_s: float, *, well: bool) -> None:
+        """Take in how a call ended; `well`: with an answer that is no error of the venue's own."""
+        if well:
+            if self._failed.pop(ask, None) is not None and self._silent.pop(ask, None) is not None:
+                self.on_change()
+            return
+        times, since_s = self._failed.get(ask, (0, now_s))
+        self._failed[ask] = times + 1, since_s
+        if times + 1 >= SILENT_TIMES and now_s - since_s >= SILENT_S:
+            before = self._silent.get(ask)
+            self._silent[ask] = now_s
+            if before is None:
+                self.on_change()
+
+    def now(self, now_s: float) -> tuple[Ask, ...]:
+        """Return what is not answered."""
+        return tuple(
+            ask
+            for ask, at_s in self._silent.items()
+            if ask is Ask.QUESTION or now_s - at_s < WRITES_UNTRIED_S
+        )
+
+
+SILENT_TIMES, SILENT_S, WRITES_UNTRIED_S = 3, 5.0, 600.0
+"""So many calls in a row over so long; and how long after the last try an unanswered write says something of now."""
+
+
+def troubles(
+    egress: str, pause_until_us: int, banned: bool, offset_us: int, silent: Iterable[Ask] = ()
+) -> tuple[Trouble, ...]:
     """Return what is wrong with one way to a venue."""
-    found = []
+    found = [Trouble(ask.value, egress) for ask in silent]
     if pause_until_us:
         found.append(Trouble("venue-banned" if banned else "venue-pause", egress, "", pause_until_us))
     if abs(offset_us) >= CLOCK_OFF_US:

@@ -262,7 +262,10 @@ class KeyWord:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """`venue-banned`, `venue-pause`, `clock` of a way to a venue; `account-blocked`. Until when, if that is told."""
+    """`venue-banned`, `venue-pause`, `venue-silent`, `orders-unanswered`, `clock` of a way to a venue.
+
+    Or `account-blocked`. Until when, if that is told.
+    """
 
     kind: str
     subject: str

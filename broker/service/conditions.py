@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from broker.db import findings as finding_store
+from broker.db import meta
 from broker.db.alerts import Alert
 from broker.errors import Conflict
 from broker.gate import Mode
-from broker.model import KeyRef, KeyVersion, Stage
+from broker.model import KeyRef, KeyVersion, Stage, moment
 from broker.service.accounts import Accounts
 from broker.service.alerts import Alerts
 from broker.service.credentials import Credentials
@@ -25,6 +26,10 @@ from broker.service.readiness import Ready
 from broker.service.reconcile import refuse_unreconciled
 from broker.service.reports import KEY_REFUSED, Reports
 
+LOOKED = "rotator_looked_us"
+"""The fact that says when a rotator looked for what is wrong; it does so every few seconds."""
+
+_SILENT_US = 120_000_000
 _MOST_CUTS = 200
 _SEVERAL = 3
 
@@ -54,6 +59,7 @@ class Conditions:
     ) -> None:  # fmt: skip
         self._desk, self._accounts, self._keys, self._cuts = desk, accounts, keys, cuts
         self._credentials, self._ready, self._reports, self._alerts = credentials, ready, reports, alerts
+        self._began_us = desk.clock.now_us()
 
     def look(self, here: Iterable[Condition] = ()) -> tuple[Condition, ...]:
         """Return everything that is wrong.
@@ -68,7 +74,7 @@ class Conditions:
         found: dict[tuple[str, str], Condition] = {}
         for one in (
             *here, *self._of_cuts(), *self._of_reports(keys), *self._of_keys(keys), *self._of_readiness(),
-            *self._of_findings(), *self._of_operators(), *self._of_channels(),
+            *self._of_findings(), *self._of_operators(), *self._of_channels(), *self._of_the_rotator(),
         ):  # fmt: skip
             found.setdefault(one.name, one)
         return tuple(found.values())
@@ -165,6 +171,20 @@ class Conditions:
                     "channel", channel.name, f"alerts do not reach {channel.name}: {channel.failed}",
                     f"portcullis alerts test {channel.name}",
                 )  # fmt: skip
+
+    def _of_the_rotator(self) -> Iterator[Condition]:
+        """Yield that it looks at nothing any more: then what it found last still stands here, and nobody is told."""
+        with self._desk.database.read() as connection:
+            looked = meta.get(connection, LOOKED)
+        now_us = self._desk.clock.now_us()
+        if looked is None or now_us - max(int(looked), self._began_us) < _SILENT_US:
+            return
+        yield Condition(
+            "rotator-silent", "rotator",
+            f"the rotator looks at nothing since {moment(int(looked)):%Y-%m-%d %H:%M} UTC: no key is rotated "
+            "or deleted, and no alert goes out",
+            "look into its log, and end its process: portcullis run starts it again",
+        )  # fmt: skip
 
 
 ROTATORS = frozenset(

@@ -97,6 +97,18 @@ def _troubled(source: str, one: Trouble) -> Report:
     elif one.kind == "venue-banned":
         says = f"the exchange BANNED the address of egress {one.subject}: only cancels and exits are tried"
         step = "wait it out; portcullis calls shows who asked so much"
+    elif one.kind == "venue-silent":
+        says = (
+            f"the exchange does not answer by egress {one.subject}: it cannot be reached, or says nothing but "
+            "errors of its own; no order of its bots goes through"
+        )
+        step = "look at the exchange's status page, and at the way there: network, names, proxy"
+    elif one.kind == "orders-unanswered":
+        says = (
+            f"the exchange answers no order by egress {one.subject}, or with errors of its own: whether they were "
+            "placed is not known"
+        )
+        step = "look at the exchange's status page; portcullis calls shows which orders"
     else:
         says = f"the exchange asks egress {one.subject} to ask less: reads wait"
         step = "portcullis calls shows who asked so much"

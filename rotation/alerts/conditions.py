@@ -212,10 +212,12 @@ def _traffic(service: Service, now: datetime) -> Iterator[Alert]:
         refused = call_store.refused_orders(connection, microseconds(now - ORDERS_FOR))
     with service.desk.database.read() as connection:
         boots = store.boots(connection, microseconds(now - STARTS_FOR))
-    for consumer, count in refused.items():
-        if count >= ORDERS:
+    for consumer, reasons in refused.items():
+        if sum(reasons.values()) >= ORDERS:
+            most = max(sorted(reasons), key=reasons.__getitem__)
             yield Alert(
-                "refused-orders", consumer, f"orders of {consumer} are refused by its policy, many a minute",
+                "refused-orders", consumer,
+                f"many orders of {consumer} were refused here in the last quarter of an hour, most of them for {most}",
                 f"portcullis calls --consumer {consumer}",
             )  # fmt: skip
     for gateway, count in boots.items():

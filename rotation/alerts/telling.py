@@ -19,11 +19,14 @@ from datetime import timedelta
 import httpx
 
 from broker.db import alerts as store
+from broker.db import meta
 from broker.db.alerts import Alert, Channel
+from broker.db.turns import Urgency
 from broker.errors import BrokerError
 from broker.model import moment
 from broker.service import Service
 from broker.service.alerts import HEARTBEAT
+from broker.service.conditions import LOOKED
 from clients.outbound import NotReachable
 from clients.outbound_http import OutboundClient
 from rotation.alerts.conditions import all_that_is_wrong
@@ -59,6 +62,8 @@ class Telling:
         """
         now_us, database = self._now_us(), self._service.desk.database
         now = moment(now_us)
+        with database.write(Urgency.UPKEEP) as connection:
+            meta.put(connection, LOOKED, str(now_us))
         wrong = all_that_is_wrong(self._service, now)
         with database.write() as connection:
             self._right += store.change(connection, wrong, now_us)

@@ -8,8 +8,9 @@ import pytest
 
 from broker.api.context import Hazard
 from broker.api.ports import Connected
-from broker.api.wrong import BEHIND_LINES
+from broker.api.wrong import BEHIND_LINES, SILENT_S
 from broker.db import findings as finding_store
+from broker.db import meta
 from broker.db import schedules as schedule_store
 from broker.db import tables as t
 from broker.db.alerts import Alert, change, failed
@@ -18,7 +19,7 @@ from broker.db.reports import Report
 from broker.gate import Mode
 from broker.link.frames import KeyWord, Trouble
 from broker.model import KeyRef, Schedule
-from broker.service.conditions import ROTATORS
+from broker.service.conditions import LOOKED, ROTATORS
 from broker.service.operators import Role
 from clients.secret import Secret
 from clients.venue import Credential, KeyType, Slot
@@ -89,6 +90,18 @@ def gateway_behind(desk: Desk) -> None:
     connected(desk, replace(one, spool_lines=BEHIND_LINES + 1))
 
 
+def gateway_hangs(desk: Desk) -> None:
+    (one,) = desk.gateways.connected()
+    connected(desk, replace(one, silent_s=SILENT_S))
+
+
+def rotator_hangs(desk: Desk) -> None:
+    then_us = desk.service.desk.clock.now_us() - 300_000_000
+    desk.service.conditions._began_us = then_us
+    with desk.service.desk.database.write() as connection:
+        meta.put(connection, LOOKED, str(then_us))
+
+
 def reported(*words: KeyWord, troubles: tuple[Trouble, ...] = ()) -> Callable[[Desk], None]:
     return lambda desk: desk.service.reports.of_gateway("local", words, troubles)
 
@@ -109,6 +122,8 @@ WRONG: dict[str, tuple[Callable[[Desk], None], str]] = {
     "a ban": (reported(troubles=(Trouble("venue-banned", "out", "", LATER_US),)), "BANNED"),
     "a pause": (reported(troubles=(Trouble("venue-pause", "out", "", LATER_US),)), "asks egress out to ask less"),
     "a blocked account": (reported(troubles=(Trouble("account-blocked", "main"),)), "main trade nothing"),
+    "a silent exchange": (reported(troubles=(Trouble("venue-silent", "out"),)), "does not answer by egress out"),
+    "orders without answer": (reported(troubles=(Trouble("orders-unanswered", "out"),)), "answers no order by egress out"),
     "a clock": (reported(troubles=(Trouble("clock", "out", "+7.0 s"),)), "+7.0 s off the exchange's"),
     "the host": (lambda desk: desk.hazards.append(Hazard("the secret store is away", "RB-03")), "store is away"),
     "another broker's host": (
@@ -119,6 +134,8 @@ WRONG: dict[str, tuple[Callable[[Desk], None], str]] = {
     ),
     "no gateway": (gateway_gone, "no gateway is connected"),
     "a gateway behind": (gateway_behind, "lines behind with the call log"),
+    "a gateway that hangs": (gateway_hangs, "is connected and says nothing"),
+    "a rotator that hangs": (rotator_hangs, "the rotator looks at nothing since"),
 }  # fmt: skip
 
 

@@ -197,6 +197,7 @@ def test_a_key_that_the_venue_ends_soon_and_orders_that_are_refused(service: Ser
                 )
             )  # fmt: skip
     assert "orders of bot" in kinds(service, clock)["refused-orders"]
+    assert "for cap" in kinds(service, clock)["refused-orders"]
     assert "refused-orders" not in kinds(service, clock, timedelta(minutes=16))
 
 
