@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ BROKEN_ANSWERS = {
     "SpoolDone": ("close_boot", frames.SpoolDone("b00t", 0)),
     "Calls": ("ingest", frames.Calls("b00t", 1, ("x",))),
     "AskSlice": ("lend", frames.AskSlice(9_001, "lse_1")),
-    "OwnerQuery": ("owner", frames.OwnerQuery(9_002, "main", "BTCUSDT", "1")),
+    "OwnerQuery": ("whose", frames.OwnerQuery(9_002, "main", "BTCUSDT", "1")),
+    "StakeQuery": ("stake", frames.StakeQuery(9_003, "", "BTCUSDT", "BTC")),
 }
 
 
@@ -58,8 +60,8 @@ async def test_a_frame_that_the_broker_cannot_answer_ends_no_link(
         link = the_link(world)
         with monkeypatch.context() as patched:
             patched.setattr(world.service.calls, name, broken)
-            if isinstance(frame, frames.AskSlice):
-                frame = frames.AskSlice(frame.ask, next(iter(link.leases)))
+            if isinstance(frame, frames.AskSlice | frames.StakeQuery):
+                frame = replace(frame, lease=next(iter(link.leases)))
             world.gateway.link._send(frame)
             await until(lambda: "RuntimeError" in caplog.text)
         assert (await bot.order(**SMALL)).status == 200
