@@ -7,8 +7,9 @@ An exit passes whatever the caps, the order rate, the list of kinds or a halt sa
 3. it sells no more than is free (a replacement frees what its old order binds), and on an account with other grants
    no more than this one bought and neither sold nor offers in open orders, or than is left once theirs is taken off;
 4. its limit is inside the collar. A market order above the caps is sized against the public book at this moment: what
-   the book gives within the collar passes. So is one that is triggered within the collar, for it may be filled at
-   once; one further away protects, and nobody knows the book it will meet.
+   the book gives within the collar passes, less what is being sold into it. So is one that is triggered within the
+   collar, that trails, or whose trigger the market has passed, for it may be filled at once; one further away protects,
+   and nobody knows the book it will meet.
 
 What is missing. Holdings, prices, the book and whose the asset is are asked anew once before an exit is refused. What
 then cannot be had does not refuse it where the venue itself will not sell what is not there:
@@ -25,7 +26,7 @@ from decimal import Decimal
 
 from broker.policy_document import Policy
 from broker.policy_facts import ZERO, Allow, Deny, Facts, Stake
-from broker.policy_sizes import collar_of, collar_text, outside, percent, worst
+from broker.policy_sizes import collar_of, collar_text, outside, percent, reached, worst
 from clients.venue import Intent, Order, RefusalKind, Side, SymbolInfo
 
 _ORDER = RefusalKind.ORDER
@@ -156,6 +157,7 @@ def _sized(
         return _with(why, name) if facts.may_ask(name) else yes
     floor = quote.price * (1 - collar_of(policy))
     size = sum((quantity for price, quantity in facts.bids if price >= floor), ZERO)
+    size = max(ZERO, size - facts.under_way)
     if amount <= size:
         return yes
     takes = f"the book takes {size.normalize():f} {pair.base} within {percent(policy)} now"
@@ -167,7 +169,9 @@ def _at_once(policy: Policy, order: Order, price: Decimal) -> bool:
     """Tell whether an order is filled at any price, now or as soon as the market moves a little."""
     if not order.market:
         return False
-    return order.trigger is None or abs(order.trigger - price) <= price * collar_of(policy)
+    if order.trigger is None or order.trails or reached(order, price):
+        return True
+    return abs(order.trigger - price) <= price * collar_of(policy)
 
 
 def _above(policy: Policy, order: Order, pair: SymbolInfo, facts: Facts, why: Deny) -> bool:

@@ -63,6 +63,7 @@ class Facts(Struct, frozen=True, gc=False):
         locked: Base asset bound in open orders; counts for a replacement, which frees its own.
         stake: Whose the base asset is; None: not asked yet.
         bids: The public book's bids, price and quantity, best first; None: not asked yet.
+        under_way: Base asset sold into that book since it was asked for.
         budget: What is left of the rolling window, as far as it is lent here.
         limited: A rolling limit binds this grant, its own or one of its account or consumer.
         rate_free: Whether the order rate has room for this request.
@@ -81,6 +82,7 @@ class Facts(Struct, frozen=True, gc=False):
     locked: Decimal = ZERO
     stake: Stake | None = None
     bids: tuple[tuple[Decimal, Decimal], ...] | None = None
+    under_way: Decimal = ZERO
     budget: Decimal = ZERO
     limited: bool = False
     rate_free: bool = True

@@ -24,7 +24,8 @@ times that: the market may have risen before it begins to trade. By kind of orde
 
 The collar: a limit may not lose more than the collar against its base: the trigger if there is one, for there the
 market stands when the order begins to count; for a pending order the working price where the market reaches that first;
-else the reference price.
+else the reference price. A trigger that the market has passed already is none. A trigger of a trailing order is where
+it begins to trail, and no sheet says that the market must still be short of it: the stricter of both is its base.
 """
 
 from decimal import Decimal
@@ -89,14 +90,24 @@ def outside(policy: Policy, order: Order, facts: Facts) -> bool:
 
 
 def _base(order: Order, facts: Facts) -> Decimal | None:
-    if order.trigger is not None:
-        return order.trigger
-    quote = facts.quotes.get(order.symbol)
+    quote, trigger = facts.quotes.get(order.symbol), order.trigger
     if quote is None:
-        return None
-    if order.starts is None:
-        return quote.price
-    return max(order.starts, quote.price) if order.after_sale else min(order.starts, quote.price)
+        return trigger
+    market = quote.price
+    if order.starts is not None:
+        market = max(order.starts, market) if order.after_sale else min(order.starts, market)
+    if trigger is None or reached(order, market):
+        return market
+    if order.trails:
+        return max(trigger, market) if order.side is Side.SELL else min(trigger, market)
+    return trigger
+
+
+def reached(order: Order, price: Decimal) -> bool:
+    """Tell whether the market stands where an order waits for it already."""
+    if order.trigger is None or order.rises is None or order.trails:
+        return False
+    return price >= order.trigger if order.rises else price <= order.trigger
 
 
 def plain(number: Decimal) -> str:

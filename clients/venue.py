@@ -131,7 +131,8 @@ class Order(Struct, frozen=True, gc=False):
     `price` is the limit, `trigger` the stop or activation price; both in quote asset per base unit.
     `market` means it may execute at any price. `starts` is the price at which an order that waits for another starts
     to work, `after_sale` that the other one sells. `drifts`: the market may stand above all these prices, and above
-    that of now, when it executes.
+    that of now, when it executes. `rises`: it waits until the market has risen to its trigger; False: until it has
+    fallen there; None: for neither. `trails`: it begins to follow the market at its trigger, or at once.
     """
 
     symbol: str
@@ -146,6 +147,8 @@ class Order(Struct, frozen=True, gc=False):
     starts: Decimal | None = None
     after_sale: bool = False
     drifts: bool = False
+    rises: bool | None = None
+    trails: bool = False
 
 
 class OrderRef(Struct, frozen=True, gc=False):

@@ -72,6 +72,10 @@ class Aftermath:
             if verdict.sells and pair is not None and job.account is not None:
                 job.sale = job.account.sells(pair.base, verdict.sells)
                 held.standing.stakes.sells(job.sale)
+                quote = job.view.quotes(boot_us).get(symbol)
+                prices = [order.price for group in intent.orders for order in group]
+                if quote is None or any(price is None or price <= quote.price for price in prices):
+                    job.view.sells(symbol, job.sale)
         if job.reserved and job.sent:
             orders = tuple(sent for sent in job.sent if not sent.is_list)
             quantity = orders[0].quantity if len(orders) == 1 else None

@@ -12,13 +12,14 @@ Rules:
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from decimal import Decimal
 from urllib.parse import quote
 
 from broker.gateway.clock import SystemClock, VenueClock
 from broker.gateway.limits import Need, Pause, WeightMeter
-from broker.gateway.sales import Sale
+from broker.gateway.sales import MOST_KEPT, Sale
 from broker.gateway.upstream import Broken, Pool, Reply
 from broker.policy import Quote
 from clients.venue import Credential, OrderRef, OrderState, Sealed, Stamp, SymbolInfo
@@ -82,6 +83,7 @@ class VenueView:
         self._pairs_from: dict[str, int] = {}
         self._prices: dict[str, tuple[Decimal, int]] = {}
         self._books: dict[str, tuple[market.Levels, int]] = {}
+        self._selling: dict[str, deque[Sale]] = {}
         self._used: dict[str, int] = {}
         self._running: dict[str, asyncio.Future[None]] = {}
 
@@ -95,6 +97,17 @@ class VenueView:
         """Return the bids of a book as it was asked for last; None where that is long ago."""
         found = self._books.get(symbol)
         return None if found is None else found[0]
+
+    def sells(self, symbol: str, sale: Sale) -> None:
+        """A sale is being sent that takes from the book of a pair."""
+        self._selling.setdefault(symbol, deque(maxlen=MOST_KEPT)).append(sale)
+
+    def under_way(self, symbol: str) -> Decimal:
+        """Return what was sold since a book was asked for: it may not show it yet."""
+        found = self._books.get(symbol)
+        if found is None:
+            return _ZERO
+        return sum((one.amount for one in self._selling.get(symbol, ()) if one.after(found[1])), _ZERO)
 
     def uses(self, symbol: str, now_us: int) -> None:
         """A bot orders this symbol: keep its price warm."""
@@ -144,8 +157,12 @@ class VenueView:
         await self.once(f"book:{symbol}:{need}", self._book(symbol, need))
 
     async def _book(self, symbol: str, need: Need) -> None:
+        asked_us = self._system.boot_us()
         body = await self._public(market.depth(symbol, BOOK_LEVELS), _BOOK_WEIGHT, need)
-        self._books[symbol] = (market.parse_bids(body), self._system.boot_us())
+        self._books[symbol] = (market.parse_bids(body), asked_us)
+        left = deque((one for one in self._selling.pop(symbol, ()) if one.after(asked_us)), MOST_KEPT)
+        if left:
+            self._selling[symbol] = left
 
     async def keep_warm(self) -> None:
         """Ask again for the prices of symbols in use, before they are too old; and whether a silent venue is back.
@@ -175,6 +192,9 @@ class VenueView:
                 del self.pairs[symbol], self._pairs_from[symbol]
         for symbol in [name for name, (_, at) in self._books.items() if now_us - at > BOOK_US]:
             del self._books[symbol]
+        for symbol, sales in list(self._selling.items()):
+            if not any(one.after(now_us - BOOK_US) for one in sales):
+                del self._selling[symbol]
 
     async def once(self, name: str, work: Coroutine[None, None, None]) -> None:
         """Share one question among all that ask it at the same time."""
@@ -267,10 +287,20 @@ class AccountView:
         """Whether holdings are fresh enough to judge by."""
         return now_us - self._asked_us <= HOLDINGS_US
 
-    def free(self, asset: str) -> Decimal:
-        """Return what is free, less sales that may not be taken off it yet."""
+    def free(self, asset: str, *, alone: bool = False) -> Decimal:
+        """Return what is free, less sales that may not be taken off it yet.
+
+        Args:
+            asset: Of what.
+            alone: Nobody else's is on the account. Then a sale that had left before holdings were asked for is not
+                taken off: they may show it already, and if they do not, the venue sells nothing that is not there.
+        """
         held = self._holdings.get(asset)
-        return (_ZERO if held is None else held.free) - self._total.get(asset, _ZERO)
+        gone = self._total.get(asset, _ZERO)
+        if gone and alone:
+            mine = (one for one in self._sales if one.asset == asset)
+            gone = sum((one.amount for one in mine if one.sent_us >= self._asked_us), _ZERO)
+        return (_ZERO if held is None else held.free) - gone
 
     def locked(self, asset: str) -> Decimal:
         """Return what is bound in open orders."""

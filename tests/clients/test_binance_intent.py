@@ -33,19 +33,22 @@ SINGLE = {
         "symbol=BTCUSDT&side=BUY&type=MARKET&quoteOrderQty=50.5",
         _order(side=Side.BUY, market=True, quantity=None, quote_quantity=D("50.5")),
     ),
-    "stop": (SELL + "&type=STOP_LOSS&stopPrice=90", _order(market=True, trigger=D(90))),
-    "trailing stop": (SELL + "&type=STOP_LOSS&trailingDelta=200", _order(market=True, drifts=True)),
+    "stop": (SELL + "&type=STOP_LOSS&stopPrice=90", _order(market=True, trigger=D(90), rises=False)),
+    "trailing stop": (
+        SELL + "&type=STOP_LOSS&trailingDelta=200",
+        _order(market=True, drifts=True, rises=False, trails=True),
+    ),
     "stop limit": (
         SELL + "&type=STOP_LOSS_LIMIT&timeInForce=GTC&stopPrice=90&price=89",
-        _order(price=D(89), trigger=D(90)),
+        _order(price=D(89), trigger=D(90), rises=False),
     ),
     "take profit": (
         SELL + "&type=TAKE_PROFIT&stopPrice=110",
-        _order(market=True, trigger=D(110), drifts=True),
+        _order(market=True, trigger=D(110), rises=True, drifts=True),
     ),
     "take profit limit, trailing": (
         SELL + "&type=TAKE_PROFIT_LIMIT&timeInForce=GTC&stopPrice=110&trailingDelta=20&price=111",
-        _order(price=D(111), trigger=D(110), drifts=True),
+        _order(price=D(111), trigger=D(110), rises=True, drifts=True, trails=True),
     ),
 }
 
@@ -174,7 +177,7 @@ def test_amend_only_shrinks() -> None:
 
 
 ABOVE = _order(price=D(110))
-BELOW = _order(market=True, trigger=D(90))
+BELOW = _order(market=True, trigger=D(90), rises=False)
 WORK = "symbol=BTCUSDT&workingType=LIMIT&workingSide=BUY&workingPrice=100&workingQuantity=3&workingTimeInForce=GTC"
 WORKING = _order(side=Side.BUY, quantity=D(3), price=D(100))
 PAIR = (
@@ -198,7 +201,7 @@ LISTS = {
     "oco_old with limit": (
         "order/oco",
         SELL + "&price=110&stopPrice=90&stopLimitPrice=89&stopLimitTimeInForce=GTC",
-        ((ABOVE, _order(price=D(89), trigger=D(90))),),
+        ((ABOVE, _order(price=D(89), trigger=D(90), rises=False)),),
     ),
     "oto": (
         "orderList/oto",
@@ -227,7 +230,7 @@ LISTS = {
             (WORKING,),
             (
                 _after(_order(price=D(110), quantity=BOUND)),
-                _after(_order(market=True, trigger=D(90), quantity=BOUND)),
+                _after(_order(market=True, trigger=D(90), rises=False, quantity=BOUND)),
             ),
         ),
     ),

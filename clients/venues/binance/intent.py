@@ -180,6 +180,8 @@ def _old_oco(endpoint: Endpoint, values: Values) -> Intent:
         trigger=Decimal(values["stopPrice"]),
         client_order_id=values.get("stopClientOrderId"),
         drifts=_drifts("STOP_LOSS", side, limit=stop_limit is not None, trails="trailingDelta" in values),
+        rises=_rises("STOP_LOSS", side),
+        trails="trailingDelta" in values,
     )
     return _placing(endpoint, values, ((limit, stop),))
 
@@ -294,7 +296,14 @@ def _leg(values: Values, names: _Names, kind: str, side: str, size: str | None) 
         None if trigger is None else Decimal(trigger),
         values.get(names.client_id),
         drifts=_drifts(kind, _SIDES[side], limit=kind not in _MARKET, trails=names.trailing in values),
+        rises=_rises(kind, _SIDES[side]),
+        trails=names.trailing in values,
     )
+
+
+def _rises(kind: str, side: Side) -> bool | None:
+    """Tell whether an order waits for a rise or a fall of the market, if for either."""
+    return (kind in _STOPS) == (side is Side.BUY) if kind in _TRIGGERED else None
 
 
 def _drifts(kind: str, side: Side, *, limit: bool, trails: bool) -> bool:

@@ -1,0 +1,63 @@
+"""Exits that come at the same moment, or while another is under way: none takes what another has, none is refused for it."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from broker.gateway import asking, forward
+from clients.paper.faults import Fault
+from tests.gateway.test_exits import account_of, halt
+from tests.gateway.world import Bot, bots, running_world
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine decides nothing: facts are waited for as long as it takes."""
+    monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
+    monkeypatch.setattr(asking, "ASK_SECONDS", 30.0)
+
+
+async def size_of_book(bot: Bot) -> Decimal:
+    """Return what the book takes within the collar, as a refusal says it."""
+    refused = await bot.order("SELL", "5000")
+    assert refused.reason == "exit_size", refused
+    return Decimal(refused.body["msg"].partition("takes ")[2].split()[0])
+
+
+async def test_market_exits_at_the_same_moment_do_not_each_take_the_whole_book(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="10000")
+        (bot,) = await bots(world)
+        await halt(world)
+        size = await size_of_book(bot)
+        half = str((size * Decimal("0.6")).quantize(Decimal("0.01")))
+        world.paper.server.faults.append(Fault("delay", path="/api/v3/order", times=4, ms=300))
+        answers = await asyncio.gather(*(bot.order("SELL", half) for _ in range(4)))
+        passed = [answer for answer in answers if answer.status == 200]
+        assert len(passed) == 1, answers
+        assert {answer.reason for answer in answers} == {None, "exit_size"}
+        assert (await bot.order("SELL", half)).status == 200, "the book was asked anew"
+
+
+async def test_a_sale_under_way_refuses_no_exit_of_the_rest(tmp_path: Path) -> None:
+    """The exchange has made it and not answered yet: its holdings show it, and it is not taken off once more."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="0.5")
+        (bot,) = await bots(world)
+        await halt(world)
+        assert (await bot.order("SELL", "0.1")).status == 200
+        account_of(world).sells("BTC", Decimal("0.6"))  # of 1, of which 0.4 are left
+        account_of(world)._asked_us -= 3_000_000
+        assert (await bot.order("SELL", "0.3")).status == 200
+
+
+async def test_a_sale_that_left_after_holdings_were_asked_for_is_taken_off(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="1")
+        (bot,) = await bots(world)
+        assert (await bot.order("SELL", "0.5")).status == 200
+        account = account_of(world)
+        account.sells("BTC", Decimal("0.3"))
+        assert account.free("BTC", alone=True) <= Decimal("0.7")
