@@ -6,9 +6,9 @@ Rules:
 2. A change is pushed as one frame per gateway, whatever the number of grants; a `closed` gate needs no walk over
    leases, because gateways judge each request by the gates. Successors follow where something may still be served.
 3. The heartbeat, leases and cutovers have a thread of their own, and nothing in it waits for the log or for the secret
-   store. Budgets, owners and call-log lines have theirs, so that each waits for its own kind only; the secret store,
-   which may be slow, is asked in others. Too many asks at once are refused, and what nobody waits for any more is not
-   done: a slice that is lent too late would count as spent.
+   store. Budgets (`lending`), owners (`owners`) and call-log lines (`intake`) have theirs, so that each waits for its
+   own kind only; the secret store, which may be slow, is asked in others. Too many asks at once are refused, and what
+   nobody waits for any more is not done: a slice that is lent too late would count as spent.
 4. A gateway is told its keys once per version; they are wiped where every lease on them is closed.
 5. No frame ends a link. What cannot be answered is logged, and whoever waits is told so; slices that could not be
    taken back are taken back at a later heartbeat, and count as lent until then. Nothing that waits for a store keeps
@@ -18,11 +18,9 @@ Rules:
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any, TypeVar
 
 from broker.authority.ahead import Ahead
@@ -30,12 +28,12 @@ from broker.authority.changes import Changes, OnTheirWay
 from broker.authority.cutover import Cutovers, Noted
 from broker.authority.intake import Intake
 from broker.authority.leases import Leases, Opening
-from broker.authority.link import Link, slice_part
+from broker.authority.lending import Lending
+from broker.authority.link import Link
+from broker.authority.owners import Owners
 from broker.background import Background, described
-from broker.budget import ZERO, Parts, Slice
 from broker.db import Connection, meta
 from broker.db import accounts as account_store
-from broker.db.fills import Fill
 from broker.db.turns import Urgency
 from broker.errors import StoreUnavailable
 from broker.link import frames
@@ -49,11 +47,6 @@ HEARTBEAT_SECONDS = 1.0
 _STORE_THREADS = 4
 _MOST_READING = 64
 _JUDGED_ANEW = 3
-_MOST_OWED = 10_000
-_LOAN_S = 0.9
-"""A gateway waits a second for a slice."""
-
-_FIRST_LOAN_S = 0.3
 _LOG = logging.getLogger("portcullis.authority")
 
 
@@ -65,13 +58,11 @@ class LeaseAuthority:
         self._paper_upstream = paper_upstream
         self._safety = ThreadPoolExecutor(1, "safety")
         self._log = ThreadPoolExecutor(1, "call-log")
-        self._budgets = ThreadPoolExecutor(1, "budgets")
-        self._owners = ThreadPoolExecutor(2, "owners")
         self._secrets = ThreadPoolExecutor(_STORE_THREADS, "secrets")
         self._reading = 0
         self._beside = Background(_LOG)
-        self._owed: deque[tuple[str, Parts]] = deque(maxlen=_MOST_OWED)
-        self._taking_back = False
+        self.lending = Lending(service, self._beside)
+        self._owners = Owners(service)
         self.intake = Intake(service, self._beside, self._in_log)
         self.changes = Changes(service.desk, self.in_safety, self._beside)
         self.changes.note_flights = self._note_flights
@@ -84,9 +75,6 @@ class LeaseAuthority:
     async def in_safety(self, work: Callable[[], T]) -> T:
         """Do what heartbeat, leases and cutovers do, in their thread: one after the other, in order."""
         return await asyncio.get_running_loop().run_in_executor(self._safety, work)
-
-    async def _in_budgets(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._budgets, work)
 
     async def _in_log(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._log, work)
@@ -116,7 +104,7 @@ class LeaseAuthority:
         while True:
             try:
                 await self.beat()
-                self._take_back_owed()
+                self.lending.take_back()
             except Exception as fault:  # noqa: BLE001 - whatever it was, the next beat has to come
                 _LOG.error("a heartbeat failed: leases end unless this mends: %s", described(fault))
             await asyncio.sleep(HEARTBEAT_SECONDS)
@@ -124,8 +112,9 @@ class LeaseAuthority:
     def close(self) -> None:
         """Let the threads end."""
         self._safety.shutdown(wait=True)
-        for pool in (self._log, self._budgets, self._owners):
-            pool.shutdown(wait=True)
+        self._log.shutdown(wait=True)
+        self.lending.close()
+        self._owners.close()
         self._secrets.shutdown(wait=False, cancel_futures=True)
 
     async def _note_flights(self, cut: str, found: OnTheirWay) -> None:
@@ -242,26 +231,11 @@ class LeaseAuthority:
             case frames.AskSlice() | frames.OwnerQuery() | frames.StakeQuery():
                 link.tell(frames.AskFailed(frame.ask))
             case frames.CloseSlices():
-                self._owed.append((link.gateway, frame.parts))
+                self.lending.owed.append((link.gateway, frame.parts))
             case frames.Release():
                 pass  # it may have been written: given back twice it would be a hole in the limit; it counts as spent
             case _:
                 pass
-
-    def _take_back_owed(self) -> None:
-        """Close slices that could not be closed when they came; closing them twice changes nothing. No beat waits."""
-        if self._owed and not self._taking_back:
-            self._taking_back = True
-            self._beside.begin(self._taken_back(), "taking budget slices back")
-
-    async def _taken_back(self) -> None:
-        try:
-            while self._owed:
-                gateway, parts = self._owed[0]
-                await self._in_budgets(lambda: self._service.calls.close_slices(gateway, parts))  # noqa: B023 - awaited here
-                self._owed.popleft()
-        finally:
-            self._taking_back = False
 
     def _at_once(self, link: Link, frame: frames.Frame) -> Coroutine[Any, Any, None] | None:
         """Answer what needs no store; return the work of what does."""
@@ -274,17 +248,17 @@ class LeaseAuthority:
                 for lease_id in frame.leases:
                     link.leases.pop(lease_id, None)
             case frames.AskSlice():
-                return self._lend(link, frame)
+                return self.lending.lend(link, frame)
             case frames.CloseSlices():
-                return self._in_budgets(lambda: self._service.calls.close_slices(link.gateway, frame.parts))
+                return self.lending.close_slices(link, frame)
             case frames.Release():
-                return self._in_budgets(lambda: self._service.calls.release(link.gateway, frame.parts))
+                return self.lending.release(link, frame)
             case frames.Calls() | frames.SpoolDone():
                 self.intake.take(link, frame)
             case frames.OwnerQuery():
-                return self._owner(link, frame)
+                return self._owners.owner(link, frame)
             case frames.StakeQuery():
-                return self._stake(link, frame)
+                return self._owners.stake(link, frame)
             case frames.Ack():
                 if frame.in_flight:
                     self.changes.flying(link.gateway, frame.change, frame.in_flight)
@@ -328,14 +302,13 @@ class LeaseAuthority:
             )
         finally:
             self._reading -= 1
-        loan = await self._first_loan(link, opening, ahead=frame.ahead) if lends else None
+        loan = await self.lending.first(link, opening, ahead=frame.ahead) if lends else None
         granted = None
         try:
             granted = await self.in_safety(lambda: self.leases.grant(link, frame, opening, secrets, loan))
         finally:
             if loan is not None and not isinstance(granted, frames.LeaseGranted):
-                self._owed.append((link.gateway, ((loan.id, loan.amount),)))
-                self._take_back_owed()
+                self.lending.undelivered(link, loan)
         return granted
 
     def _fares(self, link: Link, frame: frames.Health) -> Coroutine[Any, Any, None] | None:
@@ -355,86 +328,3 @@ class LeaseAuthority:
         except Exception:
             link.said = None  # said again with the next beat
             raise
-
-    # --- budgets, owners ------------------------------------------------------------------
-
-    async def _first_loan(self, link: Link, opening: Opening, *, ahead: bool) -> Slice | None:
-        """Lend a lease its first slice; None where the log is slow: the lease does not wait for it."""
-        if not opening.rules.limits:
-            return None
-        try:
-            return await self._lent(link, opening.grant.id, ZERO, _FIRST_LOAN_S, ahead=ahead)
-        except StoreUnavailable as fault:
-            _LOG.warning("a lease goes out without budget: %s", fault)
-            return None
-
-    async def _lent(
-        self, link: Link, grant: str, wanted: Decimal, within_s: float, *, ahead: bool
-    ) -> Slice | None:
-        """Lend a slice while somebody waits for it, and not after."""
-        until = time.monotonic() + within_s
-
-        def work() -> Slice | None:
-            left = until - time.monotonic()
-            if left <= 0:
-                raise StoreUnavailable("log_slow", "budgets wait for the call log: nothing was lent")
-            return self._service.calls.lend(grant, link.gateway, link.boot, wanted, left, ahead=ahead)
-
-        lending = asyncio.ensure_future(self._in_budgets(work))
-        try:
-            async with asyncio.timeout(within_s):
-                return await asyncio.shield(lending)
-        except (TimeoutError, asyncio.CancelledError) as fault:
-            lending.add_done_callback(lambda done: self._lent_too_late(link, done))
-            if isinstance(fault, asyncio.CancelledError):
-                raise
-            raise StoreUnavailable("log_slow", "budgets wait for the call log: nothing was lent") from None
-
-    def _lent_too_late(self, link: Link, lending: "asyncio.Future[Slice | None]") -> None:
-        """Take a slice back that was lent when nobody waited for it any more."""
-        loan = None if lending.cancelled() or lending.exception() is not None else lending.result()
-        if loan is not None:
-            self._owed.append((link.gateway, ((loan.id, loan.amount),)))
-            self._take_back_owed()
-
-    async def _lend(self, link: Link, frame: frames.AskSlice) -> None:
-        held = link.leases.get(frame.lease)
-        grant = "" if held is None else held.grant
-        loan = (
-            None if held is None else await self._lent(link, grant, frame.wanted, _LOAN_S, ahead=frame.ahead)
-        )
-        part = None if loan is None else slice_part(loan)
-        link.channel.send(frames.SliceLent(frame.ask, grant, part))
-
-    async def _owner(self, link: Link, frame: frames.OwnerQuery) -> None:
-        name = f"{'@' if frame.is_list else ''}{frame.client_order_id or ''}"
-        if frame.order_id is not None:
-            name = f"{'%' if frame.is_list else '#'}{frame.order_id}"
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._owners, lambda: self._service.calls.whose(frame.account, frame.symbol, name)
-        )
-        claims = tuple(
-            frames.ClaimPart(
-                one.grant, one.name, one.sent_us, one.until_us, one.side, one.quantity, one.price, one.exact, one.boot
-            )
-            for one in found.claims
-        )  # fmt: skip
-        link.channel.send(frames.OwnerAnswer(frame.ask, found.grant, claims))
-
-    async def _stake(self, link: Link, frame: frames.StakeQuery) -> None:
-        held = link.leases.get(frame.lease)
-        if held is None:
-            link.channel.send(frames.AskFailed(frame.ask))
-            return
-        account, grant = held.key.account, held.grant
-        seen = tuple(
-            Fill(account, symbol, order, whose, frame.base, side, Decimal(executed), Decimal(left))
-            for whose, symbol, order, side, executed, left in frame.recent
-        )
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._owners,
-            lambda: self._service.calls.stake(account, grant, frame.symbol, frame.base, seen, frame.replaces),
-        )
-        link.channel.send(
-            frames.StakeAnswer(frame.ask, found.bought_here, found.own, found.others, found.freed)
-        )

@@ -132,7 +132,7 @@ async def test_what_nobody_waits_for_any_more_is_not_lent_later(tmp_path: Path) 
             for _ in range(3):
                 refused = await bot.order(**SMALL)
                 assert refused.status == 503, refused
-        await until(lambda: not world.authority._owed)
+        await until(lambda: not world.authority.lending.owed)
         await until(lambda: not world.gateway.spool.waiting)
         held = world.gateway.book.by_key[issued.grant.key_id].standing.purse.left
         assert world.service.calls.used(issued.grant.id) == held

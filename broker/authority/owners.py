@@ -1,0 +1,60 @@
+"""Whose an order or an asset is, told to gateways.
+
+It is read in threads of its own: who asks waits for the log store, and nobody waits for who asks.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+from broker.authority.link import Link
+from broker.db.fills import Fill
+from broker.link import frames
+from broker.service import Service
+
+
+class Owners:
+    """Answers every gateway's questions."""
+
+    def __init__(self, service: Service) -> None:
+        self._calls = service.calls
+        self._threads = ThreadPoolExecutor(2, "owners")
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._threads.shutdown(wait=True)
+
+    async def owner(self, link: Link, frame: frames.OwnerQuery) -> None:
+        """Tell whose an order is."""
+        name = f"{'@' if frame.is_list else ''}{frame.client_order_id or ''}"
+        if frame.order_id is not None:
+            name = f"{'%' if frame.is_list else '#'}{frame.order_id}"
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: self._calls.whose(frame.account, frame.symbol, name)
+        )
+        claims = tuple(
+            frames.ClaimPart(
+                one.grant, one.name, one.sent_us, one.until_us, one.side, one.quantity, one.price, one.exact, one.boot
+            )
+            for one in found.claims
+        )  # fmt: skip
+        link.channel.send(frames.OwnerAnswer(frame.ask, found.grant, claims))
+
+    async def stake(self, link: Link, frame: frames.StakeQuery) -> None:
+        """Tell whose a base asset is."""
+        held = link.leases.get(frame.lease)
+        if held is None:
+            link.channel.send(frames.AskFailed(frame.ask))
+            return
+        account, grant = held.key.account, held.grant
+        seen = tuple(
+            Fill(account, symbol, order, whose, frame.base, side, Decimal(executed), Decimal(left))
+            for whose, symbol, order, side, executed, left in frame.recent
+        )
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._threads,
+            lambda: self._calls.stake(account, grant, frame.symbol, frame.base, seen, frame.replaces),
+        )
+        link.channel.send(
+            frames.StakeAnswer(frame.ask, found.bought_here, found.own, found.others, found.freed)
+        )
