@@ -23,7 +23,7 @@ from broker.gateway.ledger import Ledger
 from broker.gateway.link import LinkClient
 from broker.gateway.owners import Owners, id_of
 from broker.gateway.settlement import Reservation, Settlement
-from broker.gateway.upstream import Broken, Reply
+from broker.gateway.venue_line import Broken, Reply
 from broker.gateway.wellbeing import Wellbeing
 from broker.policy import Allow
 from clients.venue import Action, Answer, OrderRef, OrderState, RefusalKind, Variant

@@ -32,7 +32,7 @@ from broker.gateway.mounts import Mounts
 from broker.gateway.owners import Owners
 from broker.gateway.replay import ReplayGuard
 from broker.gateway.sent import orders_of
-from broker.gateway.upstream import Broken, Line
+from broker.gateway.venue_line import Broken, Line
 from broker.gateway.venue_view import VenueView
 from broker.policy import Allow, Deny, Facts, evaluate
 from broker.virtual_key import is_key_id, new_client_order_id

@@ -10,7 +10,7 @@ from broker.gateway.form import Inbound, Reply
 from broker.gateway.limits import Need, Pause
 from broker.gateway.sales import Sale
 from broker.gateway.sent import Sent
-from broker.gateway.upstream import Line
+from broker.gateway.venue_line import Line
 from broker.gateway.venue_view import AccountView, VenueView
 from broker.policy import Allow
 from clients.venue import Action, Addressee, Reading, Request, Side, Variant, Wire

@@ -14,7 +14,8 @@ from broker.gateway.book import Held, egress_of
 from broker.gateway.clock import SystemClock
 from broker.gateway.job import Job
 from broker.gateway.room import MOST_LINES
-from broker.gateway.upstream import Intake, Pool
+from broker.gateway.upstream import Pool
+from broker.gateway.venue_line import Intake
 from broker.gateway.venue_view import AccountView, Heard, VenueView
 from broker.link import frames
 from clients.egress import Egress

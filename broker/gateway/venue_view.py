@@ -20,7 +20,8 @@ from urllib.parse import quote
 from broker.gateway.clock import SystemClock, VenueClock
 from broker.gateway.limits import Need, Pause, WeightMeter
 from broker.gateway.sales import MOST_KEPT, Sale
-from broker.gateway.upstream import Broken, Pool, Reply
+from broker.gateway.upstream import Pool
+from broker.gateway.venue_line import Broken, Reply
 from broker.policy import Quote
 from clients.venue import Credential, OrderRef, OrderState, Sealed, Stamp, SymbolInfo
 from clients.venues.binance import market, pauses

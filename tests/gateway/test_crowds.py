@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from broker.gateway import connection as connections
-from broker.gateway import upstream
+from broker.gateway import venue_line
 from broker.gateway.limits import Need
 from broker.gateway.lines import ORDER, Shares
 from broker.gateway.listener import Listener
 from broker.gateway.room import HALF, IDLE, MOST_PER_KEY, SERVED, UNREAD, Limits, leaving, limits_of
-from broker.gateway.upstream import Broken, Intake, Line, Pool, Reply
+from broker.gateway.upstream import Pool
+from broker.gateway.venue_line import Broken, Intake, Line, Reply
 from clients.egress import DIRECT
 from clients.venue import Sealed
 from tests.gateway.world import Bot, World, exchange_bytes, running_world
@@ -383,7 +384,7 @@ async def test_an_answer_without_end_ends(name: str) -> None:
     assert isinstance(found[0], Broken)
     line, found = waiting_line(Intake())
     line.data_received(start + more[:1])
-    line.check_time(asyncio.get_running_loop().time() + upstream.ANSWER_SECONDS + 1)
+    line.check_time(asyncio.get_running_loop().time() + venue_line.ANSWER_SECONDS + 1)
     assert [one.reason for one in found if isinstance(one, Broken)] == ["timeout"]
 
 
@@ -399,7 +400,7 @@ async def test_the_answer_to_a_write_is_small() -> None:
 async def test_all_answers_together_are_bounded_at_the_cost_of_the_largest_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(upstream, "LARGEST_COLLECTED", 1_000_000)
+    monkeypatch.setattr(venue_line, "LARGEST_COLLECTED", 1_000_000)
     intake = Intake()
     pairs = [waiting_line(intake) for _ in range(8)] + [waiting_line(intake, Need.EXIT)]
     for line, _ in pairs:

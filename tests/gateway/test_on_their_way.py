@@ -13,7 +13,8 @@ from broker.authority.changes import OnTheirWay
 from broker.gate import Mode
 from broker.gateway.flights import Flights, Progress
 from broker.gateway.process import Gateway
-from broker.gateway.upstream import Line, Pool
+from broker.gateway.upstream import Pool
+from broker.gateway.venue_line import Line
 from broker.link.channel import memory_pair
 from clients.venues.binance import WIRE
 from portcullis.cli import oversight_answers
