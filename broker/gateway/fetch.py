@@ -101,7 +101,12 @@ class Fetcher:
         job.replaces = "" if target is None else self._owners.order_id(held.account, symbol, target)
         asked_us, recent = self._clock.boot_us(), self._book.recent.of(held.account, pair.base)
         query = StakeQuery(0, held.lease.id, symbol, pair.base, recent, job.replaces)
-        stake = await self._link.ask_stake(query)
+        try:
+            stake = await self._link.ask_stake(query)
+        except LinkDown:
+            seen = self._book.recent.seen_of(held.account, held.lease.grant, symbol, pair.base, job.replaces)
+            held.standing.stakes.see(symbol, pair.base, seen, self._clock.boot_us(), job.replaces)
+            raise
         held.standing.stakes.learn(symbol, pair.base, stake, asked_us, job.replaces)
         job.staked = True
 

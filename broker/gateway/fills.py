@@ -11,10 +11,13 @@ from itertools import islice
 
 from broker.calllog import Fills
 from broker.gateway.sent import Sent
+from broker.policy_facts import Stake
 from clients.venue import Answer, Intent, OrderState, SymbolInfo
 
 MOST_KEPT, MOST_TOLD = 2_000, 200
 ZERO = Decimal(0)
+_UNKNOWN = Decimal("Infinity")
+_BUY = "BUY"
 
 
 class RecentFills:
@@ -62,6 +65,24 @@ class RecentFills:
         if known is None and not executed and not state.final:
             return ()
         return ((*key, sent.base, sent.side, str(executed), str(left)),)
+
+    def seen_of(self, account: str, grant: str, symbol: str, base: str, replaces: str) -> Stake:
+        """Return what a grant bought and sold by what is known here; what is others' nobody here can say.
+
+        What it sold of older stock is taken off too, so it is never more than the grant bought here.
+        """
+        own, freed, bought_here = ZERO, ZERO, False
+        for (where, pair, order_id), (whose, asset, side, executed, left) in self._of.items():
+            if (where, whose, asset) != (account, grant, base):
+                continue
+            if side == _BUY:
+                own += executed + left
+                bought_here = bought_here or pair == symbol
+            elif (pair, order_id) == (symbol, replaces):
+                own, freed = own - executed, left
+            else:
+                own -= executed + left
+        return Stake(bought_here, max(ZERO, own), _UNKNOWN, freed)
 
     def of(self, account: str, base: str) -> tuple[tuple[str, str, str, str, str, str], ...]:
         """Return what is known of an account's orders in a base asset, as a question to the broker carries it."""

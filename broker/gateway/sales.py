@@ -4,6 +4,7 @@ Rules:
 1. Whoever is asked what there is to sell may answer as of before a sale that is on its way, or whose answer came after
    the question: such a sale is taken off the answer. Else many that wait for one fact would each sell the whole of it.
 2. A sale that the venue refused took nothing. One whose outcome is unknown counts as made.
+3. While the broker is silent, what orders executed here tells of what a grant bought, and nothing of what others did.
 """
 
 from collections import deque
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from broker.policy_facts import ZERO, Stake
 
 MOST_KEPT = 1000
+_Known = dict[tuple[str, str], tuple[str, Stake, int]]
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +38,8 @@ class Stakes:
     """Whose base assets are, as the broker said of one grant, less what that grant has sold since it was asked."""
 
     def __init__(self) -> None:
-        self._told: dict[tuple[str, str], tuple[str, Stake, int]] = {}
+        self._told: _Known = {}
+        self._seen: _Known = {}
         self._sales: deque[Sale] = deque()
 
     def sells(self, sale: Sale) -> None:
@@ -47,21 +50,42 @@ class Stakes:
 
     def learn(self, symbol: str, base: str, stake: Stake, asked_us: int, replaces: str = "") -> None:
         """Take an answer of the broker in."""
-        self._told[(symbol, replaces)] = (base, stake, asked_us)
-        while len(self._told) > MOST_KEPT:
-            del self._told[next(iter(self._told))]
+        self._put(self._told, (symbol, replaces), (base, stake, asked_us))
+        self._seen.pop((symbol, replaces), None)
+
+    def see(self, symbol: str, base: str, stake: Stake, seen_us: int, replaces: str = "") -> None:
+        """Take in what orders here tell, because the broker does not answer."""
+        self._put(self._seen, (symbol, replaces), (base, stake, seen_us))
 
     def of(self, symbol: str, replaces: str = "") -> Stake | None:
-        """Return whose a pair's base asset is now; None where the broker has not said."""
-        told = self._told.get((symbol, replaces))
-        if told is None:
+        """Return whose a pair's base asset is now; None where nobody has said."""
+        told = self._less(self._told.get((symbol, replaces)))
+        seen = self._less(self._seen.get((symbol, replaces)))
+        if told is None or seen is None:
+            return told or seen
+        return Stake(
+            told.bought_here or seen.bought_here,
+            max(told.own, seen.own),
+            told.others,
+            max(told.freed, seen.freed),
+        )
+
+    def _less(self, known: "tuple[str, Stake, int] | None") -> Stake | None:
+        """Take off what was sold since."""
+        if known is None:
             return None
-        base, stake, asked_us = told
+        base, stake, asked_us = known
         gone = sum((sale.amount for sale in self._sales if sale.asset == base and sale.after(asked_us)), ZERO)
         return replace(stake, own=max(ZERO, stake.own - gone)) if gone else stake
 
+    def _put(self, into: _Known, key: tuple[str, str], known: tuple[str, Stake, int]) -> None:
+        into[key] = known
+        while len(into) > MOST_KEPT:
+            del into[next(iter(into))]
+
     def _fold(self, sale: Sale) -> None:
-        """Let go of a sale: what was told before it is less for good."""
-        for key, (base, stake, asked_us) in self._told.items():
-            if base == sale.asset and sale.after(asked_us):
-                self._told[key] = (base, replace(stake, own=max(ZERO, stake.own - sale.amount)), asked_us)
+        """Let go of a sale: what was known before it is less for good."""
+        for kept in (self._told, self._seen):
+            for key, (base, stake, asked_us) in kept.items():
+                if base == sale.asset and sale.after(asked_us):
+                    kept[key] = (base, replace(stake, own=max(ZERO, stake.own - sale.amount)), asked_us)

@@ -12,7 +12,7 @@ from broker.gateway.owners import Owners
 from broker.gateway.sent import Sent
 from clients.venue import OrderState
 from tests.gateway.test_namesakes import Later, lose
-from tests.gateway.world import Bot, World, running_world
+from tests.gateway.world import POLICY, Bot, World, running_world
 
 LIMIT = {"type": "LIMIT", "timeInForce": "GTC"}
 PIECE = "0.0101"
@@ -101,6 +101,30 @@ async def test_a_buy_whose_answer_was_lost_can_be_left(
         world.gateway.book.recent._of.clear()  # as after a restart: the broker knows
         assert (await one.order("SELL", "0.04")).reason == "halted"
         assert (await one.order("SELL", "0.03")).status == 200
+
+
+@pytest.mark.parametrize("read", [False, True], ids=["settled", "read by its bot"])
+async def test_a_pair_that_left_the_policy_is_left_by_who_bought_in_it_though_the_answer_was_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, read: bool
+) -> None:
+    async with running_world(tmp_path) as world:
+        later = Later(world, monkeypatch)
+        world.account(USDT="100000")
+        bot = world.bot(policy=POLICY.replace('"ETHUSDT"]', '"ETHUSDT", "SOLUSDT"]'))
+        await lose(world)
+        lost = await bot.order("BUY", "4.1", symbol="SOLUSDT", newClientOrderId="lost")
+        assert lost.status == 504
+        if read:
+            found = await bot.call("GET", "/api/v3/order", symbol="SOLUSDT", origClientOrderId="lost")
+            assert found.status == 200
+        else:
+            await later.settle()
+        while world.gateway.spool.waiting:  # noqa: ASYNC110 - the log tells nobody
+            await asyncio.sleep(0.01)
+        world.gateway.book.recent._of.clear()  # as after a restart: the broker knows
+        world.service.grants.set_policy(world.service.grants.list().items[0].id, POLICY)
+        await world.settled()
+        assert (await bot.order("SELL", "4", symbol="SOLUSDT")).status == 200
 
 
 def test_a_request_whose_answer_is_under_way_is_not_taken_for_an_older_namesake() -> None:

@@ -163,6 +163,32 @@ async def test_a_silent_broker_refuses_no_exit_of_what_was_bought_here(tmp_path:
         world.gateway.link._channel.send = send  # type: ignore[method-assign]
 
 
+async def test_a_broker_that_never_said_whose_it_is_refuses_no_exit_of_what_was_bought_here(
+    tmp_path: Path,
+) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="1")
+        world.bot("other")
+        bot = world.bot()
+        for _ in range(3):
+            assert (await bot.order("BUY", "0.0101")).status == 200
+        await halted(world)
+        send = world.gateway.link._channel.send
+
+        def deaf(frame: frames.Frame) -> None:
+            if isinstance(frame, frames.StakeQuery):
+                answer = frames.AskFailed(frame.ask)
+                asyncio.get_running_loop().call_soon(world.gateway.link._asking.answer, answer)
+            else:
+                send(frame)
+
+        world.gateway.link._channel.send = deaf  # type: ignore[method-assign]
+        answers = [await bot.order("SELL", quantity) for quantity in ("0.04", "0.02", "0.02", "0.01")]
+        world.gateway.link._channel.send = send  # type: ignore[method-assign]
+        assert [answer.status for answer in answers] == [503, 200, 503, 200], answers
+        assert answers[0].reason == "holdings_unknown"
+
+
 async def test_what_a_revoked_grant_bought_is_left_by_its_consumers_next_one(tmp_path: Path) -> None:
     async with running_world(tmp_path) as world:
         world.account(USDT="100000")
