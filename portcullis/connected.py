@@ -39,7 +39,7 @@ class ConnectedGateways:
         if found is None:
             return None
         last_ms = None if found.last_us is None else round(found.last_us / _MS)
-        return Flying(found.requests, found.unanswered, last_ms)
+        return Flying(found.requests, found.unanswered, last_ms, found.silent)
 
     def connected(self) -> tuple[Connected, ...]:
         """Return who is on the link now."""

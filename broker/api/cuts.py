@@ -16,6 +16,7 @@ from broker.api.context import Context, Given, run, run_and_tell
 from broker.api.once import OnceRoute
 from broker.api.opening import opens
 from broker.api.paging import Asked
+from broker.api.ports import Flying
 from broker.errors import BrokerError
 from broker.gate import Mode
 from broker.service.cuts import Cut, noted
@@ -43,13 +44,13 @@ async def make_cut(body: schemas.NewCut, given: Given, operator: Responder) -> s
         actor=operator.name,
     )
     mirrored, flying = await asyncio.gather(
-        _mirrored(given, cut), _on_their_way(given, cut, _ANSWERED_WITHIN_S)
+        _mirrored(given, cut), given.gateways.on_their_way(cut.id, _ANSWERED_WITHIN_S)
     )
     durable = [*([] if cut.doubt else DURABLE), *([MIRROR] if mirrored else [])]
-    notes = [*_notes(cut, mirrored=mirrored), *await _replaced(given, cut)]
+    notes = [*_notes(cut, flying, mirrored=mirrored), *await _replaced(given, cut)]
     return schemas.MadeCut(
         **shown(cut),
-        on_their_way=flying,
+        on_their_way=_said(flying),
         durable=durable,
         gateways=heard,
         notes=notes,
@@ -73,7 +74,7 @@ async def list_cuts(
 async def show_cut(cut: str, given: Given, _: Viewer) -> schemas.ShownCut:
     """Return one cut, and what was on its way to the exchange when it came in force."""
     found = await run(given.service.cuts.get, cut)
-    return schemas.ShownCut(**shown(found), on_their_way=await _on_their_way(given, found, 0))
+    return schemas.ShownCut(**shown(found), on_their_way=_said(await given.gateways.on_their_way(cut, 0)))
 
 
 @router.post("/thaws", dependencies=[opens("cut.thaw")])
@@ -96,10 +97,9 @@ async def _mirrored(context: Context, cut: Cut) -> bool:
     return True
 
 
-async def _on_their_way(context: Context, cut: Cut, within_s: float) -> schemas.OnTheirWay | None:
-    """Say what had left before the gate closed; the cut is in force meanwhile."""
-    flying = await context.gateways.on_their_way(cut.id, within_s)
-    if flying is None:
+def _said(flying: Flying | None) -> schemas.OnTheirWay | None:
+    """Say what had left before the gate closed. That nothing had is said only where every gateway said so."""
+    if flying is None or (flying.silent and not flying.requests):
         return None
     return schemas.OnTheirWay(
         requests=flying.requests, unanswered=flying.unanswered, last_answer_after_ms=flying.last_answer_ms
@@ -126,8 +126,14 @@ async def _replaced(context: Context, cut: Cut) -> list[str]:
     ]
 
 
-def _notes(cut: Cut, *, mirrored: bool) -> list[str]:
+def _notes(cut: Cut, flying: Flying | None, *, mirrored: bool) -> list[str]:
     notes = []
+    if flying is not None and flying.silent:
+        names = " and ".join(flying.silent)
+        notes.append(
+            f"What had left for the exchange at gateway {names} is not known: it has not answered, or was gone just "
+            "before the cut. Look at the exchange for orders of that moment."
+        )
     if cut.doubt:
         notes.append(f"In force, but {cut.doubt}: cut again when the standby is back.")
     if not mirrored:

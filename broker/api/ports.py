@@ -51,12 +51,14 @@ class Acknowledged:
 class Flying:
     """Requests that were on their way to the venue when a change came in force: nothing calls them back.
 
-    `last_answer_ms` is when the last answer came that did, counted from there; `unanswered` have none yet.
+    `last_answer_ms` is when the last answer came that did, counted from there; `unanswered` have none yet. Of what
+    `silent` gateways had sent nothing is known.
     """
 
     requests: int
     unanswered: int = 0
     last_answer_ms: int | None = None
+    silent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

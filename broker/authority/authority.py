@@ -120,7 +120,7 @@ class LeaseAuthority:
     async def _note_flights(self, cut: str, found: OnTheirWay) -> None:
         last_ms = None if found.last_us is None else found.last_us // 1000
         note = self._service.cuts.note_flights
-        await self._in_log(lambda: note(cut, found.requests, found.unanswered, last_ms))
+        await self._in_log(lambda: note(cut, found.requests, found.unanswered, last_ms, found.silent))
 
     # --- one gateway ----------------------------------------------------------------------
 
@@ -178,6 +178,7 @@ class LeaseAuthority:
                 link.heard_s = time.monotonic()
                 await self._take(link, frame)
         finally:
+            self.changes.gone(link.gateway)
             if self.changes.links.get(link.gateway) is link:
                 del self.changes.links[link.gateway]
 

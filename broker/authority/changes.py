@@ -38,7 +38,8 @@ class OnTheirWay:
     """Requests that had left for the venue, unanswered, when a change came in force: nothing calls them back.
 
     `unanswered` are those without answer yet; `last_us` is when the last answer of the others came, after the change
-    was in force at their gateway. Of `silent` gateways nothing is known.
+    was in force at their gateway. Of `silent` gateways nothing is known: they have not answered, or their link had
+    ended so shortly before that what they had sent may still have been on its way.
     """
 
     requests: int
@@ -62,6 +63,7 @@ class Changes:
         self.note_flights: Callable[[str, OnTheirWay], Awaitable[None]] | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._waiting: dict[int, Waiting] = {}
+        self._gone: dict[str, int] = {}
         desk.listeners.append(self._changed)
 
     def acknowledge(self, gateway: str, change: int) -> None:
@@ -81,6 +83,16 @@ class Changes:
         waiting = self._waiting.get(change)
         if waiting is not None:
             waiting.land(gateway, after_us, left)
+
+    def gone(self, gateway: str) -> None:
+        """A gateway's link has ended: what it had sent to the venue nobody will tell us."""
+        self._gone[gateway] = self._desk.clock.boot_us()
+
+    def _lately_gone(self) -> tuple[str, ...]:
+        """Return the gateways whose last requests the venue may still be answering."""
+        since_us = self._desk.clock.boot_us() - round(_LANDED_SECONDS * 1_000_000)
+        self._gone = {name: at_us for name, at_us in self._gone.items() if at_us > since_us}
+        return tuple(self._gone)
 
     def expect(self, change: Change, link: Link) -> asyncio.Event:
         """Await one gateway's acknowledgement of a change that only it is told of."""
@@ -128,7 +140,7 @@ class Changes:
             if change.gates or has_grant(link, change.grant) or has_beside(link, change)
         ]
         self._waiting[change.number] = waiting = Waiting(
-            tuple(link.gateway for link in links), {link.gateway for link in links}
+            tuple(link.gateway for link in links), {link.gateway for link in links}, self._lately_gone()
         )
         if not links:
             waiting.done.set()
@@ -192,7 +204,7 @@ class Changes:
         """Put on record what was on its way, once it is known how it ended, or that it did not."""
         found = await self.on_their_way(change.number, _LANDED_SECONDS)
         note = self.note_flights
-        if found is not None and found.requests and note is not None:
+        if found is not None and (found.requests or found.silent) and note is not None:
             await note(change.cut, found)
 
     async def _push_policy(self, change: Change, links: list[Link]) -> None:
@@ -265,5 +277,5 @@ class Changes:
             sum(waiting.flying.values()),
             sum(waiting.out.values()),
             max(waiting.landed.values(), default=None),
-            tuple(sorted(waiting.left)),
+            tuple(sorted({*waiting.left, *waiting.gone})),
         )

@@ -96,11 +96,12 @@ class Waiting:
     """Who still has to acknowledge a change, and what was on its way to the venue when it came in force there.
 
     By gateway: `flying` are these requests, `out` those without answer yet, `landed` the microseconds after which the
-    last answer came.
+    last answer came. `gone` are gateways whose links had just ended.
     """
 
     told: tuple[str, ...]
     left: set[str]
+    gone: tuple[str, ...] = ()
     done: asyncio.Event = field(default_factory=asyncio.Event)
     flying: dict[str, int] = field(default_factory=dict)
     out: dict[str, int] = field(default_factory=dict)

@@ -116,7 +116,10 @@ class Book:
         for state in states:
             known = self.gates.get(state.scope)
             if known is None or state.epoch > known.epoch:
-                self.gates[state.scope] = _gate(state)
+                fresh = _gate(state)
+                if state.scope in self.unsure:  # it tells of its own change, not of the one that was lost
+                    fresh = replace(fresh, closers={**fresh.closers, UNSURE: Mode.CLOSED})
+                self.gates[state.scope] = fresh
 
     def shut(self, scopes: Iterable[str]) -> None:
         """Close scopes until every gate is told anew: a change of theirs could not be taken in."""

@@ -91,15 +91,19 @@ class Spool:
             self._waiting.popleft()
         self._parts.kept(seq)
 
-    def earlier(self) -> "list[Earlier]":
-        """Return what earlier boots left behind; those of gateways that still run are passed over."""
+    def earlier(self) -> "tuple[list[Earlier], bool]":
+        """Return what earlier boots left behind, and whether gateways that still run have files here, too.
+
+        Theirs are passed over: they are looked at again, for such a gateway may end without having sent them.
+        """
         found: dict[str, list[Part]] = {}
         for path in sorted(self._directory.iterdir()):
             part = part_of(path)
             boot = path.name.split("-")[1] if part is not None else ""
             if part is not None and boot != self.boot:
                 found.setdefault(boot, []).append(part)
-        return [one for boot, parts in found.items() if (one := Earlier.take(boot, Parts(parts))) is not None]
+        taken = [Earlier.take(boot, Parts(parts)) for boot, parts in found.items()]
+        return [one for one in taken if one is not None], None in taken
 
     def close(self) -> None:
         """Close the file; it stays where lines still wait."""
@@ -149,7 +153,10 @@ class Earlier:
         """Lock a boot's files; None where a gateway that runs has them."""
         if parts.newest is None:
             return None
-        fd = os.open(parts.newest, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fd = os.open(parts.newest, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # its gateway has just ended, and everything of it was kept
+            return None
         if not _lock(fd):
             os.close(fd)
             return None

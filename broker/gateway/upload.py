@@ -3,7 +3,8 @@
 Rules:
 1. A line counts as kept when the broker has acknowledged that line, by boot and number, and not before.
 2. An earlier boot is over when every line of it was acknowledged and the broker has answered that nothing more is
-   wanted: only then its last file goes. Where lines are torn or gone, that is said.
+   wanted: only then its last file goes. Where lines are torn or gone, that is said. A gateway that still ran when we
+   began (it was stopped, or ended slowly) is an earlier boot as soon as it is over.
 3. Requests come first: lines leave in batches, with pauses between.
 """
 
@@ -21,12 +22,18 @@ from broker.link.frames import Frame
 BATCH_LINES = 100
 """Lines a frame: writing one must not keep requests waiting."""
 
+BATCH_CHARACTERS = 1024 * 1024
+"""Of all lines of a frame but its first: a frame that is too large is not read, and would be sent again for ever."""
+
 MOST_UNKEPT = 20_000
 _MOST_UNKEPT_EARLIER = 2_000
 _FLUSH_SECONDS = 0.05
 _MORE_SECONDS = 0.002
 _LOOK_SECONDS = 0.25
 _DONE_AGAIN_SECONDS = 5.0
+LOOK_AGAIN_SECONDS = 5.0
+"""For what a gateway that ran beside us left behind when it ended."""
+
 _LOG = logging.getLogger("portcullis.spool")
 
 
@@ -63,7 +70,7 @@ class Upload:
         if own.overdue(now_us):
             _LOG.warning("the broker said nothing of lines from %d on: they are sent again", own.kept + 1)
         if own.may_send(now_us):
-            batch = self._spool.batch(own.sent, BATCH_LINES)
+            batch = _as_much_as_fits(self._spool.batch(own.sent, BATCH_LINES))
             if batch:
                 self._send(frames.Calls(self._spool.boot, batch[0][0], tuple(line for _, line in batch)))
                 own.went(batch[-1][0], now_us)
@@ -122,16 +129,21 @@ class Upload:
     # --- earlier boots --------------------------------------------------------------------
 
     async def send_earlier(self) -> None:
-        """Send what earlier boots left behind, one after the other."""
-        for known, _, _ in self._earlier.values():
-            known.let_go()  # of a try that failed
-        self._earlier.clear()
-        for earlier in await asyncio.to_thread(self._spool.earlier):
-            delivery = Delivery(earlier.before, _MOST_UNKEPT_EARLIER)
-            self._earlier[earlier.boot] = (earlier, delivery, asyncio.Event())
-        for boot in list(self._earlier):
-            await self._send_one(boot)
-            del self._earlier[boot]
+        """Send what earlier boots left behind, one after the other; those that still run are waited for."""
+        others_run = True
+        while others_run:
+            for known, _, _ in self._earlier.values():
+                known.let_go()  # of a try that failed
+            self._earlier.clear()
+            found, others_run = await asyncio.to_thread(self._spool.earlier)
+            for earlier in found:
+                delivery = Delivery(earlier.before, _MOST_UNKEPT_EARLIER)
+                self._earlier[earlier.boot] = (earlier, delivery, asyncio.Event())
+            for boot in list(self._earlier):
+                await self._send_one(boot)
+                del self._earlier[boot]
+            if others_run:
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
     async def _send_one(self, boot: str) -> None:
         earlier, delivery, heard = self._earlier[boot]
@@ -139,7 +151,7 @@ class Upload:
             now_us = self._clock.boot_us()
             delivery.overdue(now_us)
             if delivery.may_send(now_us):
-                batch = await asyncio.to_thread(earlier.batch, delivery.sent, BATCH_LINES)
+                batch = _as_much_as_fits(await asyncio.to_thread(earlier.batch, delivery.sent, BATCH_LINES))
                 if batch:
                     self._send(frames.Calls(boot, batch[0][0], tuple(line for _, line in batch)))
                     delivery.went(batch[-1][0], now_us)
@@ -150,6 +162,16 @@ class Upload:
                     continue
             await _heard(heard, _LOOK_SECONDS)
         earlier.done()
+
+
+def _as_much_as_fits(batch: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Return the first lines of a batch, as many as a frame holds with ease; one at least."""
+    characters = 0
+    for count, (_, line) in enumerate(batch):
+        characters += len(line)
+        if count and characters > BATCH_CHARACTERS:
+            return batch[:count]
+    return batch
 
 
 async def _heard(event: asyncio.Event, seconds: float) -> None:

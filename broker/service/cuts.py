@@ -191,13 +191,20 @@ class Cuts:
                     found += [] if covered else [(text, str(current.ref))]
         return tuple(found)
 
-    def note_flights(self, cut_id: str, requests: int, unanswered: int, last_ms: int | None) -> None:
-        """Put on record what was on its way to the exchange when a cut came in force: nothing calls it back."""
+    def note_flights(
+        self, cut_id: str, requests: int, unanswered: int, last_ms: int | None, silent: tuple[str, ...] = ()
+    ) -> None:
+        """Put on record what was on its way to the exchange when a cut came in force: nothing calls it back.
+
+        Of what `silent` gateways had sent nothing is known.
+        """
         details: dict[str, Detail] = {
             "requests": requests,
             "unanswered": unanswered,
             "last_answer_ms": last_ms,
         }
+        if silent:
+            details["not_known_of"] = list(silent)
         with self._desk.database.write(Urgency.UPKEEP) as connection:
             self._audit.record(connection, "cut.on_their_way", cut_id, details)
 

@@ -171,6 +171,19 @@ async def test_a_cut_says_what_was_on_its_way_to_the_exchange(desk: Desk, flying
     assert made["on_their_way"] == shown["on_their_way"] == said
 
 
+async def test_no_gateway_that_is_silent_is_said_to_have_sent_nothing(desk: Desk) -> None:
+    """A gateway that is stopped or was killed says nothing; that is no proof that nothing had left."""
+    desk.trading()
+    async with desk.client(Role.RESPONDER) as client:
+        for flying, figure in ((Flying(0, silent=("edge",)), None), (Flying(2, 2, None, ("edge",)), 2)):
+            desk.gateways.flying = flying
+            made = (await client.post("/v1/cuts", json={"targets": ["everything"], "reason": "x"})).json()
+            assert (made["on_their_way"] or {}).get("requests") == figure
+            assert any("edge is not known" in note for note in made["notes"])
+            shown = (await client.get(f"/v1/cuts/{made['id']}")).json()
+            assert (shown["on_their_way"] or {}).get("requests") == figure
+
+
 async def test_overlapping_cuts_need_their_own_thaws_and_a_thaw_names_the_others(desk: Desk) -> None:
     desk.trading()
     async with desk.client() as client:

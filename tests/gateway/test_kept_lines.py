@@ -16,7 +16,7 @@ from broker.errors import StoreUnavailable
 from broker.gateway.delivery import AGAIN_US, Delivery
 from broker.gateway.process import Gateway
 from broker.gateway.spool import Spool
-from broker.link.channel import memory_pair
+from broker.link.channel import LARGEST_FRAME, memory_pair
 from clients.venues.binance import WIRE
 from tests.gateway.test_promises import started
 from tests.gateway.world import POLICY, Bot, World, running_world
@@ -114,6 +114,75 @@ async def test_at_stop_the_spool_stays_and_the_next_boot_sends_it(tmp_path: Path
         await end()
 
 
+async def test_what_a_gateway_left_that_still_ran_when_the_next_began_is_sent_once_it_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that was killed leaves a gateway that ends slowly, or one that is stopped: it locks what it wrote."""
+    monkeypatch.setattr("broker.gateway.upload.LOOK_AGAIN_SECONDS", 0.1)
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        issued = world.issue()
+        assert issued.secret is not None
+        away = [True]
+        failing(world, lambda _: away[0])
+        first, port, end_first = await edge(world, tmp_path)
+        bot = Bot(port, issued.grant.key_id, issued.secret.reveal())
+        await bot.ready()
+        for number in range(3):
+            assert (await bot.order(newClientOrderId=f"o{number}", **SMALL)).status == 200
+        looked = list[bool]()
+        real = Spool.earlier
+
+        def looking(spool: Spool) -> Any:
+            found = real(spool)
+            looked.append(found[1])
+            return found
+
+        monkeypatch.setattr(Spool, "earlier", looking)
+        _, _, end = await edge(world, tmp_path)
+        await until(lambda: bool(looked))
+        assert looked[0], "the first one still runs, so its files are not ours yet"
+        await end_first()
+        away[0] = False
+        await until(lambda: {f"o{number}" for number in range(3)} <= {*logged(world)})
+        await until(
+            lambda: not [one for one in (tmp_path / "edge").iterdir() if first.spool.boot in one.name]
+        )
+        await end()
+
+
+async def test_large_lines_go_in_frames_that_the_broker_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame that is too large to be read would be sent again for ever, and the log stand still."""
+    async with running_world(tmp_path) as world:
+        sizes = list[tuple[int, int]]()
+        real = world.authority.intake.take
+
+        def take(link: Any, frame: Any) -> None:
+            sizes.append((len(frame.lines), sum(map(len, frame.lines))))
+            real(link, frame)
+
+        monkeypatch.setattr(world.authority.intake, "take", take)
+        spool = world.gateway.spool
+        for number in range(120):
+            spool.write(a_line(spool.next(), reason=f"{number} " + "x" * 100_000))
+        world.gateway.link.written()
+        await until(lambda: not spool.waiting)
+        assert sum(lines for lines, _ in sizes) >= 120
+        assert max(size for _, size in sizes) < LARGEST_FRAME // 4
+        assert len(logged(world)) > 0
+
+
+def a_line(seq: int, reason: str) -> str:
+    return write_line(
+        Ask(
+            seq, 5, "grt", "bot", "main", "", "GET", "x", "read", None, None, None, (f"o{seq}",), None, "deny", reason,
+            400, (), "", False,
+        )
+    )  # fmt: skip
+
+
 async def test_a_boot_with_a_line_that_cannot_be_read_is_reported_and_gives_no_budget_back(
     tmp_path: Path,
 ) -> None:
@@ -179,7 +248,7 @@ def test_what_was_not_written_whole_has_no_number_and_spoils_no_later_line(
     spool.write("two")
     assert spool.batch(0, 10) == [(1, "one"), (2, "two")]
     spool.close()
-    (earlier,) = Spool(tmp_path).earlier()
+    ((earlier,), _) = Spool(tmp_path).earlier()
     assert earlier.batch(0, 10) == [(1, "one"), (2, "two")]
     assert earlier.whole
 
@@ -202,7 +271,7 @@ def test_a_torn_line_that_cannot_be_cut_off_is_left_behind_with_its_part(
     spool.write("two")
     spool.write("three")
     spool.close()
-    (earlier,) = Spool(tmp_path).earlier()
+    ((earlier,), _) = Spool(tmp_path).earlier()
     assert earlier.batch(0, 10) == [(1, "one"), (2, "two"), (3, "three")]
 
 
@@ -226,7 +295,7 @@ def test_a_part_that_is_gone_is_said_to_be_gone(tmp_path: Path, monkeypatch: pyt
         spool.write(f"line {number}")
     spool.close()
     sorted(tmp_path.iterdir())[1].unlink()
-    (earlier,) = Spool(tmp_path).earlier()
+    ((earlier,), _) = Spool(tmp_path).earlier()
     assert earlier.batch(0, 10) == [
         (1, "line 1"), (2, "line 2"), (3, ""), (4, ""), (5, "line 5"), (6, "line 6"),
     ]  # fmt: skip
@@ -240,7 +309,7 @@ def test_a_torn_end_is_seen(tmp_path: Path) -> None:
     spool.close()
     (path,) = tmp_path.iterdir()
     path.write_text("one\ntor")
-    (earlier,) = Spool(tmp_path).earlier()
+    ((earlier,), _) = Spool(tmp_path).earlier()
     assert earlier.batch(0, 10) == [(1, "one")]
     assert earlier.batch(1, 10) == []
     assert not earlier.whole

@@ -286,3 +286,17 @@ async def test_work_beside_the_rest_is_held_and_its_failure_is_seen(caplog: pyte
     beside.keep(work, "a long work")
     await until(lambda: len(tries) >= 3)
     beside.end()
+
+
+def test_what_is_shut_for_want_of_knowledge_is_not_opened_by_news_of_something_else() -> None:
+    """A thaw of everything that comes next says nothing of the cut of a bot that could not be read."""
+    book = books.Book({})
+    book.set_gates((frames.GateState("everything", 3, (("cut_1", "closed"),)),))
+    book.shut(["everything"])
+    book.set_gates((frames.GateState("everything", 4),))
+    assert book.gates["everything"].mode is Mode.CLOSED
+    book.set_all_gates(
+        (frames.GateState("everything", 4), frames.GateState("consumer:bot", 1, (("c", "closed"),)))
+    )
+    assert book.gates["everything"].mode is Mode.OPEN
+    assert book.gates["consumer:bot"].mode is Mode.CLOSED

@@ -107,6 +107,37 @@ async def test_what_the_exchange_never_answers_stays_counted_as_unanswered(tmp_p
         )
 
 
+async def test_a_gateway_that_has_not_answered_is_no_gateway_that_sent_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped one cannot say what had left; nor can one that was killed a moment before the cut."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        await bot.ready()
+        sent = await slow_orders(world, [bot], 2000)
+        monkeypatch.setattr(world.gateway.link, "_apply", lambda _: None)
+        _, change = world.service.cuts.close(
+            targets=("everything",), mode=Mode.CLOSED, reason="test", actor="test"
+        )
+        changes = world.authority.changes
+        assert (await changes.acknowledged(change, 0))[1] == ("local",)
+        assert await changes.on_their_way(change.number, 0) == OnTheirWay(0, 0, None, ("local",))
+        changes.links["local"].channel.close()
+        await until(lambda: not changes.links)
+        _, change = world.service.cuts.close(
+            targets=("account:main",), mode=Mode.CLOSED, reason="test", actor="test"
+        )
+        assert await changes.acknowledged(change, 0) == ((), ())
+        assert await changes.on_their_way(change.number, 0) == OnTheirWay(0, 0, None, ("local",))
+        changes._gone["local"] -= 60_000_000
+        _, change = world.service.cuts.close(
+            targets=("consumer:bot",), mode=Mode.CLOSED, reason="test", actor="test"
+        )
+        assert await changes.on_their_way(change.number, 0) == OnTheirWay(0, 0, None, ()), "long over"
+        await asyncio.gather(*sent, return_exceptions=True)
+
+
 async def test_a_quiet_cut_says_that_nothing_was_on_its_way(tmp_path: Path) -> None:
     async with running_world(tmp_path) as world:
         world.account()
