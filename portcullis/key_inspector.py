@@ -2,11 +2,13 @@
 
 Rules:
 1. Three reads: the venue's clock, the key's restrictions, the account. Nothing is written anywhere.
-   A key that one host does not know is asked of the other too: one that is still served there is not unknown.
+   A key that one host does not know is asked of the other too: it is unknown where both name it so (`-2008`). One
+   that is served there, or refused there without that name, is not: whoever asks calls a key dead by this answer.
 2. Hosts are compiled in; an account of a paper home names its own, on loopback.
 """
 
 import time
+from typing import Protocol
 
 from broker.errors import Malformed, Problem
 from broker.gateway.mounts import upstream_of
@@ -18,6 +20,14 @@ from clients.pauses import Pauses
 from clients.venue import Credential, KeyFacts
 from clients.venues.binance.account import BinanceAccount
 from clients.venues.binance.asker import clock_of
+
+
+class Trading(Protocol):
+    """As much of an account as tells whether the host that trades serves its key."""
+
+    def balances(self) -> object:
+        """Return what is held."""
+        ...
 
 
 class VenueInspector:
@@ -40,15 +50,12 @@ class VenueInspector:
                 try:
                     return asked.key_facts()
                 except VenueRefused as fault:
-                    if fault.reason == "unknown_key" and _is_served(asked):
-                        raise VenueRefused(
-                            fault.venue,
-                            fault.endpoint,
-                            "served_elsewhere",
-                            status=fault.status,
-                            code=fault.code,
-                        ) from None
-                    raise
+                    if fault.reason != "unknown_key":
+                        raise
+                    reason = elsewhere(asked)
+                    raise VenueRefused(
+                        fault.venue, fault.endpoint, reason, status=fault.status, code=fault.code
+                    ) from None
             except ValueError:
                 message = (
                     "does not sign as this key type; give an HMAC secret, or a PKCS#8 private key in PEM form"
@@ -56,12 +63,17 @@ class VenueInspector:
                 raise Malformed("bad_secret", (Problem("secret", message),)) from None
 
 
-def _is_served(asked: BinanceAccount) -> bool:
-    """Tell whether the host that trades serves a key that the other one does not know, or may do so."""
+def elsewhere(asked: Trading) -> str:
+    """Return how the host that trades stands to a key that the other one does not know.
+
+    Returns:
+        `unknown_key`: it does not know it either. `served_elsewhere`: it serves it, or may do so. `key_refused`: it
+        refuses it without saying that it does not know it, as it does with a living key from a wrong address.
+    """
     try:
         asked.balances()
-    except VenueRefused:
-        return False
+    except VenueRefused as fault:
+        return "unknown_key" if fault.reason == "unknown_key" else "key_refused"
     except VenueError:
-        return True
-    return True
+        return "served_elsewhere"
+    return "served_elsewhere"

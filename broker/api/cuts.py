@@ -29,8 +29,6 @@ _MIRRORED_WITHIN_S = 1.0
 _ANSWERED_WITHIN_S = 2.0
 """How long the answer waits for what had left before: it is in force, whoever cut must not wait for a slow venue."""
 
-_MOST_SHOWN = 200
-
 
 @router.post("/cuts", status_code=201)
 async def make_cut(body: schemas.NewCut, given: Given, operator: Responder) -> schemas.MadeCut:
@@ -83,7 +81,7 @@ async def thaw(body: schemas.NewThaw, given: Given, operator: Admin) -> schemas.
     (cut, _), heard = await run_and_tell(
         given, given.service.cuts.thaw, body.cut, reason=body.reason, actor=operator.name
     )
-    still = [schemas.Cut(**shown(one)) for one in await _overlapping(given, cut)]
+    still = [schemas.Cut(**shown(one)) for one in await run(given.service.cuts.still_holding, cut)]
     return schemas.Thawed(cut=cut.id, targets=list(cut.scopes), gateways=heard, still_closed=still)
 
 
@@ -104,13 +102,6 @@ def _said(flying: Flying | None) -> schemas.OnTheirWay | None:
     return schemas.OnTheirWay(
         requests=flying.requests, unanswered=flying.unanswered, last_answer_after_ms=flying.last_answer_ms
     )
-
-
-async def _overlapping(context: Context, cut: Cut) -> list[Cut]:
-    """Return open cuts that hold a scope of this one, or everything."""
-    found = await run(context.service.cuts.list, open_only=True, limit=_MOST_SHOWN)
-    names = {*cut.scopes, "everything"}
-    return [one for one in found.items if names & set(one.scopes)]
 
 
 async def _replaced(context: Context, cut: Cut) -> list[str]:

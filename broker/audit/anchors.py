@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,8 @@ from clients.secret import Secret
 _TIMEOUT_S = 5.0
 _AUTHPRIV_NOTICE = 10 * 8 + 5
 _MARK = "portcullis-audit: "
+_ADDED_TO = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+"""A pipe in its place holds nobody up."""
 SIGNATURE, TIMESTAMP = "X-Portcullis-Signature", "X-Portcullis-Timestamp"
 
 
@@ -38,10 +41,10 @@ class FileAnchor:
     def keep(self, line: str) -> None:
         """See `ports.Anchor`."""
         try:
-            fd = os.open(
-                self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-            )
+            fd = os.open(self._path, _ADDED_TO, 0o600)
             try:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise AnchorFailed(f"{self._path} is no file: name one that is only added to")
                 os.write(fd, line.encode() + b"\n")
                 os.fsync(fd)
             finally:

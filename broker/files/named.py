@@ -3,7 +3,8 @@
 Rules:
 1. What is there is never written into and never replaced: not by its own name, not through a link.
 2. Read by its owner only; whole or not at all; on disk, with its directory, before anybody is told that it is.
-3. A name is taken before the work begins whose result is to be kept: a secret that is shown once is not made for a file
+3. None is made in a home of ours: a store reads what lies beside it (`state.db-journal`).
+4. A name is taken before the work begins whose result is to be kept: a secret that is shown once is not made for a file
    that cannot be written.
 """
 
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from broker.files.ours import in_a_home
 
 _LARGEST = 16 * 1024 * 1024
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -37,6 +40,10 @@ def created(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
     except OSError as fault:
         raise NotWritten(f"cannot be written ({fault.strerror})") from None
     try:
+        if in_a_home(directory):
+            raise NotWritten(
+                "lies in a home of Portcullis, which keeps its own files there: name another place"
+            )
         with _new(directory, path.name, mode) as file:
             yield file
     finally:

@@ -53,6 +53,11 @@ class Ours:
         return False
 
 
+def in_a_home(directory: int) -> bool:
+    """Tell whether an open directory is, or lies in, somebody's home of a Portcullis."""
+    return any(is_home for _, is_home in _above(directory))
+
+
 def _identity(known: os.stat_result) -> Identity:
     return known.st_dev, known.st_ino
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from broker.files.ours import Ours
 
 LARGEST = 1024 * 1024
+_LEFTOVER = ".portcullis"
 _BOM = "\ufeff"
 _MADE_UP = ("/proc/", "/sys/", "/dev/")
 _REAL = ("/dev/shm/",)  # noqa: S108 - a memory file system; its files are files
@@ -47,7 +48,7 @@ class Spot:
     @property
     def leftover(self) -> str:
         """The name under which a replacement is written."""
-        return f".{self.name}.portcullis"
+        return f".{self.name}{_LEFTOVER}"
 
     def read(self) -> Content:
         """Return what is there.
@@ -157,6 +158,10 @@ def spot(text: str, ours: Ours) -> Iterator[Spot]:
     path = Path(text)
     if not is_whole(text):
         raise Unfit("is no file's whole path: write it from the root, without `.`, `..` or `//` in it")
+    if path.name.startswith(".") and path.name.endswith(_LEFTOVER):
+        raise Unfit(
+            f"has a name that a replacement of ours is written under (.NAME{_LEFTOVER}): name another file"
+        )
     if text.startswith(_MADE_UP) and not text.startswith(_REAL):
         raise Unfit("lies in a file system that keeps no files")
     try:

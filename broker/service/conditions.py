@@ -94,7 +94,7 @@ class Conditions:
             says = (
                 f"{_named(cut)} {word} since {cut.opened_at:%Y-%m-%d %H:%M} UTC by {cut.actor}: {cut.reason}"
             )
-            step = f"portcullis thaw {cut.id}"
+            step = f"portcullis thaw {cut.id} --reason WHY"
             try:
                 refuse_unreconciled(self._desk, cut.id)
             except Conflict:

@@ -4,7 +4,8 @@ Rules:
 1. A cut is one transaction for all it names, committed before it is answered.
 2. A thaw removes the closers of its own cut and no others; what another cut holds stays closed.
 3. A thaw is in the secret store's mirror before it is in the database: while the store is away, nothing opens.
-4. Nothing here looks at grants: a cut costs the same whether it stops one bot or ten thousand.
+4. A cut looks at no grants: it costs the same whether it stops one bot or ten thousand. The answer of a thaw does: a
+   bot that is thawed by its account and cut by its name is cut.
 5. A cut of a key version covers what replaces it: the closers go along when another takes its place (`db.coverage`).
 6. A closed cut ends the checkouts in its scope: a key that was handed out heeds no gate, so it is rotated.
 """
@@ -24,7 +25,7 @@ from broker.db.turns import Urgency
 from broker.errors import Conflict, Malformed, NotFound, Problem, StoreUnavailable
 from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
-from broker.model import EVERYTHING, KeyRef, ScopeKind, chain, moment, new_id, scope
+from broker.model import EVERYTHING, KeyRef, ScopeKind, Stage, chain, moment, new_id, scope
 from broker.service.audit import Audit
 from broker.service.desk import VENUES, Change, Desk, Page, cursor_number, page
 from broker.service.mirror import Mirror
@@ -32,6 +33,7 @@ from broker.service.reconcile import refuse_unreconciled
 
 _LONGEST_REASON = 500
 _CURSOR_END = 2**62
+_MOST_STILL = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,20 @@ class Cuts:
                     found += [] if covered else [(text, str(current.ref))]
         return tuple(found)
 
+    def still_holding(self, cut: Cut) -> tuple[Cut, ...]:
+        """Return open cuts that hold bots of this one: by a scope of its own, or by another one that they stand in."""
+        own, reached, where = set(cut.scopes), {EVERYTHING, *cut.scopes}, dict[str, set[str]]()
+        with self._desk.database.read() as connection:
+            for grant in grant_store.grants(connection):
+                if grant.revoked_at is not None:
+                    continue
+                if grant.account not in where:
+                    where[grant.account] = _stands_in(connection, grant.account)
+                scopes = where[grant.account] | {f"consumer:{grant.consumer}", f"grant:{grant.id}"}
+                reached |= scopes if own & scopes else set()
+        found = self.list(open_only=True, limit=_MOST_STILL)
+        return tuple(one for one in found.items if reached & set(one.scopes))
+
     def note_flights(
         self, cut_id: str, requests: int, unanswered: int, last_ms: int | None, silent: tuple[str, ...] = ()
     ) -> None:
@@ -264,3 +280,11 @@ def _cut(row: Any, names: tuple[str, ...]) -> Cut:
         row.id, Mode(row.mode), names, row.reason, row.actor, moment(row.opened_us),
         None if row.thawed_us is None else moment(row.thawed_us), row.thawed_by, row.thawed_why,
     )  # fmt: skip
+
+
+def _stands_in(connection: Connection, name: str) -> set[str]:
+    """Return the scopes that every grant on an account stands in, whichever gateway serves it."""
+    account = account_store.account(connection, name)
+    keys = [key.ref for key in account_store.keys(connection, name) if key.stage is not Stage.TOMBSTONE]
+    scopes = {EVERYTHING, f"account:{name}", *(scope(ScopeKind.KEY_VERSION, str(ref)) for ref in keys)}
+    return scopes if account is None else scopes | {f"venue:{account.venue}"}

@@ -173,7 +173,9 @@ class Reconciliation:
                 ),
                 default=0,
             )
-            known = _declared(meta.get(connection, _DECLARED), closed_us)
+            text = meta.get(connection, _DECLARED)
+            closed_us = closed_us or _closed_us(text)  # nothing is closed: what was said still stands
+            known = _declared(text, closed_us)
             both = Declared(
                 known.confirmed | said.confirmed, known.deleted | said.deleted,
                 known.old_host_off or said.old_host_off,
@@ -234,6 +236,12 @@ def _surveyed(survey: Survey, account: Account, keys: tuple[KeyVersion, ...]) ->
         return Listing(account.manager or "", (why,), fault.reason)
     except BrokerError as fault:
         return Listing(account.manager or "", (f"its keys cannot be listed: {fault}",), fault.reason)
+
+
+def _closed_us(text: str | None) -> int:
+    """Return since when everything was closed when something was declared last."""
+    found = json.loads(text or "{}").get("closed_us")
+    return found if isinstance(found, int) else 0
 
 
 def _declared(text: str | None, closed_us: int) -> Declared:

@@ -96,7 +96,7 @@ def _troubled(source: str, one: Trouble) -> Report:
         step = "set the host's clock, and keep it set (timedatectl set-ntp true)"
     elif one.kind == "venue-banned":
         says = f"the exchange BANNED the address of egress {one.subject}: only cancels and exits are tried"
-        step = "wait it out; portcullis calls shows who asked so much"
+        step = "wait it out; see who asked so much: portcullis calls"
     elif one.kind == "venue-silent":
         says = (
             f"the exchange does not answer by egress {one.subject}: it cannot be reached, or says nothing but "
@@ -108,8 +108,8 @@ def _troubled(source: str, one: Trouble) -> Report:
             f"the exchange answers no order by egress {one.subject}, or with errors of its own: whether they were "
             "placed is not known"
         )
-        step = "look at the exchange's status page; portcullis calls shows which orders"
+        step = "look at the exchange's status page; see which orders: portcullis calls"
     else:
         says = f"the exchange asks egress {one.subject} to ask less: reads wait"
-        step = "portcullis calls shows who asked so much"
+        step = "see who asked so much: portcullis calls"
     return Report(source, one.kind, subject, says, step, account, one.until_us)

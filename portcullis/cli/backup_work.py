@@ -12,7 +12,7 @@ from broker.backup.content import Content
 from broker.backup.seal import BadBackup
 from broker.errors import BrokerError
 from portcullis import backup, settings
-from portcullis.cli.face import Face, Stopped, badge
+from portcullis.cli.face import Face, Stopped, badge, shown_path
 from portcullis.cli.inputs import new_file, secret_text
 from portcullis.cli.tables import hanging, said
 from portcullis.database_settings import DatabaseDocument
@@ -63,7 +63,7 @@ def create(face: Face, to: Path) -> None:
         size = f"{made.size / _MB:.1f} MB"
         what = f"{made.path} ({size}): {made.counts.secret} secrets, {made.counts.row} rows"
         out.print(hanging("[green]✓[/]", what, 0))
-        step = face.command(f"backup check {to}")
+        step = face.command(f"backup check {shown_path(made.path)}")
         out.print(said("  [dim]next[/] take it off this machine; {}", step), soft_wrap=True)
 
     face.answer(document, show)
@@ -123,8 +123,7 @@ def restore(
                 "is off, or rotate every key at the exchange, before you thaw."
             )
             out.print(hanging("[bold red]■[/]", what, 0))
-        steps = face.command("run"), face.command("reconcile")
-        out.print(said("  [dim]next[/] {}, then {}", *steps), soft_wrap=True)
+        face.step(out, "[dim]next[/]", "portcullis run, then portcullis reconcile", 2)
 
     face.answer(document, show)
 

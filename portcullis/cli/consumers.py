@@ -60,7 +60,9 @@ def list_(face: Face) -> None:
 
     def show(out: Console) -> None:
         if not rows:
-            out.print(said("no consumers yet; {}", face.command("consumer create --name NAME")))
+            out.print(
+                said("no consumers yet; {}", face.command("consumer create --name NAME")), soft_wrap=True
+            )
             return
         listed = table("consumer", "since", "note", fold=("note",))
         for row in rows:

@@ -87,8 +87,11 @@ def thaw(
     """Undo one cut or halt, by its id, or by its targets where exactly one has them. Others stay."""
     api = connect(face)
     if cut_id is None:
+        rows = list(api.pages(oversight_answers.Cut, "cuts", open=True))
+        if not (everything or any((consumer, account, venue, grant, gateway, key))):
+            raise _which(rows, face)
         targets = _targets(consumer, account, venue, grant, gateway, key, everything=everything)
-        cut_id = _the_one(list(api.pages(oversight_answers.Cut, "cuts", open=True)), targets, face)
+        cut_id = _the_one(rows, targets, face)
     done = api.post(oversight_answers.Thawed, "thaws", {"cut": cut_id, "reason": reason})
 
     def show(out: Console) -> None:
@@ -136,7 +139,7 @@ def _close(face: Face, mode: str, targets: list[str], reason: str) -> None:
         show_gateways(out, done.gateways)
         out.print(on_their_way(done.on_their_way))
         for note in done.notes:
-            out.print(hanging("[yellow]![/]", note))
+            face.step(out, "[yellow]![/]", note, 2)
         undo = face.command(f"thaw {done.id} --reason WHY")
         out.print(said("  [dim]undo[/] {}", undo), soft_wrap=True)
 
@@ -195,6 +198,17 @@ def _targets(
             reason="malformed",
         )
     return named
+
+
+def _which(rows: Sequence[oversight_answers.Cut], face: Face) -> Stopped:
+    """Return what to say where a thaw names nothing: what could be meant."""
+    if not rows:
+        return Stopped("Nothing is cut or halted, so there is nothing to thaw.", reason="no_such_cut")
+    held = "; ".join(f"{row.id} holds {', '.join(row.targets)}" for row in rows)
+    return Stopped(
+        f"Which cut is to be thawed was not said. In force: {held}.", "What was closed stays closed.",
+        f"Thaw one by its id: {face.command(f'thaw {rows[0].id} --reason WHY')}", reason="which_cut",
+    )  # fmt: skip
 
 
 def _the_one(rows: Sequence[oversight_answers.Cut], targets: list[str], face: Face) -> str:

@@ -11,6 +11,8 @@ import functools
 import inspect
 import json
 import os
+import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -78,6 +80,7 @@ class Face:
     as_json: bool = False
     act: str = ""
     wait: bool = False
+    commands: frozenset[str] = frozenset()
     out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=False))
     err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
 
@@ -95,20 +98,31 @@ class Face:
         return open_home(self.root)
 
     def command(self, text: str) -> str:
-        """Return a command to type, with `--home` where this one had it."""
-        given = "" if self.given_home is None else f" --home {self.given_home}"
-        return f"{program()}{given} {text}"
+        """Return a command to type, in whatever directory, with `--home` where this one had it."""
+        return f"{self._program()} {text}"
+
+    def _program(self) -> str:
+        return program() + ("" if self.given_home is None else f" --home {shown_path(self.root)}")
+
+    def words(self, text: str) -> str:
+        """Return prose with the commands in it as they are typed here."""
+        own = self._program()
+        return _NAMED.sub(lambda one: f"{own} " if one["command"] in self.commands else one[0], text)
 
     def step(self, out: Console, mark: str, step: str, indent: int = 4) -> None:
-        """Print what to do next: prose is wrapped; a command is this program's, and whole, so that it can be copied."""
-        if step.startswith("portcullis "):
-            step = self.command(step.removeprefix("portcullis "))
-            out.print(
-                said("{}{}{}", " " * indent, Text.from_markup(mark + " " if mark else ""), step),
-                soft_wrap=True,
-            )
-        else:
-            out.print(hanging(mark, step, indent))
+        """Print what to do next: a command is this program's, whole, and one to a line, so that it can be copied.
+
+        Prose is wrapped between words; where a command stands in it, by the terminal, which breaks no command.
+        """
+        steps = step.split(_THEN)
+        if not all(one.startswith(_OURS) for one in steps):
+            if self.words(step) == step:
+                out.print(hanging(mark, step, indent))
+                return
+            steps = [step]
+        for one in steps:
+            begun = said("{}{}", " " * indent, Text.from_markup(mark + " " if mark else ""))
+            out.print(said("{}{}", begun, self.words(one)), soft_wrap=True)
 
     def answer(self, document: object, show: Callable[[Console], None]) -> None:
         """Give the answer: as JSON, or shown on the screen."""
@@ -128,14 +142,26 @@ class Face:
             self.out.file.write(json.dumps({"error": error}, separators=(",", ":")) + "\n")
             self.out.file.flush()
             return
-        what = "This cannot be used as it is:" if stopped.errors else stopped.what
-        self.err.print(Text.assemble(("✗ ", "bold red"), (clean(what), "bold")))
+        what = self.words("This cannot be used as it is:" if stopped.errors else stopped.what)
+        self.err.print(
+            Text.assemble(("✗ ", "bold red"), (clean(what), "bold")), soft_wrap=what != stopped.what
+        )
         for name, text in stopped.errors:
-            self.err.print(said("    [yellow]{}[/]  {}", name, text))
+            self.err.print(said("    [yellow]{}[/]  {}", name, self.words(text)), soft_wrap=_OURS in text)
         if stopped.state:
-            self.err.print(said("  [dim]now [/] {}", stopped.state))
+            self.err.print(said("  [dim]now [/] {}", self.words(stopped.state)))
         if stopped.step:
-            self.err.print(said("  [dim]next[/] {}", stopped.step), soft_wrap=True)
+            self.err.print(said("  [dim]next[/] {}", self.words(stopped.step)), soft_wrap=True)
+
+
+_OURS, _THEN = "portcullis ", ", then "
+_NAMED = re.compile(r"(?<![\w/.-])portcullis (?=(?P<command>[a-z][a-z-]*))")
+"""A command as a message has it: by the program's name, and without `--home`."""
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as a command takes it, whatever directory that is typed in."""
+    return shlex.quote(str(path.absolute()))
 
 
 def program(environ: Mapping[str, str] = os.environ, executable: str = sys.executable) -> str:
@@ -146,8 +172,7 @@ def program(environ: Mapping[str, str] = os.environ, executable: str = sys.execu
     )
     if shutil.which("portcullis", path=elsewhere) or not (own / "portcullis").exists():
         return "portcullis"
-    beside = os.path.relpath(own / "portcullis")
-    return str(own / "portcullis") if beside.startswith("..") else beside
+    return shown_path(own / "portcullis")
 
 
 def badge(environment: str) -> Text:
@@ -188,7 +213,9 @@ def command(
 
         @functools.wraps(function)
         def wrapped(**given: Any) -> None:
-            face: Face = given.pop("ctx").obj
+            context = given.pop("ctx")
+            face: Face = context.obj
+            face.commands = frozenset(getattr(context.find_root().command, "commands", ()))
             face.as_json = bool(given.pop("as_json")) or face.as_json
             face.given_home = given.pop("home") or face.given_home
             if opens:

@@ -12,7 +12,7 @@ from rich.text import Text
 from clients.secret import Secret
 from portcullis.cli import people_answers, session
 from portcullis.cli.client import connect
-from portcullis.cli.face import Face, Stopped, command
+from portcullis.cli.face import Face, Stopped, command, shown_path
 from portcullis.cli.inputs import new_file, secret_text
 from portcullis.cli.tables import hanging, said, table, when
 
@@ -100,7 +100,7 @@ def create_operator(
     def show(out: Console) -> None:
         what = said("operator [bold]{}[/] ({}); token in {}", made.name, ", ".join(made.roles), token_file)
         out.print(hanging("[green]✓[/]", what, 0))
-        step = face.command(f"operator enrol --name {made.name} --token-file {token_file}")
+        step = face.command(f"operator enrol --name {made.name} --token-file {shown_path(token_file)}")
         out.print(said("  [dim]next[/] {} types: {}", made.name, step), soft_wrap=True)
 
     face.answer(document, show)

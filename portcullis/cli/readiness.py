@@ -25,7 +25,13 @@ def ready(face: Face) -> None:
 
     def show(out: Console) -> None:
         if not found.accounts:
-            out.print(said("no accounts yet: {}", face.command("account create")), soft_wrap=True)
+            out.print(
+                said(
+                    "no accounts yet: {}",
+                    face.command("account create --name NAME --venue binance --egress EGRESS"),
+                ),
+                soft_wrap=True,
+            )
             red_lines(out, face, found.wrong)
             return
         listed = table("account", "who deletes", "standby", "age", "bound to", fold=("bound to",))

@@ -45,7 +45,10 @@ def show_(
 
     def show(out: Console) -> None:
         if not rows:
-            out.print(said("no keys in use yet; import one: {}", face.command("key import")), soft_wrap=True)
+            out.print(
+                said("no keys in use yet; import one: {}", face.command("key import --account ACCOUNT")),
+                soft_wrap=True,
+            )
             return
         listed = table("key", "next", "every", "why then", fold=("why then",))
         for row in rows:

@@ -76,7 +76,13 @@ def _answer(
             )
             out.print(said("         {}", face.command("key list")), soft_wrap=True)
         if not accounts:
-            out.print(said("no accounts yet: {}", face.command("account create")), soft_wrap=True)
+            out.print(
+                said(
+                    "no accounts yet: {}",
+                    face.command("account create --name NAME --venue binance --egress EGRESS"),
+                ),
+                soft_wrap=True,
+            )
 
     face.answer({"items": list(rows), "looked_at": looked, "not_looked_at": blind}, show)
     if rows:

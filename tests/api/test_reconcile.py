@@ -209,6 +209,14 @@ async def test_what_is_declared_is_said_once_one_after_another(desk: Desk) -> No
         assert len((await client.post("/v1/reconciliations", json={})).json()["missing"]) == 2
 
 
+async def test_what_is_declared_still_counts_once_everything_is_thawed(desk: Desk, closed: str) -> None:
+    """Who compares again after the thaw is not told that nothing was said, and that all stays closed."""
+    async with desk.client() as client:
+        assert (await client.post("/v1/reconciliations", json=BODY)).json()["well"]
+        assert await thawed(desk, closed) == 200
+        assert (await client.post("/v1/reconciliations", json={})).json()["well"]
+
+
 @pytest.mark.parametrize(
     "body", [{"confirmed": ["nobody"]}, {"deleted": ["main/trade/9"]}, {"deleted": ["main"]}]
 )

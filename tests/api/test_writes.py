@@ -202,6 +202,33 @@ async def test_overlapping_cuts_need_their_own_thaws_and_a_thaw_names_the_others
 
 
 @pytest.mark.parametrize(
+    ("thawed", "still"),
+    [
+        ("account:main", "consumer:bot"), ("consumer:bot", "account:main"), ("venue:binance", "consumer:bot"),
+        ("consumer:bot", "key-version:main/trade/1"), ("everything", "consumer:bot"), ("consumer:bot", "everything"),
+    ],
+)  # fmt: skip
+async def test_a_thaw_names_what_still_holds_the_same_bot_by_another_scope(
+    desk: Desk, thawed: str, still: str
+) -> None:
+    body = desk.trading()
+    desk.service.grants.create_consumer("other")
+    async with desk.client() as client:
+        await client.post("/v1/keys", json=KEY)
+        for consumer in ("bot", "other"):
+            await client.post("/v1/grants", json=body | {"consumer": consumer})
+        first, second, _ = [
+            (await client.post("/v1/cuts", json={"targets": [one], "reason": "x"})).json()
+            for one in (thawed, still, "consumer:other")
+        ]
+        done = (await client.post("/v1/thaws", json={"cut": first["id"], "reason": "false alarm"})).json()
+    named = [one["id"] for one in done["still_closed"] if one["targets"] != ["consumer:other"]]
+    assert named == [second["id"]]
+    wide = thawed != "consumer:bot"
+    assert wide == any(one["targets"] == ["consumer:other"] for one in done["still_closed"])
+
+
+@pytest.mark.parametrize(
     ("body", "status"),
     [
         ({"targets": [], "reason": "x"}, 400),

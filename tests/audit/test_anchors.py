@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -36,6 +37,17 @@ def test_a_file_is_only_added_to(tmp_path: Path) -> None:
         FileAnchor(link).keep(LINE)
     with pytest.raises(AnchorFailed, match="cannot be added to"):
         FileAnchor(tmp_path / "no" / "where").keep(LINE)
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_pipe_in_the_place_of_an_anchors_file_holds_nobody_up(tmp_path: Path, heard: bool) -> None:
+    path = tmp_path / "anchor"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if heard else None
+    with pytest.raises(AnchorFailed):
+        FileAnchor(path).keep(LINE)
+    if reader is not None:
+        os.close(reader)
 
 
 @pytest.mark.parametrize("family", ["unix", "udp"])

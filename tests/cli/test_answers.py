@@ -210,6 +210,29 @@ def test_a_thaw_beside_another_cut_names_the_cut_that_still_holds(
     assert "thaw cut_2 --reason WHY" in text
 
 
+@pytest.mark.parametrize(
+    ("listed", "words"),
+    [
+        ([], ("nothing to thaw",)),
+        ([("cut_1", "account:main")], ("cut_1 holds account:main", "thaw cut_1 --reason WHY")),
+        (
+            [("cut_1", "account:main"), ("cut_2", "consumer:bot")],
+            ("cut_1 holds account:main", "cut_2 holds consumer:bot"),
+        ),
+    ],
+)
+def test_a_thaw_that_names_nothing_is_told_what_could_be_meant(
+    monkeypatch: pytest.MonkeyPatch, home: Path, listed: list[tuple[str, str]], words: tuple[str, ...]
+) -> None:
+    rows = [example("Cut", id=one, targets=[target]) for one, target in listed]
+    code, text = said(
+        monkeypatch, home, {("GET", "cuts"): (200, {"items": rows, "next": None})}, "thaw", "--reason", "over"
+    )
+    assert code == 1
+    for word in words:
+        assert word in text
+
+
 @pytest.mark.parametrize("how", [[], ["--json"]])
 def test_an_answer_that_does_not_fit_is_told_alike_with_and_without_json(
     monkeypatch: pytest.MonkeyPatch, home: Path, how: list[str]

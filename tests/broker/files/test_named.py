@@ -90,3 +90,19 @@ def test_a_directory_that_is_none_is_a_no(where: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotWritten):
         create(tmp_path / where, "x")
+
+
+@pytest.mark.parametrize("where", ["", "paper"])
+@pytest.mark.parametrize("name", ["state.db-journal", "secrets.db-wal", "calls.db-shm", "backup.pcb"])
+def test_nothing_a_person_names_is_made_in_a_home(where: str, name: str, tmp_path: Path) -> None:
+    """A backup named `state.db-journal` in a running home made every answer of its database fail."""
+    for one in ("home.json", "state.db"):
+        (tmp_path / one).touch()
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for directory in (tmp_path / where, tmp_path / "link" / where):
+        with pytest.raises(NotWritten, match="home of Portcullis"):
+            create(directory / name, "x")
+        with pytest.raises(NotWritten, match="home of Portcullis"):
+            put(directory / name, b"x", replaces=lambda _: True)
+        assert not (directory / name).exists()

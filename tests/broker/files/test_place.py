@@ -317,3 +317,10 @@ def test_what_is_no_plain_text_is_unfit(tmp_path: Path, data: bytes) -> None:
 def parcel() -> Parcel:
     ref = KeyRef("main", Slot.TRADE, 2)
     return Parcel("rot_1", ref, "binance", "KEY2", KeyType.ED25519, Secret("planted-secret"))
+
+
+@pytest.mark.parametrize("name", [".env.portcullis", "..env.portcullis", ".portcullis"])
+def test_a_name_that_replacements_are_written_under_is_unfit(name: str, tmp_path: Path) -> None:
+    """A delivery to `.env` removed the file of a destination that was called `.env.portcullis`."""
+    with pytest.raises(Unfit, match="replacement of ours"), spot(str(tmp_path / name), Ours()):
+        pass

@@ -1,0 +1,104 @@
+"""A command on a screen can be pasted as it stands: from any directory, for this home, one to a line."""
+
+import io
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from broker.gate import Mode
+from portcullis.cli.app import app
+from portcullis.cli.face import Face, Stopped, program
+from portcullis.foundation import opened
+from portcullis.settings import open_home
+
+COMMANDS = frozenset(typer.main.get_group(app).commands)
+
+
+def face_of(home: Path | None) -> Face:
+    return Face(home, commands=COMMANDS, err=Console(file=io.StringIO(), width=80, highlight=False))
+
+
+def screen(face: Face, step: str) -> list[str]:
+    out = Console(file=io.StringIO(), width=80, highlight=False)
+    face.step(out, "next", step)
+    return out.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["pc", "./pc", "sub/../pc", "a home", "it's"])
+def test_a_home_is_named_whole_and_as_a_shell_takes_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(face_of(Path(name)).command("cuts"))
+    assert words[1:] == ["--home", str(tmp_path / name), "cuts"]
+
+
+def test_the_program_is_named_whole_whatever_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Printed in the directory above its environment, it was `bin/portcullis`, and nowhere else found."""
+    own = tmp_path / "in here" / "bin"
+    own.mkdir(parents=True)
+    (own / "portcullis").touch(mode=0o755)
+    for directory in (tmp_path, own.parent, own, Path("/")):
+        monkeypatch.chdir(directory)
+        (word,) = shlex.split(program({"PATH": str(own)}, str(own / "python")))
+        assert Path(word) == own / "portcullis"
+
+
+def test_two_steps_are_two_lines_that_can_both_be_typed(tmp_path: Path) -> None:
+    lines = screen(face_of(tmp_path), "portcullis reconcile, then portcullis thaw cut_1 --reason WHY")
+    given = f"{program()} --home {tmp_path}"
+    assert [line.strip() for line in lines] == [
+        f"next {given} reconcile", f"next {given} thaw cut_1 --reason WHY",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "look at its address list; else portcullis rotation start --account main --wait",
+        "untick withdrawals for this key at the exchange; or portcullis rotation show rot_0123456789abcdef0123",
+        "bots TRADE ON with it. To stop them too: portcullis cut --key main/trade/2 --reason WHY",
+        "see who asked so much: portcullis calls",
+    ],
+)
+def test_a_command_in_prose_is_this_homes_and_is_not_broken(step: str, tmp_path: Path) -> None:
+    (line,) = screen(face_of(tmp_path), step)
+    typed = step[step.index("portcullis ") :].removeprefix("portcullis ")
+    assert line.endswith(f"{program()} --home {tmp_path} {typed}")
+
+
+@pytest.mark.parametrize(
+    "text", ["Portcullis runs", "the portcullis home", "portcullis-7 is gone", "/usr/bin/portcullis cuts"]
+)
+def test_what_is_no_command_stays_as_it_was_written(text: str, tmp_path: Path) -> None:
+    assert face_of(tmp_path).words(text) == text
+
+
+def test_a_no_names_its_commands_for_this_home(tmp_path: Path) -> None:
+    face = face_of(tmp_path)
+    face.stop(Stopped("there is no cut 'x'; `portcullis cuts` shows them", step=face.command("cuts")))
+    text = face.err.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count(f"{program()} --home {tmp_path} cuts") == 2
+
+
+def test_no_command_of_the_program_asks_to_type_what_it_refuses(tmp_path: Path) -> None:
+    """`status` said `thaw CUT`, and `thaw` said: missing option --reason."""
+    home = tmp_path / "home"
+    done = CliRunner().invoke(app, ["--home", str(home), "init", "--environment", "paper", "--mode", "solo"])
+    assert done.exit_code == 0, done.output
+    with opened(open_home(home)) as service:
+        for actor in ("ann", "portcullis"):
+            service.cuts.close(targets=("everything",), mode=Mode.CLOSED, reason="x", actor=actor)
+        steps = [one.step for one in service.conditions.look() if one.kind == "cut"]
+    typed = [part for step in steps for part in step.split(", then ") if " thaw " in part]
+    assert len(typed) == 2
+    for one in typed:
+        answered = CliRunner().invoke(app, ["--home", str(home), *shlex.split(one)[1:]])
+        assert "Missing option" not in answered.output
+        assert answered.exit_code == 1, answered.output
