@@ -207,7 +207,8 @@ class PaperExchange:
         key = self._key_of(call, path)
         seen.params = parameters(call)
         if route.security == "signed":
-            check_time(seen.params, seen.now_us)
+            whole = path.startswith("/sapi/") and not self.switches["sapi_window_decimals"]
+            check_time(seen.params, seen.now_us, whole_window=whole)
             signature = seen.params.need("signature")
             if self.switches["permission_before_signature"]:
                 self._permit(key, route, seen.now_us)

@@ -1,11 +1,12 @@
 """The paper exchange's own reading of requests: parameters, signature, time. Shares nothing with the gateway's.
 
 Rules:
-1. Parameters come from query and body; a name in both counts as the query has it; a name twice in one part is
-   refused (-1101).
+1. Parameters come from query and body, those of a GET from the query alone; a name in both counts as the query has it;
+   a name twice in one part is refused (-1101).
 2. The signed text is the raw query followed by the raw body, each without its `signature` pair.
 3. HMAC signatures are hex in either case; RSA (PKCS#1 v1.5, SHA-256) and Ed25519 are base64.
-4. A timestamp of 13 digits is milliseconds, of 16 microseconds.
+4. A timestamp of 13 digits is milliseconds, of 16 microseconds. A receive window is milliseconds, with up to three
+   decimals; on `/sapi` it is documented as whole.
 
 Source: Binance spot REST docs, "Request Security", state of 2026-07-21.
 """
@@ -34,6 +35,7 @@ LARGEST_WINDOW_US = 60_000_000
 _MILLISECONDS, _MICROSECONDS = 13, 16
 _LONGEST_NUMBER, _PLACES = 24, 8
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
+_WINDOW = re.compile(r"[0-9]+(\.[0-9]{1,3})?", re.ASCII)
 _RANGE = "^([0-9]{1,20})(\\.[0-9]{1,20})?$"
 _RESERVED = frozenset(b":/?#[]@!$'()*,;\"<>{}|^`\\")
 
@@ -117,7 +119,7 @@ class Params(dict[str, str]):
 def parameters(call: Call) -> Params:
     """Return the parameters as this exchange understands them."""
     found = Params()
-    for part in (call.body, call.query):
+    for part in (call.query,) if call.method == "GET" else (call.body, call.query):
         here: set[str] = set()
         try:
             text = part.decode("ascii")
@@ -174,12 +176,14 @@ def _asymmetric(pem: str, text: bytes, signature: str) -> bool:
     return True
 
 
-def check_time(params: Params, now_us: int) -> None:
+def check_time(params: Params, now_us: int, *, whole_window: bool = False) -> None:
     """Refuse a request outside of its receive window."""
     text = params.need("timestamp")
     if not text.isascii() or not text.isdigit() or len(text) not in {_MILLISECONDS, _MICROSECONDS}:
         raise illegal("timestamp")
     at_us = int(text) * (1000 if len(text) == _MILLISECONDS else 1)
+    if _WINDOW.fullmatch(text := params.get("recvWindow", "0")) is None or (whole_window and "." in text):
+        raise illegal("recvWindow")
     window = params.number("recvWindow")
     window_us = DEFAULT_WINDOW_US if window is None else int(window * 1000)
     if window_us > LARGEST_WINDOW_US:

@@ -37,7 +37,8 @@ def client_id(params: Params, name: str) -> str:
     given = params.get(name)
     if given is None:
         return fresh_client_id()
-    if not given or len(given) > _LONGEST_ID or not all(sign.isalnum() or sign in ".:/_-" for sign in given):
+    plain = given.isascii() and all(sign.isalnum() or sign in ".:/_-" for sign in given)
+    if not given or len(given) > _LONGEST_ID or not plain:
         raise PaperError(-1100, f"Illegal characters found in parameter '{name}'.")
     return given
 

@@ -73,6 +73,19 @@ def try_out_sor(exchange: PaperExchange, seen: Seen) -> object:
 # --- one order --------------------------------------------------------------------------------
 
 
+def _check_cancel(seen: Seen, names: tuple[str, str], cancel_name: str) -> None:
+    """Refuse the parameters of a cancel that are not in form: nothing is half done for them."""
+    params, (id_name, client_name) = seen.params, names
+    if params.whole(id_name) is None and params.get(client_name) is None:
+        raise PaperError(
+            -1102, f"Param '{client_name}' or '{id_name}' must be sent, but both were empty/null!"
+        )
+    only = params.get("cancelRestrictions")
+    if only is not None and only not in _RESTRICTIONS:
+        raise PaperError(-1145, "Invalid cancelRestrictions")
+    client_id(params, cancel_name)
+
+
 def find_order(
     exchange: PaperExchange, seen: Seen, refusal: tuple[int, str], names: tuple[str, str]
 ) -> Order:
@@ -156,6 +169,7 @@ def replace(exchange: PaperExchange, seen: Seen) -> object:
     params.need("cancelReplaceMode")
     mode = params.one_of("cancelReplaceMode", frozenset({"STOP_ON_FAILURE", "ALLOW_FAILURE"}))
     exceeded = params.one_of("orderRateLimitExceededMode", frozenset({"DO_NOTHING", "CANCEL_ONLY"}))
+    _check_cancel(seen, ("cancelOrderId", "cancelOrigClientOrderId"), "cancelNewClientOrderId")
     new = read_order(exchange, seen)
     answer = answer_kind(params, "FULL" if new.kind in _FULL else "ACK")
     over: PaperError | None = None

@@ -3,7 +3,7 @@
 Source: developers.binance.com sub-account pages and SDK 8.5.0, read 2026-11-22; fact sheet section 5A, rows 1-13.
 """
 
-from clients.paper.errors import PaperError
+from clients.paper.errors import PaperError, mandatory
 from clients.paper.exchange import PaperExchange, Route, Seen
 from clients.paper.ledger import PaperKey
 from clients.venue import KeyType
@@ -17,7 +17,9 @@ _FLAGS = {
     "canVanillaOptions": "enableVanillaOptions",
 }
 _FIX = {"canFixApiTrading": "enableFixApiTrade", "canFixApiReading": "enableFixReadOnly"}
-_RESTRICTED = 2
+_RESTRICTED, _THIRD_PARTY = 2, 3
+_LONGEST_ADDRESSES = 500
+_MOST_ACCOUNTS = 200
 
 
 def _email(exchange: PaperExchange, seen: Seen) -> str:
@@ -57,22 +59,36 @@ def _truth(seen: Seen, name: str) -> bool:
     return seen.params.get(name, "false").lower() == "true"
 
 
+def _check_mode(seen: Seen) -> int:
+    """Return whether a new key is bound to addresses: 1 no, 2 to its own, 3 to a third party's."""
+    seen.params.need("status")
+    mode = seen.params.whole("status")
+    if mode not in {1, _RESTRICTED, _THIRD_PARTY}:
+        raise mandatory("status")
+    if len(seen.params.get("ipAddress", "")) > _LONGEST_ADDRESSES:
+        raise mandatory("ipAddress")
+    if mode == _RESTRICTED and not _addresses(seen):
+        raise mandatory("ipAddress")
+    if mode == _THIRD_PARTY:
+        seen.params.need("thirdPartyName")
+    return mode
+
+
 def _create(exchange: PaperExchange, seen: Seen, flags: dict[str, str]) -> dict[str, object]:
     email, name = _email(exchange, seen), seen.params.need("apiName")
-    mode = seen.params.whole("status")
-    addresses = _addresses(seen)
-    if mode == _RESTRICTED and not addresses:
-        raise PaperError(-1102, "Mandatory parameter 'ipAddress' was not sent, was empty/null, or malformed.")
+    mode, addresses = _check_mode(seen), _addresses(seen)
     living = [key for key in exchange.keys.values() if key.account == email and not key.deleted]
     if len(living) >= MOST_KEYS:
         code = int(str(exchange.switches["most_keys_code"]))
         raise PaperError(code, "The number of API keys has reached the limit.")
     public_key = seen.params.get("publicKey")
     if public_key is not None and "BEGIN" not in public_key and not exchange.switches["bare_public_key"]:
-        raise PaperError(-1102, "Mandatory parameter 'publicKey' was not sent, was empty/null, or malformed.")
+        raise mandatory("publicKey")
     kind = KeyType.HMAC
     if public_key is not None:
         kind = KeyType.RSA if "MIIB" in public_key else KeyType.ED25519
+    if kind is KeyType.RSA and flags is _FLAGS:  # the older call takes Ed25519 alone
+        raise mandatory("publicKey")
     if any(_truth(seen, flag) for flag in _FIX) and kind is not KeyType.ED25519:
         raise PaperError(-9000, "Unsupported operation")
     wanted = {there: _truth(seen, here) for here, there in flags.items()}
@@ -155,6 +171,10 @@ def addresses(exchange: PaperExchange, seen: Seen) -> object:
 def set_addresses(exchange: PaperExchange, seen: Seen) -> object:
     """Set or add to a key's IP list (`ip_restriction_post_adds` says which; unconfirmed at the venue)."""
     key, mode = _key(exchange, seen), seen.params.need("status")
+    if mode not in {"1", str(_RESTRICTED)}:
+        raise mandatory("status")
+    if mode != "1" and not (key.ips or _addresses(seen)):  # bound to nothing it would be open
+        raise mandatory("ipAddress")
     if mode == "1":
         key.ips = ()
     else:
@@ -178,13 +198,16 @@ def accounts(exchange: PaperExchange, seen: Seen) -> object:
     """List sub-accounts."""
     if seen.account is None or not seen.account.master:
         raise PaperError(-1002, "You are not authorized to execute this request.")
-    wanted = seen.params.get("email")
+    wanted, frozen = seen.params.get("email"), seen.params.flag("isFreeze")
+    page, limit = seen.params.whole("page", 1) or 1, seen.params.whole("limit", _MOST_ACCOUNTS) or 1
+    if limit > _MOST_ACCOUNTS:
+        raise mandatory("limit")
+    found = [one for one in exchange.accounts.values() if not one.master and wanted in {None, one.email}]
     return {
         "subAccounts": [
             {"email": one.email, "isFreeze": False, "createTime": 0, "isManagedSubAccount": False,
              "isAssetManagementSubAccount": False}
-            for one in exchange.accounts.values()
-            if not one.master and wanted in {None, one.email}
+            for one in ([] if frozen else found[(page - 1) * limit : page * limit])
         ]
     }  # fmt: skip
 

@@ -57,6 +57,9 @@ SWITCHES: dict[str, Switch] = {
     "sapi_unknown_refused": Switch(
         True, (True, False), "/sapi refuses parameters it does not know, or passes over them"
     ),
+    "sapi_window_decimals": Switch(
+        False, (False, True), "recvWindow may have decimals on /sapi, where it is documented as whole"
+    ),
     "listen_key": Switch("gone", ("gone", "served"), "the old listenKey calls of spot"),
 }
 

@@ -10,6 +10,8 @@ from clients.paper.exchange import FLAGS, MASTER, PaperExchange, Route, Seen
 from clients.paper.ledger import Account
 from clients.paper.symbols import text
 
+_DAY_US, _LONGEST_SPAN, _WEEK = 86_400_000_000, 90, 7
+_MOST_ROWS, _MOST_IDS = 1000, 45
 _COINS = ("USDT", "BTC", "ETH", "BNB", "SOL")
 
 
@@ -134,9 +136,32 @@ def withdraw(exchange: PaperExchange, seen: Seen) -> object:
     return {"id": number}
 
 
+def check_span(seen: Seen, days: int) -> None:
+    """Refuse a time range that is longer than documented."""
+    first, last = seen.params.time_us("startTime"), seen.params.time_us("endTime")
+    if first is not None and (seen.now_us if last is None else last) - first > days * _DAY_US:
+        raise PaperError(-4047, f"The time interval must be 0-{days} days.")
+
+
+def _check_page(seen: Seen) -> None:
+    if (seen.params.whole("limit", 0) or 0) > _MOST_ROWS:
+        raise mandatory("limit")
+
+
+def deposits(exchange: PaperExchange, seen: Seen) -> object:
+    """Answer that nothing was ever sent here."""
+    check_span(seen, _LONGEST_SPAN)
+    _check_page(seen)
+    return nothing(exchange, seen)
+
+
 def withdrawals(exchange: PaperExchange, seen: Seen) -> object:
     """Answer what was sent away."""
     del exchange
+    check_span(seen, _LONGEST_SPAN if seen.params.get("withdrawOrderId") is None else _WEEK)
+    _check_page(seen)
+    if len(seen.params.get("idList", "").split(",")) > _MOST_IDS:
+        raise mandatory("idList")
     return _account(seen).withdrawals
 
 
@@ -197,6 +222,7 @@ def to_sub(exchange: PaperExchange, seen: Seen) -> object:
 def transfers(exchange: PaperExchange, seen: Seen) -> object:
     """Answer the account's transfers."""
     del exchange
+    seen.params.need("type")
     rows = _account(seen).transfers
     return {"total": len(rows), "rows": rows}
 
@@ -212,10 +238,12 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/sapi/v3/asset/getUserAsset"): Route(user_assets, _S, 5),
     ("GET", "/sapi/v1/asset/tradeFee"): Route(trade_fee, _S),
     ("GET", "/sapi/v1/asset/assetDividend"): Route(nothing, _S, 10),
-    ("GET", "/sapi/v1/capital/deposit/hisrec"): Route(nothing, _S),
-    ("POST", "/sapi/v1/capital/withdraw/apply"): Route(withdraw, _S, 1, "enableReading", write=True),
-    ("GET", "/sapi/v1/capital/withdraw/history"): Route(withdrawals, _S),
-    ("POST", "/sapi/v1/asset/transfer"): Route(universal, _S, 1, _U, write=True),
+    ("GET", "/sapi/v1/capital/deposit/hisrec"): Route(deposits, _S),
+    ("POST", "/sapi/v1/capital/withdraw/apply"): Route(
+        withdraw, _S, 900, "enableReading", write=True, uid=True
+    ),
+    ("GET", "/sapi/v1/capital/withdraw/history"): Route(withdrawals, _S, 18_000, uid=True),
+    ("POST", "/sapi/v1/asset/transfer"): Route(universal, _S, 300, _U, write=True, uid=True),
     ("GET", "/sapi/v1/asset/transfer"): Route(transfers, _S),
     ("POST", "/sapi/v1/sub-account/transfer/subToMaster"): Route(to_master, _S, 1, _T, write=True),
     ("POST", "/sapi/v1/sub-account/transfer/subToSub"): Route(to_sub, _S, 1, _T, write=True),

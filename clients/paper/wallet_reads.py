@@ -13,6 +13,7 @@ from clients.paper.errors import PaperError, mandatory
 from clients.paper.exchange import PaperExchange, Route, Seen
 from clients.paper.ledger import ZERO, Account
 from clients.paper.symbols import text
+from clients.paper.wallet import check_span
 
 COINS = ("USDT", "BTC", "ETH", "BNB", "SOL")
 WALLETS = {"FUNDING": "FUNDING", "MARGIN": "MARGIN"}
@@ -77,6 +78,7 @@ def snapshot(exchange: PaperExchange, seen: Seen) -> object:
     limit = seen.params.whole("limit", 7) or 7
     if not 7 <= limit <= 30:  # noqa: PLR2004 - documented
         raise mandatory("limit")
+    check_span(seen, 30)
     day_ms = 86_400_000
     at_ms = seen.now_us // 1000 // day_ms * day_ms - 1000
     account = _account(seen)

@@ -33,6 +33,10 @@ async def placed(paper: Paper, **values: object) -> tuple[int, Any]:
         (LIMIT | {"price": "59 000"}, -1100),
         (LIMIT | {"price": "\uff10.1"}, -1100),
         (LIMIT | {"newClientOrderId": ""}, -1105),
+        (LIMIT | {"newClientOrderId": "d\u00e9j\u00e0"}, -1100),
+        (LIMIT | {"newClientOrderId": "\uff11\uff12"}, -1100),
+        (LIMIT | {"recvWindow": "5000.1234"}, -1100),
+        (LIMIT | {"recvWindow": "5000."}, -1100),
         (LIMIT | {"timeInForce": ""}, -1105),
         (LIMIT | {"symbol": ""}, -1102),
         (LIMIT | {"type": ""}, -1102),
@@ -163,3 +167,140 @@ async def test_a_snapshot_has_a_type() -> None:
     async with running_paper() as paper:
         status, body = await paper.call("GET", "/sapi/v1/accountSnapshot", paper.key(paper.account()))
         assert (status, body["code"]) == (400, -1102)
+
+
+# --- what the sheet says of one call ----------------------------------------------------------------------
+
+DAY_MS = 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("path", "values", "code"),
+    [
+        ("asset/transfer", {}, -1102),
+        ("asset/transfer", {"type": ""}, -1105),
+        ("accountSnapshot", {"type": "SPOT", "startTime": -31}, -4047),
+        ("accountSnapshot", {"type": "SPOT", "limit": "6"}, -1102),
+        ("capital/deposit/hisrec", {"startTime": -91}, -4047),
+        ("capital/deposit/hisrec", {"startTime": -180, "endTime": -89}, -4047),
+        ("capital/deposit/hisrec", {"limit": "1001"}, -1102),
+        ("capital/withdraw/history", {"startTime": -91}, -4047),
+        ("capital/withdraw/history", {"startTime": -8, "withdrawOrderId": "x"}, -4047),
+        ("capital/withdraw/history", {"idList": ",".join("a" * 46)}, -1102),
+        ("account/status", {"recvWindow": "5000.5"}, -1100),
+    ],
+)
+async def test_reads_of_the_wallet_have_the_bounds_that_are_documented(
+    path: str, values: dict[str, Any], code: int
+) -> None:
+    async with running_paper() as paper:
+        now_ms = paper.exchange.now_us() // 1000
+        sent = {
+            name: now_ms + value * DAY_MS if isinstance(value, int) else value
+            for name, value in values.items()
+        }
+        status, body = await paper.call("GET", f"/sapi/v1/{path}", paper.key(paper.account()), **sent)
+        assert (status, body["code"]) == (400, code), body
+
+
+async def test_decimals_of_a_window_on_sapi_are_a_switch() -> None:
+    async with running_paper() as paper:
+        paper.exchange.switches["sapi_window_decimals"] = True
+        key = paper.key(paper.account())
+        assert (await paper.call("GET", "/sapi/v1/account/status", key, recvWindow="5000.5"))[0] == 200
+
+
+async def test_withdrawals_are_asked_for_ten_times_a_minute_by_all_keys_of_an_account() -> None:
+    async with running_paper() as paper:
+        email = paper.account()
+        keys = [paper.key(email), paper.key(email)]
+        said = [
+            (await paper.call("GET", "/sapi/v1/capital/withdraw/history", keys[number % 2]))[0]
+            for number in range(30)
+        ]
+        assert 429 in said[10:]
+        assert said[:10] == [200] * 10
+
+
+async def test_a_get_carries_its_parameters_in_the_query_alone() -> None:
+    async with running_paper() as paper:
+        body = b"symbol=BTCUSDT"
+        head = b"GET /api/v3/ticker/price HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+        _, found = await paper.raw(head + body)
+        assert isinstance(found, list), "it named no pair"
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({}, -1102),
+        ({"cancelOrderId": "1", "cancelRestrictions": "ONLY_OLD"}, -1145),
+        ({"cancelOrderId": "1", "cancelNewClientOrderId": "a b"}, -1100),
+        ({"cancelOrderId": "one"}, -1100),
+    ],
+)
+async def test_a_replacement_whose_cancel_is_not_in_form_places_nothing(
+    values: dict[str, str], code: int
+) -> None:
+    """Not even where the new order may be placed without the cancel."""
+    async with running_paper() as paper:
+        key = paper.key(paper.account())
+        sent = LIMIT | {"cancelReplaceMode": "ALLOW_FAILURE"} | values
+        status, body = await paper.call("POST", "/api/v3/order/cancelReplace", key, **sent)
+        assert (status, body["code"]) == (400, code), body
+        assert paper.exchange.executed == []
+
+
+def manager(paper: Paper) -> Any:
+    return next(key for key in paper.exchange.keys.values() if key.label == "manager")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"status": "0"},
+        {"status": "4"},
+        {"status": "2"},
+        {"status": "3"},
+        {"status": "2", "ipAddress": ",".join(["192.0.2.1"] * 51)},
+        {"status": "2", "ipAddress": "192.0.2.1", "publicKey": "-----BEGIN PUBLIC KEY-----MIIBIjAN"},
+    ],
+)
+async def test_a_key_is_not_made_of_what_the_call_does_not_take(values: dict[str, str]) -> None:
+    """Above all not open to every address because its `status` was forgotten."""
+    async with running_paper() as paper:
+        email = paper.account()
+        sent = {"email": email, "apiName": "x", "canTrade": "true"} | values
+        status, body = await paper.call("POST", "/sapi/v1/sub-account/subAccountApi", manager(paper), **sent)
+        assert (status, body["code"]) == (400, -1102), body
+        assert [key for key in paper.exchange.keys.values() if key.account == email] == []
+
+
+@pytest.mark.parametrize("values", [{"status": "3"}, {"status": "no"}, {"status": "2"}])
+async def test_a_key_is_not_bound_to_nothing(values: dict[str, str]) -> None:
+    """It would say that it is bound, and work from everywhere."""
+    async with running_paper() as paper:
+        email = paper.account()
+        key = paper.key(email, ips=())
+        sent = {"email": email, "subAccountApiKey": key.key_id} | values
+        path = "/sapi/v2/sub-account/subAccountApi/ipRestriction"
+        status, body = await paper.call("POST", path, manager(paper), **sent)
+        assert (status, body["code"]) == (400, -1102), body
+
+
+async def test_no_sub_account_here_is_frozen_and_lists_have_pages() -> None:
+    async with running_paper() as paper:
+        for number in range(3):
+            paper.account(f"bot{number}@paper.test")
+
+        async def emails(**values: str) -> list[str]:
+            _, body = await paper.call("GET", "/sapi/v1/sub-account/list", manager(paper), **values)
+            assert isinstance(body, dict)
+            return [one["email"] for one in body["subAccounts"]]
+
+        assert len(await emails(isFreeze="false")) == 3
+        assert await emails(isFreeze="true") == []
+        assert await emails(page="2", limit="2") == ["bot2@paper.test"]
+        status, _ = await paper.call("GET", "/sapi/v1/sub-account/list", manager(paper), limit="201")
+        assert status == 400
