@@ -68,7 +68,7 @@ async def list_egress(given: Given, asked: Asked, _: Viewer) -> schemas.Listed[s
 async def _is_unsafe(_: Context, request: Request) -> bool:
     """Tell whether a key is to be taken although it may do too much."""
     body = parsed(schemas.NewKey, await request.body())
-    return body is not None and (body.allow_withdraw or body.allow_any_address)
+    return body.allow_withdraw or body.allow_any_address
 
 
 @router.post(

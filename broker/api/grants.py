@@ -85,8 +85,6 @@ async def reissue(grant: str, given: Given, _: Admin, body: schemas.Reissue | No
 async def _permits_more(context: Context, request: Request) -> bool:
     """Tell whether a policy permits anything that the one in force does not. In doubt it does."""
     body = parsed(schemas.NewPolicy, await request.body())
-    if body is None:
-        return False
     known = await run(context.service.grants.get, request.path_params["grant"])
     wanted = await run(policy_document.load, body.policy)
     return not only_widens(wanted, await run(policy_document.load, known.policy))

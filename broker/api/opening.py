@@ -9,16 +9,18 @@ Rules:
 """
 
 import hashlib
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from fastapi import Depends, Request
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 from broker.api.access import authenticated
 from broker.api.context import Context, context_of, run
 from broker.api.showing import lines_of
-from broker.errors import NotGranted
+from broker.errors import Malformed, NotGranted, Problem
 from broker.service.openings import Wanted
 from broker.service.operators import Role
 
@@ -55,12 +57,23 @@ class Opens:
         await run(context.service.openings.judge, wanted)
 
 
-def parsed(model: type[M], body: bytes) -> M | None:
-    """Read a body for a judgement; None where the route itself will refuse it."""
+def parsed(model: type[M], body: bytes) -> M:
+    """Read a body for a judgement, as the route reads it; what cannot be read goes no further.
+
+    By another parser it would be another body: a mark before it, or half a character in what is overwritten later, was
+    an error to one and nothing to the other, and the request passed without its second step.
+
+    Raises:
+        RequestValidationError: It is none of that kind; answered as where the route finds it.
+        Malformed: It is no JSON.
+    """
     try:
-        return model.model_validate_json(body)
-    except ValidationError:
-        return None
+        return model.model_validate(json.loads(body))
+    except ValidationError as fault:
+        found = fault.errors(include_input=False, include_context=False, include_url=False)
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in found]) from None
+    except (ValueError, RecursionError):
+        raise Malformed("malformed", (Problem("body", "is not JSON"),)) from None
 
 
 def opens(action: str, role: Role = Role.ADMIN, when: When | None = None) -> Any:

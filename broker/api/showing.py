@@ -48,7 +48,10 @@ def _lines(service: Service, action: str, path: Path, body: Body) -> list[str]:
         lines += _MORE.get(action, _nothing)(service, path, body)
     except BrokerError:
         lines.append("what it names is not there now, or cannot be used; it would be refused")
-    return [_short(line) for line in lines[:_MOST]]
+    shown = [part for line in lines for part in _parts(line)]
+    if len(shown) > _MOST:  # no request within the bounds of a body has so many
+        shown = [*shown[:_MOST], f"and {len(shown) - _MOST} lines more (sha256 {_digest(''.join(lines))})"]
+    return shown
 
 
 def _nothing(service: Service, path: Path, body: Body) -> Iterator[str]:
@@ -133,11 +136,13 @@ def _said(name: str, value: object) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-def _short(line: str) -> str:
-    """Keep a line to one line; what is too long is named by its digest, so that no two look alike."""
+def _parts(line: str) -> Iterator[str]:
+    """Break a line that is too long; what cannot be printed is named by its digest, so that no two look alike."""
     plain = "".join(one if one.isprintable() else " " for one in line)
-    if plain == line and len(plain) <= _LONGEST:
-        return plain
-    return (
-        f"{plain[:_LONGEST]} ... (sha256 {hashlib.sha256(line.encode('utf-8', 'replace')).hexdigest()[:16]})"
-    )
+    yield plain[:_LONGEST] + ("" if plain == line else f" ... (sha256 {_digest(line)})")
+    for at in range(_LONGEST, len(plain), _LONGEST):
+        yield f"  ... {plain[at : at + _LONGEST]}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]

@@ -1,5 +1,6 @@
 """What an approval approves: all of it is shown to both, and what is done is exactly that."""
 
+import json
 from typing import Any
 
 import pytest
@@ -107,3 +108,59 @@ async def test_no_field_forges_another_line(team: Desk, clock: Clock, name: str)
         said = await _announced(client, ann, "POST", "checkouts", body)
     assert not [line for line in said["shows"] if line.startswith("b:")]
     assert [("sha256" in line) for line in said["shows"] if line.startswith("holder")] == ["\n" in name]
+
+
+ODD = {
+    "a mark before it": b"\xef\xbb\xbf" + b'{"policy": %s}',
+    "half a character, then the policy again": b'{"policy": "\\ud800", "policy": %s}',
+    "a harmless policy first": b'{"policy": "allow = []", "policy": %s}',
+    "no number, then the policy again": b'{"policy": NaN, "policy": %s}',
+    "blanks around it": b' \n{"policy" : %s } ',
+}
+
+
+@pytest.mark.parametrize("spelling", ODD)
+async def test_no_spelling_of_a_wider_policy_passes_without_its_second_step(
+    team: Desk, clock: Clock, spelling: str
+) -> None:
+    """Who judges whether a body opens something reads it as the route does: what one of them cannot read, neither can."""
+    ann = Person(team, clock, "owner")
+    (grant,) = team.service.grants.list().items
+    body = ODD[spelling] % json.dumps(POLICY.replace("1000", "5000")).encode()
+    headers = {"Content-Type": "application/json"}
+    async with ann.client() as client:
+        answer = await client.put(f"/v1/grants/{grant.id}/policy", content=body, headers=headers)
+    assert answer.status_code in {400, 403, 422}, answer.text
+    assert team.service.grants.get(grant.id).policy == grant.policy
+
+
+async def test_no_spelling_of_a_dangerous_key_passes_without_its_second_step(
+    team: Desk, clock: Clock
+) -> None:
+    ann = Person(team, clock, "owner")
+    sent = json.dumps(
+        {"account": "main", "slot": "read", "key_id": "K" * 20, "key_type": "hmac", "secret": "s" * 20,
+         "allow_withdraw": True, "allow_any_address": True}
+    ).encode()  # fmt: skip
+    async with ann.client() as client:
+        for before in (b"", b"\xef\xbb\xbf"):
+            answer = await client.post(
+                "/v1/keys", content=before + sent, headers={"Content-Type": "application/json"}
+            )
+            assert answer.status_code in {400, 403, 422}, answer.text
+    assert team.venue.asked == []
+
+
+async def test_a_long_list_is_shown_to_its_end(team: Desk, clock: Clock) -> None:
+    """What stands behind the first few thousand characters is approved as well."""
+    ann = Person(team, clock, "owner")
+    pairs = [f"A{number:04d}USDT" for number in range(900)] + ["ZZZUSDT"]
+    body = {
+        "consumer": "bot",
+        "account": "main",
+        "policy": json.dumps({"allow": ["trade"], "symbols": pairs}),
+    }
+    async with ann.client() as client:
+        said = await _announced(client, ann, "POST", "grants", body)
+    assert "ZZZUSDT" in "".join(said["shows"])
+    assert max(map(len, said["shows"])) < 5000
