@@ -13,12 +13,14 @@ Started in this order, ended in the reverse:
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ import uvloop
 from broker.api.app import create_app
 from broker.api.context import Context
 from broker.authority import LeaseAuthority
+from broker.background import Background
 from broker.service import Service
 from clients.pauses import Pauses
 from clients.venue import Environment
@@ -53,6 +56,7 @@ _SWITCH_S = 0.0005
 """How long one thread may keep the interpreter while others wait for it. Python's 5 ms are paid at every statement of
 a cut's transaction beside a thread that takes in a log: sixty of them are a third of a second."""
 
+_LOG = logging.getLogger("portcullis.run")
 _LOOK_S = 0.25
 """Bots' connections are short; a look costs a tenth of a millisecond."""
 
@@ -121,11 +125,11 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
         upkeep = Upkeep(service)
         await asyncio.to_thread(upkeep.once)
         stack.push_async_callback(asyncio.to_thread, upkeep.end)
-        _background(stack, upkeep.run(), "upkeep")
+        _background(stack, upkeep.run, "upkeep")
         authority = LeaseAuthority(service, base)
         stack.callback(authority.close)
         await authority.beat()
-        _background(stack, authority.run(), "heartbeat")
+        _background(stack, authority.run, "heartbeat")
         doorway = Doorway(
             _listening(options.gateway_host),
             home.gateway_port if options.gateway_port is None else options.gateway_port,
@@ -156,9 +160,9 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
             home, service, inspector, warden, authority, gateway, api, upkeep, paper, base, fallen
         )
         if paper is not None:
-            _background(stack, _mourn(paper, fallen), "watch the paper exchange")
-        _background(stack, _look(peers), "watch who connects")
-        _background(stack, Reporting(context, f"{os.uname().nodename}").run(), "report what is wrong here")
+            _background(stack, partial(_mourn, paper, fallen), "watch the paper exchange")
+        _background(stack, partial(_look, peers), "watch who connects")
+        _background(stack, Reporting(context, f"{os.uname().nodename}").run, "report what is wrong here")
         running.tell(home, broker.running)
         yield broker
 
@@ -172,9 +176,11 @@ def _listening(host: str) -> str:
         ) from None
 
 
-def _background(stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
-    """Run something beside everything else, until the stack unwinds to here."""
-    task = asyncio.create_task(work, name=name)
+def _background(
+    stack: contextlib.AsyncExitStack, work: Callable[[], Coroutine[Any, Any, None]], name: str
+) -> None:
+    """Run something beside everything else, whatever fails in it, until the stack unwinds to here."""
+    task = Background(_LOG).keep(work, name)
 
     async def end() -> None:
         task.cancel()

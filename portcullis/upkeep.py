@@ -55,10 +55,11 @@ class Upkeep:
         return live and not any(one.kind != HEARTBEAT for one in self._service.alerts.channels())
 
     def _settle(self) -> None:
-        """Keep the write-ahead logs short, so that no writer has to."""
+        """Keep the write-ahead logs short, so that no writer has to, and room for a cut."""
         try:
             self._service.desk.database.settle()
             self._service.desk.database.log.settle()
+            self._service.desk.database.reserve.keep()
         except BrokerError as fault:
             _LOG.error("the write-ahead log could not be copied back: %s", fault)
 

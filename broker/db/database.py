@@ -25,6 +25,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from broker.db import replication, schema
 from broker.db.engines import Postgres, Which, engines
 from broker.db.overdue import Overdue
+from broker.db.reserve import Reserve
 from broker.db.turns import Turn, Turns, Urgency, urgency
 from broker.errors import Conflict, Malformed, Problem, StoreUnavailable
 
@@ -34,6 +35,7 @@ LOG_FILE = "calls.db"
 MAYBE_WRITTEN = frozenset({"commit_unknown", "not_replicated"})
 """Reasons of failures after which a write may be in force all the same."""
 
+DISK_FULL = "disk_full"
 _NO_LOCK = "55P03"
 _LEAST_S = 5.0
 """A transaction that has its turn has at least so long, whatever it waited."""
@@ -196,6 +198,7 @@ class Database(Store):
         """Open a file, reach a PostgreSQL, or make a database in memory where nothing is named."""
         super().__init__(where, "state")
         self.log = LogStore(where.with_name(LOG_FILE) if isinstance(where, Path) else where, self.turns)
+        self.reserve = Reserve(where.parent if isinstance(where, Path) else None)
 
     def upgrade(self, to: str = "head", log_to: str = "head") -> None:
         """Bring both schemas up to this program's, or to an earlier revision of them.
@@ -274,5 +277,11 @@ def _translated(fault: SQLAlchemyError) -> StoreUnavailable | Conflict | Malform
     if getattr(getattr(fault, "orig", None), "sqlstate", None) == _NO_LOCK:
         return StoreUnavailable(
             "store_busy", "the database was busy with other writes for too long: nothing was changed"
+        )
+    if getattr(getattr(fault, "orig", None), "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+        return StoreUnavailable(
+            DISK_FULL,
+            "the disk is full: nothing was changed. Make room on it, then do it again; no order can be written down "
+            "meanwhile, and no lease goes on for longer than its 15 seconds",
         )
     return StoreUnavailable("database", f"the database cannot answer ({type(fault).__name__})")

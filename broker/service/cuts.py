@@ -10,7 +10,7 @@ Rules:
 6. A closed cut ends the checkouts in its scope: a key that was handed out heeds no gate, so it is rotated.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ from broker.db import Connection, checkouts, rows
 from broker.db import accounts as account_store
 from broker.db import cuts as store
 from broker.db import grants as grant_store
-from broker.db.database import MAYBE_WRITTEN
+from broker.db.database import DISK_FULL, MAYBE_WRITTEN
 from broker.db.turns import Urgency
 from broker.errors import Conflict, Malformed, NotFound, Problem, StoreUnavailable
 from broker.gate import Gate, Mode
@@ -32,6 +32,7 @@ from broker.service.mirror import Mirror
 from broker.service.reconcile import refuse_unreconciled
 
 _LONGEST_REASON = 500
+_MOST_TRIES = 3
 _CURSOR_END = 2**62
 _MOST_STILL = 200
 
@@ -51,6 +52,20 @@ class Cut:
     thawed_why: str | None = None
     doubt: str = ""
     """Why it may be forgotten although it is in force, if it may."""
+
+
+@dataclass(slots=True)
+class _Making:
+    """A cut that is being made, and the gates that it closed."""
+
+    id: str
+    targets: tuple[str, ...]
+    mode: Mode
+    reason: str
+    actor: str
+    now_us: int
+    names: tuple[str, ...] = ()
+    closed: list[Gate] = field(default_factory=list)
 
 
 class Cuts:
@@ -82,35 +97,57 @@ class Cuts:
             problems.append(Problem("reason", f"say why, in 1 to {_LONGEST_REASON} characters"))
         if problems:
             raise Malformed("bad_cut", tuple(problems))
-        cut_id, now_us = new_id("cut"), self._desk.clock.now_us()
-        names: tuple[str, ...] = ()
-        closed: list[Gate] = []
+        made = _Making(new_id("cut"), targets, mode, reason, actor, self._desk.clock.now_us())
         doubt = ""
         try:
-            with self._desk.database.write(Urgency.SAFETY) as connection:
-                names = tuple(sorted({self._target(connection, target) for target in targets}))
-                known = rows.gates(connection, names)
-                record = {
-                    "id": cut_id,
-                    "mode": mode.value,
-                    "reason": reason,
-                    "actor": actor,
-                    "opened_us": now_us,
-                }
-                store.add(connection, record, names)
-                for name in names:
-                    closed.append(gate.close(known.get(name, Gate(name)), cut_id, mode))
-                    rows.save_gate(connection, closed[-1])
-                details: dict[str, Detail] = {"mode": mode.value, "scopes": list(names), "reason": reason}
-                ended = self._end_checkouts(connection, names, now_us) if mode is Mode.CLOSED else []
-                if ended:
-                    details["checkouts"] = ended
-                self._audit.record(connection, "cut.close", cut_id, details)
+            self._make(made)
         except StoreUnavailable as fault:
-            self._refuse_unless_made(cut_id, fault)
+            self._refuse_unless_made(made.id, fault)
             doubt = str(fault) if fault.reason == "not_replicated" else ""
-        change = self._desk.tell(closed, cut=cut_id)
-        return Cut(cut_id, mode, names, reason, actor, moment(now_us), doubt=doubt), change
+        change = self._desk.tell(made.closed, cut=made.id)
+        return Cut(made.id, mode, made.names, reason, actor, moment(made.now_us), doubt=doubt), change
+
+    def _make(self, made: "_Making") -> None:
+        """Commit a cut. On a full disk it takes the room that is kept for it; others may be quicker, so more than once.
+
+        Raises:
+            StoreUnavailable: As `Database.write`.
+        """
+        for _ in range(_MOST_TRIES):
+            try:
+                return self._commit(made)
+            except StoreUnavailable as fault:
+                if fault.reason != DISK_FULL:
+                    raise
+                self._desk.database.reserve.free()
+        return self._commit(made)
+
+    def _commit(self, made: "_Making") -> None:
+        made.closed.clear()
+        with self._desk.database.write(Urgency.SAFETY) as connection:
+            made.names = names = tuple(sorted({self._target(connection, target) for target in made.targets}))
+            known = rows.gates(connection, names)
+            record = {
+                "id": made.id,
+                "mode": made.mode.value,
+                "reason": made.reason,
+                "actor": made.actor,
+                "opened_us": made.now_us,
+            }
+            store.add(connection, record, names)
+            for name in names:
+                made.closed.append(gate.close(known.get(name, Gate(name)), made.id, made.mode))
+                rows.save_gate(connection, made.closed[-1])
+            details: dict[str, Detail] = {
+                "mode": made.mode.value,
+                "scopes": list(names),
+                "reason": made.reason,
+            }
+            closes = made.mode is Mode.CLOSED
+            ended = self._end_checkouts(connection, names, made.now_us) if closes else []
+            if ended:
+                details["checkouts"] = ended
+            self._audit.record(connection, "cut.close", made.id, details)
 
     def _refuse_unless_made(self, cut_id: str, fault: StoreUnavailable) -> None:
         """Refuse a cut that was not made. One that was made is in force, whatever went wrong after it."""
