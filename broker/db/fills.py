@@ -11,8 +11,8 @@ Rules:
    been held before.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from sqlalchemy import Connection, select, tuple_
@@ -86,10 +86,17 @@ def _fill(row: object) -> Fill:
 
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """Whose orders count as whose: `own` are the grants that the asking one stands for, `gone` those of nobody."""
+    """Whose orders count as whose (rule 5).
+
+    Attributes:
+        own: The grants that the asking one stands for.
+        gone: Revoked ones that nobody stands for.
+        heirs: Living grants by revoked ones of their consumers.
+    """
 
     own: frozenset[str]
     gone: frozenset[str] = frozenset()
+    heirs: Mapping[str, str] = field(default_factory=dict)
 
 
 def stake(
@@ -124,8 +131,9 @@ def weigh(fills: Iterable[Fill], whose: Whose, symbol: str, replaces: str = "") 
             own += signed + (ZERO if replaced else fill.open if fill.side == BUY else -fill.open)
             bought_here = bought_here or (fill.symbol == symbol and fill.side == BUY)
         elif fill.grant not in whose.gone:
-            net[fill.grant] = net.get(fill.grant, ZERO) + signed
+            who = whose.heirs.get(fill.grant, fill.grant)
+            net[who] = net.get(who, ZERO) + signed
             if fill.side == SELL:
-                bound[fill.grant] = bound.get(fill.grant, ZERO) + fill.open
+                bound[who] = bound.get(who, ZERO) + fill.open
     others = sum((max(ZERO, left - bound.get(who, ZERO)) for who, left in net.items()), ZERO)
     return Stake(bought_here, max(ZERO, own), others, freed)

@@ -26,7 +26,7 @@ from broker.gateway.settlement import Reservation, Settlement
 from broker.gateway.venue_line import Broken, Reply
 from broker.gateway.wellbeing import Wellbeing
 from broker.policy import Allow
-from clients.venue import Action, Answer, OrderRef, OrderState, RefusalKind, Variant
+from clients.venue import Action, Answer, OrderRef, OrderState, RefusalKind, Side, Variant
 
 _PASS = (b"content-type", b"retry-after", b"date", b"x-mbx-uuid", b"x-mbx-traceid")
 _PASS_PREFIXES = (b"x-mbx-used-weight", b"x-mbx-order-count", b"x-sapi-used")
@@ -76,7 +76,9 @@ class Aftermath:
                 prices = [order.price for group in intent.orders for order in group]
                 if quote is None or any(price is None or price <= quote.price for price in prices):
                     job.view.sells(symbol, job.sale)
-        if job.reserved and job.sent:
+        buys = any(order.side is Side.BUY for group in intent.orders for order in group)
+        # what others of the account must not sell is settled too, where no limit counts it
+        if job.sent and (job.reserved or (buys and not held.sole)):
             orders = tuple(sent for sent in job.sent if not sent.is_list)
             quantity = orders[0].quantity if len(orders) == 1 else None
             self._settlement.hold(

@@ -193,10 +193,11 @@ class Calls:
             on_account = grant_store.grants(connection, account=account)
         consumer = next((one.consumer for one in on_account if one.id == grant), None)
         revoked = [one for one in on_account if one.revoked_at is not None]
-        living = {one.consumer for one in on_account if one.revoked_at is None}
+        living = {one.consumer: one.id for one in on_account if one.revoked_at is None}
         whose = fills.Whose(
             frozenset([grant, *(one.id for one in revoked if one.consumer == consumer)]),
             frozenset(one.id for one in revoked if one.consumer not in living),
+            {one.id: living[one.consumer] for one in revoked if one.consumer in living},
         )
         with self._desk.database.log.read() as connection:
             return fills.stake(connection, account, whose, symbol, base, recent, replaces)

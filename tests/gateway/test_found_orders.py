@@ -63,12 +63,14 @@ async def test_a_buy_that_the_venue_ended_is_nothing_to_sell(
         assert (await two.order("SELL", "0.03")).status == 200
 
 
+@pytest.mark.parametrize("policy", [POLICY, POLICY.partition("[day]")[0]], ids=["limited", "not limited"])
 async def test_a_buy_that_was_filled_without_a_word_is_its_buyers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
     async with running_world(tmp_path) as world:
         later = Later(world, monkeypatch)
-        one, two = two_bots(world)
+        world.account(USDT="100000")
+        one, two = world.bot("one"), world.bot("two", policy=policy)
         await buy(two, price="59000", **LIMIT)
         exchange = world.paper.exchange
         exchange.engine.set_price(exchange.symbols["BTCUSDT"], Decimal(58_900), exchange.now_us())

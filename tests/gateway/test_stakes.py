@@ -53,6 +53,10 @@ STAKES: dict[str, tuple[list[Fill], Stake]] = {
         [fill("me", "BUY", "3"), fill("me", "SELL", "0.5", "1")],
         Stake(bought_here=True, own=Decimal("1.5")),
     ),
+    "what a revoked grant bought and its heir sold": (
+        [fill("was you", "BUY", "3"), fill("you", "SELL", "2")],
+        Stake(others=Decimal(1)),
+    ),
     "what a revoked grant bought that nobody follows": ([fill("gone", "BUY", "3")], Stake()),
     "bought elsewhere": (
         [fill("me", "BUY", "1", symbol="BTCEUR")],
@@ -63,7 +67,7 @@ STAKES: dict[str, tuple[list[Fill], Stake]] = {
 
 @pytest.mark.parametrize(("fills", "stake"), STAKES.values(), ids=STAKES)
 def test_stakes_are_added_up_from_executed_orders(fills: list[Fill], stake: Stake) -> None:
-    assert weigh(fills, Whose(frozenset({"me"}), frozenset({"gone"})), "BTCUSDT") == stake
+    assert weigh(fills, Whose(frozenset({"me"}), frozenset({"gone"}), {"was you": "you"}), "BTCUSDT") == stake
 
 
 async def halted(world: World) -> None:
