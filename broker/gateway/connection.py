@@ -4,8 +4,8 @@ Rules:
 1. A request is taken off what was read only when the one before it is answered, and its answer is read. What
    waits is bytes, and reading stops at `MOST_WAITING` of them. Nothing here calls itself. What came behind a
    request that was answered at once has turns with that of other connections.
-2. The parser is given one message at a time: the head up to its blank line, then as many bytes as the head
-   said. So an offer to upgrade, which ends the parser's interest, leaves the body where it is.
+2. How bytes become a request is said in `reader.py`. A connection is a reader by inheritance, so that no request costs
+   a call more.
 3. Times are whole: a request has `REQUEST_SECONDS` from its first byte to its last, an answer `READ_SECONDS`
    to be read, the handler `ANSWER_SECONDS`. A trickle gains nothing.
 4. Whatever the handler does, the request is answered once: an error of ours is an empty 503, a second answer
@@ -17,21 +17,8 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-import httptools
-
-from broker.gateway.form import (
-    DECIMAL,
-    LARGEST_BODY,
-    LARGEST_HEAD,
-    METHODS,
-    MOST_HEADERS,
-    BadForm,
-    Headers,
-    Inbound,
-    answer_bytes,
-    check_target,
-    is_plain,
-)
+from broker.gateway.form import LARGEST_BODY, LARGEST_HEAD, BadForm, Headers, Inbound, answer_bytes
+from broker.gateway.reader import UNIX, Reader
 from broker.gateway.room import HALF, IDLE, SERVED, UNREAD
 
 if TYPE_CHECKING:
@@ -43,49 +30,29 @@ READ_SECONDS = 60.0
 ANSWER_SECONDS = 30.0
 MOST_WAITING = LARGEST_HEAD + LARGEST_BODY
 HEAVY = 16 * 1024
-UNIX = "unix"
 
 _LOG = logging.getLogger("portcullis.gateway")
-_HEAD_END = b"\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Connection(asyncio.Protocol):
+class Connection(Reader, asyncio.Protocol):
     """One connection of a bot."""
 
     def __init__(self, listener: "Listener") -> None:
+        super().__init__(listener.allowed_hosts)
         self._listener = listener
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpRequestParser(self)
-        self._loop = asyncio.get_running_loop()
-        self._peer = ""
         self.address = ""
-        self.owner = ""
         self._data, self._at = b"", 0  # what was read, and how much of it was taken up
         self._advancing = False
-        self._ending = False  # nothing more is taken
         self._half_closed = False
         self._paused = False
         self._queued = False  # for a turn
         self.counted = 0  # of its weight, by the listener
         self._turn = 0  # of the request being answered
         self._inbound: Inbound | None = None  # the one being answered
-        self._started = 0.0  # when the request now being read began; zero between requests
         self._since = self._loop.time()  # when it became idle, or busy
         self._unread_since = 0.0  # when the client stopped reading; zero while it reads
-        self._reset()
-
-    def _reset(self) -> None:
-        self._target = b""
-        self._names: list[bytes] = []
-        self._values: list[bytes] = []
-        self._headers: dict[bytes, bytes] = {}
-        self._head_size = 0
-        self._last = b""  # the last bytes of a head that came in pieces
-        self._in_body = self._body_next = False
-        self._owed = 0
-        self._body = b""
-        self._pieces = bytearray()
 
     # --- transport ------------------------------------------------------------------------
 
@@ -94,9 +61,9 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by type
         peer = self._transport.get_extra_info("peername")
         if isinstance(peer, tuple) and len(peer) > 1:
-            self._peer, self.address = f"{peer[0]}:{peer[1]}", str(peer[0])
+            self.peer, self.address = f"{peer[0]}:{peer[1]}", str(peer[0])
         else:
-            self._peer = self.address = UNIX
+            self.peer = self.address = UNIX
         if not self._listener.came(self):
             self._ending = True
             self._transport.write(answer_bytes(503, ((b"Retry-After", b"1"),), b"", close=True))
@@ -227,7 +194,7 @@ class Connection(asyncio.Protocol):
         """Say no to what is not in form. Where it ends nobody knows, so the connection ends with it."""
         self._ending = True
         self._started = 0.0
-        self._write(*self._listener.handler.refuse_form(reason, self._peer), last=True)
+        self._write(*self._listener.handler.refuse_form(reason, self.peer), last=True)
 
     def _write(self, status: int, headers: Headers, body: bytes, *, last: bool) -> None:
         transport = self._transport
@@ -245,148 +212,10 @@ class Connection(asyncio.Protocol):
         if transport.get_write_buffer_size() > HEAVY:
             self._listener.weigh(self)
 
-    # --- reading one request ----------------------------------------------------------------
-
-    def _read(self, data: bytes, at: int) -> tuple[int, Inbound | None]:
-        """Read on from `at`; return where it ended, and the request if it is whole.
-
-        Raises:
-            BadForm: It is not in form.
-        """
-        if not self._started:
-            self._started = self._loop.time()
-        if not self._in_body:
-            end = self._head_end(data, at)
-            self._head_size += end - at
-            if self._head_size > LARGEST_HEAD:
-                raise BadForm("head_too_large")
-            self._parse(data[at:end])
-            at = end
-            if not self._head_done():
-                return at, None
-            self._body_next = True
-            if self._owed and self._headers.get(b"expect") is not None and at >= len(data):
-                self._continue()
-        end = min(len(data), at + self._owed)
-        if end > at:
-            piece = data[at:end]
-            self._owed -= end - at
-            if not self._owed and not self._pieces:
-                self._body = piece
-            else:
-                self._pieces += piece
-            if not self._parser.should_upgrade():
-                self._parse(piece)
-        return (end, None) if self._owed else (end, self._whole())
-
-    def _head_done(self) -> bool:
-        """Tell whether the parser has seen the whole head; it says so by `on_headers_complete`."""
-        return self._in_body
-
-    def _head_end(self, data: bytes, at: int) -> int:
-        """Return where the head ends, or the bytes do: behind its blank line."""
-        if self._last:
-            joint = (self._last + data[at : at + 3]).find(_HEAD_END)
-            if joint >= 0:
-                return at + joint + 4 - len(self._last)
-        found = data.find(_HEAD_END, at)
-        if found >= 0:
-            return found + 4
-        self._last = (self._last + data[at:])[-3:]
-        return len(data)
-
-    def _parse(self, piece: bytes) -> None:
-        try:
-            self._parser.feed_data(piece)
-        except httptools.HttpParserUpgrade:
-            return  # an offer, not taken: it goes on as HTTP/1.1
-        except httptools.HttpParserError as fault:
-            cause = fault.__context__
-            raise BadForm(cause.reason if isinstance(cause, BadForm) else "http") from None
-
-    def _continue(self) -> None:
+    def _may_continue(self) -> None:
         """Tell a client that waits for it that its body may come."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(_CONTINUE)
-
-    def _whole(self) -> Inbound:
-        inbound = Inbound(
-            self._parser.get_method().decode("ascii"),
-            self._path,
-            self._query,
-            bytes(self._pieces) or self._body,
-            self._headers,
-            self._peer,
-            self.owner,
-        )
-        if b"close" in self._headers.get(b"connection", b"").lower() or not self._parser.should_keep_alive():
-            self._ending = True
-        self._reset()
-        self._started = 0.0
-        return inbound
-
-    # --- httptools ------------------------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        """See httptools. One message at a time is given to the parser; it may not see another."""
-        if self._names or self._in_body:
-            raise BadForm("http")
-
-    def on_url(self, url: bytes) -> None:
-        """See httptools; a long target comes in pieces."""
-        self._target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """See httptools. Judged once all are there; until then only their number is bounded, and the head's size."""
-        names = self._names
-        names.append(name)
-        self._values.append(value)
-        if len(names) > MOST_HEADERS:
-            raise BadForm("too_many_headers")
-
-    def on_headers_complete(self) -> None:
-        """See httptools."""
-        values = self._values
-        names = b"\n".join(self._names).lower()
-        if not is_plain(names, values):
-            raise BadForm("header_bytes")
-        self._headers = headers = dict(zip(names.split(b"\n"), values, strict=False))
-        if len(headers) != len(values):
-            raise BadForm("repeated_header")
-        if self._parser.get_method() not in METHODS:
-            raise BadForm("method")
-        if b"transfer-encoding" in headers or b"content-encoding" in headers:
-            raise BadForm("body_framing")
-        if b"upgrade" in headers and b"websocket" in headers[b"upgrade"].lower():
-            raise BadForm("websocket")
-        if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
-            raise BadForm("expectation")
-        length = headers.get(b"content-length")
-        if length is not None:
-            if not length or not DECIMAL.issuperset(length) or len(length) > 8:  # noqa: PLR2004 - digits
-                raise BadForm("body_framing")
-            self._owed = int(length)
-            if self._owed > LARGEST_BODY:
-                raise BadForm("body_too_large")
-        self._check_host(headers.get(b"host"))
-        self._path, self._query = check_target(self._target)
-        self._in_body = True
-
-    def on_body(self, body: bytes) -> None:
-        """See httptools. Bodies are counted above; one that came with a head was not where it belongs."""
-        del body
-        if not self._body_next:
-            raise BadForm("http")
-
-    def _check_host(self, host: bytes | None) -> None:
-        if host is None:
-            raise BadForm("no_host")
-        if self._peer == UNIX:
-            return
-        name = host.decode("ascii").lower()
-        bare = name.rpartition(":")[0] if not name.endswith("]") and ":" in name else name
-        if bare not in self._listener.allowed_hosts:
-            raise BadForm("foreign_host")
 
     # --- time and room ----------------------------------------------------------------------
 
