@@ -4,7 +4,9 @@ Rules:
 1. Whoever is asked what there is to sell may answer as of before a sale that is on its way, or whose answer came after
    the question: such a sale is taken off the answer. Else many that wait for one fact would each sell the whole of it.
 2. A sale that the venue refused took nothing. One whose outcome is unknown counts as made.
-3. While the broker is silent, what orders executed here tells of what a grant bought, and nothing of what others did.
+3. A request that the venue did not take within its receive window it never will: so a sale whose answer hangs is in
+   what the venue is asked for later, or was not made. It keeps nobody from trying again.
+4. While the broker is silent, what orders executed here tells of what a grant bought, and nothing of what others did.
 """
 
 from collections import deque
@@ -16,6 +18,9 @@ from msgspec.structs import replace
 from broker.policy_facts import ZERO, Stake
 
 MOST_KEPT = 1000
+TAKEN_US = 3_000_000
+"""The longest receive window that is signed here, and how far clocks may be apart."""
+
 _Known = dict[tuple[str, str], tuple[str, Stake, int]]
 
 
@@ -30,7 +35,12 @@ class Sale:
     refused: bool = False
 
     def after(self, asked_us: int) -> bool:
-        """Tell whether what was asked then may not show it."""
+        """Tell whether what the venue was asked then may not show it."""
+        until_us = self.sent_us + TAKEN_US
+        return not self.refused and asked_us <= min(until_us, self.landed_us or until_us)
+
+    def untold(self, asked_us: int) -> bool:
+        """Tell whether what was known here or to the broker then cannot show it."""
         return not self.refused and (self.landed_us is None or self.landed_us >= asked_us)
 
 
@@ -75,7 +85,9 @@ class Stakes:
         if known is None:
             return None
         base, stake, asked_us = known
-        gone = sum((sale.amount for sale in self._sales if sale.asset == base and sale.after(asked_us)), ZERO)
+        gone = sum(
+            (sale.amount for sale in self._sales if sale.asset == base and sale.untold(asked_us)), ZERO
+        )
         return replace(stake, own=max(ZERO, stake.own - gone)) if gone else stake
 
     def _put(self, into: _Known, key: tuple[str, str], known: tuple[str, Stake, int]) -> None:
@@ -87,5 +99,5 @@ class Stakes:
         """Let go of a sale: what was known before it is less for good."""
         for kept in (self._told, self._seen):
             for key, (base, stake, asked_us) in kept.items():
-                if base == sale.asset and sale.after(asked_us):
+                if base == sale.asset and sale.untold(asked_us):
                     kept[key] = (base, replace(stake, own=max(ZERO, stake.own - sale.amount)), asked_us)

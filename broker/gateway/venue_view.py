@@ -348,7 +348,7 @@ class AccountView:
         if asked_us < self._asked_us:
             return  # what was asked later has come already
         self._holdings, self._asked_us, self.may_trade = holdings, asked_us, market.parse_may_trade(body)
-        for sale in [one for one in self._sales if one.landed_us is not None and one.landed_us < asked_us]:
+        for sale in [one for one in self._sales if not one.after(asked_us)]:
             self._drop(sale)
 
     def may_ask(self, weight: int) -> bool:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from broker.gateway import asking, forward
+from broker.gateway.sales import TAKEN_US
 from clients.paper.faults import Fault
-from tests.gateway.test_exits import account_of, halt
+from tests.gateway.test_exits import account_of, halt, view_of
 from tests.gateway.world import Bot, bots, running_world
 
 
@@ -61,3 +62,32 @@ async def test_a_sale_that_left_after_holdings_were_asked_for_is_taken_off(tmp_p
         account = account_of(world)
         account.sells("BTC", Decimal("0.3"))
         assert account.free("BTC", alone=True) <= Decimal("0.7")
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
+async def test_an_exit_that_hangs_keeps_nobody_from_trying_again(tmp_path: Path, *, shared: bool) -> None:
+    """What the exchange has not taken within the receive window it never will."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="0" if shared else "5000")
+        (bot,) = await bots(world)
+        quantity = "0.02"
+        if shared:
+            world.bot("other")
+            await world.settled()
+            for _ in range(2):
+                assert (await bot.order("BUY", "0.0101")).status == 200
+        await halt(world)
+        if not shared:
+            quantity = str((await size_of_book(bot)).quantize(Decimal("0.01")) - 1)
+        world.paper.server.faults.append(Fault("hang", method="POST", path="/api/v3/order", times=1))
+        hanging = asyncio.ensure_future(bot.order("SELL", quantity))
+        account = account_of(world)
+        while not (sales := [one for one in account._sales if one.landed_us is None]):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        refused = await bot.order("SELL", quantity)
+        assert refused.reason == ("halted" if shared else "exit_size"), refused
+        for sale in sales:
+            sale.sent_us -= TAKEN_US
+        assert (await bot.order("SELL", quantity)).status == 200
+        view_of(world).pool.close()
+        assert (await hanging).status == 504
