@@ -55,7 +55,7 @@ def of_this_process(context: Context) -> Iterator[Condition]:
             yield Condition(
                 "gateway-silent", gateway.name,
                 f"the gateway {gateway.name} is connected and says nothing: it hangs, and no bot can trade through it",
-                f"end its process ({gateway.pid}): portcullis run starts it again",
+                f"end its process ({gateway.pid}); it is started again by itself",
             )  # fmt: skip
         if gateway.spool_lines > BEHIND_LINES:
             yield Condition(

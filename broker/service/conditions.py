@@ -183,7 +183,7 @@ class Conditions:
             "rotator-silent", "rotator",
             f"the rotator looks at nothing since {moment(int(looked)):%Y-%m-%d %H:%M} UTC: no key is rotated "
             "or deleted, and no alert goes out",
-            "look into its log, and end its process: portcullis run starts it again",
+            "look into its log, and end its process; it is started again by itself",
         )  # fmt: skip
 
 

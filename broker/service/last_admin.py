@@ -28,12 +28,12 @@ def refuse_last_admin(rows: Iterable[Any], name: str, environment: Environment) 
         raise Conflict(
             "last_admin",
             f"{name} is the last admin: nobody could open anything any more. Make another one first: "
-            "portcullis operator create --scope admin",
+            "portcullis operator create --name NAME --scope admin --token-file FILE",
         )
     counts = environment is not Environment.PAPER and any(row.totp_since_us is not None for row in admins)
     if counts and not any(row.totp_since_us is not None for row in others):
         raise Conflict(
             "last_admin",
             f"{name} is the last admin with password and codes: nobody could open anything any more. Let another admin "
-            "enrol first: portcullis operator enrol",
+            "enrol first: portcullis operator enrol --name NAME",
         )

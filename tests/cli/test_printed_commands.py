@@ -1,7 +1,10 @@
 """A command on a screen can be pasted as it stands: from any directory, for this home, one to a line."""
 
+import ast
 import io
+import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -102,3 +105,57 @@ def test_no_command_of_the_program_asks_to_type_what_it_refuses(tmp_path: Path) 
         answered = CliRunner().invoke(app, ["--home", str(home), *shlex.split(one)[1:]])
         assert "Missing option" not in answered.output
         assert answered.exit_code == 1, answered.output
+
+
+def _written() -> Iterator[tuple[str, str]]:
+    """Yield every command that our code prints: where, and without the program's name."""
+    root = Path(__file__).parents[2]
+    for package in ("broker", "rotation", "portcullis"):
+        for file in sorted((root / package).rglob("*.py")):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            called = {
+                id(node.args[0])
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "command"
+                and node.args
+            }
+            parts = {
+                id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values
+            }
+            for node in ast.walk(tree):
+                text = "" if id(node) in parts else _text(node)
+                where = f"{file.relative_to(root)}:{getattr(node, 'lineno', 0)}"
+                if id(node) in called and text:
+                    yield where, text
+                elif (at := re.search(r"(?:^|: )portcullis (?=[a-z])", text)) is not None:
+                    for one in text[at.end() :].split(", then "):
+                        yield where, re.split("[,;(]", one.removeprefix("portcullis "))[0]
+
+
+def _text(node: ast.AST) -> str:
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    if not isinstance(node, ast.JoinedStr):
+        return ""
+    return "".join(str(one.value) if isinstance(one, ast.Constant) else "x1" for one in node.values)
+
+
+def test_every_command_that_the_code_prints_is_whole() -> None:
+    """Typed as it is printed, none lacks an option or names one that there is not."""
+    group, wrong = typer.main.get_command(app), []
+    for where, text in _written():
+        words = shlex.split(text)
+        if not words or words[0] not in COMMANDS or "--help" in words:
+            continue
+        command, context = group, group.context_class(group, info_name="portcullis", obj=Face())
+        try:
+            while hasattr(command, "resolve_command"):
+                name, command, words = command.resolve_command(context, words)
+                context = command.context_class(command, parent=context, info_name=name)
+            command.parse_args(context, words)
+        except Exception as fault:  # noqa: BLE001 - the parser has its own kinds
+            if type(fault).__name__ != "BadParameter":  # a placeholder is no number
+                wrong.append(f"{where}: {text}: {fault!r}")
+    assert not wrong, "\n".join(wrong)
