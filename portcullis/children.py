@@ -27,6 +27,11 @@ class ChildFailed(Exception):
     """A child did not get ready. The message says which, and where its own words are."""
 
 
+def why(fault: Exception) -> str:
+    """Return what may be said of a failed start: our own words and the system's, of anything else its type only."""
+    return str(fault) if isinstance(fault, (ChildFailed, OSError)) else type(fault).__name__
+
+
 @dataclass(slots=True)
 class Child:
     """A running child and what it said when it got ready."""

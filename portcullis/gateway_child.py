@@ -4,7 +4,8 @@ Rules:
 1. The child gets one end of a socketpair and no file of the home but its spool; keys reach it over the link.
 2. A child that dies is restarted on the same port, at once the first time, then after 1, 2, 4 ... 30 s. Its
    grants are open again when it is ready; until then bots get no connection.
-3. It ends with us: by SIGTERM after the requests in flight, or because its link closes.
+3. Nothing that fails around a restart ends the watch over it: a full disk may, and the next death has to be seen too.
+4. It ends with us: by SIGTERM after the requests in flight, or because its link closes.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from broker.authority import LeaseAuthority
 from broker.link.channel import over_socket
 from portcullis import children
 from portcullis.addresses import in_url
-from portcullis.children import Child, ChildFailed
+from portcullis.children import Child
 from portcullis.settings import Home, SettingsError
 
 NAME = "local"
@@ -131,10 +132,13 @@ class GatewayChild:
                 pause = min(LONGEST_PAUSE_S, max(1.0, pause * 2))
                 try:
                     self.child = await self._start()
-                except (ChildFailed, OSError) as fault:
-                    self._log.error("the gateway did not start", why=str(fault))
+                except Exception as fault:  # noqa: BLE001 - whatever it was, without a gateway nobody trades
+                    self._log.error("the gateway did not start", why=children.why(fault))
             self._log.warning("the gateway is back", pid=self.child.pid)
-            self._moved()
+            try:
+                self._moved()
+            except Exception as fault:  # noqa: BLE001 - it serves; what was not told (a full disk) must not end this
+                self._log.error("where the gateway is could not be told", why=children.why(fault))
 
 
 def _refuse_taken(doorway: Doorway) -> None:

@@ -73,7 +73,7 @@ class RotatorChild:
             pause = min(LONGEST_PAUSE_S, max(1.0, pause * 2))
             try:
                 self.child = await self._start()
-            except (ChildFailed, OSError) as fault:
-                self._log.error("the rotator did not start", why=str(fault), again_in_s=pause)
+            except Exception as fault:  # noqa: BLE001 - whatever it was, it is tried again
+                self._log.error("the rotator did not start", why=children.why(fault), again_in_s=pause)
             else:
                 self._log.warning("the rotator is back", pid=self.child.pid)
