@@ -74,9 +74,17 @@ class Engines:
         return self.writer if writes else self.reader
 
     def dispose(self) -> None:
-        """Close every connection."""
+        """Close every connection; one that is still at work is closed when it comes back."""
         for engine in {self.reader, self.writer, self.urgent_reader, self.urgent_writer}:
+            sa.event.listen(engine.pool, "checkin", _closed)
             engine.dispose()
+            sa.event.listen(engine.pool, "checkin", _closed)
+
+
+def _closed(connection: Any, record: Any) -> None:
+    """Close a connection that comes back to a store that is closed."""
+    if connection is not None:
+        record.invalidate()
 
 
 def engines(where: "Path | Postgres | None", which: Which) -> Engines:

@@ -25,7 +25,25 @@ from broker.gateway.form import (
 
 UNIX = "unix"
 
+_BLANK = b"\r\n"
+_MOST_BLANK = 4
 _HEAD_END = b"\r\n\r\n"
+
+
+def _first(data: bytes, at: int) -> int:
+    """Return where a request begins: behind a blank line or two, which old clients send after a body.
+
+    Source: RFC 9112, section 2.2.
+
+    Raises:
+        BadForm: There are more of them.
+    """
+    begins = at
+    while begins < len(data) and data[begins] in _BLANK:
+        begins += 1
+        if begins - at > _MOST_BLANK:
+            raise BadForm("http")
+    return begins
 
 
 class Reader:
@@ -65,6 +83,10 @@ class Reader:
         """
         if not self._started:
             self._started = self._loop.time()
+        if not self._in_body and not self._head_size:
+            at = _first(data, at)
+            if at == len(data):
+                return at, None
         if not self._in_body:
             end = self._head_end(data, at)
             self._head_size += end - at

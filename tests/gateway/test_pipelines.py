@@ -251,3 +251,13 @@ async def test_orders_that_could_not_be_written_down_keep_no_connection(
                 answer = await bot.order()
                 assert (answer.status, answer.reason) == (503, "spool")
         assert (await bot.order()).status == 200
+
+
+@pytest.mark.parametrize(("blank", "status"), [("\r\n", "404"), ("\r\n\r\n", "404"), ("\r\n" * 8000, "400")])
+async def test_a_blank_line_or_two_before_a_request_are_nothing_and_thousands_are_no_request(
+    tmp_path: Path, blank: str, status: str
+) -> None:
+    async with running_world(tmp_path) as world:
+        assert await answers_to(world.port, blank.encode() + get("/x/y"), 1) == [status]
+        both = get("/x/y") + blank.encode() + get("/x/y")
+        assert await answers_to(world.port, both, 2) == ["404", status]

@@ -1,7 +1,7 @@
 """No input within the size limits costs more than `MOST_MS` of CPU: every parser that meets strangers' text.
 
 The cases are the worst that we could think of for each, at the limits, in front of a real gateway's parts. CPU time is
-that of this process, the best of several, so that a busy machine does not decide. To add a parser, add to `CASES`:
+that of this thread, the best of many, so that a busy machine does not decide. To add a parser, add to `CASES`:
 a name, a function, and its inputs.
 """
 
@@ -23,7 +23,7 @@ from clients.venues.binance.endpoints import ENDPOINTS, Endpoint
 from tests.clients.binance_cases import AT, REAL, SECRET, VIRTUAL, hmac_hex
 
 MOST_MS = 5.0
-TRIES = 7
+TRIES = 30
 
 
 def cpu_ms(work: Callable[[], object]) -> float:
@@ -32,9 +32,9 @@ def cpu_ms(work: Callable[[], object]) -> float:
     gc.disable()
     try:
         for _ in range(TRIES):
-            began = time.process_time_ns()
+            began = time.thread_time_ns()
             work()
-            best = min(best, (time.process_time_ns() - began) / 1e6)
+            best = min(best, (time.thread_time_ns() - began) / 1e6)
             if best < MOST_MS / 2:
                 break
     finally:
@@ -294,10 +294,10 @@ async def test_a_request_in_many_pieces_costs_little_each(piece: int) -> None:
         + b"a" * 60_000
     )
     worst = 0.0
-    began = time.process_time_ns()
+    began = time.thread_time_ns()
     for at in range(0, len(data), piece):
         connection.data_received(data[at : at + piece])
-    worst = (time.process_time_ns() - began) / 1e6 / (len(data) / piece)
+    worst = (time.thread_time_ns() - began) / 1e6 / (len(data) / piece)
     assert handler.seen == 1
     assert worst < MOST_MS / 50
 

@@ -8,8 +8,8 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from broker.authority import LeaseAuthority
 from broker.gate import Mode
+from broker.gateway import asking, forward
 from broker.gateway.process import Gateway, Listen
 from broker.link.channel import memory_pair
 from broker.service import Service
@@ -230,8 +231,30 @@ def key_pair(key_type: KeyType) -> tuple[str, str]:
     return pem, public.decode()
 
 
+PATIENCE_S = 5.0
+"""For so long a gateway of tests waits for facts, and for the broker: a busy machine is no outage."""
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """Let requests wait longer than a bot would, unless a test waits longer still."""
+    was = forward.PREPARE_SECONDS, asking.ASK_SECONDS
+    forward.PREPARE_SECONDS, asking.ASK_SECONDS = (max(one, PATIENCE_S) for one in was)
+    try:
+        yield
+    finally:
+        forward.PREPARE_SECONDS, asking.ASK_SECONDS = was
+
+
 @asynccontextmanager
 async def running_world(directory: Path, paper_clock: Any = None) -> AsyncIterator[World]:
+    with patient():
+        async with _running_world(directory, paper_clock) as world:
+            yield world
+
+
+@asynccontextmanager
+async def _running_world(directory: Path, paper_clock: Any) -> AsyncIterator[World]:
     more = {} if paper_clock is None else {"clock": paper_clock}
     async with running_paper(**more) as paper:
         database = database_at(directory)
