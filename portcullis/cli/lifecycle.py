@@ -107,9 +107,13 @@ def paper(
     token_file = admin_token_file or face.root / "paper-admin.token"
     if not token_file.exists():
         settings.private_directory(token_file.parent)
-        with new_file(token_file, "--admin-token-file") as file:
-            if file is not None:
-                file.write(secrets.token_urlsafe(32).encode() + b"\n")
+        token = secrets.token_urlsafe(32) + "\n"
+        if admin_token_file is None:  # a file of ours, not one that a person named
+            settings.write_private(token_file, token)
+        else:
+            with new_file(admin_token_file, "--admin-token-file") as file:
+                if file is not None:
+                    file.write(token.encode())
     face.err.print(Text.assemble(badge("paper"), f"  admin token in {token_file}"))
     arguments = ["--port", str(port), "--seed", str(seed), "--admin-token-file", str(token_file)]
     if state is not None:

@@ -61,7 +61,10 @@ def on_terminal(*arguments: str) -> Iterator[str]:
         while b"Ctrl-C" not in shown and b'"port"' not in shown:
             ready, _, _ = select.select([master], [], [], max(0.0, deadline - time.monotonic()))
             assert ready, shown.decode("utf-8", "replace")
-            shown += os.read(master, 65536)
+            try:
+                shown += os.read(master, 65536)
+            except OSError:
+                pytest.fail(f"it ended before it was ready: {shown.decode('utf-8', 'replace')}")
         yield _COLOUR.sub("", shown.decode("utf-8", "replace"))
     finally:
         os.kill(child, signal.SIGTERM)

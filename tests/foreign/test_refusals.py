@@ -161,7 +161,7 @@ async def test_the_exchanges_429_backs_off_and_is_not_asked_again(tmp_path: Path
         assert asked[0] == asked[1]
 
 
-async def test_reads_stop_at_the_gateways_own_meter(tmp_path: Path) -> None:
+async def test_a_pause_that_the_exchange_asked_for_stops_reads_and_new_risk(tmp_path: Path) -> None:
     async with running_world(tmp_path) as world:
         config = places.at_gateway(world)
 
@@ -170,7 +170,7 @@ async def test_reads_stop_at_the_gateways_own_meter(tmp_path: Path) -> None:
                 view.meter.refused(429, 60, world.gateway.clock.wall_us())
 
         steps = await run(config, ["balance", "market", "wait", "balance", "market"], full)
-        assert results(steps)[1:] == [BOUGHT, "DDoSProtection", BOUGHT]
+        assert results(steps)[1:] == [BOUGHT, "DDoSProtection", "DDoSProtection"]
 
 
 UNKNOWN = [
