@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.lacking import in_ci
+
 PINS = {
     "main": ("ccxt==4.5.90", "python-binance==1.0.37", "binance-sdk-spot==13.2.0"),
     # shares an import name with python-binance
@@ -24,11 +26,6 @@ TESTS = {
     "connector": "the tests of binance-connector in tests/foreign",
 }
 _WHOLE = "whole"
-
-
-def in_ci() -> bool:
-    """Tell whether a missing environment is a failure."""
-    return bool(os.environ.get("CI"))
 
 
 def missing(name: str) -> str:

@@ -11,7 +11,6 @@ import pytest
 from broker.db import cuts as cut_store
 from broker.db import turns
 from broker.db.database import Database
-from broker.db.engines import Postgres
 from broker.db.turns import Urgency
 from broker.errors import StoreUnavailable
 from tests.api.desk import Desk
@@ -57,13 +56,12 @@ async def test_a_cut_waits_while_another_process_writes_and_then_succeeds(desk: 
     assert made(desk) == 1
 
 
+@pytest.mark.parametrize(
+    "kind", ["sqlite"], indirect=True
+)  # for PostgreSQL: tests/broker/test_hung_postgres.py
 async def test_a_cut_that_was_given_up_was_not_made_and_is_not_made_later(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if isinstance(desk.service.desk.database._where, Postgres):
-        pytest.skip(
-            "how long it waits there is in the connection's options: tests/broker/test_hung_postgres.py"
-        )
     monkeypatch.setitem(turns.PATIENCE_S, Urgency.SAFETY, 0.2)
     async with desk.client() as client:
         with rival(desk):

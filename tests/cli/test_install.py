@@ -16,6 +16,7 @@ from clients.venue import Environment
 from portcullis import install
 from portcullis.foundation import found
 from tests.cli.started import children_of, cli, cli_json
+from tests.lacking import lack
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +46,7 @@ def test_a_dry_run_shows_everything_and_changes_nothing(tmp_path: Path) -> None:
 def test_the_unit_is_one_that_systemd_takes_and_finds_well_hardened(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
-        pytest.skip("no systemd-analyze here: the unit is not judged by systemd itself")
+        lack("no systemd-analyze: the unit is not judged by systemd itself; install your system's `systemd`")
     path = tmp_path / "portcullis.service"
     path.write_text(install.unit(Path("/bin/true"), user="nobody"))
     done = subprocess.run(

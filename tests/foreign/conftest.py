@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.setup import in_ci, missing, python
+from tests.lacking import lack
+from tests.setup import missing, python
 
 Meanwhile = Callable[[], Awaitable[object]]
 
@@ -66,7 +65,7 @@ class Driver:
 def ready(environment: str) -> None:
     """Skip where an environment is missing; in CI that is a failure."""
     if python(environment) is None:
-        (pytest.fail if in_ci() else pytest.skip)(missing(environment))
+        lack(missing(environment))
 
 
 @asynccontextmanager

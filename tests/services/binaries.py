@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
+from tests.lacking import in_ci, lack
 
 HERE = Path(__file__).parent
 SAY_EVERY_S = 30.0
@@ -57,11 +57,6 @@ BINARIES = {
 }  # fmt: skip
 
 
-def in_ci() -> bool:
-    """Tell whether a missing binary is a failure."""
-    return bool(os.environ.get("CI"))
-
-
 def cache() -> Path:
     """Return where binaries are kept."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -89,7 +84,7 @@ def need(*names: str) -> None:
     """Skip the test where a binary is missing; in CI, fail it."""
     for name in names:
         if find(name) is None:
-            (pytest.fail if in_ci() else pytest.skip)(missing(name))
+            lack(missing(name))
 
 
 def build(name: str) -> bool:

@@ -3,7 +3,7 @@
 import errno
 import os
 import socket
-import subprocess
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +19,7 @@ from clients.secret import Secret
 from clients.venue import KeyType, Slot
 from rotation.destinations.files import FilePlace
 from rotation.destinations.parcel import NotDelivered, Parcel
+from tests.broker.files.rights import as_everybody, mounted
 
 NAMES = ("API_KEY", "API_SECRET")
 JSON_NAMES = ("/exchange/key", "/exchange/secret")
@@ -160,24 +161,12 @@ def test_a_second_name_is_refused_even_where_it_is_not_ours(tmp_path: Path) -> N
     assert "hard link" in refusal(tmp_path / "a")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_directory_that_lets_nobody_write_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    assert "cannot be replaced" in refusal(tmp_path / "bot.env")
+    with as_everybody():
+        assert "cannot be replaced" in refusal(tmp_path / "bot.env")
     tmp_path.chmod(0o700)
-
-
-def mounted(source: Path, target: Path, script: str) -> str:
-    """Run a script where a source is bound onto a target, in a mount space of its own."""
-    code = f"mount --bind '{source}' '{target}' && exec '{sys.executable}' -c \"$0\""
-    done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", code, script], capture_output=True, text=True, check=False,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
-    )  # fmt: skip
-    if "unshare" in done.stderr or "mount:" in done.stderr:
-        pytest.skip("this machine lets nobody mount")
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert refusal(tmp_path / "bot.env") == ""
 
 
 LOOK = """
@@ -196,6 +185,20 @@ def test_a_file_that_is_mounted_by_itself_is_refused_with_what_to_do(tmp_path: P
         tmp_path / "real", tmp_path / "bot.env", LOOK.format(path=str(tmp_path / "bot.env"), home="/nowhere")
     )
     assert "mount the directory" in said
+
+
+def test_another_mount_than_the_directory_s_is_told_by_what_the_system_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same where nobody can mount: what the system says of the two open files is what counts."""
+    (tmp_path / "bot.env").write_text("API_KEY=old\n")
+
+    def mount_of(fd: int) -> str:
+        return f"mnt_id:\t{1 if stat.S_ISDIR(os.fstat(fd).st_mode) else 2}"
+
+    assert refusal(tmp_path / "bot.env") == ""
+    monkeypatch.setattr("broker.files.place._mount_of", mount_of)
+    assert "mount the directory" in refusal(tmp_path / "bot.env")
 
 
 def test_a_directory_of_ours_that_is_bound_elsewhere_is_still_ours(home: Path, tmp_path: Path) -> None:

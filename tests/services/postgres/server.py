@@ -17,9 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psycopg
-import pytest
 
-from tests.services import binaries
+from tests.lacking import lack
 from tests.services.vault.server import free_port
 
 START_S = 30.0
@@ -44,7 +43,7 @@ def need() -> Path:
     """Skip the test where there is no PostgreSQL; in CI, fail it."""
     found = programs()
     if found is None:
-        (pytest.fail if binaries.in_ci() else pytest.skip)(MISSING)
+        lack(MISSING)
     return found
 
 
