@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.errors import StoreUnavailable
 from broker.model import Stage
 from broker.stores.vault.setup import Plan, apply
 from clients.secret import Secret
@@ -87,7 +88,9 @@ async def test_a_vault_that_is_sealed_and_killed_costs_a_trading_bot_not_one_req
                     await until(lambda: bool(tuple(broker.upkeep.hazards())))
                     await asyncio.sleep(SEALED_S)  # how long it is away, not when something is done
                     late = await CCXT.run(["load"], **waiting, mode="sync")
-                    assert late[0].raised is not None, "a new bot has to wait"
+                    assert late[0].raised is None, "its lease was opened before its first request"
+                    with pytest.raises(StoreUnavailable):  # a new virtual key has to wait
+                        await asyncio.to_thread(bot, broker, "new")
                     await asyncio.to_thread(vault.unseal)
                     await until(lambda: not tuple(broker.upkeep.hazards()))
                     await asyncio.to_thread(vault.kill)

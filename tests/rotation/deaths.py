@@ -65,7 +65,10 @@ SCENARIOS: Mapping[str, Scenario] = {
     "delete-refused": Scenario(faults=({"do": "error", "status": 400, "code": -9000, "match": _DELETE},)),
     "limited": Scenario(
         faults=(
-            {"do": "error", "status": 429, "code": -1003, "match": {"path": "/sapi/v1/sub-account"}, "times": 2},
+            {
+                "do": "error", "status": 429, "code": -1003, "retry_after": "1",
+                "match": {"path": "/sapi/v1/sub-account"}, "times": 2,
+            },
         )
     ),
     "lists-lag": Scenario(faults=(_LOST_CREATE,), switches={"listing_delay_ms": 500}),
