@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from broker.budget import Parts
 from broker.gateway.book import Book, Held
+from broker.gateway.fills import Placed
 from broker.gateway.job import Job
 from broker.gateway.ledger import Ledger
 from broker.gateway.link import LinkClient
@@ -26,7 +27,8 @@ from broker.gateway.settlement import Reservation, Settlement
 from broker.gateway.venue_line import Broken, Reply
 from broker.gateway.wellbeing import Wellbeing
 from broker.policy import Allow
-from clients.venue import Action, Answer, OrderRef, OrderState, RefusalKind, Side, Variant
+from broker.policy_facts import ZERO
+from clients.venue import Action, Answer, OrderRef, OrderState, RefusalKind, Variant
 
 _PASS = (b"content-type", b"retry-after", b"date", b"x-mbx-uuid", b"x-mbx-traceid")
 _PASS_PREFIXES = (b"x-mbx-used-weight", b"x-mbx-order-count", b"x-sapi-used")
@@ -76,15 +78,14 @@ class Aftermath:
                 prices = [order.price for group in intent.orders for order in group]
                 if quote is None or any(price is None or price <= quote.price for price in prices):
                     job.view.sells(symbol, job.sale)
-        buys = any(order.side is Side.BUY for group in intent.orders for order in group)
-        # what others of the account must not sell is settled too, where no limit counts it
-        if job.sent and (job.reserved or (buys and not held.sole)):
+        # whose an asset is follows from all orders of a shared account, where no limit counts them too
+        if job.sent and (job.reserved or not held.sole):
             orders = tuple(sent for sent in job.sent if not sent.is_list)
             quantity = orders[0].quantity if len(orders) == 1 else None
             self._settlement.hold(
                 Reservation(
                     job.sent[0].number, held.lease.grant, held.account, symbol, job.reserved, quantity, orders,
-                    held_us=boot_us, asked_us=boot_us,
+                    held_us=boot_us, asked_us=boot_us, sale=job.sale,
                 )
             )  # fmt: skip
 
@@ -124,6 +125,7 @@ class Aftermath:
         if isinstance(result, Broken):
             if job.sale is not None and job.account is not None:
                 job.account.landed(job.sale)
+                job.sale.unsure = True
             refusal = job.wire.refusal(RefusalKind.UNKNOWN_OUTCOME, result.reason)
             self._ledger.answered(job, refusal.status, None, "unknown", (), ())
             job.reply(refusal.status, ((_REASON, b"unknown_outcome"),), b"")
@@ -132,6 +134,7 @@ class Aftermath:
         answer = job.wire.answer(reading, result.status, result.headers, result.body)
         if job.sale is not None and job.account is not None:
             job.account.landed(job.sale, took_place=not answer.refused)
+            job.sale.unsure = answer.unknown
         released = self._settled(job, answer)
         write = reading.intent.action is not Action.READ
         outcome = "refused" if answer.refused else "unknown" if answer.unknown and write else "done"
@@ -142,7 +145,7 @@ class Aftermath:
             ()
             if job.held is None
             else self._book.recent.take(
-                job.held.account, job.held.lease.grant, reading.intent, answer, view.pairs, self._owners.find
+                job.held.account, job.held.lease.grant, _placing(job), answer, view.pairs, self._owners.find
             )
         )
         self._ledger.answered(job, result.status, answer.code, outcome, orders, released, fills)
@@ -235,6 +238,10 @@ class Aftermath:
         elif _REASON in result.headers:
             headers = (*headers, (_REASON, result.headers[_REASON]))
         job.reply(status, headers, body)
+
+
+def _placing(job: Job) -> Placed:
+    return Placed(job.sent, ZERO if job.verdict is None else job.verdict.sells)
 
 
 def _told(reply: Reply) -> Reply:

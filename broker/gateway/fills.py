@@ -8,16 +8,27 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from itertools import islice
+from typing import NamedTuple
 
 from broker.calllog import Fills
 from broker.gateway.sent import Sent
 from broker.policy_facts import Stake
-from clients.venue import Answer, Intent, OrderState, SymbolInfo
+from clients.venue import Answer, OrderState, SymbolInfo
 
 MOST_KEPT, MOST_TOLD = 2_000, 200
 ZERO = Decimal(0)
 _UNKNOWN = Decimal("Infinity")
 _BUY = "BUY"
+
+
+class Placed(NamedTuple):
+    """What a request places: an answer may name no more of an order than its ids, as `ACK` does, those of a list too.
+
+    `sells` is how much of the base asset it may sell at most: the size of a sale that is sized in quote.
+    """
+
+    orders: tuple[Sent, ...] = ()
+    sells: Decimal = ZERO
 
 
 class RecentFills:
@@ -28,17 +39,17 @@ class RecentFills:
         self._of: OrderedDict[tuple[str, str, str], tuple[str, str, str, Decimal, Decimal]] = OrderedDict()
 
     def take(
-        self, account: str, grant: str, intent: Intent, answer: Answer, pairs: Mapping[str, SymbolInfo | None],
+        self, account: str, grant: str, placed: Placed, answer: Answer, pairs: Mapping[str, SymbolInfo | None],
         owner_of: Callable[[str, str, str], str | None],
     ) -> Fills:  # fmt: skip
         """Take in an answer to a grant's request; return what it tells, for the call log."""
         found = []
-        for symbol, order_id, base, side, executed, left in _told(intent, answer, pairs):
+        for symbol, order_id, base, side, executed, left in _told(placed, answer, pairs):
             found.append((account, symbol, order_id, base, side, str(executed), str(left)))
             key = (account, symbol, order_id)
             known = self._of.get(key)
             whose = owner_of(account, symbol, f"#{order_id}") if known is None else known[0]
-            whose = whose or (grant if intent.orders else None)
+            whose = whose or (grant if placed.orders else None)
             if whose is None:
                 continue  # a read or a cancel: whose it is only the broker knows
             if known is None or executed >= known[3]:
@@ -95,16 +106,16 @@ class RecentFills:
 
 
 def _told(
-    intent: Intent, answer: Answer, pairs: Mapping[str, SymbolInfo | None]
+    placed: Placed, answer: Answer, pairs: Mapping[str, SymbolInfo | None]
 ) -> Iterator[tuple[str, str, str, str, Decimal, Decimal]]:
-    single = intent.orders[0][0] if len(intent.orders) == 1 and len(intent.orders[0]) == 1 else None
+    by_id = {one.order_id: one for one in placed.orders if one.order_id is not None and not one.is_list}
     for state in answer.orders:
         pair = pairs.get(state.symbol)
         if pair is None or state.order_id is None:
             continue
-        own = single is not None and not state.of_cancel
-        side = state.side or (single.side.value if own and single is not None else None)
-        quantity = state.quantity or (single.quantity if own and single is not None else None)
+        sent = None if state.of_cancel else by_id.get(state.order_id)
+        side = state.side or (None if sent is None else sent.side)
+        quantity = state.quantity or (None if sent is None else sent.quantity or placed.sells or None)
         if side is None:
             continue
         executed = state.executed_base or ZERO

@@ -105,7 +105,7 @@ class Gateway:
 
     def _confirmed(self, sent: Sent) -> None:
         """An order has its id; where its own answer did not tell, the broker hears of it now."""
-        self._settlement.confirmed(sent)
+        self._settlement.confirmed(sent, self.clock.boot_us())
         if not sent.flying:
             self.ledger.found(sent)
 

@@ -3,7 +3,8 @@
 Rules:
 1. Whoever is asked what there is to sell may answer as of before a sale that is on its way, or whose answer came after
    the question: such a sale is taken off the answer. Else many that wait for one fact would each sell the whole of it.
-2. A sale that the venue refused took nothing. One whose outcome is unknown counts as made.
+2. A sale that the venue refused took nothing. One whose outcome is unknown counts as made: what is the grant's own is
+   less by it until the venue shows its orders, or has none of them.
 3. A request that the venue did not take within its receive window it never will: so a sale whose answer hangs is in
    what the venue is asked for later, or was not made. It keeps nobody from trying again.
 4. While the broker is silent, what orders executed here tells of what a grant bought, and nothing of what others did.
@@ -26,13 +27,14 @@ _Known = dict[tuple[str, str], tuple[str, Stake, int]]
 
 @dataclass(slots=True, eq=False)
 class Sale:
-    """A sale that was sent, and since when its answer is there."""
+    """A sale that was sent, and since when its answer is there. `unsure`: that answer told nothing of what it did."""
 
     asset: str
     amount: Decimal
     sent_us: int = 0
     landed_us: int | None = None
     refused: bool = False
+    unsure: bool = False
 
     def after(self, asked_us: int) -> bool:
         """Tell whether what the venue was asked then may not show it."""
@@ -41,7 +43,16 @@ class Sale:
 
     def untold(self, asked_us: int) -> bool:
         """Tell whether what was known here or to the broker then cannot show it."""
-        return not self.refused and (self.landed_us is None or self.landed_us >= asked_us)
+        return not self.refused and (self.unsure or self.landed_us is None or self.landed_us >= asked_us)
+
+    def found(self, now_us: int) -> None:
+        """What became of it is known from here on, as orders tell it."""
+        if self.unsure:
+            self.unsure, self.landed_us = False, now_us
+
+    def never(self) -> None:
+        """It was not made: the venue has no order of it."""
+        self.refused = True
 
 
 class Stakes:

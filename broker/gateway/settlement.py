@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from broker.budget import SLICE_LIFE_US, WINDOW_US, Parts, portion
+from broker.gateway.sales import Sale
 from broker.gateway.sent import Sent
 from clients.venue import OrderState
 
@@ -34,8 +35,9 @@ _Key = tuple[str, str, str]
 
 @dataclass(slots=True, eq=False)
 class Reservation:
-    """Budget that a request holds. `quantity` is that of its only order; times are of our boot clock.
+    """Budget that a request holds, if any. `quantity` is that of its only order; times are of our boot clock.
 
+    `sale` is what it sells, as long as that may not be known.
     `alone`: the venue did not show its orders among others, so they are asked for one by one.
     """
 
@@ -50,6 +52,7 @@ class Reservation:
     asked_us: int = 0
     executed: bool = False
     alone: bool = False
+    sale: Sale | None = None
 
 
 class Settlement:
@@ -79,13 +82,15 @@ class Settlement:
         self._queues.setdefault(reservation.grant, OrderedDict())[reservation.number] = reservation
         for sent in reservation.orders:
             if sent.order_id is not None:
-                self.confirmed(sent)
+                self.confirmed(sent, reservation.held_us)
 
-    def confirmed(self, sent: Sent) -> None:
-        """An order has its id: states of that id are its states from now on."""
+    def confirmed(self, sent: Sent, now_us: int = 0) -> None:
+        """An order has its id: states of that id are its states from now on; `now_us` is our boot clock."""
         held = self._held.get(sent.number)
         if held is not None and sent in held.orders and sent.order_id is not None:
             self._by_id[(sent.account, sent.symbol, sent.order_id)] = (held, sent)
+            if held.sale is not None and all(one.order_id is not None for one in held.orders):
+                held.sale.found(now_us)
 
     def sent_as(self, account: str, state: OrderState) -> Sent | None:
         """Return the order of ours that a state is of, if it holds a reservation."""
@@ -128,18 +133,24 @@ class Settlement:
         self._forget(held)
         return held.parts
 
-    def absent(self, reservation: Reservation, sent: Sent, now_us: int) -> Parts:
-        """The venue does not know the name of an order (rule 5); `now_us` is venue time when it was asked."""
+    def absent(self, reservation: Reservation, sent: Sent, now_us: int) -> Parts | None:
+        """The venue does not know the name of an order (rule 5); `now_us` is venue time when it was asked.
+
+        Returns:
+            What to release, once none of the reservation's orders is there; None until then.
+        """
         if sent.order_id is not None or sent.renamed or now_us < sent.until_us + SETTLING_US:
-            return ()
+            return None
         if sent.absent_us is None:
             sent.absent_us = now_us
-            return ()
+            return None
         if now_us - sent.absent_us >= SETTLING_US:
             sent.gone = True
         if not all(one.gone for one in reservation.orders) or reservation.number not in self._held:
-            return ()
+            return None
         self._forget(reservation)
+        if reservation.sale is not None:
+            reservation.sale.never()
         return reservation.parts
 
     def due(

@@ -152,7 +152,10 @@ class Settler:
         try:
             state = await account.fetch_order(credential, OrderRef(sent.symbol, sent.order_id, by_name))
         except NotKnown as fault:
-            if fault.code == NO_SUCH_ORDER and (parts := self._settlement.absent(held, sent, asked_us)):
+            if fault.code != NO_SUCH_ORDER:
+                return
+            parts = self._settlement.absent(held, sent, asked_us)
+            if parts is not None:
                 for one in held.orders:
                     self._owners.waiting.remove(one)
                 self._release(held.grant, parts)

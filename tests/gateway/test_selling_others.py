@@ -10,6 +10,7 @@ import pytest
 from broker.gate import Mode
 from broker.gateway import asking, forward
 from broker.link import frames
+from tests.gateway.test_namesakes import Later, lose
 from tests.gateway.world import Answer, Bot, World, running_world
 
 LIMIT = {"type": "LIMIT", "timeInForce": "GTC"}
@@ -127,3 +128,81 @@ async def test_resting_sales_are_replaced_one_by_one_and_never_all_by_the_whole(
         ).reason == "halted"
         assert (await one.call("POST", path, cancelOrderId=first, quantity="0.005", **values)).status == 200
         assert (await one.call("POST", path, cancelOrderId=second, quantity="0.005", **values)).status == 200
+
+
+OCO: dict[str, dict[str, str]] = {
+    "/api/v3/orderList/oco": {
+        "aboveType": "LIMIT_MAKER", "abovePrice": "70000", "belowType": "STOP_LOSS", "belowStopPrice": "50000",
+    },
+    "/api/v3/order/oco": {"price": "70000", "stopPrice": "50000"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", OCO)
+async def test_sales_of_a_list_whose_answer_names_only_ids_are_not_sold_once_more(
+    tmp_path: Path, path: str
+) -> None:
+    async with running_world(tmp_path) as world:
+        one, _ = await two_bots(world)
+        values = {"symbol": "BTCUSDT", "side": "SELL", "quantity": "0.01", "newOrderRespType": "ACK"}
+        lists = [await one.call("POST", path, **values, **OCO[path]) for _ in range(3)]
+        assert passed(lists) == 1, lists
+        assert (await one.order("SELL", "0.01")).reason == "halted"
+
+
+async def test_a_sale_sized_in_quote_whose_answer_names_only_ids_is_not_sold_once_more(
+    tmp_path: Path,
+) -> None:
+    async with running_world(tmp_path) as world:
+        one, _ = await two_bots(world)
+        values = {"symbol": "BTCUSDT", "side": "SELL", "type": "MARKET", "quoteOrderQty": "600"}
+        sales = [await one.call("POST", "/api/v3/order", newOrderRespType="ACK", **values) for _ in range(3)]
+        assert passed(sales) == 1, sales
+
+
+async def test_a_sale_whose_answer_was_lost_is_not_made_once_more_with_what_another_bought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_world(tmp_path) as world:
+        one, two = await two_bots(world)
+        later = Later(world, monkeypatch)
+        await lose(world)
+        assert (await one.order("SELL", "0.01")).status == 504
+        assert (await one.order("SELL", "0.01")).reason == "halted"
+        await later.settle()  # it is found, and so it stays
+        assert (await one.order("SELL", "0.01")).reason == "halted"
+        assert (await two.order("SELL", "0.05")).status == 200
+
+
+async def test_a_sale_that_never_arrived_can_be_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_world(tmp_path) as world:
+        one, two = await two_bots(world)
+        later = Later(world, monkeypatch)
+        fault = {"do": "close", "match": {"path": "/api/v3/order", "method": "POST"}}
+        await world.paper.admin("POST", "faults", fault)
+        assert (await one.order("SELL", "0.005")).status == 504
+        assert (await one.order("SELL", "0.01")).status == 200  # the venue still shows it as free
+        assert (await two.order("SELL", "0.05")).status == 200
+        for _ in range(3):
+            await later.settle()
+        assert later.held == 0
+
+
+@pytest.mark.parametrize("tells", ["RESULT", "ACK"])
+async def test_what_another_offered_and_lost_without_a_word_is_still_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tells: str
+) -> None:
+    """Its order ended by hand, or against another of the account: nobody asked the gateway to cancel it."""
+    async with running_world(tmp_path) as world:
+        one, two = await two_bots(world)
+        later = Later(world, monkeypatch)
+        resting = await two.order("SELL", "0.05", price="70000", newOrderRespType=tells, **LIMIT)
+        assert resting.status == 200, resting
+        engine = world.paper.exchange.engine
+        engine.expire(engine.orders[resting.body["orderId"]], world.paper.exchange.now_us())
+        await later.settle()
+        assert (await one.order("SELL", "0.05")).reason == "halted"
+        assert (await one.order("SELL", "0.01")).status == 200
+        assert (await two.order("SELL", "0.05")).status == 200

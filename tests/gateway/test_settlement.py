@@ -152,7 +152,7 @@ def test_an_order_is_absent_when_the_venue_said_so_twice_a_settling_time_apart()
         held = place.send(one)
         found: Parts = ()
         for at_us in asked:
-            found += place.settlement.absent(held, one, at_us)
+            found += place.settlement.absent(held, one, at_us) or ()
         assert found == released, asked
 
 
@@ -164,7 +164,7 @@ def test_what_has_an_id_or_may_have_another_name_is_never_absent() -> None:
     place.owners.confirm(confirmed, "2")
     for held, one in ((renamed, named), (known, confirmed)):
         for at_us in (AT + 60 * S, AT + 120 * S, AT + 180 * S):
-            assert place.settlement.absent(held, one, at_us) == ()
+            assert place.settlement.absent(held, one, at_us) is None
     assert place.tell(state("1", order_id="1", name="other", quantity="1", at_us=AT)) == (
         "g",
         (("s", Decimal(50)),),
@@ -177,7 +177,7 @@ def test_a_list_of_which_one_order_was_found_is_not_absent() -> None:
     held = place.send(sent(name="@l"), one, other)
     place.tell(state("0", order_id="1", name="a", at_us=AT))
     for at_us in (AT + 60 * S, AT + 120 * S):
-        assert place.settlement.absent(held, other, at_us) == ()
+        assert place.settlement.absent(held, other, at_us) is None
     assert len(place.settlement) == 1
 
 
