@@ -2,8 +2,9 @@
 
 Rules:
 1. The broker lends slices; a gateway reserves only from slices it holds. What is lent counts as used.
-2. A slice counts in full while it is open, and by what was kept of it for one window after it was closed.
-   So what is spent counts at least a window long, and a little longer: slices are changed every hour.
+2. A slice counts in full while it is open, and by what was kept of it for one window after it was closed. So what is
+   spent counts at least a window long, and a little longer. Nothing is reserved from one that is `SLICE_LIFE_US` old:
+   so one that nobody ever gives back counts for its life and a window, not for ever.
 3. A reservation is released only on proof (`release`); an unknown outcome stays reserved.
 4. A slice is the order cap or a tenth of the window, whichever is larger, and never more than is left. Of a limit that
    others share it is no larger than a tenth, nor a quarter of what is left, unless a request needs more.
@@ -87,13 +88,18 @@ class Rules:
 
 def used(slices: Iterable[Slice], now_us: int) -> Decimal:
     """Return how much of the window is taken."""
-    total = ZERO
+    total, since_us = ZERO, now_us - WINDOW_US
     for loan in slices:
-        if loan.closed_us is None:
+        if loan.closed_us is not None:
+            total += loan.amount - loan.returned if loan.closed_us > since_us else ZERO
+        elif spent_until_us(loan.lent_us) > since_us:
             total += loan.amount
-        elif loan.closed_us > now_us - WINDOW_US:
-            total += loan.amount - loan.returned
     return total
+
+
+def spent_until_us(lent_us: int) -> int:
+    """Return until when a slice can have been spent, at the latest."""
+    return lent_us + SLICE_LIFE_US
 
 
 def to_lend(limit: Decimal, order_max: Decimal | None, taken: Decimal, wanted: Decimal = ZERO) -> Decimal:
@@ -148,7 +154,10 @@ def may_spare(rules: Rules, slices: Iterable[Slice], now_us: int, amount: Decima
 
 
 class Purse:
-    """The slices one gateway holds for one grant, oldest first. Changed in place, never across an await."""
+    """The slices one gateway holds for one grant, oldest first. Changed in place, never across an await.
+
+    Instants are the gateway's own; a slice is as old as the ask for it, so older than the broker thinks.
+    """
 
     def __init__(self) -> None:
         self._left: dict[str, Decimal] = {}
@@ -156,8 +165,20 @@ class Purse:
 
     @property
     def left(self) -> Decimal:
-        """What can still be reserved."""
+        """What was neither reserved nor given back."""
         return sum(self._left.values(), ZERO)
+
+    @property
+    def empty(self) -> bool:
+        """Whether it holds no slice, not even a used up one."""
+        return not self._left
+
+    def spendable(self, now_us: int) -> Decimal:
+        """Return what can still be reserved: what is left of slices that are not too old (rule 2)."""
+        return sum((left for name, left in self._left.items() if self._lives(name, now_us)), ZERO)
+
+    def _lives(self, slice_id: str, now_us: int) -> bool:
+        return now_us < spent_until_us(self._lent[slice_id][1])
 
     def add(self, slice_id: str, amount: Decimal, now_us: int) -> None:
         """Take a slice in; the same slice twice counts once."""
@@ -165,15 +186,15 @@ class Purse:
             self._left[slice_id] = amount
             self._lent[slice_id] = (amount, now_us)
 
-    def reserve(self, amount: Decimal) -> Parts | None:
+    def reserve(self, amount: Decimal, now_us: int) -> Parts | None:
         """Take an amount, oldest slices first; None where it is not there, and nothing is taken."""
-        if amount > self.left:
+        if amount > self.spendable(now_us):
             return None
         parts = []
         for slice_id, left in self._left.items():
             if amount <= ZERO:
                 break
-            taken = min(left, amount)
+            taken = min(left, amount) if self._lives(slice_id, now_us) else ZERO
             if taken > ZERO:
                 parts.append((slice_id, taken))
                 amount -= taken
@@ -191,16 +212,16 @@ class Purse:
                 gone.append((slice_id, amount))
         return tuple(gone)
 
-    def wants(self, slice_amount: Decimal) -> bool:
+    def wants(self, slice_amount: Decimal, now_us: int) -> bool:
         """Tell whether to ask for the next slice: less than half of a usual one is left."""
-        return self.left * 2 < slice_amount
+        return self.spendable(now_us) * 2 < slice_amount
 
     def close(self, now_us: int, *, everything: bool = False) -> Parts:
         """Give slices back with what is left of them: the used up, the old, or all."""
         closing = [
             slice_id
             for slice_id, left in self._left.items()
-            if everything or left <= ZERO or now_us - self._lent[slice_id][1] >= SLICE_LIFE_US
+            if everything or left <= ZERO or not self._lives(slice_id, now_us)
         ]
         back = tuple((slice_id, self._left.pop(slice_id)) for slice_id in closing)
         for slice_id in closing:

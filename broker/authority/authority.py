@@ -178,6 +178,7 @@ class LeaseAuthority:
                 link.heard_s = time.monotonic()
                 await self._take(link, frame)
         finally:
+            link.over = True
             self.changes.gone(link.gateway)
             if self.changes.links.get(link.gateway) is link:
                 del self.changes.links[link.gateway]
@@ -255,6 +256,7 @@ class LeaseAuthority:
             case frames.Release():
                 return self.lending.release(link, frame)
             case frames.Calls() | frames.SpoolDone():
+                link.over = link.over or (isinstance(frame, frames.SpoolDone) and frame.boot == link.boot)
                 self.intake.take(link, frame)
             case frames.OwnerQuery():
                 return self._owners.owner(link, frame)
@@ -308,7 +310,7 @@ class LeaseAuthority:
         try:
             granted = await self.in_safety(lambda: self.leases.grant(link, frame, opening, secrets, loan))
         finally:
-            if loan is not None and not isinstance(granted, frames.LeaseGranted):
+            if loan is not None and (link.over or not isinstance(granted, frames.LeaseGranted)):
                 self.lending.undelivered(link, loan)
         return granted
 

@@ -2,7 +2,8 @@
 
 Rules:
 1. A thread of their own: budgets wait for the call log, and nothing waits for budgets that does not spend them.
-2. A slice is lent while somebody waits for it, and not after; what was lent too late is taken back at once.
+2. A slice is lent while somebody waits for it, and not after; what was lent too late, or to a gateway that is over,
+   is taken back at once.
 3. What could not be taken back is owed until it is: it counts as lent. Closing a slice twice changes nothing; a
    release given back twice would be a hole in the limit, so one that may have been written counts as spent.
 """
@@ -39,7 +40,7 @@ class Lending:
     def __init__(self, service: Service, beside: Background) -> None:
         self._calls, self._beside = service.calls, beside
         self._budgets = ThreadPoolExecutor(1, "budgets")
-        self._taking_back = False
+        self._taking_back = self._over = False
         self.owed: deque[tuple[str, Parts]] = deque(maxlen=_MOST_OWED)
         """Slices to take back, by gateway."""
 
@@ -47,7 +48,8 @@ class Lending:
         return await asyncio.get_running_loop().run_in_executor(self._budgets, work)
 
     def close(self) -> None:
-        """Let the thread end."""
+        """Let the thread end; what is owed then is lent until its gateway's next boot."""
+        self._over = True
         self._budgets.shutdown(wait=True)
 
     async def first(self, link: Link, opening: Opening, *, ahead: bool) -> Slice | None:
@@ -95,6 +97,9 @@ class Lending:
         loan = (
             None if held is None else await self._lent(link, grant, frame.wanted, _LOAN_S, ahead=frame.ahead)
         )
+        if loan is not None and link.over:
+            self.undelivered(link, loan)
+            return
         part = None if loan is None else slice_part(loan)
         link.channel.send(frames.SliceLent(frame.ask, grant, part))
 
@@ -115,13 +120,13 @@ class Lending:
 
     def take_back(self) -> None:
         """Close slices that could not be closed when they came; closing them twice changes nothing. No beat waits."""
-        if self.owed and not self._taking_back:
+        if self.owed and not self._taking_back and not self._over:
             self._taking_back = True
             self._beside.begin(self._taken_back(), "taking budget slices back")
 
     async def _taken_back(self) -> None:
         try:
-            while self.owed:
+            while self.owed and not self._over:
                 gateway, parts = self.owed[0]
                 await self._run(lambda: self._calls.close_slices(gateway, parts))  # noqa: B023 - awaited here
                 self.owed.popleft()

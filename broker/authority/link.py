@@ -62,7 +62,7 @@ class Link:
     The control thread adds leases while the loop reads them: whoever walks `leases` walks a copy.
     `holds` are the key versions with a hold on record; each heartbeat prolongs those that a lease needs.
     `heard_s`: when it said something last. `said`: what it found wrong last; None where it did not say yet, and
-    what its last life found may still stand.
+    what its last life found may still stand. `over`: it has ended, or said that it does: it reads nothing more.
     """
 
     channel: Channel
@@ -74,6 +74,7 @@ class Link:
     health: frames.Health | None = None
     incoming: Incoming = field(default_factory=Incoming)
     heard_s: float = field(default_factory=time.monotonic)
+    over: bool = False
     said: tuple[tuple[frames.KeyWord, ...], tuple[frames.Trouble, ...]] | None = None
 
     def tell(self, frame: Frame) -> bool:

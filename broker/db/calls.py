@@ -1,4 +1,4 @@
-"""Queries on the call log, order owners and the budget ledger."""
+"""Queries on the call log and order owners."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping
@@ -6,10 +6,10 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, bindparam, case, func, or_, select
+from sqlalchemy import Connection, bindparam, case, func, select
 from sqlalchemy.engine import Row
 
-from broker.budget import ZERO, Limit, Parts, Slice
+from broker.budget import Parts
 from broker.calllog import Answered, Ask, SentLine
 from broker.db import fills
 from broker.db import log_tables as t
@@ -23,7 +23,8 @@ def _parts_text(parts: Parts) -> str:
     return json.dumps([(name, str(amount)) for name, amount in parts], separators=(",", ":"))
 
 
-def _parts(text: str) -> Parts:
+def parts_of(text: str) -> Parts:
+    """Read which amounts of which slices a row names."""
     return tuple((name, Decimal(amount)) for name, amount in json.loads(text))
 
 
@@ -225,9 +226,6 @@ def refused_orders(connection: Connection, since_us: int) -> dict[str, dict[str,
     return found
 
 
-# --- the budget ledger ------------------------------------------------------------------------
-
-
 def key_answers(connection: Connection, key: str, since_us: int, codes: Collection[str]) -> tuple[int, int]:
     """Count what came back to calls signed with a key version since then: of one of these codes, and in all."""
     call = t.CALLS.c
@@ -236,92 +234,6 @@ def key_answers(connection: Connection, key: str, since_us: int, codes: Collecti
     )
     row = connection.execute(query).one()
     return int(row[1] or 0), int(row[0])
-
-
-def _loan(row: Row[Any]) -> Slice:
-    """Read a budget slice."""
-    return Slice(
-        row.id, Decimal(row.amount), row.lent_us, Decimal(row.returned), row.closed_us, row.grant, row.account,
-        row.consumer, row.asset,
-    )  # fmt: skip
-
-
-def slices_under(connection: Connection, limits: Iterable[Limit], since_us: int) -> list[Slice]:
-    """Return the slices that count for one of these limits and are open, or were closed since."""
-    c = t.SLICES.c
-    whose: list[ColumnElement[bool]] = []
-    for limit in limits:
-        if limit.grants:
-            whose.append(c.grant.in_(sorted(limit.grants)))
-        if limit.account is not None:
-            whose.append(c.account == limit.account)
-        if limit.consumer is not None:
-            whose.append(c.consumer == limit.consumer)
-    query = select(t.SLICES).where(or_(*whose), c.closed_us.is_(None) | (c.closed_us > since_us))
-    return [_loan(row) for row in connection.execute(query)]
-
-
-def slices(connection: Connection, grant: str, since_us: int) -> list[Slice]:
-    """Return the slices of a grant that are open, or were closed since."""
-    query = select(t.SLICES).where(
-        t.SLICES.c.grant == grant, t.SLICES.c.closed_us.is_(None) | (t.SLICES.c.closed_us > since_us)
-    )
-    return [_loan(row) for row in connection.execute(query)]
-
-
-def lend(connection: Connection, loan: Slice, gateway: str, boot: str) -> None:
-    """Insert a slice."""
-    connection.execute(
-        t.SLICES.insert().values(
-            id=loan.id, grant=loan.grant, gateway=gateway, boot=boot, amount=str(loan.amount), returned="0",
-            lent_us=loan.lent_us, account=loan.account, consumer=loan.consumer, asset=loan.asset,
-        )
-    )  # fmt: skip
-
-
-def give_back(connection: Connection, gateway: str, parts: Parts, closed_us: int | None) -> None:
-    """Return amounts of slices lent to a gateway, and close them where a time is given."""
-    for slice_id, amount in parts:
-        here = (t.SLICES.c.id == slice_id, t.SLICES.c.gateway == gateway)
-        row = connection.execute(select(t.SLICES).where(*here)).first()
-        if row is None or (closed_us is not None and row.closed_us is not None):
-            continue
-        returned = min(Decimal(row.amount), Decimal(row.returned) + max(ZERO, amount))
-        values: dict[str, object] = {"returned": str(returned)}
-        if closed_us is not None:
-            values["closed_us"] = closed_us
-        connection.execute(t.SLICES.update().where(*here).values(**values))
-
-
-def close_boot(connection: Connection, gateway: str, boot: str, now_us: int, *, whole: bool = True) -> None:
-    """Close the open slices of a gateway's earlier boot: what its calls did not spend goes back.
-
-    Where lines of it are lost nobody knows what it spent: then nothing goes back.
-    """
-    query = select(t.SLICES).where(
-        t.SLICES.c.gateway == gateway, t.SLICES.c.boot == boot, t.SLICES.c.closed_us.is_(None)
-    )
-    left = {row.id: Decimal(row.amount) for row in connection.execute(query)}
-    if not whole:
-        give_back(connection, gateway, tuple((slice_id, ZERO) for slice_id in left), now_us)
-        return
-    if not left:
-        return
-    calls = select(t.CALLS.c.reserved, t.CALLS.c.released).where(
-        t.CALLS.c.gateway == gateway, t.CALLS.c.boot == boot, t.CALLS.c.reserved != "[]"
-    )
-    freed = select(t.CALLS.c.released).where(
-        t.CALLS.c.gateway == gateway, t.CALLS.c.boot == boot, t.CALLS.c.released != "[]"
-    )
-    for row in connection.execute(calls):
-        for slice_id, amount in _parts(row.reserved):
-            if slice_id in left:
-                left[slice_id] -= amount
-    for row in connection.execute(freed):
-        for slice_id, amount in _parts(row.released):
-            if slice_id in left:
-                left[slice_id] += amount
-    give_back(connection, gateway, tuple(left.items()), now_us)
 
 
 # --- what the audit trail knows of the log ----------------------------------------------------

@@ -36,7 +36,7 @@ IDLE_US = 120_000_000
 
 @dataclass(slots=True)
 class Standing:
-    """What a gateway keeps for one grant, whatever lease it runs on."""
+    """What a gateway keeps for one grant, whatever lease it runs on; `leases` are those it has now."""
 
     purse: Purse = field(default_factory=Purse)
     rate: OrderRate = field(default_factory=OrderRate)
@@ -44,6 +44,7 @@ class Standing:
     rules: int = 0
     policy_version: int = 0
     stakes: Stakes = field(default_factory=Stakes)
+    leases: "dict[str, Held]" = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True)
@@ -161,7 +162,7 @@ class Book:
         standing = self.standing.setdefault(frame.grant, Standing())
         self._under(standing, frame, sent_us)
         if frame.slice is not None:
-            self.take_slice(standing, frame.slice, sent_us)
+            self._take_first(standing, frame.slice, sent_us)
         part = frame.verifier
         held = Held(
             Lease(
@@ -191,9 +192,10 @@ class Book:
         )
         old = self.by_key.get(frame.key_id)
         if old is not None:
-            self.by_lease.pop(old.lease.id, None)
+            self.drop(old.lease.id)
         self.by_key[frame.key_id] = held
         self.by_lease[frame.lease] = held
+        standing.leases[frame.lease] = held
         self._refused.pop(frame.key_id, None)
         return held
 
@@ -209,7 +211,10 @@ class Book:
     def drop(self, lease_id: str) -> None:
         """Forget one lease."""
         held = self.by_lease.pop(lease_id, None)
-        if held is not None and self.by_key.get(held.key_id) is held:
+        if held is None:
+            return
+        held.standing.leases.pop(lease_id, None)
+        if self.by_key.get(held.key_id) is held:
             del self.by_key[held.key_id]
 
     def drop_grant(self, grant: str) -> tuple[str, ...]:
@@ -258,6 +263,17 @@ class Book:
             self._void += standing.purse.close(now_us, everything=True)
         standing.rules, standing.policy_version = new
         standing.slice_usual = frame.slice_usual
+
+    def _take_first(self, standing: Standing, part: frames.SlicePart, sent_us: int) -> None:
+        """Take in the slice that a lease brought; where enough is left of those before it, it goes back as it is."""
+        if standing.purse.wants(standing.slice_usual, sent_us):
+            self.take_slice(standing, part, sent_us)
+        else:
+            self._void += ((part.id, part.amount),)
+
+    def serves(self, standing: Standing) -> bool:
+        """Tell whether the gates let any lease of a grant be served."""
+        return any(not isinstance(self.judge(held), Shut) for held in standing.leases.values())
 
     def take_slice(self, standing: Standing, part: frames.SlicePart, sent_us: int) -> None:
         """Take a slice in; one that was lent under older rules goes back as it is."""

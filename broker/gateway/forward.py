@@ -442,7 +442,7 @@ class Forwarder:
             self.refuse(job, RefusalKind.UNAVAILABLE, "no_material")
             return
         standing, intent = held.standing, reading.intent
-        reserved = standing.purse.reserve(verdict.reserve) if verdict.reserve else ()
+        reserved = standing.purse.reserve(verdict.reserve, boot_us) if verdict.reserve else ()
         if reserved is None:
             self.refuse(job, RefusalKind.ORDER, "day_notional")
             return
@@ -470,7 +470,7 @@ class Forwarder:
         except Exception:  # noqa: BLE001 - what was counted in is counted out, and the bot gets an answer
             self._broke(job)
             return
-        if standing.slice_usual and standing.purse.wants(standing.slice_usual):
+        if standing.slice_usual and standing.purse.wants(standing.slice_usual, boot_us):
             self._fetcher.refill(held)
 
     def _leave(self, job: Job, held: Held, verdict: Allow, boot_us: int, wall: int) -> None:

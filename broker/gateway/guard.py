@@ -53,7 +53,7 @@ def facts_for(
         stake=stake_of(held, job, symbol, final=final),
         bids=job.view.bids(symbol),
         under_way=job.view.under_way(symbol) if "book:" + symbol in job.asked else ZERO,
-        budget=standing.purse.left,
+        budget=standing.purse.spendable(boot_us),
         limited=standing.slice_usual > ZERO,
         rate_free=standing.rate.free(held.policy.rate, count, boot_us),
         asked=job.asked,

@@ -21,6 +21,7 @@ from broker.errors import LinkDown
 from broker.gateway.asking import ANSWERS, Asking
 from broker.gateway.book import Book
 from broker.gateway.clock import SystemClock
+from broker.gateway.returns import Returns
 from broker.gateway.spool import Spool
 from broker.gateway.upload import Upload
 from broker.link import frames
@@ -56,7 +57,8 @@ class LinkClient:
         self._book, self._spool, self._clock = book, spool, clock
         self._renewed_us: dict[int, int] = {}
         self._beside = Background(_LOG)
-        self._asking = Asking(book, clock, self._send, self._beside, self._give_back_void)
+        self._returns = Returns(book, clock, self._send, self._beside)
+        self._asking = Asking(book, clock, self._send, self._beside, self._returns.void)
         self.open_lease, self.ask_owner = self._asking.open_lease, self._asking.ask_owner
         self.ask_slice, self.refill = self._asking.ask_slice, self._asking.refill
         self.ask_stake = self._asking.ask_stake
@@ -111,13 +113,7 @@ class LinkClient:
 
     def close(self) -> None:
         """Give everything back that can be given back, and hang up."""
-        parts = tuple(
-            part
-            for standing in self._book.standing.values()
-            for part in standing.purse.close(self._clock.boot_us(), everything=True)
-        )
-        if parts:
-            self._send(frames.CloseSlices(parts))
+        self._returns.everything()
         if self._book.by_lease:
             self._send(frames.EndLease(tuple(self._book.by_lease)))
         self.upload.end()
@@ -129,12 +125,6 @@ class LinkClient:
     def boot(self) -> str:
         """Which start of the gateway this is."""
         return self._spool.boot
-
-    def _give_back_void(self) -> None:
-        """Return slices that were lent under rules that are no more, before any are asked for under new ones."""
-        parts = self._book.voided()
-        if parts:
-            self._send(frames.CloseSlices(parts))
 
     def give_back(self, parts: Parts) -> None:
         """Release reservations whose slices this gateway no longer holds."""
@@ -165,10 +155,12 @@ class LinkClient:
             self._apply(frame)
             if isinstance(frame, _NEWS):
                 self.on_news()
+                self._returns.soon()
         except Exception as fault:  # noqa: BLE001 - whatever it is, the bots' link has to live
             name = type(frame).__name__
             _LOG.error("a %s frame could not be applied: %s", name, described(fault))
             self._not_applied(frame)
+            self._returns.soon()
 
     def _not_applied(self, frame: Frame) -> None:
         """Shut what a frame may have closed."""
@@ -213,7 +205,7 @@ class LinkClient:
                 book.set_all_gates(frame.gates)
             case frames.PolicyChanged():
                 book.change_policy(frame)
-                self._give_back_void()
+                self._returns.void()
                 self._send(frames.Ack(frame.change))
             case frames.Material():
                 book.learn(frame)
@@ -227,6 +219,7 @@ class LinkClient:
                 book.renew(frame, self._renewed_us.pop(frame.ask, 0))
                 if frame.voided:
                     self.on_news()
+                    self._returns.soon()
             case frames.Serves():
                 self.on_serves(frame)
             case frames.CallsKept():
@@ -290,7 +283,13 @@ class LinkClient:
     async def _beat(self) -> None:
         """Renew leases, give back idle ones and old slices, tell how we fare; again and again."""
         while True:
-            for what in (self._give_back_old, self._renew, self._tell_health, self._ask_gates):
+            for what in (
+                self._give_back_old,
+                self._renew,
+                self._tell_health,
+                self._ask_gates,
+                self._returns.soon,
+            ):
                 try:
                     what()
                 except Exception as fault:  # noqa: BLE001 - one part that fails must not stop the renewals
@@ -305,12 +304,7 @@ class LinkClient:
             for lease_id in idle:
                 self._book.drop(lease_id)
             self._send(frames.EndLease(idle))
-            self._return_unused(now_us)
-        parts = tuple(
-            part for standing in self._book.standing.values() for part in standing.purse.close(now_us)
-        )
-        if parts:
-            self._send(frames.CloseSlices(parts))
+        if self._returns.old():
             for held in list(self._book.by_lease.values()):
                 if held.standing.slice_usual and not held.standing.purse.left:
                     self.refill(held, ahead=True)
@@ -330,14 +324,6 @@ class LinkClient:
     def _ask_gates(self) -> None:
         if self._book.unsure:
             self._send(frames.AskGates())
-
-    def _return_unused(self, now_us: int) -> None:
-        """Give back the slices of grants that hold no lease any more."""
-        used = {held.lease.grant for held in self._book.by_lease.values()}
-        for grant, standing in self._book.standing.items():
-            parts = () if grant in used else standing.purse.close(now_us, everything=True)
-            if parts:
-                self._send(frames.CloseSlices(parts))
 
     def written(self) -> None:
         """A line was written to the spool."""

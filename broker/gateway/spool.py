@@ -3,8 +3,9 @@
 Rules:
 1. One line, one `write(2)` to an append-only file; no fsync: it outlives the process, not the machine.
 2. A file per boot of the gateway, in parts. A part goes once the broker has acknowledged every line of it.
-3. After a restart older boots are sent too, and deleted like that; the broker ignores what it already has. The
-   files of a gateway that still runs are locked: nobody else sends or deletes them.
+3. After a restart older boots are sent too, and deleted like that; the broker ignores what it already has. Every boot
+   leaves a part, if an empty one: the broker closes its budget slices once it has heard of all its lines. The files of
+   a gateway that still runs are locked: nobody else sends or deletes them.
 4. A spool that cannot be written stops orders: what is not written down is not sent. Cancels and exits pass.
 5. A spool that is far behind (`MOST_BEHIND` lines that the broker does not have) stops new risk, too: else the log of
    a fast bot would grow without end while the broker cannot write it. Cancels, exits and reads pass.
@@ -12,6 +13,7 @@ Rules:
    left behind: it has no number, and no later line ends up behind its torn beginning.
 """
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -106,12 +108,17 @@ class Spool:
         return [one for one in taken if one is not None], None in taken
 
     def close(self) -> None:
-        """Close the file; it stays where lines still wait."""
+        """Close the file. Lines that wait stay; where none do, an empty part tells the next boot of this one.
+
+        So what this boot gave back in its last moment, which nobody may have heard, is given back then.
+        """
+        if not self.waiting and self.seq > self._began:
+            with contextlib.suppress(OSError):
+                self._open()
+            self._parts.kept(self.seq)
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        if not self.waiting:
-            self._parts.kept(self.seq, all_of_it=True)
 
     def _open_next(self) -> None:
         """Begin the next part. Where that fails, the one we have goes on, unless its end is torn."""

@@ -4,7 +4,8 @@ Rules:
 1. A line counts as kept when the broker has acknowledged that line, by boot and number, and not before.
 2. An earlier boot is over when every line of it was acknowledged and the broker has answered that nothing more is
    wanted: only then its last file goes. Where lines are torn or gone, that is said. A gateway that still ran when we
-   began (it was stopped, or ended slowly) is an earlier boot as soon as it is over.
+   began (it was stopped, or ended slowly) is an earlier boot as soon as it is over. One that stops in order says so
+   itself, where its last lines have left.
 3. Requests come first: lines leave in batches, with pauses between.
 """
 
@@ -82,10 +83,16 @@ class Upload:
             self._soon(_LOOK_SECONDS)
 
     def end(self) -> None:
-        """Send what still goes in one batch; what is not acknowledged stays in the spool for the next boot."""
+        """Send what still goes in one batch; what is not acknowledged stays in the spool for the next boot.
+
+        Where that was all of it this boot is over, as an earlier one would be: slices that are lent to it now, or came
+        when nobody read any more, it can never spend.
+        """
         self.flush()
         if self._flushing is not None:
             self._flushing.cancel()
+        if self._own.sent == self._spool.seq:
+            self._send(frames.SpoolDone(self._spool.boot, self._spool.seq))
         for earlier, _, _ in self._earlier.values():
             earlier.let_go()
 

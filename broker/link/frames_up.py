@@ -80,6 +80,8 @@ class Calls:
 class SpoolDone:
     """Every line of an earlier boot, up to `last`, was acknowledged: its slices may be closed.
 
+    Or of this boot, which stops: every line of it was sent, and it spends nothing more.
+
     What it did not spend goes back only where its lines are `whole`: no line torn, unreadable or gone.
     Sent again until `SpoolClosed` answers it.
     """

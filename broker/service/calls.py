@@ -12,6 +12,7 @@ from broker.calllog import Answered, Ask, parse
 from broker.db import calls as store
 from broker.db import fills
 from broker.db import grants as grant_store
+from broker.db import slices as ledger
 from broker.db.fills import Fill
 from broker.db.turns import Urgency
 from broker.errors import Conflict, Malformed, Problem
@@ -234,7 +235,7 @@ class Calls:
         if grant is None or rules is None or not rules.limits:
             return None
         with self._desk.database.log.write(patience_s=patience_s) as connection:
-            lent = store.slices_under(connection, rules.limits, now_us - WINDOW_US)
+            lent = ledger.slices_under(connection, rules.limits, now_us - WINDOW_US)
             amount = budget.lendable(rules, lent, now_us, wanted)
             if amount <= 0 or (ahead and not budget.may_spare(rules, lent, now_us, amount)):
                 return None
@@ -242,26 +243,26 @@ class Calls:
                 new_id("slc"), amount, now_us, grant=grant_id, account=grant.account, consumer=grant.consumer,
                 asset=rules.asset, rules=rules.number,
             )  # fmt: skip
-            store.lend(connection, loan, gateway, boot)
+            ledger.lend(connection, loan, gateway, boot)
             return loan
 
     def used(self, grant_id: str) -> Decimal:
         """Return how much of a grant's rolling limit is lent or spent."""
         now_us = self._desk.clock.now_us()
         with self._desk.database.log.read() as connection:
-            return budget.used(store.slices(connection, grant_id, now_us - WINDOW_US), now_us)
+            return budget.used(ledger.slices(connection, grant_id, now_us - WINDOW_US), now_us)
 
     def close_slices(self, gateway: str, parts: Parts) -> None:
         """Take slices back, each with what is left of it."""
         with self._desk.database.log.write() as connection:
-            store.give_back(connection, gateway, parts, self._desk.clock.now_us())
+            ledger.give_back(connection, gateway, parts, self._desk.clock.now_us())
 
     def release(self, gateway: str, parts: Parts) -> None:
         """Take back reservations of slices that were closed before."""
         with self._desk.database.log.write() as connection:
-            store.give_back(connection, gateway, parts, None)
+            ledger.give_back(connection, gateway, parts, None)
 
     def close_boot(self, gateway: str, boot: str, *, whole: bool = True) -> None:
         """Close the slices of an earlier boot of a gateway; where lines of it are lost, all of them as spent."""
         with self._desk.database.log.write(Urgency.UPKEEP) as connection:
-            store.close_boot(connection, gateway, boot, self._desk.clock.now_us(), whole=whole)
+            ledger.close_boot(connection, gateway, boot, self._desk.clock.now_us(), whole=whole)

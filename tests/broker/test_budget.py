@@ -24,7 +24,7 @@ def test_a_purse_never_gives_out_more_than_it_was_lent(
     out = Decimal(0)
     for amount, fate in asked:
         before = purse.left
-        parts = purse.reserve(amount)
+        parts = purse.reserve(amount, 0)
         if parts is None:
             assert amount > before
             assert purse.left == before
@@ -48,7 +48,7 @@ def test_a_slice_twice_counts_once() -> None:
 def test_a_release_after_the_slice_has_left_goes_to_the_broker() -> None:
     purse = Purse()
     purse.add("s", Decimal(5), 0)
-    parts = purse.reserve(Decimal(3))
+    parts = purse.reserve(Decimal(3), 0)
     assert parts is not None
     assert purse.close(SLICE_LIFE_US) == (("s", Decimal(2)),)
     assert purse.release(parts) == parts
@@ -67,7 +67,26 @@ def test_what_was_spent_counts_until_a_window_after_its_slice_was_closed() -> No
     spent = Slice("s", Decimal(100), 0, Decimal(40), closed_us=10)
     assert budget.used([spent], 10 + WINDOW_US - 1) == 60
     assert budget.used([spent], 10 + WINDOW_US) == 0
-    assert budget.used([Slice("s", Decimal(100), 0)], 10 * WINDOW_US) == 100
+
+
+def test_a_slice_that_nobody_gives_back_counts_for_its_life_and_a_window() -> None:
+    """Its gateway is gone with its spool: it cannot have spent of it after its life."""
+    lent = Slice("s", Decimal(100), 7)
+    assert budget.used([lent], 7 + SLICE_LIFE_US + WINDOW_US - 1) == 100
+    assert budget.used([lent], 7 + SLICE_LIFE_US + WINDOW_US) == 0
+
+
+def test_nothing_is_reserved_from_a_slice_that_is_too_old() -> None:
+    """Else it could be spent after it stopped counting."""
+    purse = Purse()
+    purse.add("old", Decimal(5), 0)
+    purse.add("new", Decimal(2), SLICE_LIFE_US // 2)
+    assert purse.spendable(SLICE_LIFE_US - 1) == 7
+    assert purse.spendable(SLICE_LIFE_US) == 2
+    assert purse.reserve(Decimal(3), SLICE_LIFE_US) is None
+    assert purse.reserve(Decimal(2), SLICE_LIFE_US) == (("new", Decimal(2)),)
+    assert purse.left == 5
+    assert purse.wants(Decimal(1), SLICE_LIFE_US)
 
 
 def test_a_slice_is_the_order_cap_or_a_tenth_and_never_more_than_is_left() -> None:

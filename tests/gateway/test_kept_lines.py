@@ -225,7 +225,7 @@ async def edge(
 
     async def end() -> None:
         if crash:
-            gateway.link._send = lambda _: None  # type: ignore[method-assign]
+            there._over = True
         stop.set()
         await running
         here.close()
