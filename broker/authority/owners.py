@@ -38,7 +38,7 @@ class Owners:
             )
             for one in found.claims
         )  # fmt: skip
-        link.channel.send(frames.OwnerAnswer(frame.ask, found.grant, claims))
+        link.channel.send(frames.OwnerAnswer(frame.ask, found.grant, claims, found.gone))
 
     async def stake(self, link: Link, frame: frames.StakeQuery) -> None:
         """Tell whose a base asset is."""

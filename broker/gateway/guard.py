@@ -12,7 +12,7 @@ from broker.gateway.book import Held
 from broker.gateway.job import Failure, Job
 from broker.gateway.limits import Pause
 from broker.gateway.owners import Owners
-from broker.gateway.whose import known_owner
+from broker.gateway.whose import known_owner, last_word
 from broker.policy import Allow, Deny, Facts, Stake, evaluate, settle
 from clients.venue import Action, Intent
 
@@ -33,6 +33,8 @@ def facts_for(
     owner = None
     if intent.target is not None and not intent.target.all_open and intent.action is not Action.READ:
         owner = job.owner or known_owner(held, intent, owners)
+        if owner is None and (final or "owner" in job.failed):
+            owner = last_word(held, intent)
     if intent.action is not Action.PLACE:
         return Facts(halted=mode is Mode.HALT, account_owner=held.account_owner, owner=owner, final=final)
     assert job.view is not None and job.account is not None  # noqa: S101, PT018 - set with the lease

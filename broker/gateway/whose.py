@@ -8,6 +8,8 @@ Rules:
 3. An order without a recorded owner is who sent it (`sent`), as far as only one request can have made it: a request in
    flight, or one whose answer never came, at this gateway or at another one.
 4. Whoever cannot be asked leaves it open (`NotKnown`, `LinkDown`): that is no "nobody", and it is said as an outage.
+   But on the account of an only grant nobody else's order can be meant: there it is nobody's, and so the account's.
+5. That it is another's is never said from memory: the broker knows who stands for a grant that was revoked since.
 """
 
 from decimal import Decimal
@@ -34,13 +36,17 @@ def known_owner(held: Held, intent: Intent, owners: Owners) -> str | None:
     known, symbol = id_of(target), target.symbol or ""
     bearer = owners.bearer(held.account, symbol, name_of(target)) if target.client_order_id else None
     if known is not None:
-        grant = owners.find(held.account, symbol, known)
-        if grant is None or (target.client_order_id and (bearer is None or bearer[1] != known)):
-            return None
-        return _word(held, grant)
+        own = owners.find(held.account, symbol, known) == held.lease.grant
+        both = target.client_order_id is None or (bearer is not None and bearer[1] == known)
+        return OWN if own and both else None
     if not held.sole or owners.askers(held.account, symbol, name_of(target)) != {held.lease.grant}:
         return None
     return OWN if bearer is not None or intent.action is Action.CANCEL else None
+
+
+def last_word(held: Held, intent: Intent) -> str | None:
+    """Tell whose an order is where nobody could be asked: None but for an account of one grant (rule 4). Pure."""
+    return NOBODY if held.sole and intent.target is not None else None
 
 
 def _word(held: Held, grant: str) -> str:
@@ -141,7 +147,7 @@ class Whose:
         What the sender asked for is on its way, or the venue lags: it may cancel it. So it may when the venue is
         silent, unless somebody else has used the name too.
         """
-        own = {held.lease.grant}
+        own, others = {held.lease.grant}, False
         askers = self._owners.askers(held.account, symbol, name)
         try:
             answer = await self._link.ask_owner(_query(held, symbol, name))
@@ -149,11 +155,12 @@ class Whose:
             if askers != own and not held.sole:
                 raise
         else:
-            askers |= {one.grant for one in answer.claims}
-            askers |= set() if answer.grant is None else {answer.grant}
+            told = {one.grant for one in answer.claims}
+            told |= set() if answer.grant is None else {answer.grant}
+            askers, others = askers | told, bool(told - own)
         if askers == own:
             return OWN
-        if absent or (held.sole and not askers):
+        if absent or (held.sole and not others):  # of a revoked grant's there is only our memory
             return NOBODY
         raise fault
 
@@ -183,7 +190,7 @@ class Whose:
             return _word(held, grant)
         words = set()
         for leg in found.orders:
-            owner = self._owners.find(held.account, symbol, f"#{leg.order_id}")
+            owner = await self._recorded(held, symbol, f"#{leg.order_id}")
             if owner is None:
                 state = await self._order(job, held, OrderRef(symbol, leg.order_id))
                 words.add(await self._of_state(held, state))
@@ -196,13 +203,26 @@ class Whose:
     # --- asking ---------------------------------------------------------------------------
 
     async def _recorded(self, held: Held, symbol: str, known_as: str) -> str | None:
-        """Return the grant that an id is recorded under, here or at the broker."""
-        grant = self._owners.find(held.account, symbol, known_as)
-        if grant is None:
-            grant = (await self._link.ask_owner(_query(held, symbol, known_as))).grant
-            if grant is not None:
-                self._owners.record(held.account, symbol, known_as, grant)
-        return grant
+        """Return the grant that an id is recorded under, here or at the broker (rule 5)."""
+        known = self._owners.find(held.account, symbol, known_as)
+        if known == held.lease.grant:
+            return known
+        try:
+            answer = await self._link.ask_owner(_query(held, symbol, known_as))
+        except LinkDown:
+            if known is not None and not held.sole and self._lives(known):
+                return known
+            raise
+        if answer.grant is None:
+            # the broker may not have heard yet; but on the account of an only grant it is no living one's
+            gone = answer.gone or (held.sole and known is not None and not self._lives(known))
+            return None if gone else known
+        self._owners.record(held.account, symbol, known_as, answer.grant)
+        return answer.grant
+
+    def _lives(self, grant: str) -> bool:
+        """Tell whether a grant has a lease here: it was not revoked."""
+        return any(held.lease.grant == grant for held in self._book.by_lease.values())
 
     async def _order(self, job: Job, held: Held, ref: OrderRef) -> OrderState:
         credential = self._book.material.get(held.key_text)

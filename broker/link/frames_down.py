@@ -167,11 +167,15 @@ class SliceLent:
 
 @dataclass(frozen=True, slots=True)
 class OwnerAnswer:
-    """Whose order it is; None where nobody recorded it. Of a name: who last confirmed it, and who else sent it."""
+    """Whose order it is; None where nobody recorded it. Of a name: who last confirmed it, and who else sent it.
+
+    `gone`: it is on record as a revoked grant's, and no other grant stands for that.
+    """
 
     ask: int
     grant: str | None = None
     claims: tuple[ClaimPart, ...] = ()
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

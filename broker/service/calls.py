@@ -1,6 +1,6 @@
 """The call log and the budget ledger: what gateways report, and what operators read."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,7 +16,7 @@ from broker.db import slices as ledger
 from broker.db.fills import Fill
 from broker.db.turns import Urgency
 from broker.errors import Conflict, Malformed, Problem
-from broker.model import moment, new_id
+from broker.model import Grant, moment, new_id
 from broker.policy_facts import Stake
 from broker.service.audit import Audit
 from broker.service.call_seal import CallSeal
@@ -70,10 +70,33 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """Whose an order is, and what else may be it."""
+    """Whose an order is, and what else may be it. `gone`: it was a revoked grant's, and nobody stands for that."""
 
     grant: str | None
     claims: tuple[Claim, ...] = ()
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heirs:
+    """Who stands for the revoked grants of an account: what they left is their consumers' next grants'."""
+
+    revoked: Mapping[str, str]
+    living: Mapping[str, str]
+
+    @classmethod
+    def among(cls, grants: Iterable[Grant]) -> "Heirs":
+        """Read an account's grants: consumers by revoked ones, living ones by consumers."""
+        all_of_them = sorted(grants, key=lambda one: one.created_at)
+        return cls(
+            {one.id: one.consumer for one in all_of_them if one.revoked_at is not None},
+            {one.consumer: one.id for one in all_of_them if one.revoked_at is None},
+        )
+
+    def of(self, grant: str) -> str | None:
+        """Return who stands for a grant: itself while it lives; None where nobody does."""
+        consumer = self.revoked.get(grant)
+        return grant if consumer is None else self.living.get(consumer)
 
 
 class Calls:
@@ -154,22 +177,27 @@ class Calls:
     def whose(self, account: str, symbol: str, name: str) -> Owned:
         """Return whose an order is, by its id (`#`, `%`) or by a name (`@` before that of a list).
 
-        Of a name that is who last had an order of it, and what was sent under it that has no id yet.
+        Of a name that is who last had an order of it, and what was sent under it that has no id yet. Orders of a
+        revoked grant are those of its consumer's next one on the account; where there is none they are nobody's.
         """
+        with self._desk.database.read() as connection:
+            heirs = Heirs.among(grant_store.grants(connection, account=account))
         with self._desk.database.log.read() as connection:
             if name.startswith(("#", "%")):
-                return Owned(store.owner(connection, account, symbol, name))
-            rows = store.sent_as(connection, account, symbol, name)
-        grant = next((row.grant for row in rows if row.known_as is not None), None)
+                rows, grant = [], store.owner(connection, account, symbol, name)
+            else:
+                rows = store.sent_as(connection, account, symbol, name)
+                grant = next((row.grant for row in rows if row.known_as is not None), None)
+        heir = None if grant is None else heirs.of(grant)
         claims = tuple(
             Claim(
-                row.grant, row.name, row.sent_us, row.until_us, row.side, row.quantity, row.price,
+                whose, row.name, row.sent_us, row.until_us, row.side, row.quantity, row.price,
                 bool(row.exact), row.boot,
             )
             for row in rows
-            if row.known_as is None
+            if row.known_as is None and (whose := heirs.of(row.grant)) is not None
         )  # fmt: skip
-        return Owned(grant, claims)
+        return Owned(heir, claims, gone=grant is not None and heir is None)
 
     def stake(
         self,
@@ -193,12 +221,11 @@ class Calls:
         with self._desk.database.read() as connection:
             on_account = grant_store.grants(connection, account=account)
         consumer = next((one.consumer for one in on_account if one.id == grant), None)
-        revoked = [one for one in on_account if one.revoked_at is not None]
-        living = {one.consumer: one.id for one in on_account if one.revoked_at is None}
+        heirs = Heirs.among(on_account)
         whose = fills.Whose(
-            frozenset([grant, *(one.id for one in revoked if one.consumer == consumer)]),
-            frozenset(one.id for one in revoked if one.consumer not in living),
-            {one.id: living[one.consumer] for one in revoked if one.consumer in living},
+            frozenset([grant, *(name for name, whose in heirs.revoked.items() if whose == consumer)]),
+            frozenset(name for name in heirs.revoked if heirs.of(name) is None),
+            {name: heir for name in heirs.revoked if (heir := heirs.of(name)) is not None},
         )
         with self._desk.database.log.read() as connection:
             return fills.stake(connection, account, whose, symbol, base, recent, replaces)
