@@ -27,7 +27,7 @@ _HEAD_END = b"\r\n\r\n"
 _RESERVED_FILES = 448
 """For the stores, children, logs and the socket in the home, whoever connects by TCP."""
 
-_FEWEST, _MOST = 16, 256
+_FEWEST, _MOST, _MOST_AT_HOME = 16, 256, 64
 
 
 class Waits(Enum):
@@ -50,6 +50,14 @@ def places_by_network(files: int | None = None) -> int:
     if limit == resource.RLIM_INFINITY:
         return _MOST
     return max(_FEWEST, min(_MOST, limit - _RESERVED_FILES))
+
+
+def places_at_home(files: int | None = None) -> int:
+    """Return how many connections we take by the socket in the home: an eighth of the files, so that some are left."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if files is None else files
+    if limit == resource.RLIM_INFINITY:
+        return _MOST_AT_HOME
+    return max(_FEWEST, min(_MOST_AT_HOME, limit // 8))
 
 
 class Door:

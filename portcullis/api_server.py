@@ -19,13 +19,12 @@ from broker.api.context import Hazard
 from broker.api.guard import ORIGIN
 from broker.api.lanes import LOCAL, NETWORK
 from portcullis import api_socket
-from portcullis.api_doors import Connection, Door, places_by_network
+from portcullis.api_doors import Connection, Door, places_at_home, places_by_network
 from portcullis.settings import SettingsError
 
 _DRAIN_S = 5
 _BACKLOG = 128
 _SWEEP_S = 1.0
-_LOCAL_PLACES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ class ApiServer:
         local = None if home is None else self._stack.enter_context(api_socket.bound(home))
         if local is not None:
             taken, self.socket = local
-            self._listeners.append(_Listener(taken, LOCAL, Door(_LOCAL_PLACES)))
+            self._listeners.append(_Listener(taken, LOCAL, Door(places_at_home())))
         config = uvicorn.Config(
             app,
             loop="none",

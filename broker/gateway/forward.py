@@ -13,7 +13,6 @@ import asyncio
 import json
 import logging
 import time
-from collections import Counter
 from functools import partial
 from itertools import count
 
@@ -22,6 +21,7 @@ from broker.gate import Shut
 from broker.gateway.aftermath import Aftermath
 from broker.gateway.book import Book, Held
 from broker.gateway.clock import SystemClock, fresh
+from broker.gateway.crowd import Crowd
 from broker.gateway.fetch import Fetcher
 from broker.gateway.form import Headers, Inbound, Reply, words_for
 from broker.gateway.guard import Unanswered, verdict_of
@@ -31,6 +31,7 @@ from broker.gateway.limits import STRANGERS, Need, Pause
 from broker.gateway.mounts import Mounts
 from broker.gateway.owners import Owners
 from broker.gateway.replay import ReplayGuard
+from broker.gateway.room import Limits
 from broker.gateway.sent import orders_of
 from broker.gateway.venue_line import Broken, Line
 from broker.gateway.venue_view import VenueView
@@ -50,10 +51,6 @@ from clients.venue import (
 )
 
 PREPARE_SECONDS = 1.0
-MOST_OF_A_KEY, MOST_STRANGERS, MOST_NEW_KEYS = 64, 192, 32
-"""Requests waiting at the same time: of one key; of all before any signature on their connection was checked, and how
-many different keys those may show: each is a question to the broker."""
-
 _LOG = logging.getLogger("portcullis.gateway")
 _READ, _RAW = Action.READ, Variant.RAW
 _UNKNOWN = Intent(Action.UNKNOWN, "unknown", "unknown", certain=False)
@@ -78,13 +75,13 @@ class Forwarder:
         aftermath: Aftermath,
         guard: ReplayGuard,
         clock: SystemClock,
+        limits: Limits,
     ) -> None:
         self._book, self._mounts, self._owners = book, mounts, owners
         self._fetcher, self._ledger, self._aftermath = fetcher, ledger, aftermath
         self._replays, self._clock = guard, clock
         self._preparing: dict[asyncio.Task[None], Job] = {}
-        self._waiting: Counter[str | None] = Counter()
-        self._shown: Counter[str | None] = Counter()
+        self.crowd = Crowd(limits)
         self._numbers = count(1)
 
     # --- in -------------------------------------------------------------------------------
@@ -108,34 +105,18 @@ class Forwarder:
             missing = self._step(job, final=False)
         except Exception:  # noqa: BLE001 - any bug of ours is an outage, never a way through
             self._failed(job)
-        if not job.answered and missing and self._crowded(job):
+        if not job.answered and missing and self.crowd.is_full(job):
             self.refuse(job, RefusalKind.UNAVAILABLE, "busy", retry_after_s=1)
         if job.answered:
             self._let_go(job)
         elif missing:
             task = asyncio.ensure_future(self._prepare(job, missing))
-            job.waits_as = job.inbound.vouched
-            self._waiting[job.waits_as] += 1
-            if not job.waits_as:
-                self._shown[job.request.key_id] += 1
+            self.crowd.enter(job)
             self._preparing[task] = job
             task.add_done_callback(self._prepared)
 
-    def _crowded(self, job: Job) -> bool:
-        """Tell whether too many wait already. Exits always find room; strangers have a small room of their own."""
-        if job.need is Need.EXIT and job.inbound.vouched:
-            return False
-        if job.inbound.vouched:
-            return self._waiting[job.inbound.vouched] >= MOST_OF_A_KEY
-        if job.request.key_id not in self._shown and len(self._shown) >= MOST_NEW_KEYS:
-            return True
-        return self._waiting[""] >= MOST_STRANGERS
-
     def _prepared(self, task: "asyncio.Task[None]") -> None:
-        job = self._preparing.pop(task)
-        _count_out(self._waiting, job.waits_as)
-        if not job.waits_as:
-            _count_out(self._shown, job.request.key_id)
+        self.crowd.leave(self._preparing.pop(task))
 
     def refuse_form(self, reason: str, peer: str) -> tuple[int, Headers, bytes]:
         """Answer a request that is not HTTP as we take it."""
@@ -524,10 +505,3 @@ class Forwarder:
 def _is_risk(intent: Intent, verdict: Allow) -> bool:
     """Tell whether a request may leave somebody with more than before: what waits first where the log is behind."""
     return intent.action not in {_READ, Action.CANCEL} and not verdict.leaving and not verdict.only_sells
-
-
-def _count_out(counter: Counter[str | None], name: str | None) -> None:
-    """Take one off; what is at nothing is forgotten."""
-    counter[name] -= 1
-    if not counter[name]:
-        del counter[name]

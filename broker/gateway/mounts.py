@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from broker.gateway.book import Held, egress_of
 from broker.gateway.clock import SystemClock
 from broker.gateway.job import Job
-from broker.gateway.room import MOST_LINES
+from broker.gateway.room import Limits
 from broker.gateway.upstream import Pool
 from broker.gateway.venue_line import Intake
 from broker.gateway.venue_view import AccountView, Heard, VenueView
@@ -64,8 +64,8 @@ def upstream_of(venue: str, environment: Environment, override: str) -> str:
 class Mounts:
     """Mounts and views of one gateway."""
 
-    def __init__(self, wires: dict[str, Wire], clock: SystemClock, lines: int = MOST_LINES) -> None:
-        self._wires, self._clock, self._lines = wires, clock, lines
+    def __init__(self, wires: dict[str, Wire], clock: SystemClock, limits: Limits) -> None:
+        self._wires, self._clock, self._limits = wires, clock, limits
         self._intake = Intake()
         self._places: dict[str, Place] = {}
         self._egress: Egress | None = None
@@ -144,7 +144,7 @@ class Mounts:
         key = (upstream, egress.name)
         view = self.views.get(key)
         if view is None:
-            pool = Pool(upstream, egress, most=self._lines, intake=self._intake)
+            pool = Pool(upstream, egress, limits=self._limits, intake=self._intake)
             view = self.views[key] = VenueView(pool, self._clock)
             view.heard, view.paused, pool.silence.on_change = self.heard, self.on_change, self.on_change
         return view

@@ -69,7 +69,7 @@ class Gateway:
         self.book = Book(wires)
         self.link = LinkClient(channel, name, self.book, self.spool, self.clock)
         self.limits = limits_of(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-        self.mounts = Mounts(wires, self.clock, self.limits.lines)
+        self.mounts = Mounts(wires, self.clock, self.limits)
         owners, settlement = Owners(), Settlement()
         self._settlement = settlement
         owners.on_confirmed = self._confirmed
@@ -90,6 +90,7 @@ class Gateway:
             aftermath,
             ReplayGuard(self.clock.wall_us()),
             self.clock,
+            self.limits,
         )
         self.listener: Listener | None = None
         self._wires = wires

@@ -20,14 +20,13 @@ from urllib.parse import urlsplit
 
 from broker.gateway.limits import Need, Permit
 from broker.gateway.lines import ORDER, OURS, Shares, before
-from broker.gateway.room import MOST_LINES
+from broker.gateway.room import WHOLE, Limits
 from broker.gateway.venue_line import TOO_MUCH, Broken, Done, Intake, Line, Reply
 from broker.gateway.wellbeing import Ask, Silence
 from clients.egress import Egress, open_connection
 from clients.venue import Sealed
 
 MOST_OPENING = 16
-MOST_WAITING = 256
 IDLE_SECONDS = 25.0
 CONNECT_SECONDS = 5.0
 
@@ -51,7 +50,7 @@ class Pool:
         egress: Egress,
         context: tls.SSLContext | None = None,
         *,
-        most: int = MOST_LINES,
+        limits: Limits = WHOLE,
         intake: Intake | None = None,
     ) -> None:
         """Pin the place.
@@ -72,7 +71,7 @@ class Pool:
         self._egress = egress
         self._idle: list[Line] = []
         self._lines: set[Line] = set()
-        self._shares = Shares(most)
+        self._shares, self._most_waiting = Shares(limits.lines), limits.waiting_for_lines
         self._intake = intake or Intake()
         self.silence = Silence()
         self._waiting: dict[Need, deque[Waiter]] = {need: deque() for need in ORDER}
@@ -102,7 +101,7 @@ class Pool:
         line = self.ready(need, key)
         if line is not None:
             return line
-        if need is not Need.EXIT and self._queued >= MOST_WAITING:
+        if need is not Need.EXIT and self._queued >= self._most_waiting:
             raise ConnectionError("too many wait for a connection to the venue")
         future: asyncio.Future[Line] = asyncio.get_running_loop().create_future()
         waiter = Waiter(future, need, key)

@@ -18,7 +18,7 @@ from broker.api.lanes import Kind, kind_of
 from broker.service.operators import Role
 from clients.venue import Credential
 from portcullis import api_socket
-from portcullis.api_doors import Door, Waits, places_by_network
+from portcullis.api_doors import Door, Waits, places_at_home, places_by_network
 from portcullis.api_server import ApiServer
 from portcullis.cli.way import named, ways
 from portcullis.running import Running
@@ -316,6 +316,11 @@ def test_a_door_closes_who_waits_longest_and_never_who_is_worked_on() -> None:
 def test_places_leave_files_for_everything_else(files: int, places: int) -> None:
     """The number of connections is bounded by what the system gives us, with a reserve."""
     assert places_by_network(files) == places
+
+
+@pytest.mark.parametrize(("files", "places"), [(1024, 64), (256, 32), (64, 16), (1 << 20, 64), (-1, 64)])
+def test_the_socket_in_the_home_leaves_files_too(files: int, places: int) -> None:
+    assert places_at_home(files) == places
 
 
 # --- the socket in the home -----------------------------------------------------------------------

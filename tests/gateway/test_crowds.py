@@ -13,9 +13,10 @@ from broker.gateway import venue_line
 from broker.gateway.limits import Need
 from broker.gateway.lines import ORDER, Shares
 from broker.gateway.listener import Listener
-from broker.gateway.room import HALF, IDLE, MOST_PER_KEY, SERVED, UNREAD, Limits, leaving, limits_of
+from broker.gateway.room import HALF, IDLE, SERVED, UNREAD, WHOLE, Limits, leaving, limits_of
 from broker.gateway.upstream import Pool
 from broker.gateway.venue_line import Broken, Intake, Line, Reply
+from broker.virtual_key import new_key_id
 from clients.egress import DIRECT
 from clients.venue import Sealed
 from tests.gateway.world import Bot, World, exchange_bytes, running_world
@@ -121,10 +122,10 @@ def test_who_leaves_first() -> None:
 
 
 def test_a_key_or_peer_beyond_its_share_is_a_stranger() -> None:
-    many = [Guest(IDLE, 10, "K") for _ in range(MOST_PER_KEY + 1)]
+    many = [Guest(IDLE, 10, "K") for _ in range(WHOLE.of_a_key + 1)]
     honest = Guest(IDLE, 1, "H")
     assert honest not in leaving([honest, *many], 5, 512)
-    busy = [Guest(SERVED, 10, "K") for _ in range(MOST_PER_KEY + 1)]
+    busy = [Guest(SERVED, 10, "K") for _ in range(WHOLE.of_a_key + 1)]
     assert len(leaving([Guest(SERVED, 1, "H"), Guest(SERVED, 1), *busy], 999, 512)) == len(busy)
     crowd = [Guest(IDLE, 10, "", "10.0.0.9") for _ in range(9)]
     stranger = Guest(IDLE, 1, "", "10.0.0.8")
@@ -141,6 +142,17 @@ def test_open_files_are_enough_for_all(files: int) -> None:
         assert limits.connections + limits.lines + 32 <= files
     if files >= 1024 or files < 0:
         assert limits == (512, 128)
+
+
+@pytest.mark.parametrize("files", [64, 128, 200, 256, 400, 1024, -1])
+def test_what_may_wait_is_a_share_of_the_connections_however_few_there_are(files: int) -> None:
+    """Strangers who wait leave room for bots, a key for other keys, and those who wait for a line for those who do not."""
+    limits = limits_of(files)
+    most = limits.connections
+    assert 0 < limits.waiting_strangers < most // 2
+    assert 0 < limits.new_keys <= most // 16
+    assert 0 < limits.waiting_of_a_key <= limits.of_a_key <= most // 4
+    assert 0 < limits.waiting_for_lines <= most // 2
 
 
 async def test_a_trickle_gains_no_time() -> None:
@@ -437,7 +449,7 @@ async def test_those_who_wait_share_what_is_opened_and_exits_go_first() -> None:
             running -= 1
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    pool = Pool(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", DIRECT, most=8)
+    pool = Pool(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", DIRECT, limits=Limits(512, 8))
 
     async def one(need: Need, key: str, target: str) -> Reply | Broken:
         line = await pool.take(need, key)
@@ -472,7 +484,7 @@ async def test_who_waits_is_told_when_the_venue_cannot_be_reached() -> None:
     port = server.sockets[0].getsockname()[1]
     server.close()
     await server.wait_closed()
-    pool = Pool(f"http://127.0.0.1:{port}", DIRECT, most=8)
+    pool = Pool(f"http://127.0.0.1:{port}", DIRECT, limits=Limits(512, 8))
     results = await asyncio.gather(*(pool.take(Need.READ, "k") for _ in range(20)), return_exceptions=True)
     assert all(isinstance(result, OSError) for result in results)
     pool.close()
@@ -480,8 +492,7 @@ async def test_who_waits_is_told_when_the_venue_cannot_be_reached() -> None:
 
 async def test_strangers_who_make_us_wait_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Well-formed keys that nobody issued ask the broker, a few at a time; a bot goes on."""
-    monkeypatch.setattr("broker.gateway.forward.MOST_NEW_KEYS", 4)
-    async with running_world(tmp_path) as world:
+    async with small_world(tmp_path, monkeypatch, Limits(64, 8)) as world:  # four new keys at a time
         world.account()
         bot = world.bot()
         await bot.ready()
@@ -491,12 +502,10 @@ async def test_strangers_who_make_us_wait_are_few(tmp_path: Path, monkeypatch: p
 
         async def counted(key_id: str) -> object:
             nonlocal most
-            most = max(most, world.gateway.forwarder._waiting[""])
+            most = max(most, world.gateway.forwarder.crowd.strangers)
             return await asking(key_id)
 
         monkeypatch.setattr(world.gateway.link, "open_lease", counted)
-        from broker.virtual_key import new_key_id  # noqa: PLC0415 - used here only
-
         strangers = [Bot(world.port, new_key_id(), "x") for _ in range(60)]
         answers = await asyncio.gather(
             *(exchange_bytes(world.port, one.signed("GET", "/api/v3/account")) for one in strangers),
@@ -505,8 +514,38 @@ async def test_strangers_who_make_us_wait_are_few(tmp_path: Path, monkeypatch: p
         assert answers[-1].status == 200
         assert {answer.reason for answer in answers[:-1]} <= {"busy", "unknown_key"}
         assert 0 < most <= 4
-        assert not world.gateway.forwarder._waiting
-        assert not world.gateway.forwarder._shown
+        assert world.gateway.forwarder.crowd.empty
+
+
+@pytest.mark.parametrize("connections", [16, 24, 100])
+async def test_strangers_who_wait_hold_no_more_than_their_share_of_few_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connections: int
+) -> None:
+    """The broker is silent about their keys; a bot that comes after them finds a place all the same."""
+    limits = Limits(connections, 8)
+    async with small_world(tmp_path, monkeypatch, limits) as world:
+        world.account()
+        bot = world.bot()
+        await bot.ready()
+        silent = asyncio.Event()
+        asking = world.gateway.link.open_lease
+
+        async def unheard(key_id: str) -> object:
+            if key_id != bot.key_id:
+                await silent.wait()
+            return await asking(key_id)
+
+        monkeypatch.setattr(world.gateway.link, "open_lease", unheard)
+        monkeypatch.setattr(
+            "broker.gateway.crowd.Limits.new_keys", 1_000
+        )  # these few keys are not what stops them
+        data = Bot(world.port, new_key_id(), "x").signed("GET", "/api/v3/account")
+        async with held(world.port, [data] * (connections + 60)):
+            crowd = world.gateway.forwarder.crowd
+            await eventually(lambda: crowd.strangers == limits.waiting_strangers)
+            assert (await bot.order(quantity="0.001")).status == 200
+            assert crowd.strangers <= limits.waiting_strangers < connections
+            silent.set()
 
 
 async def test_thousands_of_requests_in_one_write_leave_the_loop_to_others() -> None:
