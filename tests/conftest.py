@@ -1,4 +1,4 @@
-"""One real Vault and one real PostgreSQL for all tests; each test has a mount and a database of its own."""
+"""One real Vault, one real PostgreSQL and one migrated SQLite for all tests; each has a mount or database of its own."""
 
 import itertools
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import places
+from tests import places, templates
 from tests.services import binaries
 from tests.services.postgres.server import PostgresServer, postgres
 from tests.services.vault.server import VaultServer, dev_vault
@@ -14,6 +14,12 @@ from tests.services.vault.server import VaultServer, dev_vault
 _NUMBERS = itertools.count(1)
 MIGRATED = "migrated"
 """A database that every test's own is a copy of: migrating takes longer than most tests."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with templates.copied(tmp_path_factory.mktemp("sqlite")):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -52,11 +58,12 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
 
 
 @pytest.fixture
-def on_postgres(postgres_server: PostgresServer, tmp_path: Path) -> str:
+def on_postgres(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[str]:
     """Let the test's folder name a fresh PostgreSQL database."""
     name = f"test-{next(_NUMBERS)}"
     (tmp_path / places.NAMED).write_text(postgres_server.database(name, MIGRATED))
-    return name
+    yield name
+    postgres_server.sql(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

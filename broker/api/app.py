@@ -1,9 +1,12 @@
 """The control API put together: `/v1/...`, OpenAPI at `/v1/openapi.json`, problems for everything else."""
 
+import copy
+import functools
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
+from starlette.datastructures import State
 
 from broker.api import (
     accounts,
@@ -32,6 +35,18 @@ _FAULTS = (400, 401, 403, 404, 405, 409, 413, 500, 503)
 
 def create_app(context: Context) -> FastAPI:
     """Make the application over a service, its gateways and what asks venues about keys."""
+    app = copy.copy(_surface())
+    app.state, app.user_middleware, app.middleware_stack = State(), [], None
+    app.state.context = context
+    app.state.service = context.service
+    context.listen()
+    app.add_middleware(Guard, lanes=Lanes())
+    return app
+
+
+@functools.cache
+def _surface() -> FastAPI:
+    """Put the routes together, which know no context: once for a process, as their hundreds of models take long."""
     app = FastAPI(
         title="Portcullis",
         version="1",
@@ -43,9 +58,6 @@ def create_app(context: Context) -> FastAPI:
         separate_input_output_schemas=False,
         generate_unique_id_function=_operation,
     )
-    app.state.context = context
-    app.state.service = context.service
-    context.listen()
     problems.install(app)
     said: dict[int | str, dict[str, Any]] = {
         code: {"model": Problem, "content": {problems.MEDIA_TYPE: {}}, "description": "Refused, and why."}
@@ -59,7 +71,6 @@ def create_app(context: Context) -> FastAPI:
     ):  # fmt: skip
         version.include_router(router)
     app.include_router(version)
-    app.add_middleware(Guard, lanes=Lanes())
     return app
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.lacking import lack
 
@@ -54,9 +55,10 @@ def _space() -> tuple[tuple[str, ...], str]:
     said = []
     for command in _SPACES:
         try:
-            done = subprocess.run(
-                [*command, "mount", "--bind", "/", "/"], capture_output=True, text=True, check=False
-            )
+            with TemporaryDirectory(prefix="portcullis-mount-") as here:
+                done = subprocess.run(
+                    [*command, "mount", "--bind", here, here], capture_output=True, text=True, check=False
+                )
         except FileNotFoundError:
             return (), "there is no `unshare` (util-linux)"
         if done.returncode == 0:
