@@ -9,10 +9,12 @@ Rules:
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from broker.gateway.book import Held, egress_of
 from broker.gateway.clock import SystemClock
 from broker.gateway.job import Job
+from broker.gateway.known_pairs import KnownPairs
 from broker.gateway.room import Limits
 from broker.gateway.upstream import Pool
 from broker.gateway.venue_line import Intake
@@ -64,8 +66,8 @@ def upstream_of(venue: str, environment: Environment, override: str) -> str:
 class Mounts:
     """Mounts and views of one gateway."""
 
-    def __init__(self, wires: dict[str, Wire], clock: SystemClock, limits: Limits) -> None:
-        self._wires, self._clock, self._limits = wires, clock, limits
+    def __init__(self, wires: dict[str, Wire], clock: SystemClock, known: KnownPairs, limits: Limits) -> None:
+        self._wires, self._clock, self._known, self._limits = wires, clock, known, limits
         self._intake = Intake()
         self._places: dict[str, Place] = {}
         self._egress: Egress | None = None
@@ -146,5 +148,7 @@ class Mounts:
         if view is None:
             pool = Pool(upstream, egress, limits=self._limits, intake=self._intake)
             view = self.views[key] = VenueView(pool, self._clock)
+            view.pairs.update(self._known.of(upstream))
+            view.on_pair = partial(self._known.learn, upstream)
             view.heard, view.paused, pool.silence.on_change = self.heard, self.on_change, self.on_change
         return view

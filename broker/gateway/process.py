@@ -20,6 +20,7 @@ from broker.gateway.clock import SystemClock
 from broker.gateway.fetch import Fetcher
 from broker.gateway.forward import Forwarder
 from broker.gateway.job import Job
+from broker.gateway.known_pairs import KnownPairs
 from broker.gateway.ledger import Ledger
 from broker.gateway.link import LinkClient
 from broker.gateway.listener import Listener
@@ -69,7 +70,7 @@ class Gateway:
         self.book = Book(wires)
         self.link = LinkClient(channel, name, self.book, self.spool, self.clock)
         self.limits = limits_of(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-        self.mounts = Mounts(wires, self.clock, self.limits)
+        self.mounts = Mounts(wires, self.clock, KnownPairs(spool_directory), self.limits)
         owners, settlement = Owners(), Settlement()
         self._settlement = settlement
         owners.on_confirmed = self._confirmed

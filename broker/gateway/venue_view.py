@@ -5,8 +5,8 @@ Rules:
 2. A price is used for 5 s (`policy.FRESH_US`); symbols in use are asked again before that, in one call.
 3. Holdings are good for `HOLDINGS_US`; sales that were on their way or followed when they were asked for are taken off
    them. Who asks for them on behalf of a request gets them as they are after it came.
-4. A pair the venue does not know is remembered for a minute, one it knows for good: its assets never change. It does
-   not know it where it says so by its own code; any other failure is no answer.
+4. A pair the venue does not know is remembered for a minute, one it knows for good, over a restart too: its assets
+   never change. It does not know it where it says so by its own code; any other failure is no answer.
 5. Every call asks the meter first, by what it is for (`limits.Need`): during a ban nothing goes but what an exit needs.
 6. Everything here may fail; then the fact stays missing, and `NotKnown` tells why.
 """
@@ -80,6 +80,7 @@ class VenueView:
         self.heard: Heard = lambda _key_id, _status, _code: None
         self.paused: Callable[[], None] = lambda: None
         self._system = clock
+        self.on_pair: Callable[[SymbolInfo], None] = lambda _: None
         self.pairs: dict[str, SymbolInfo | None] = {}
         self._pairs_from: dict[str, int] = {}
         self._prices: dict[str, tuple[Decimal, int]] = {}
@@ -140,6 +141,7 @@ class VenueView:
             found = next((pair for pair in listed if pair.symbol == symbol), None)
             if found is None:
                 raise NotKnown("odd_answer")
+            self.on_pair(found)
         self.pairs[symbol] = found
         self._pairs_from[symbol] = self._system.boot_us()
 
@@ -150,8 +152,11 @@ class VenueView:
     async def _price(self, symbols: tuple[str, ...], need: Need) -> None:
         sent = self._system.boot_us()
         call = market.price(symbols[0]) if len(symbols) == 1 else market.prices(symbols)
-        for symbol, price in market.parse_prices(await self._public(call, _PRICE_WEIGHT, need)).items():
+        found = market.parse_prices(await self._public(call, _PRICE_WEIGHT, need))
+        for symbol, price in found.items():
             self._prices[symbol] = (price, sent)
+        if not all(symbol in found for symbol in symbols):
+            raise NotKnown("odd_answer")
 
     async def fetch_book(self, symbol: str, need: Need = Need.READ) -> None:
         """Ask for the bids of a pair as they are now."""

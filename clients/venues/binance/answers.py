@@ -1,9 +1,9 @@
 """What Binance's answers to orders mean. Pure: status, headers and body in, `Answer` out.
 
 Rules:
-1. A write is `unknown` unless the answer proves otherwise: 5xx, 408, a redirect, `-1006`, `-1007`, or a 2xx
-   whose body is not the JSON we expect.
-2. A 4xx is a definite no, with one exception: cancelReplace reports both halves in `data`, whatever the
+1. A write is `unknown` unless the answer proves otherwise: 5xx, 408, a redirect, `-1000`, `-1001`, `-1006`, `-1007`, a
+   4xx without a code of the venue's (but 403, 418, 429), or a 2xx whose body is not the JSON we expect.
+2. Any other 4xx is a definite no, with one exception: cancelReplace reports both halves in `data`, whatever the
    status (409 mostly, 429 too): done halves are reported, a failed new order is a rejected one.
 3. A cancel names the order `origClientOrderId`; its `clientOrderId` is the cancel's own.
 4. Money is Decimal; `cummulativeQuoteQty` below zero means the venue does not know.
@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from clients.venue import Action, Answer, Intent, OrderState, Reading
-from clients.venues.binance.codes import UNKNOWN_CODES, outcome_unknown
+from clients.venues.binance.codes import order_in_doubt, outcome_unknown
 
 LARGEST_READ = 128 * 1024
 """Of an answer, for it to be read at all: the largest there is, the cancel of 200 orders of a symbol, has 110 KiB. It
@@ -61,14 +61,15 @@ def understand(reading: Reading, status: int, headers: Mapping[bytes, bytes], bo
         orders = tuple(_halves(halves, reading))
         nothing = all(halves.get(name) != "SUCCESS" for name in ("cancelResult", "newOrderResult"))
         unknown = outcome_unknown(status, code) or any(
-            _code(halves.get(name)) in UNKNOWN_CODES for name in ("cancelResponse", "newOrderResponse")
+            (found := _code(halves.get(name))) is not None and order_in_doubt(_REFUSED, found)
+            for name in ("cancelResponse", "newOrderResponse")
         )
         unknown = unknown or not (halves.get("newOrderResult") == "SUCCESS" or _not_placed(halves))
         if unknown:  # what it says was done was done; what it says was not may have been
             orders = tuple(state for state in orders if not state.rejected or state.order_id is not None)
         return Answer(nothing and not unknown, unknown, _words(code), orders, pause, used)
     if status >= _REFUSED or (code is not None and code < 0):
-        unknown = outcome_unknown(status, code)
+        unknown = order_in_doubt(status, code)
         return Answer(not unknown, unknown, _words(code), (), pause, used)
     if document is None or not _OK <= status < _REDIRECT:
         return Answer(refused=False, unknown=True, retry_after_s=pause, used_weight=used)
@@ -145,7 +146,7 @@ def _not_placed(halves: Mapping[str, Any]) -> bool:
     """Tell whether the new order was certainly not placed: not tried, or refused by a code that leaves nothing open."""
     result, code = halves.get("newOrderResult"), _code(halves.get("newOrderResponse"))
     return result == "NOT_ATTEMPTED" or (
-        result == "FAILURE" and code is not None and code not in UNKNOWN_CODES
+        result == "FAILURE" and code is not None and not order_in_doubt(_REFUSED, code)
     )
 
 

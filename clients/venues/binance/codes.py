@@ -6,7 +6,8 @@ Rules:
 2. An outage of ours is an empty body with 503 or 504; a JSON body there would be taken for a final answer.
 3. Free text is ASCII, short, and free of the words that client libraries search for.
 4. In: an HTTP 5xx, 3xx, 408, `-1006` or `-1007` means it may have executed. Any other code is a definite no,
-   except that a cancelReplace may say both (`-2021`); `answers.py` reads its data.
+   except that a cancelReplace may say both (`-2021`); `answers.py` reads its data. Of a bot's order it is one only
+   where it is the venue's own code, and neither `-1000` nor `-1001` (`order_in_doubt`).
 5. `-2015` alone never proves a key dead: a wrong address or a ban says the same.
 
 Sources: Binance spot REST docs, errors.md and rest-api.md "HTTP Return Codes", state of 2026-07-21; what
@@ -205,6 +206,13 @@ def _free(detail: str) -> str:
 UNKNOWN_CODES = frozenset({-1006, -1007})
 """UNEXPECTED_RESP and TIMEOUT: "execution status unknown"."""
 
+_UNSAID = frozenset({-1000, -1001})
+"""UNKNOWN and DISCONNECTED, an error inside the venue: neither says that an order was not taken, and bots report orders
+that were filled after it (c9s/bbgo issue 1590)."""
+
+_NEVER_TAKEN = frozenset({403, 418, 429})
+"""Turned away at the door, whatever the body is: a firewall, a ban, a limit."""
+
 REPLACE_PARTLY_FAILED = -2021
 REPLACE_FAILED = -2022
 KEY_UNKNOWN_CODES = frozenset({-2008, -2014})
@@ -244,6 +252,13 @@ def outcome_unknown(status: int, code: int | None) -> bool:
         or status == _REQUEST_TIMEOUT
         or code in UNKNOWN_CODES
     )
+
+
+def order_in_doubt(status: int, code: int | None) -> bool:
+    """Tell whether an order with this error answer may be in the book: only the venue's own code says no."""
+    if status >= _REFUSED and code is None:
+        return status not in _NEVER_TAKEN
+    return outcome_unknown(status, code) or code in _UNSAID
 
 
 def to_error(endpoint: str, status: int, code: int | None, *, write: bool) -> VenueError:

@@ -73,9 +73,13 @@ def prices(symbols: Iterable[str]) -> Call:
 
 
 def parse_prices(body: bytes) -> Mapping[str, Decimal]:
-    """Return prices by symbol, in quote asset per base unit, from either price answer."""
+    """Return prices by symbol, in quote asset per base unit, from either price answer.
+
+    A price of zero is none: a pair that has not traded yet has it, and nothing can be counted by it.
+    """
     document = _document(body, (dict, list))
-    return {_text(row, "symbol"): _decimal(row, "price") for row in _rows(document)}
+    found = {_text(row, "symbol"): _decimal(row, "price") for row in _rows(document)}
+    return {symbol: price for symbol, price in found.items() if price > 0}
 
 
 def parse_price(body: bytes) -> Decimal:

@@ -1,0 +1,108 @@
+"""A gateway that has just started refuses no exit for what it has not asked yet: what a pair trades outlives it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.gateway.known_pairs import MOST, KnownPairs
+from broker.gateway.process import Gateway, Listen
+from broker.link.channel import memory_pair
+from clients.paper.faults import Fault
+from clients.venue import SymbolInfo
+from clients.venues.binance import WIRE
+from tests.gateway.world import POLICY, Bot, World, running_world
+
+PAIR = SymbolInfo("BTCUSDT", "BTC", "USDT")
+RULE = POLICY.replace('["BTCUSDT", "ETHUSDT"]', '{ quote = ["USDT"] }')
+
+
+@asynccontextmanager
+async def gateway_at(world: World, directory: Path) -> AsyncIterator[int]:
+    """Run a gateway with its own directory; when it is started there again, it is its own successor."""
+    here, there = memory_pair()
+    serving = asyncio.ensure_future(world.authority.serve(here))
+    gateway = Gateway(there, "edge", directory, {WIRE.name: WIRE})
+    ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    stop = asyncio.Event()
+    running = asyncio.ensure_future(gateway.serve(Listen(), ready, stop))
+    try:
+        yield await ready
+    finally:
+        stop.set()
+        await running
+        here.close()
+        await serving
+
+
+SALES: dict[str, dict[str, Any]] = {
+    "market above the caps": {"type": "MARKET", "quantity": "0.5"},
+    "market within the caps": {"type": "MARKET", "quantity": "0.01"},
+    "stop": {"type": "STOP_LOSS", "stopPrice": "50000", "quantity": "0.5"},
+    "stop limit": {
+        "type": "STOP_LOSS_LIMIT", "stopPrice": "50000", "price": "49000", "timeInForce": "GTC", "quantity": "0.5",
+    },
+}  # fmt: skip
+SILENCE: dict[str, dict[str, Any]] = {
+    "banned": {"status": 418, "code": -1003, "retry_after": "60"},
+    "told to wait": {"status": 429, "code": -1003, "retry_after": "60"},
+    "down": {"status": 500, "code": -1000},
+    "behind a wall": {"status": 403, "code": -1000},
+}
+
+
+@pytest.mark.parametrize("policy", [POLICY, RULE], ids=["listed", "by rule"])
+@pytest.mark.parametrize("silence", SILENCE.values(), ids=SILENCE)
+async def test_no_exit_is_refused_because_the_gateway_was_started_anew(
+    tmp_path: Path, silence: dict[str, Any], policy: str
+) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="5")
+        bot = world.bot(policy=policy)
+        async with gateway_at(world, tmp_path / "edge") as port:
+            bot = Bot(port, bot.key_id, bot.secret)
+            await bot.ready()
+            assert (await bot.order()).status == 200
+        async with gateway_at(world, tmp_path / "edge") as port:
+            bot = Bot(port, bot.key_id, bot.secret)
+            world.paper.server.faults.append(
+                Fault("error", method="GET", path="/api/v3/", times=10_000, **silence)
+            )
+            for name, sale in SALES.items():
+                answer = await bot.call("POST", "/api/v3/order", symbol="BTCUSDT", side="SELL", **sale)
+                assert answer.status == 200, (name, answer)
+            assert (await bot.order()).status != 200, "what opens new risk needs a price"
+
+
+def test_what_is_kept_is_read_again_and_what_is_not_whole_is_passed_over(tmp_path: Path) -> None:
+    known = KnownPairs(tmp_path)
+    for pair in (PAIR, PAIR, SymbolInfo("币安人生", "币安", "人生")):
+        known.learn("http://one", pair)
+    known.learn("http://two", PAIR)
+    path = tmp_path / "pairs.jsonl"
+    assert len(path.read_bytes().splitlines()) == 3
+    assert path.stat().st_mode & 0o777 == 0o600
+    rubbish = b'[]\n["http://one"]\n{"a":1}\n\xff\n["http://one","X","",""]\n' + b"[" * 5000 + b"\n"
+    path.write_bytes(path.read_bytes() + rubbish + b'["http://one","ETHUSDT","ETH","USDT"]')
+    again = KnownPairs(tmp_path)
+    assert again.of("http://one") == {"BTCUSDT": PAIR, "币安人生": SymbolInfo("币安人生", "币安", "人生")}
+    assert again.of("http://two") == {"BTCUSDT": PAIR}
+    assert again.of("http://three") == {}
+    again.learn("http://one", SymbolInfo("ETHUSDT", "ETH", "USDT"))  # behind what was not whole
+    assert "ETHUSDT" in KnownPairs(tmp_path).of("http://one")
+
+
+def test_a_file_that_cannot_be_used_costs_only_the_asking(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").mkdir()
+    known = KnownPairs(tmp_path)
+    known.learn("http://one", PAIR)
+    assert known.of("http://one") == {"BTCUSDT": PAIR}
+
+
+def test_it_does_not_grow_without_end(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_bytes(b"[]\n" * MOST)
+    KnownPairs(tmp_path).learn("http://one", PAIR)
+    assert (tmp_path / "pairs.jsonl").stat().st_size == 3 * MOST
