@@ -108,6 +108,12 @@ def whereabouts(venue: str, key: KeyRef, gateway: str) -> tuple[str, ...]:
     )
 
 
+def lasting(venue: str, account: str, gateway: str, consumer: str, grant: str) -> tuple[str, ...]:
+    """Return the scopes that a grant stands in at a gateway for ever: all of its chain but the key version."""
+    return (EVERYTHING, f"venue:{venue}", f"account:{account}", f"gateway:{gateway}", f"consumer:{consumer}",
+            f"grant:{grant}")  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """One account at a venue. `upstream` overrides the venue's hosts, in a paper home on loopback only.

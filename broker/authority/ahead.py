@@ -21,6 +21,7 @@ from broker.link import frames
 from broker.service import Change, Desk
 
 _KEYS_A_FRAME = 5_000
+Whose = tuple[str, str, str, str]
 _LOG = logging.getLogger("portcullis.authority")
 
 
@@ -63,9 +64,9 @@ class Ahead:
                 mark = await self._run(self._read_mark)
                 behind = [link for link in links if self._told.get(link) != mark]
                 if behind:
-                    mark, key_ids = await self._run(self._read)
+                    mark, keys = await self._run(self._read)
                     for link in behind:
-                        self._tell(link, key_ids)
+                        self._tell(link, keys)
                         self._told[link] = mark
                 if not self._again:
                     return
@@ -78,12 +79,13 @@ class Ahead:
         with self._desk.database.read() as connection:
             return store.mark(connection)
 
-    def _read(self) -> tuple[tuple[int, ...], list[str]]:
+    def _read(self) -> tuple[tuple[int, ...], list[tuple[str, Whose]]]:
         with self._desk.database.read() as connection:
-            return store.mark(connection), store.key_ids(connection)
+            return store.mark(connection), store.keys(connection)
 
     @staticmethod
-    def _tell(link: Link, key_ids: list[str]) -> None:
-        for start in range(0, max(1, len(key_ids)), _KEYS_A_FRAME):
-            more = start + _KEYS_A_FRAME < len(key_ids)
-            link.tell(frames.Serves(tuple(key_ids[start : start + _KEYS_A_FRAME]), more))
+    def _tell(link: Link, keys: list[tuple[str, Whose]]) -> None:
+        for start in range(0, max(1, len(keys)), _KEYS_A_FRAME):
+            part = keys[start : start + _KEYS_A_FRAME]
+            more = start + _KEYS_A_FRAME < len(keys)
+            link.tell(frames.Serves(tuple(key for key, _ in part), more, tuple(whose for _, whose in part)))

@@ -8,7 +8,7 @@ from clients.venue import Slot
 
 
 def mark(connection: Connection) -> tuple[int, ...]:
-    """Return numbers that are others once `key_ids` may be others: counted, not listed, because they are many."""
+    """Return numbers that are others once `keys` may be others: counted, not listed, because they are many."""
     grants, keys = t.GRANTS.c, t.KEY_VERSIONS.c
     made = select(func.count(), func.max(grants.created_us), func.count(grants.revoked_us))
     reissued = select(func.count()).select_from(t.OLD_KEYS)
@@ -22,13 +22,21 @@ def mark(connection: Connection) -> tuple[int, ...]:
     )
 
 
-def key_ids(connection: Connection) -> list[str]:
-    """Return the virtual keys that can have a lease, those of the oldest grants first."""
-    grants, keys = t.GRANTS.c, t.KEY_VERSIONS.c
+def keys(connection: Connection) -> list[tuple[str, tuple[str, str, str, str]]]:
+    """Return the virtual keys that can have a lease, those of the oldest grants first.
+
+    With each its venue, account, consumer and grant.
+    """
+    grants, versions = t.GRANTS.c, t.KEY_VERSIONS.c
     query = (
-        select(grants.key_id)
-        .join(t.KEY_VERSIONS, keys.account == grants.account)
-        .where(grants.revoked_us.is_(None), keys.slot == Slot.TRADE.value, keys.stage == Stage.CURRENT.value)
+        select(grants.key_id, t.ACCOUNTS.c.venue, grants.account, grants.consumer, grants.id)
+        .join(t.KEY_VERSIONS, versions.account == grants.account)
+        .join(t.ACCOUNTS, t.ACCOUNTS.c.name == grants.account)
+        .where(
+            grants.revoked_us.is_(None),
+            versions.slot == Slot.TRADE.value,
+            versions.stage == Stage.CURRENT.value,
+        )
         .order_by(grants.created_us)
     )
-    return list(connection.execute(query).scalars())
+    return [(row[0], (row[1], row[2], row[3], row[4])) for row in connection.execute(query)]

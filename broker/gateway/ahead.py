@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-from broker import gate
-from broker.gate import Mode, Shut
+from broker.gate import Shut
 from broker.gateway.book import Book, Held
 from broker.gateway.clock import SystemClock
 
@@ -27,11 +26,10 @@ Open = Callable[[str], Awaitable[Held | str]]
 
 @dataclass(slots=True)
 class _Wish:
-    """One virtual key: when to ask again, how often it was refused, and the scopes it stood in last."""
+    """One virtual key: when to ask again, and how often it was refused."""
 
     due_us: int = 0
     tries: int = 0
-    chain: tuple[str, ...] = ()
 
 
 class Ahead:
@@ -43,16 +41,27 @@ class Ahead:
         self._book, self._clock, self._open, self._warm = book, clock, open_lease, warm
         self._wishes: dict[str, _Wish] = {}
         self._coming: list[str] = []
+        self._stands: dict[str, tuple[str, ...]] = {}
         self._news = asyncio.Event()
         self._told = False
         self.first = asyncio.Event()
         """Set once every virtual key that we were told of first was asked for."""
 
-    def serves(self, key_ids: Iterable[str], *, more: bool) -> None:
-        """Take in the virtual keys that the broker says are ours; they come in several parts where there are many."""
-        self._coming += key_ids
+    def serves(self, key_ids: Iterable[str], *, more: bool, scopes: Iterable[tuple[str, ...]] = ()) -> None:
+        """Take in the virtual keys that the broker says are ours; they come in several parts where there are many.
+
+        Args:
+            key_ids: Of the keys.
+            more: Whether others follow.
+            scopes: Where each of them stands.
+        """
+        names = list(key_ids)
+        self._coming += names
+        self._stands.update(zip(names, scopes, strict=False))
         if more:
             return
+        self._book.stand(self._stands)
+        self._stands = {}
         before, self._wishes = self._wishes, {}
         for key_id in self._coming:
             known = before.get(key_id, _Wish())
@@ -102,11 +111,7 @@ class Ahead:
             return False
         if held is not None:
             shut = self._book.judge(held)
-            # the key version changes by itself; the rest of the chain is the grant's for ever
-            wish.chain = tuple(scope for scope in held.lease.chain if not scope.startswith("key-version:"))
             return isinstance(shut, Shut) and shut.reason != "cut"
-        if wish.chain and gate.mode_of(self._book.gates, wish.chain) is Mode.CLOSED:
-            return False
         return self._book.refused(key_id, self._clock.boot_us()) is None
 
     async def _have(self, room: asyncio.Semaphore, key_id: str) -> None:

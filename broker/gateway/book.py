@@ -5,6 +5,8 @@ Rules:
 2. A lease without its material, its policy or its gates serves nothing.
 3. Key ids that were refused are remembered for a short while, so that a dead bot does not ask the broker on
    each of its calls; those of a cut are remembered until the cut's gates say otherwise.
+4. Whose a virtual key is stays known without a lease: who is in the scope of a cut that we know of is told so, and the
+   broker is not asked.
 """
 
 from collections import OrderedDict
@@ -21,7 +23,7 @@ from broker.gateway.limits import OrderRate
 from broker.gateway.sales import Stakes
 from broker.lease import Lease
 from broker.link import frames
-from broker.model import KeyRef
+from broker.model import EVERYTHING, KeyRef
 from broker.policy_document import Policy
 from clients.egress import Egress, Way
 from clients.venue import Credential, KeyType, Verifier, Wire
@@ -108,6 +110,8 @@ class Book:
         self.recent = RecentFills()
         self._void: Parts = ()
         self.wanted: frozenset[str] = frozenset()
+        self._stands: dict[str, tuple[str, ...]] = {}
+        self._wiped: dict[str, str] = {}
         self._refused: OrderedDict[str, tuple[frames.LeaseRefused, int]] = OrderedDict()
 
     # --- gates ----------------------------------------------------------------------------
@@ -195,6 +199,8 @@ class Book:
             self.drop(old.lease.id)
         self.by_key[frame.key_id] = held
         self.by_lease[frame.lease] = held
+        self._stands[frame.key_id] = tuple(one for one in frame.chain if one != f"key-version:{frame.key}")
+        self._wiped.pop(frame.key_id, None)
         standing.leases[frame.lease] = held
         self._refused.pop(frame.key_id, None)
         return held
@@ -326,8 +332,30 @@ class Book:
     def forget_key(self, key: str) -> str | None:
         """Forget one real key, and the leases on it; return its id at the venue."""
         credential = self.material.pop(key, None)
+        scope = f"key-version:{key}"
+        self._wiped.update((held.key_id, scope) for held in self.by_lease.values() if held.key_text == key)
         self.drop_key(key)
         return None if credential is None else credential.key_id
+
+    # --- cut without a lease ----------------------------------------------------------------
+
+    def stand(self, scopes: dict[str, tuple[str, ...]]) -> None:
+        """Take in where every virtual key stands that this gateway serves."""
+        leased = {key: self._stands[key] for key in self.by_key if key in self._stands}
+        self._stands = scopes | leased
+        self._wiped = {key: scope for key, scope in self._wiped.items() if key in self._stands}
+
+    def is_cut(self, key_id: str) -> bool:
+        """Tell whether a key without a lease is in scope of a cut that we know of."""
+        return gate.mode_of(self.gates, self._stands.get(key_id, (EVERYTHING,))) is Mode.CLOSED
+
+    def was_cut(self, key_id: str) -> bool:
+        """Tell whether the key version of its last lease was wiped and is closed.
+
+        Another version may be current by now: only for where nobody says so.
+        """
+        scope = self._wiped.get(key_id)
+        return scope is not None and gate.mode_of(self.gates, (scope,)) is Mode.CLOSED
 
     # --- refusals -------------------------------------------------------------------------
 
@@ -342,7 +370,9 @@ class Book:
             self._refused.popitem(last=False)
 
     def refused(self, key_id: str, now_us: int) -> str | None:
-        """Return the reason of a recent refusal, if there is one."""
+        """Return the reason of a recent refusal, if there is one; `cut` where we know that it is."""
+        if self.is_cut(key_id):
+            return "cut"
         entry = self._refused.get(key_id)
         if entry is None:
             return None

@@ -256,14 +256,21 @@ class Forwarder:
         if not is_key_id(key_id):
             self.refuse(job, RefusalKind.UNKNOWN_KEY, "unknown_key")
             return (), None
-        reason = self._book.refused(key_id, self._clock.boot_us())
-        if reason is None and not final and "lease" not in job.asked:
+        asked = final or "lease" in job.asked
+        reason = self._no_lease(key_id, asked=asked)
+        if reason is None and not asked:
             return ("lease",), None
         if reason is None or reason in {"unavailable", "no_key"}:
             self.refuse(job, RefusalKind.UNAVAILABLE, reason or "no_lease")
         else:
             self.refuse(job, RefusalKind.UNKNOWN_KEY, reason)
         return (), None
+
+    def _no_lease(self, key_id: str, *, asked: bool) -> str | None:
+        """Return why a key has no lease, as far as is known; what nobody could say, the last key version says."""
+        reason = self._book.refused(key_id, self._clock.boot_us())
+        unsaid = asked if reason is None else reason in {"unavailable", "no_key"}
+        return "cut" if unsaid and self._book.was_cut(key_id) else reason
 
     def _verified(self, job: Job, held: Held) -> bool:
         """Check endpoint, signature, form, freshness and replay, in that order; refuse where one fails.
@@ -365,11 +372,12 @@ class Forwarder:
             self.refuse(job, RefusalKind.UNKNOWN_KEY, "cut")
             return ()
         if held is None and key_id is not None and is_key_id(key_id):
-            reason = self._book.refused(key_id, self._clock.boot_us())
+            asked = final or "lease" in job.asked
+            reason = self._no_lease(key_id, asked=asked)
             if reason in {"cut", "revoked"}:
                 self.refuse(job, RefusalKind.UNKNOWN_KEY, reason)
                 return ()
-            if reason is None and not final and "lease" not in job.asked:
+            if reason is None and not asked:
                 return ("lease",)
         if job.addressee.action is not _READ:
             self.refuse(job, RefusalKind.ENDPOINT, "unknown_endpoint")

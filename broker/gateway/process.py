@@ -37,6 +37,7 @@ from broker.gateway.watchman import Watchman
 from broker.gateway.wellbeing import Wellbeing, troubles
 from broker.link import frames
 from broker.link.channel import Channel
+from broker.model import lasting
 from clients.venue import OrderState, Wire
 from clients.venues.binance import market
 
@@ -102,8 +103,15 @@ class Gateway:
         self.link.on_wipe = self._wiped
         self.link.on_canary = self._canary
         self.ahead = Ahead(self.book, self.clock, partial(self.link.open_lease, ahead=True), self._warm)
-        self.link.on_serves = lambda frame: self.ahead.serves(frame.key_ids, more=frame.more)
+        self.link.on_serves = partial(self._serves, name)
         self.link.on_news = self.ahead.look
+
+    def _serves(self, name: str, frame: frames.Serves) -> None:
+        """The broker says which virtual keys are ours, and whose they are."""
+        scopes = (
+            lasting(venue, account, name, consumer, grant) for venue, account, consumer, grant in frame.whose
+        )
+        self.ahead.serves(frame.key_ids, more=frame.more, scopes=scopes)
 
     def _confirmed(self, sent: Sent) -> None:
         """An order has its id; where its own answer did not tell, the broker hears of it now."""

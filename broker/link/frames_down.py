@@ -24,10 +24,12 @@ class Serves:
     """The virtual keys that the gateway serves: all of them, in several frames where `more` follow.
 
     It opens a lease on each ahead of its first use. Those it was told before and not again are none of its any more.
+    `whose` has venue, account, consumer and grant of each, in the same order: a cut of them is known without a lease.
     """
 
     key_ids: tuple[str, ...]
     more: bool = False
+    whose: tuple[tuple[str, str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
