@@ -2,6 +2,7 @@
 
 Nothing here decides. A fact that cannot be had stays missing, with its reason in `Job.failed`: until it is there, it
 failed. What it is fetched for (`Job.need`) tells the venue's meter whether it may be asked for now.
+The broker's word is a fact, too, where this process stood still.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ class Fetcher:
     def __init__(self, book: Book, link: LinkClient, owners: Owners, clock: SystemClock) -> None:
         self._book, self._link, self._owners, self._clock = book, link, owners, clock
         self._whose = Whose(book, link, owners)
+        self.behind = link.pulse.behind
 
     async def fetch_all(self, job: Job, names: Sequence[str]) -> None:
         """Fetch facts at the same time; what fails stays missing, and says why."""
@@ -64,6 +66,9 @@ class Fetcher:
 
     async def _fetch(self, job: Job, name: str) -> None:
         kind, _, what = name.partition(":")
+        if kind == "link":
+            await self._link.pulse.caught_up()
+            return
         if kind == "lease":
             if job.request.key_id is not None:
                 await self._link.open_lease(job.request.key_id)

@@ -3,7 +3,8 @@
 Rules:
 1. `_step` does everything that needs no waiting, in that order. What is missing it names; `_prepare` waits
    for it, a second in all, and calls `_step` again. Nothing judged before a wait counts after it.
-2. Between the last look at the gates and the first byte there is no await.
+2. Between the last look at the gates and the first byte there is no await. Who stood still looks after the broker was
+   heard, not before (`pulse`).
 3. A request is answered exactly once, and written down before it is sent; a refusal is written down too.
 4. What fails here by our own fault is an empty 503, and nothing was sent; once it is written down, an empty
    504. Counters of what is on its way go down on every way out.
@@ -193,6 +194,11 @@ class Forwarder:
         reading = job.reading
         assert reading is not None  # noqa: S101 - narrows for the type checker
         boot_us = self._clock.boot_us()
+        if self._fetcher.behind(boot_us):
+            if not final and "link" not in job.asked:
+                return ("link",)
+            self.refuse(job, RefusalKind.UNAVAILABLE, "link_behind")
+            return ()
         verdict = verdict_of(held, job, reading.intent, mode, self._owners, boot_us, final=final)
         if isinstance(verdict, Deny):
             if verdict.missing:

@@ -6,11 +6,13 @@ Rules:
 2. Leases are renewed in batches every third of the shortest lease. Those of virtual keys that this gateway serves are
    kept, used or not; others are given back when they are idle.
 3. When the link ends nothing is forgotten: leases run out by themselves, and `run` returns.
-4. No frame ends the link. One that cannot be read or applied is logged and not acknowledged; what it may have
+4. Who stood still asks the broker something before anything is served: what it had said comes first (`pulse`).
+5. No frame ends the link. One that cannot be read or applied is logged and not acknowledged; what it may have
    closed is shut here until the broker has told every gate anew.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Coroutine
@@ -21,6 +23,7 @@ from broker.errors import LinkDown
 from broker.gateway.asking import ANSWERS, Asking
 from broker.gateway.book import Book
 from broker.gateway.clock import SystemClock
+from broker.gateway.pulse import CATCH_UP_SECONDS, Pulse
 from broker.gateway.returns import Returns
 from broker.gateway.spool import Spool
 from broker.gateway.upload import Upload
@@ -63,6 +66,9 @@ class LinkClient:
         self.ask_slice, self.refill = self._asking.ask_slice, self._asking.refill
         self.ask_stake = self._asking.ask_stake
         self.upload = Upload(spool, clock, channel.send)
+        self.pulse = Pulse(clock, self._catch_up)
+        self._over = False
+        self._echo: tuple[int, asyncio.Event] | None = None
         self._landing: dict[str, list[int]] = {}
         self._telling: asyncio.TimerHandle | None = None
         self.welcome: frames.Welcome | None = None
@@ -107,6 +113,8 @@ class LinkClient:
                     return
                 self._take(frame)
         finally:
+            self._over = True
+            self._heard_echo(None)
             for task in tasks:
                 task.cancel()
             self._asking.end()
@@ -217,6 +225,7 @@ class LinkClient:
                 self._wipe(book.wipe(frame.keys))
             case frames.Renewed():
                 book.renew(frame, self._renewed_us.pop(frame.ask, 0))
+                self._heard_echo(frame.ask)
                 if frame.voided:
                     self.on_news()
                     self._returns.soon()
@@ -316,6 +325,21 @@ class LinkClient:
             number = self._asking.next()
             self._renewed_us[number] = self._clock.boot_us()
             self._send(frames.Renew(number, leases[start : start + _RENEWED_AT_ONCE]))
+
+    async def _catch_up(self) -> bool:
+        """Wait until what the broker said before now is in force, for a moment; tell whether the link still stands."""
+        number, heard = self._asking.next(), asyncio.Event()
+        self._echo = (number, heard)
+        self._send(frames.Renew(number, ()))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                await heard.wait()
+        return not self._over
+
+    def _heard_echo(self, ask: int | None) -> None:
+        """The broker answered what was asked then, or later, or the link is over."""
+        if self._echo is not None and (ask is None or ask >= self._echo[0]):
+            self._echo[1].set()
 
     def _tell_health(self) -> None:
         if self.health is not None:

@@ -141,6 +141,7 @@ class Gateway:
         self.listener = listener
         watchman = Watchman(self.book, self.mounts, self.link, listener, self.settler)
         link = asyncio.ensure_future(self.link.run())
+        pulse = self.link.kept_up(self.link.pulse.run, "the pulse")
         watch = self.link.kept_up(watchman.run, "the watchman")
         ahead = self.link.kept_up(self.ahead.run, "opening leases ahead")
         stopping = asyncio.ensure_future(stop.wait())
@@ -157,9 +158,9 @@ class Gateway:
                 server.close()
             await listener.drain(DRAIN_SECONDS)
             self.link.close()
-            for task in (link, watch, ahead, stopping):
+            for task in (link, pulse, watch, ahead, stopping):
                 task.cancel()
-            await asyncio.gather(link, watch, ahead, stopping, return_exceptions=True)
+            await asyncio.gather(link, pulse, watch, ahead, stopping, return_exceptions=True)
             for view in self.mounts.views.values():
                 view.pool.close()
             self.spool.close()

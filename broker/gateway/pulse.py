@@ -1,0 +1,52 @@
+"""Whether this gateway reads what the broker tells it. A process can stand still: stopped, starved, its host asleep.
+
+What came meanwhile waits in sockets, bots' requests and the broker's word side by side, and nobody says which is taken
+up first. A request that was taken up before the cut that had come before it would be served after it.
+
+Rules:
+1. Who stood still for `STALL_US` answers no request before it has caught up: the broker was asked something, and what
+   it had sent before its answer is in force. A beat that did not come tells it, whatever is taken up first.
+2. A broker that says nothing is waited for `CATCH_UP_SECONDS`, not longer: leases that have not run out serve then.
+3. Where the link has ended meanwhile there is nobody to ask, and another gateway may have our place: nothing is served.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from broker.gateway.clock import SystemClock
+
+STALL_US = 1_000_000
+BEAT_SECONDS = 0.25
+CATCH_UP_SECONDS = 0.5
+
+
+class Pulse:
+    """Beats as long as the process runs. `catch_up` waits for the broker; it tells whether the link still stands."""
+
+    def __init__(self, clock: SystemClock, catch_up: Callable[[], Awaitable[bool]]) -> None:
+        self._clock, self._catch_up = clock, catch_up
+        self._beat_us = clock.boot_us()
+        self._behind = False
+        self._caught_up = asyncio.Event()
+
+    def behind(self, now_us: int) -> bool:
+        """Tell whether the broker may have said something that is not in force here yet."""
+        return self._behind or now_us - self._beat_us > STALL_US
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            if self.behind(self._clock.boot_us()):
+                self._behind = True
+                self._caught_up.clear()
+                self._behind = not await self._catch_up()
+                self._caught_up.set()
+            self._beat_us = self._clock.boot_us()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def caught_up(self) -> None:
+        """Wait until it is known whether we have caught up; who is not behind waits for nothing."""
+        if self.behind(self._clock.boot_us()):
+            self._behind = True  # the beat that comes now sees it
+            self._caught_up.clear()
+            await self._caught_up.wait()
