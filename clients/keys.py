@@ -184,6 +184,10 @@ class KeyProbe(Protocol):
         """Read back what a key may do. Raises VenueError."""
         ...
 
+    def now_us(self) -> int:
+        """Return the venue's time, by its clock as it was read for the last `standing`; before, by ours."""
+        ...
+
     def standing(self, credential: Credential) -> Heard:
         """Tell how a key stands, and what was seen where. DEAD: every host said so by name. Raises only VENUE_PAUSE."""
         ...

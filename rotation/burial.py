@@ -43,10 +43,11 @@ class Burial:
     def probe(self, rotation: Rotation, version: int) -> Reply:
         """Ask the venue with the key itself; where that proves nothing, look it up in the list."""
         account, key_id = self._reach.account(rotation), self._reach.version(rotation, version).venue_key_id
-        seen = "its secret is lost, so it was not asked with"
+        seen, seen_us = "its secret is lost, so it was not asked with", None
         if self._reach.has_secret(rotation, version):
             with self._reach.venues.probe(account, haste=self._reach.haste(rotation)) as probe:
                 heard = probe.standing(self._reach.credential(rotation, version, key_id))
+                seen_us = probe.now_us()
             seen = f"{heard.seen or heard.said} at {self._now()}"
             if heard.standing is Standing.DEAD:
                 return Reply(Answer.OK, proof=f"the exchange refused it by name on every host: {seen}")
@@ -55,12 +56,12 @@ class Burial:
             if heard.standing is Standing.UNDECIDED:
                 return Reply(Answer.UNKNOWN, heard.said, proof=seen)
         if rotation.by_hand:
-            return Reply(Answer.UNKNOWN, UNNAMED, proof=seen)
+            return Reply(Answer.UNKNOWN, UNNAMED, proof=seen, seen_us=seen_us)
         with self._reach.manager(rotation) as desk:
-            listed = desk.admin.find(desk.subaccount, key_id)
+            listed, seen_us = desk.admin.find(desk.subaccount, key_id), desk.now_us()
         word = "does not have it" if listed is None else "has it"
         seen = f"{seen}; the list {word} at {self._now()}"
-        return Reply(Answer.UNKNOWN, ABSENT if listed is None else LISTED, proof=seen)
+        return Reply(Answer.UNKNOWN, ABSENT if listed is None else LISTED, proof=seen, seen_us=seen_us)
 
     def _now(self) -> str:
         return f"{self._reach.desk.clock.now():%Y-%m-%d %H:%M:%S}Z"

@@ -10,11 +10,12 @@ Used by a rotation's end, by the discarding of a new key, and by an incident.
 
 Where no secret of ours can probe it, or a host refuses it without its name, a key is dead when it is absent from two
 lists a settling time apart. Where nothing can be listed either, the operator's word is recorded as stated, never as
-proven: and only while the key is refused. What was seen, where and when, is the proof.
+proven: and only while the key is refused. What was seen, where and when, is the proof. A settling time is counted by
+the venue's clock, as it was read with each list: ours may be put right between two of them.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rotation.state import Answer, Do, Effect, Limits, Phase, Reply, Retirement
 
@@ -118,13 +119,14 @@ def _probed(retirement: Retirement, reply: Reply, limits: Limits, now: datetime)
         return _alive(replace(retirement, probes=probes, absent_since=None), limits, settled=settled)
     since = retirement.absent_since
     if reply.reason == ABSENT or (reply.reason == UNNAMED and retirement.stated):
-        if since is not None and now - since >= limits.settling_for:
+        at = now if reply.seen_us is None else datetime.fromtimestamp(reply.seen_us / 1_000_000, UTC)
+        if since is not None and at - since >= limits.settling_for:
             began = f"{since:%Y-%m-%d %H:%M:%S}Z"
             how = STATED if reply.reason == UNNAMED else TWICE_ABSENT
             proof = f"{how}. First seen so at {began}, then: {reply.proof or 'the same'}"
             done = replace(retirement, phase=Phase.ENTOMBING, proof=proof)
             return Onward(done, Effect(Do.ENTOMB, retirement.version))
-        since = since or now
+        since = since or at
     elif reply.reason == LISTED:
         since = None
     fresh = replace(retirement, probes=probes, absent_since=since)

@@ -127,7 +127,7 @@ class Retirement:
     """Retiring one key version: how far it is, and what it has cost.
 
     `by_hand`: a person deletes it at the exchange; `stated`: and says that it is done. `seen` is what the exchange
-    said of the key when it was probed last: where, what and when.
+    said of the key when it was probed last: where, what and when. `absent_since` is venue time.
     """
 
     version: int
@@ -225,7 +225,7 @@ class Reply:
 
     `venue_us` answers READ_CLOCK. `key_id` and `has_private` answer CREATE and FIND; OK of a FIND without a key id:
     there is none, and none can come any more. `proof` says how a death was proven, or what
-    was seen that proves none. `public_key` answers PREPARE.
+    was seen that proves none; `seen_us` when, by the venue's clock. `public_key` answers PREPARE.
     """
 
     answer: Answer
@@ -235,6 +235,7 @@ class Reply:
     has_private: bool = False
     proof: str = ""
     public_key: str = ""
+    seen_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

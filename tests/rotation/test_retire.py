@@ -36,6 +36,26 @@ def test_absence_is_proof_in_two_lists_a_settling_time_apart(after: timedelta, p
     assert is_proven(second) is proven
 
 
+@pytest.mark.parametrize(
+    ("reason", "known"), [(ABSENT, PROBING), (UNNAMED, replace(PROBING, by_hand=True, stated=True))]
+)
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
+def test_our_clock_that_is_put_right_between_two_looks_proves_nothing(
+    reason: str, known: Retirement, jump: timedelta
+) -> None:
+    """A second passed at the exchange, whatever our clock says; and then its settling time, whatever that says."""
+
+    def seen(after: timedelta) -> Reply:
+        return Reply(Answer.UNKNOWN, reason, seen_us=round((BEGAN + after).timestamp() * 1_000_000))
+
+    first = probed(known, seen(SETTLED), SETTLED)
+    assert isinstance(first, Onward)
+    second = probed(first.retirement, seen(SETTLED + timedelta(seconds=1)), SETTLED + jump)
+    assert isinstance(second, Onward)
+    assert not is_proven(second)
+    assert is_proven(probed(second.retirement, seen(SETTLED + LIMITS.settling_for), SETTLED + jump))
+
+
 def test_the_proof_says_what_was_seen_where_and_when() -> None:
     first = probed(PROBING, Reply(Answer.UNKNOWN, ABSENT, proof="/sapi -2008, /api -2015 at T1"), SETTLED)
     assert isinstance(first, Onward)

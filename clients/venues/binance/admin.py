@@ -160,6 +160,11 @@ class BinanceProbe:
 
     def __init__(self, http: Http, here: Callable[[], int]) -> None:
         self._http, self._here = http, here
+        self._clock = here
+
+    def now_us(self) -> int:
+        """Return the venue's time, by its clock as it was read for the last `standing`."""
+        return self._clock()
 
     def restrictions(self, credential: Credential) -> Restrictions:
         """Read back what a key may do."""
@@ -177,7 +182,8 @@ class BinanceProbe:
     def standing(self, credential: Credential) -> Heard:
         """Tell how a key stands: DEAD where both `/sapi` and `/api` say that they do not know it (rule 2)."""
         try:
-            asker = _Bare(self._http, credential, clock_of(self._http, self._here))
+            self._clock = clock_of(self._http, self._here)
+            asker = _Bare(self._http, credential, self._clock)
         except VenueError as fault:
             if fault.reason == VENUE_PAUSE:
                 raise
