@@ -1,10 +1,11 @@
 """Making and restoring backups of a home, whichever stores it uses.
 
-Restoring, in this order: read to the end -> a new home -> schema of the backup, rows, schema of today -> one higher
-generation and a closer on everything -> secrets -> the mirror of the gates, claimed -> files. Whatever breaks off in
-the middle is closed, and can be removed and done again.
+Restoring, in this order: read to the end -> a new directory -> schema of the backup, rows, schema of today -> one
+higher generation and a closer on everything -> secrets -> the mirror of the gates, claimed -> `home.json`, which makes
+it a home. What breaks off in the middle is none: nothing runs on it, and it can be removed and done again.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,14 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from broker.backup import code, seal
 from broker.backup.content import Content, Counts, Header, lines, read
+from broker.db import accounts as account_store
 from broker.db import backup as rows
 from broker.db import meta
 from broker.files.named import NotWritten, created
 from broker.gate import Mode as GateMode
 from broker.ports import SecretStore
 from broker.service import Service
-from broker.service.reconcile import RESTORED
+from broker.service.reconcile import RESTORED, RESTORED_KEYS
 from broker.service.service import open_service
 from broker.stores.embedded import key
 from clients.secret import Secret
@@ -137,7 +139,7 @@ def restore(
     """
     header = content.header
     mode: Mode = "team" if header.mode == "team" else "solo"
-    home = settings.create(
+    home = settings.prepare(
         root, Environment(header.environment), mode, api_port=ports[0], gateway_port=ports[1], vault=vault,
         database=database,
     )  # fmt: skip
@@ -155,6 +157,8 @@ def restore(
             meta.put(connection, "generation", str(header.generation + 1))
             if vault is None:
                 meta.put(connection, RESTORED, str(SystemClock().now_us()))
+                held = sorted(str(one.ref) for one in account_store.keys(connection))
+                meta.put(connection, RESTORED_KEYS, json.dumps(held))
         state.upgrade()
         secrets = stores.secrets_of(home)
         service = open_service(state, secrets, SystemClock())
@@ -182,6 +186,7 @@ def restore(
         if secrets is not None:
             secrets.close()
         state.close()
+    settings.found(home)
     return home, cut.id
 
 

@@ -159,6 +159,52 @@ def locate(given: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
     return Path.home() / ".local" / "share" / "portcullis"
 
 
+def prepare(
+    root: Path,
+    environment: Environment,
+    mode: Mode,
+    *,
+    api_port: int = API_PORT,
+    gateway_port: int = GATEWAY_PORT,
+    vault: VaultDocument | None = None,
+    database: DatabaseDocument | None = None,
+) -> Home:
+    """Make the directory of a home that is none yet: `found` makes it one, once all that belongs into it is there.
+
+    Raises:
+        SettingsError: There is one already, or the directory cannot be used.
+    """
+    if (root / NAME).exists():
+        raise SettingsError(
+            "--home", f"{root} is a home already; choose another directory, or use it as it is"
+        )
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise SettingsError("--home", f"{root} is not an empty directory; choose another one")
+    try:
+        private_directory(root)
+        home = Home(root, environment, mode, api_port, gateway_port, vault, database)
+        private_directory(home.spool)
+    except OSError as fault:
+        raise SettingsError(
+            "--home", f"{root} cannot be written ({fault.strerror}); choose another"
+        ) from None
+    return home
+
+
+def found(home: Home) -> None:
+    """Make a prepared directory a home.
+
+    Raises:
+        SettingsError: The directory cannot be used.
+    """
+    try:
+        _save(home, datetime.now(UTC).isoformat(timespec="seconds"))
+    except OSError as fault:
+        raise SettingsError(
+            "--home", f"{home.root} cannot be written ({fault.strerror}); choose another"
+        ) from None
+
+
 def create(
     root: Path,
     environment: Environment,
@@ -174,21 +220,10 @@ def create(
     Raises:
         SettingsError: There is one already, or the directory cannot be used.
     """
-    if (root / NAME).exists():
-        raise SettingsError(
-            "--home", f"{root} is a home already; choose another directory, or use it as it is"
-        )
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise SettingsError("--home", f"{root} is not an empty directory; choose another one")
-    try:
-        private_directory(root)
-        home = Home(root, environment, mode, api_port, gateway_port, vault, database)
-        private_directory(home.spool)
-        _save(home, datetime.now(UTC).isoformat(timespec="seconds"))
-    except OSError as fault:
-        raise SettingsError(
-            "--home", f"{root} cannot be written ({fault.strerror}); choose another"
-        ) from None
+    home = prepare(
+        root, environment, mode, api_port=api_port, gateway_port=gateway_port, vault=vault, database=database
+    )
+    found(home)
     return home
 
 

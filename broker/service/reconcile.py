@@ -7,14 +7,17 @@ Rules:
 3. A host that was restored from an embedded store cannot be reached: it is declared off, or every key is newer.
 4. `reconcile_steps` says what each finding means for a thaw, and what to do: every step leads out.
 5. What an operator declared counts until the next time that everything is closed: nobody has to say it all at once.
+6. Which closing was compared since is told by its id, which keys an old host may hold by theirs: clocks are put right,
+   and two hosts have two.
 """
 
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
+from broker.audit.chain import Detail
+from broker.db import Connection, meta
 from broker.db import cuts as cut_store
-from broker.db import meta
 from broker.db import rotations as rotation_store
 from broker.errors import BrokerError, Conflict, Malformed, NotFound, Problem
 from broker.model import EVERYTHING, Account, KeyVersion, Stage
@@ -29,7 +32,7 @@ from broker.service.reconcile_steps import Finding, Listing, Looked, OpenCut, Op
 from clients.errors import VenueError
 from clients.venue import Credential, KeyFacts
 
-RECONCILED, RESTORED = "reconciled_us", "restored_us"
+RECONCILED, RESTORED, RESTORED_KEYS = "reconciled", "restored_us", "restored_keys"
 _DECLARED = "reconcile_declared"
 _MOST_CUTS = 500
 _NEVER_US = 2**62
@@ -94,7 +97,7 @@ class Reconciliation:
         Raises:
             Malformed: Something is declared of an account or a key that is not on record.
         """
-        began_us = self._desk.clock.now_us()
+        closed = self._closed_by_itself()
         every = self._keys.list()
         known = [key for key in every if key.stage is not Stage.TOMBSTONE]
         managed = {account.name: account for account in self._managers.managed()}
@@ -113,6 +116,7 @@ class Reconciliation:
         }
         with self._desk.database.read() as connection:
             restored_us = int(meta.get(connection, RESTORED) or 0)
+            restored = frozenset(_texts(meta.get(connection, RESTORED_KEYS)))
             rotations = [
                 OpenRotation(row.id, row.account, row.slot, bool(row.todo))
                 for row in rotation_store.every_open(connection)
@@ -124,7 +128,8 @@ class Reconciliation:
             ]
         older = [
             one for key, one in zip(known, looked, strict=True)
-            if one.works and one.key not in declared.deleted and key.created_at.timestamp() * 1_000_000 <= restored_us
+            if one.works and one.key not in declared.deleted
+            and (one.key in restored or key.created_at.timestamp() * 1_000_000 <= restored_us)
         ]  # fmt: skip
         facts = steps.Facts(
             looked=looked, listed=listed, rotations=tuple(rotations), cuts=tuple(cuts),
@@ -134,7 +139,7 @@ class Reconciliation:
         blocking = steps.blocking(facts)
         if not blocking:
             with self._desk.database.write() as connection:
-                meta.put(connection, RECONCILED, str(began_us))
+                meta.put(connection, RECONCILED, json.dumps(sorted(closed)))
                 self._audit.record(
                     connection, "home.reconcile", f"instance:{self._desk.home.instance}",
                     {
@@ -162,34 +167,31 @@ class Reconciliation:
         if problems:
             raise Malformed("bad_declaration", tuple(problems))
 
+    def _closed_by_itself(self) -> frozenset[str]:
+        """Return the cuts by which the program holds everything closed now."""
+        with self._desk.database.read() as connection:
+            return _closings(connection)
+
     def _declare(self, said: Declared) -> Declared:
         """Keep what is declared, with what was since everything was closed last."""
         with self._desk.database.write() as connection:
-            closed_us = max(
-                (
-                    row.opened_us
-                    for row in cut_store.page(connection, _NEVER_US, _MOST_CUTS, open_only=True)
-                    if row.actor == ITSELF and EVERYTHING in cut_store.scopes(connection, row.id)
-                ),
-                default=0,
-            )
             text = meta.get(connection, _DECLARED)
-            closed_us = closed_us or _closed_us(text)  # nothing is closed: what was said still stands
-            known = _declared(text, closed_us)
+            closed = _closings(connection) or _closings_of(
+                text
+            )  # nothing is closed: what was said still stands
+            known = _declared(text, closed)
             both = Declared(
                 known.confirmed | said.confirmed, known.deleted | said.deleted,
                 known.old_host_off or said.old_host_off,
             )  # fmt: skip
             if both != known:
-                document = {
-                    "closed_us": closed_us, "confirmed": sorted(both.confirmed), "deleted": sorted(both.deleted),
+                document: dict[str, Detail] = {
+                    "confirmed": sorted(both.confirmed), "deleted": sorted(both.deleted),
                     "old_host_off": both.old_host_off,
                 }  # fmt: skip
-                meta.put(connection, _DECLARED, json.dumps(document))
-                self._audit.record(
-                    connection, "home.declare", f"instance:{self._desk.home.instance}",
-                    {key: value for key, value in document.items() if key != "closed_us"},
-                )  # fmt: skip
+                meta.put(connection, _DECLARED, json.dumps({**document, "cuts": sorted(closed)}))
+                instance = f"instance:{self._desk.home.instance}"
+                self._audit.record(connection, "home.declare", instance, document)
         return both
 
     def _one(self, key: KeyVersion, ask: Ask) -> Looked:
@@ -238,16 +240,30 @@ def _surveyed(survey: Survey, account: Account, keys: tuple[KeyVersion, ...]) ->
         return Listing(account.manager or "", (f"its keys cannot be listed: {fault}",), fault.reason)
 
 
-def _closed_us(text: str | None) -> int:
-    """Return since when everything was closed when something was declared last."""
-    found = json.loads(text or "{}").get("closed_us")
-    return found if isinstance(found, int) else 0
+def _closings(connection: Connection) -> frozenset[str]:
+    return frozenset(
+        row.id
+        for row in cut_store.page(connection, _NEVER_US, _MOST_CUTS, open_only=True)
+        if row.actor == ITSELF and EVERYTHING in cut_store.scopes(connection, row.id)
+    )
 
 
-def _declared(text: str | None, closed_us: int) -> Declared:
+def _texts(document: str | None) -> tuple[str, ...]:
+    """Read a list of texts; what is none is empty."""
+    found = json.loads(document or "[]")
+    return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
+def _closings_of(text: str | None) -> frozenset[str]:
+    """Return what held everything closed when something was declared last."""
+    found = json.loads(text or "{}").get("cuts")
+    return frozenset(map(str, found)) if isinstance(found, list) else frozenset()
+
+
+def _declared(text: str | None, closed: frozenset[str]) -> Declared:
     """Read what was declared; what was said before everything was closed again counts no more."""
     found: Mapping[str, object] = json.loads(text or "{}")
-    if found.get("closed_us") != closed_us:
+    if not closed <= _closings_of(text):
         return Declared()
     confirmed, deleted = found.get("confirmed"), found.get("deleted")
     return Declared(
@@ -267,8 +283,8 @@ def refuse_unreconciled(desk: Desk, cut_id: str) -> None:
         row = cut_store.get(connection, cut_id)
         if row is None or row.actor != ITSELF or EVERYTHING not in cut_store.scopes(connection, cut_id):
             return
-        reconciled_us = int(meta.get(connection, RECONCILED) or 0)
-    if reconciled_us <= row.opened_us:
+        compared = _texts(meta.get(connection, RECONCILED))
+    if cut_id not in compared:
         raise Conflict(
             "not_reconciled",
             f"the record was not compared with the exchanges since {cut_id}, or something is left to do: "

@@ -99,7 +99,7 @@ def restore(
         )  # fmt: skip
     except BrokerError as fault:
         raise Stopped(
-            str(fault), f"{face.root} is half restored, and closed.",
+            str(fault), f"{face.root} is half restored: it is no home, and nothing runs on it.",
             "Mend it, remove that directory, and restore again.", reason=fault.reason,
         ) from None  # fmt: skip
     generation = content.header.generation + 1

@@ -1,19 +1,22 @@
 """What the program closed by itself is thawed only after somebody compared with the venues, and all was well."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
 from broker.db import accounts as account_store
 from broker.db import meta
 from broker.gate import Mode
-from broker.model import KeyRef, KeyVersion, Stage
-from broker.service.reconcile import RESTORED
+from broker.model import Account, KeyRef, KeyVersion, Stage
+from broker.ports import Clock
+from broker.service.reconcile import RESTORED, RESTORED_KEYS
+from clients.egress import Egress
 from clients.errors import VenueRefused, VenueUnavailable
 from clients.keys import VenueKey
 from clients.secret import Secret
-from clients.venue import Credential, KeyType, Slot
-from tests.api.desk import SAFE, UPSTREAM, Desk
+from clients.venue import Credential, KeyFacts, KeyType, Slot
+from tests.api.desk import SAFE, UPSTREAM, Desk, FakeVenue
 
 BODY = {"confirmed": ["main"], "old_host_off": True}
 
@@ -54,6 +57,69 @@ async def test_an_older_reconciliation_does_not_count(desk: Desk, closed: str) -
     )
     assert await thawed(desk, later.id) == 409
     assert await thawed(desk, closed) == 200
+
+
+class SetBack:
+    """A clock that was put right by an hour."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def now_us(self) -> int:
+        return self._clock.now_us() - 3_600_000_000
+
+    def now(self) -> datetime:
+        return self._clock.now() - timedelta(hours=1)
+
+    def boot_us(self) -> int:
+        return self._clock.boot_us()
+
+
+@pytest.mark.usefixtures("closed")
+async def test_a_clock_that_is_set_back_makes_no_older_reconciliation_count(desk: Desk) -> None:
+    """Nor does what was declared before: another host's clock, after a restore, is another clock."""
+    async with desk.client() as client:
+        assert (await client.post("/v1/reconciliations", json=BODY)).json()["well"]
+        desk.service.desk.clock = SetBack(desk.service.desk.clock)
+        later, _ = desk.service.cuts.close(
+            targets=("everything",), mode=Mode.CLOSED, reason="failover", actor="portcullis"
+        )
+        assert await thawed(desk, later.id) == 409
+        assert len((await client.post("/v1/reconciliations", json={})).json()["missing"]) == 1
+        assert await thawed(desk, later.id) == 409
+        assert (await client.post("/v1/reconciliations", json=BODY)).json()["well"]
+    assert await thawed(desk, later.id) == 200
+
+
+@pytest.mark.usefixtures("closed")
+async def test_a_closing_during_a_reconciliation_is_not_covered_by_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, made = type(desk.venue).inspect, list[str]()
+
+    def closes(venue: FakeVenue, account: Account, egress: Egress, credential: Credential) -> KeyFacts:
+        if not made:
+            cut, _ = desk.service.cuts.close(
+                targets=("everything",), mode=Mode.CLOSED, reason="failover", actor="portcullis"
+            )
+            made.append(cut.id)
+        return asked(venue, account, egress, credential)
+
+    monkeypatch.setattr(FakeVenue, "inspect", closes)
+    async with desk.client() as client:
+        await client.post("/v1/reconciliations", json=BODY)
+    assert await thawed(desk, made[0]) == 409
+
+
+async def test_a_key_of_the_old_host_is_known_whatever_its_clock_said(desk: Desk, closed: str) -> None:
+    """It made the key at an instant that is still to come here."""
+    with desk.service.desk.database.write() as connection:
+        meta.put(connection, RESTORED, str(desk.service.desk.clock.now_us() - 3_600_000_000))
+        meta.put(connection, RESTORED_KEYS, '["main/trade/1"]')
+    async with desk.client() as client:
+        found = (await client.post("/v1/reconciliations", json={"confirmed": ["main"]})).json()
+    assert ["old-host-off" in text for text in found["missing"]] == [True]
+    assert await thawed(desk, closed) == 409
 
 
 async def test_an_operators_own_cut_needs_none(desk: Desk) -> None:

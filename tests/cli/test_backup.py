@@ -199,6 +199,30 @@ def test_a_home_comes_back_closed_with_everything_on_any_stores(
             assert json.loads(document)["generation"] == 2
 
 
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("where", ["open_service", "signer_of", "_put"])
+def test_a_restore_that_is_killed_leaves_no_home(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """After the rows are there and before everything is closed it would be a home with every gate as it was."""
+    file, recovery = made(home, tmp_path)
+    content = backup.read_file(file, code.private_key(recovery))
+
+    def dies(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(backup, where, dies)
+    with pytest.raises(Killed):
+        backup.restore(
+            content, tmp_path / "elsewhere", vault=None, database=None, ports=(0, 0), tell=lambda _: None
+        )
+    with pytest.raises(SettingsError, match="no home yet"):
+        open_home(tmp_path / "elsewhere")
+
+
 def test_the_old_host_is_refused_where_it_shares_the_store(
     tmp_path: Path, vault: VaultServer, mount: str, root_token: Path
 ) -> None:
