@@ -44,6 +44,22 @@ class SettingsError(Exception):
         self.field, self.message = field, message
 
 
+def variable(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return a variable's text without the space around it; None where it is not set.
+
+    Raises:
+        SettingsError: It is set, but empty: who named something must not be served with something else.
+    """
+    given = environ.get(name)
+    if given is None:
+        return None
+    if not given.strip():
+        raise SettingsError(
+            f"${name}", f"is set, but empty: give it its value, or take it away (unset {name})"
+        )
+    return given.strip()
+
+
 class OutboundDocument(BaseModel):
     """Addresses and networks of ours that webhooks, heartbeats, alerts and anchors may be sent to."""
 
@@ -141,20 +157,28 @@ class Home:
 
 
 def state_directory(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """Return where sessions of the person who types commands lie; None for a user without a home directory."""
-    named = environ.get("XDG_STATE_HOME")
+    """Return where sessions of the person who types commands lie; None for a user without a home directory.
+
+    Source:
+        XDG Base Directory Specification 0.8: `$XDG_STATE_HOME` counts where it is an absolute path.
+    """
+    named = Path(environ.get("XDG_STATE_HOME", ""))
     try:
-        return (Path(named) if named else Path.home() / ".local" / "state") / "portcullis"
+        return (named if named.is_absolute() else Path.home() / ".local" / "state") / "portcullis"
     except RuntimeError:
         return None
 
 
 def locate(given: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where the home is, existing or not."""
+    """Return where the home is, existing or not.
+
+    Raises:
+        SettingsError: `$PORTCULLIS_HOME` is set, but empty.
+    """
     if given is not None:
         return given.expanduser().absolute()
-    named = environ.get(VARIABLE)
-    if named:
+    named = variable(VARIABLE, environ)
+    if named is not None:
         return Path(named).expanduser().absolute()
     return Path.home() / ".local" / "share" / "portcullis"
 

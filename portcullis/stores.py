@@ -20,7 +20,7 @@ def database_of(home: Home) -> Database:
     """Open a home's database; not yet migrated where it is new.
 
     Raises:
-        SettingsError: The file with its password cannot be read.
+        SettingsError: The file with its password cannot be read, or holds none.
     """
     return Database(home.state) if home.database is None else postgres_of(home.database)
 
@@ -36,6 +36,8 @@ def postgres_of(document: DatabaseDocument) -> Database:
             raise SettingsError(
                 "database.password_file", f"{path} cannot be read; check its rights"
             ) from None
+        if not password.reveal().strip():
+            raise SettingsError("database.password_file", f"{path} is empty: put the password there")
     return Database(
         Postgres(
             tuple(document.hosts), document.database, document.user, password, document.ssl_mode,

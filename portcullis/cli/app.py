@@ -24,10 +24,12 @@ from portcullis.cli import (
     storage,
     sweeps,
 )
+from portcullis.cli.blank import StrictGroup
 from portcullis.cli.face import Face, HomeOption, JsonOption
 
 app = typer.Typer(
     name="portcullis",
+    cls=StrictGroup,
     help="Real exchange keys stay here; bots hold virtual ones; one command cuts them off.",
     no_args_is_help=True,
     add_completion=False,

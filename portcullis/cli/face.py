@@ -27,6 +27,7 @@ from rich.text import Text
 from broker.errors import BrokerError
 from clients.venue import Environment
 from portcullis.cli.answers import plain
+from portcullis.cli.blank import StrictCommand
 from portcullis.cli.tables import clean, hanging, said
 from portcullis.settings import Home, SettingsError, locate, open_home
 
@@ -227,7 +228,7 @@ def command(
         everything = [context, *parameters, *(entry for entry in shared if entry.name not in taken)]
         wrapped.__signature__ = own.replace(parameters=everything)  # type: ignore[attr-defined]
         wrapped.__annotations__ = {entry.name: entry.annotation for entry in everything} | {"return": None}
-        app.command(name, **options)(wrapped)
+        app.command(name, cls=StrictCommand, **options)(wrapped)
         return function
 
     return register

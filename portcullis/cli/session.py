@@ -16,7 +16,7 @@ import typer
 
 from clients.secret import Secret
 from portcullis.cli.face import Stopped
-from portcullis.settings import Home, private_directory, state_directory, write_private
+from portcullis.settings import Home, private_directory, state_directory, variable, write_private
 
 CODE_VARIABLE = "PORTCULLIS_CODE"
 TOKEN_VARIABLE, TOKEN_FILE_VARIABLE = "PORTCULLIS_TOKEN", "PORTCULLIS_TOKEN_FILE"
@@ -54,7 +54,8 @@ def token_of(home: Home) -> Secret:
     """Return the token to speak with: the one that is named, a session's, the home's own.
 
     Raises:
-        Stopped: There is none, or the file that is named cannot be read.
+        Stopped: There is none, or what is named holds none.
+        SettingsError: A variable that names one is set, but empty.
     """
     given = _named()
     if given is not None:
@@ -66,8 +67,8 @@ def token_of(home: Home) -> Secret:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no session, or one of another age: the home's own token, where we may read it
     try:
-        return Secret(home.operator_token.read_text(encoding="ascii").strip())
-    except OSError:
+        return read_token(home.operator_token, "The home's own token")
+    except Stopped:
         raise Stopped(
             f"You are not logged in, and the operator token of this home is not readable ({home.operator_token}).",
             step="Log in: portcullis login --name YOU; or run as the user that owns the home.",
@@ -77,10 +78,19 @@ def token_of(home: Home) -> Secret:
 
 def _named(environ: Mapping[str, str] = os.environ) -> Secret | None:
     """Return the token that a person has named for this command, by value or by file."""
-    text, file = environ.get(TOKEN_VARIABLE, "").strip(), environ.get(TOKEN_FILE_VARIABLE, "").strip()
-    if text:
+    text, file = variable(TOKEN_VARIABLE, environ), variable(TOKEN_FILE_VARIABLE, environ)
+    if text is not None:
+        if not _is_token(text):
+            raise Stopped(
+                f"${TOKEN_VARIABLE} holds no token.", reason="no_token",
+                step=f"Give it a token, or take it away (unset {TOKEN_VARIABLE}).",
+            )  # fmt: skip
         return Secret(text)
-    return read_token(Path(file), f"${TOKEN_FILE_VARIABLE}") if file else None
+    return read_token(Path(file), f"${TOKEN_FILE_VARIABLE}") if file is not None else None
+
+
+def _is_token(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST_TOKEN and text.isascii() and text.isprintable() and " " not in text
 
 
 def read_token(path: Path, option: str) -> Secret:
@@ -93,7 +103,7 @@ def read_token(path: Path, option: str) -> Secret:
         text = path.expanduser().read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         text = ""
-    if not 0 < len(text) <= _LONGEST_TOKEN or not text.isprintable():
+    if not _is_token(text):
         raise Stopped(
             f"{option}: {path} cannot be read, or holds no token.",
             step="Name the file that `operator create` wrote, or the home's own.", reason="no_token",
@@ -107,8 +117,8 @@ def one_time_code(why: str) -> str:
     Raises:
         Stopped: There is none.
     """
-    given = os.environ.get(CODE_VARIABLE, "").strip()
-    if given:
+    given = variable(CODE_VARIABLE)
+    if given is not None:
         return given
     if not sys.stdin.isatty():
         raise Stopped(

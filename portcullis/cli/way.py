@@ -20,7 +20,7 @@ import httpx
 
 from portcullis.api_socket import short
 from portcullis.running import Running
-from portcullis.settings import SettingsError
+from portcullis.settings import SettingsError, variable
 
 ADDRESS, CA_FILE = "PORTCULLIS_ADDR", "PORTCULLIS_CACERT"
 _OPEN = contextlib.ExitStack()
@@ -40,10 +40,10 @@ def named(environ: Mapping[str, str] = os.environ) -> Way | None:
     """Return the way that a person has named; None where nobody did.
 
     Raises:
-        SettingsError: It cannot be used: a token would go over the network in the clear, or somewhere else.
+        SettingsError: It cannot be used: it is empty, or a token would go over the network in the clear, or elsewhere.
     """
-    given = environ.get(ADDRESS, "").strip()
-    if not given:
+    given, ca_file = variable(ADDRESS, environ), variable(CA_FILE, environ)
+    if given is None:
         return None
     try:
         parts = urlsplit(given)
@@ -57,7 +57,7 @@ def named(environ: Mapping[str, str] = os.environ) -> Way | None:
     if parts.scheme != "https":
         raise SettingsError(ADDRESS, _ODD)
     try:
-        return Way(given.rstrip("/"), verify=ssl.create_default_context(cafile=environ.get(CA_FILE) or None))
+        return Way(given.rstrip("/"), verify=ssl.create_default_context(cafile=ca_file))
     except OSError:  # ssl.SSLError is one
         raise SettingsError(CA_FILE, "names no file of certificates that can be used") from None
 

@@ -50,7 +50,8 @@ class Terminal:
         return subprocess.run(
             [sys.executable, "-m", "portcullis", "--home", str(self.home), *arguments],
             input=stdin, capture_output=True, text=True, timeout=60, check=False,
-            env=os.environ | {"COLUMNS": "100", "XDG_STATE_HOME": str(self.state), "PORTCULLIS_CODE": code},
+            env=os.environ | {"COLUMNS": "100", "XDG_STATE_HOME": str(self.state)}
+            | ({"PORTCULLIS_CODE": code} if code else {}),
         )  # fmt: skip
 
     def json(self, *arguments: str, exit_code: int = 0, **more: str) -> Any:

@@ -84,10 +84,10 @@ def from_environment(environment: MutableMapping[str, str], name: str) -> Secret
     """Take the key out of an environment variable.
 
     Raises:
-        StoreUnavailable: It is not set.
+        StoreUnavailable: It is not set, or empty.
     """
     value = environment.pop(name, None)
-    if value is None:
+    if value is None or not value.strip():
         raise StoreUnavailable("no_key", f"the store's key is not in ${name}; set it and start again")
     return Secret(value)
 

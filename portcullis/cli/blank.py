@@ -1,0 +1,50 @@
+"""Options and arguments that were given, but hold nothing: refused before the command begins.
+
+`--home "$HOME_OF_BOT"` with a variable that is not set would mean the directory one stands in, `--consumer ""` nobody,
+and `--gateway-host ""` every address: who names a thing that is none is told so.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+_MAY_BE_EMPTY = frozenset({"note"})
+
+
+class StrictCommand(TyperCommand):
+    """A command that takes no empty value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read what was typed."""
+        _refuse(self, ctx, args)
+        return super().parse_args(ctx, args)
+
+
+class StrictGroup(TyperGroup):
+    """The same for what stands before the command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read what was typed."""
+        _refuse(self, ctx, args)
+        return super().parse_args(ctx, args)
+
+
+def _refuse(command: TyperCommand | TyperGroup, ctx: Any, args: Sequence[str]) -> None:
+    given, _, order = command.make_parser(ctx).parse_args(list(args))
+    for parameter in order:
+        if parameter.name not in _MAY_BE_EMPTY and any(_is_blank(one) for one in _all(given, parameter)):
+            raise typer.BadParameter(
+                "it was given, but is empty (a shell variable that is not set?): name something, or leave it out.",
+                ctx, cast("Any", parameter),
+            )  # fmt: skip
+
+
+def _all(given: dict[str, Any], parameter: Any) -> Sequence[Any]:
+    found = given.get(str(parameter.name))
+    return found if isinstance(found, list | tuple) else (found,)
+
+
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and not value.strip()
