@@ -7,6 +7,8 @@ Rules:
 4. An ask without an answer is an unknown outcome.
 """
 
+from decimal import Decimal
+
 import msgspec
 
 from broker.budget import Parts
@@ -15,7 +17,16 @@ SentLine = tuple[str, str, str, str, bool]
 """One order as it was sent: name (`@` before that of a list), side, quantity, price, whether taken as sent."""
 
 Fills = tuple[tuple[str, str, str, str, str, str, str], ...]
-"""Account, symbol, the venue's order id, base asset, side, executed and still open quantity, both in base asset."""
+"""Account, symbol, the venue's order id, base asset, side, executed and still open quantity, both in base asset.
+
+What is open is below zero as long as the order waits for another one and binds nothing.
+"""
+
+
+def progress(executed: Decimal, left: Decimal) -> tuple[Decimal, bool, Decimal]:
+    """Return how far an order is, to be compared: it never goes back, so what tells of less came late."""
+    return executed, left >= 0, -abs(left)
+
 
 Orders = tuple[tuple[str, str | None, str | None, bool], ...]
 """Symbol, the venue's order id, client order id, final or not."""

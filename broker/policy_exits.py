@@ -13,7 +13,8 @@ An exit passes whatever the caps, the order rate, the list of kinds or a halt sa
 
 What is missing. Holdings, prices, the book and whose the asset is are asked anew once before an exit is refused. What
 then cannot be had does not refuse it where the venue itself will not sell what is not there:
-- holdings: on an account of its own the exit passes; beside other grants as far as this grant's own buys go;
+- holdings: on an account of its own the exit passes; beside other grants as far as this grant's own buys go, those
+  that may be filled by now too. What was told of its orders counts although holdings do not show it yet;
 - a price: the last known one sets the collar; with none ever known market exits pass, limits cannot be judged;
 - the book: the exit passes, as the venue's own price filters let it;
 - whose it is: it cannot be judged. So a fact that is unknown is told as that, and never as a no.
@@ -131,10 +132,11 @@ def _short(
     if base == policy.reference_asset and amount > own:
         return ("stake",)
     if facts.free is None:
-        return None if (listed and facts.alone) or amount <= own else ("holdings",)
+        coming = ZERO if stake is None else stake.coming
+        return None if (listed and facts.alone) or amount <= own + coming else ("holdings",)
     held = facts.free + (facts.locked if replaces else ZERO)
-    if amount > held:
-        return ("holdings",)
+    if amount > held:  # the venue may show late what it has told of its own orders before
+        return None if amount <= own else ("holdings", "stake")
     if facts.alone or amount <= own:
         return None
     if stake is None:
@@ -154,7 +156,10 @@ def _sized(
     if quote is None or not any(_above(policy, order, pair, facts, why) for order in at_once):
         return yes
     if not facts.came(name) or facts.bids is None:
-        return _with(why, name) if facts.may_ask(name) else yes
+        # the book of now against a price of before would refuse who leaves a market that falls
+        price = f"price:{pair.symbol}"
+        both = (name, price) if facts.may_ask(price) else (name,)
+        return _with(why, *both) if facts.may_ask(name) else yes
     floor = quote.price * (1 - collar_of(policy))
     size = sum((quantity for price, quantity in facts.bids if price >= floor), ZERO)
     size = max(ZERO, size - facts.under_way)

@@ -12,6 +12,7 @@ from decimal import Decimal
 from types import MappingProxyType
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from clients.venue import RefusalKind, SymbolInfo
 
@@ -34,6 +35,7 @@ class Stake(Struct, frozen=True, gc=False):
     Attributes:
         bought_here: This grant has bought it in this very pair.
         own: What this grant bought of it, has not sold, and does not hold in open orders.
+        coming: What its open buys may have brought since: nobody's as long as holdings show nothing of it.
         freed: What the order holds of it that the request replaces.
         others: What other grants of the account bought of it, have not sold, and do not hold in open orders.
     """
@@ -42,6 +44,12 @@ class Stake(Struct, frozen=True, gc=False):
     own: Decimal = ZERO
     others: Decimal = ZERO
     freed: Decimal = ZERO
+    coming: Decimal = ZERO
+
+    def less(self, amount: Decimal) -> "Stake":
+        """Return it after a sale of so much."""
+        own = max(ZERO, self.own - amount)
+        return replace(self, own=own, coming=max(ZERO, self.own + self.coming - amount) - own)
 
 
 _NOTHING: Mapping[str, Quote] = MappingProxyType({})

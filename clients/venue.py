@@ -306,7 +306,8 @@ class OrderState(Struct, frozen=True, gc=False):
 
     `final` orders can no longer execute. `executed_quote` is what they did execute, in quote asset. `of_cancel`: it
     is one that the request ended, not one that it placed. `created_us` is when the venue took it, microseconds since
-    the epoch: told where an order is asked for. `list_id` is the order list it belongs to.
+    the epoch: told where an order is asked for. `list_id` is the order list it belongs to. `waits`: it is not in the
+    book yet and binds nothing, because another order of its list has to be filled first.
     """
 
     symbol: str
@@ -322,6 +323,7 @@ class OrderState(Struct, frozen=True, gc=False):
     quantity: Decimal | None = None
     price: Decimal | None = None
     created_us: int | None = None
+    waits: bool = False
 
 
 class Answer(Struct, frozen=True, gc=False):

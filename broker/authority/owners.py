@@ -56,5 +56,7 @@ class Owners:
             lambda: self._calls.stake(account, grant, frame.symbol, frame.base, seen, frame.replaces),
         )
         link.channel.send(
-            frames.StakeAnswer(frame.ask, found.bought_here, found.own, found.others, found.freed)
+            frames.StakeAnswer(
+                frame.ask, found.bought_here, found.own, found.others, found.freed, found.coming
+            )
         )

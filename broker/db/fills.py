@@ -2,11 +2,12 @@
 
 Rules:
 1. An order is known by the venue's id. What it executed only grows; answers that come late change nothing.
-2. A buy that may still execute counts for its own grant as executed, so that no exit waits for a look at the venue; for
-   others only what it did execute counts.
+2. What a buy may still execute is told apart (`Stake.coming`): it is its grant's where nobody can look at what the
+   account holds. Else an order that is never filled would let its grant sell what others bought.
 3. What others hold in open orders of theirs is bound at the venue: it is not taken off what is free a second time.
 4. What a grant offers in open orders it has no more, but for the order that a request replaces: else the same would be
    sold over and over. Two sales that cancel each other count twice: what is free beyond that of others stays sellable.
+   An order that waits for another one (its `open` is below zero) binds nothing at the venue yet: of others it is none.
 5. What a revoked grant bought is its consumer's next grants'. Where the consumer has none it is nobody's, as if it had
    been held before.
 """
@@ -18,6 +19,7 @@ from decimal import Decimal
 from sqlalchemy import Connection, select, tuple_
 
 from broker.budget import ZERO
+from broker.calllog import progress
 from broker.db import log_tables as t
 from broker.db.upsert import upsert
 from broker.policy_facts import Stake
@@ -48,7 +50,9 @@ def note(connection: Connection, fills: Iterable[Fill]) -> None:
     for fill in told:
         at = (fill.account, fill.symbol, fill.order_id)
         before = known.get(at)
-        if before is not None and (before.executed, -before.open) >= (fill.executed, -fill.open):
+        if before is not None and progress(before.executed, before.open) >= progress(
+            fill.executed, fill.open
+        ):
             continue
         known[at] = fill
         changed[at] = {
@@ -113,27 +117,28 @@ def stake(
     found = {(fill.symbol, fill.order_id): fill for fill in map(_fill, connection.execute(query))}
     for fill in recent:
         known = found.get((fill.symbol, fill.order_id))
-        if known is None or (fill.executed, -fill.open) > (known.executed, -known.open):
+        if known is None or progress(fill.executed, fill.open) > progress(known.executed, known.open):
             found[(fill.symbol, fill.order_id)] = fill
     return weigh(found.values(), whose, symbol, replaces)
 
 
 def weigh(fills: Iterable[Fill], whose: Whose, symbol: str, replaces: str = "") -> Stake:
     """Add orders up, for a request that replaces one of them or none. Pure."""
-    own, freed, bought_here = ZERO, ZERO, False
+    own, freed, coming, bought_here = ZERO, ZERO, ZERO, False
     net: dict[str, Decimal] = {}
     bound: dict[str, Decimal] = {}
     for fill in fills:
         signed = fill.executed if fill.side == BUY else -fill.executed
         if fill.grant in whose.own:
             replaced = fill.side == SELL and (fill.symbol, fill.order_id) == (symbol, replaces)
-            freed += fill.open if replaced else ZERO
-            own += signed + (ZERO if replaced else fill.open if fill.side == BUY else -fill.open)
+            freed += abs(fill.open) if replaced else ZERO
+            own += signed - (abs(fill.open) if fill.side == SELL and not replaced else ZERO)
+            coming += max(ZERO, fill.open) if fill.side == BUY else ZERO
             bought_here = bought_here or (fill.symbol == symbol and fill.side == BUY)
         elif fill.grant not in whose.gone:
             who = whose.heirs.get(fill.grant, fill.grant)
             net[who] = net.get(who, ZERO) + signed
             if fill.side == SELL:
-                bound[who] = bound.get(who, ZERO) + fill.open
+                bound[who] = bound.get(who, ZERO) + max(ZERO, fill.open)
     others = sum((max(ZERO, left - bound.get(who, ZERO)) for who, left in net.items()), ZERO)
-    return Stake(bought_here, max(ZERO, own), others, freed)
+    return Stake(bought_here, max(ZERO, own), others, freed, max(ZERO, own + coming) - max(ZERO, own))

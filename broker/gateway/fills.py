@@ -10,7 +10,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import NamedTuple
 
-from broker.calllog import Fills
+from broker.calllog import Fills, progress
 from broker.gateway.sent import Sent
 from broker.policy_facts import Stake
 from clients.venue import Answer, OrderState, SymbolInfo
@@ -52,7 +52,7 @@ class RecentFills:
             whose = whose or (grant if placed.orders else None)
             if whose is None:
                 continue  # a read or a cancel: whose it is only the broker knows
-            if known is None or executed >= known[3]:
+            if known is None or progress(executed, left) >= progress(known[3], known[4]):
                 self._of[key] = (whose, base, side, executed, left)
             self._of.move_to_end(key)
             if len(self._of) > self._most:
@@ -64,10 +64,10 @@ class RecentFills:
         if not sent.base or state.order_id is None:
             return ()
         executed = state.executed_base or ZERO
-        left = _left(state, state.quantity or sent.quantity, executed)
+        left = _left(state, state.quantity or sent.quantity, executed, waits=state.waits)
         key = (sent.account, sent.symbol, state.order_id)
         known = self._of.get(key)
-        if known is not None and (executed, -left) <= (known[3], -known[4]):
+        if known is not None and progress(executed, left) <= progress(known[3], known[4]):
             return ()
         self._of[key] = (sent.grant, sent.base, sent.side, executed, left)
         self._of.move_to_end(key)
@@ -82,18 +82,19 @@ class RecentFills:
 
         What it sold of older stock is taken off too, so it is never more than the grant bought here.
         """
-        own, freed, bought_here = ZERO, ZERO, False
+        own, freed, coming, bought_here = ZERO, ZERO, ZERO, False
         for (where, pair, order_id), (whose, asset, side, executed, left) in self._of.items():
             if (where, whose, asset) != (account, grant, base):
                 continue
             if side == _BUY:
-                own += executed + left
+                own += executed
+                coming += max(ZERO, left)
                 bought_here = bought_here or pair == symbol
             elif (pair, order_id) == (symbol, replaces):
-                own, freed = own - executed, left
+                own, freed = own - executed, abs(left)
             else:
-                own -= executed + left
-        return Stake(bought_here, max(ZERO, own), _UNKNOWN, freed)
+                own -= executed + abs(left)
+        return Stake(bought_here, max(ZERO, own), _UNKNOWN, freed, max(ZERO, own + coming) - max(ZERO, own))
 
     def of(self, account: str, base: str) -> tuple[tuple[str, str, str, str, str, str], ...]:
         """Return what is known of an account's orders in a base asset, as a question to the broker carries it."""
@@ -119,8 +120,11 @@ def _told(
         if side is None:
             continue
         executed = state.executed_base or ZERO
-        yield state.symbol, state.order_id, pair.base, side, executed, _left(state, quantity, executed)
+        waits = state.waits or (sent is not None and sent.waits and state.executed_base is None)
+        left = _left(state, quantity, executed, waits=waits)
+        yield state.symbol, state.order_id, pair.base, side, executed, left
 
 
-def _left(state: OrderState, quantity: Decimal | None, executed: Decimal) -> Decimal:
-    return ZERO if state.final or quantity is None else max(ZERO, quantity - executed)
+def _left(state: OrderState, quantity: Decimal | None, executed: Decimal, *, waits: bool) -> Decimal:
+    left = ZERO if state.final or quantity is None else max(ZERO, quantity - executed)
+    return -left if waits else left

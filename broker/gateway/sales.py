@@ -14,8 +14,6 @@ from collections import deque
 from dataclasses import dataclass
 from decimal import Decimal
 
-from msgspec.structs import replace
-
 from broker.policy_facts import ZERO, Stake
 
 MOST_KEPT = 1000
@@ -84,11 +82,13 @@ class Stakes:
         seen = self._less(self._seen.get((symbol, replaces)))
         if told is None or seen is None:
             return told or seen
+        own = max(told.own, seen.own)
         return Stake(
             told.bought_here or seen.bought_here,
-            max(told.own, seen.own),
+            own,
             told.others,
             max(told.freed, seen.freed),
+            max(told.own + told.coming, seen.own + seen.coming) - own,
         )
 
     def _less(self, known: "tuple[str, Stake, int] | None") -> Stake | None:
@@ -99,7 +99,7 @@ class Stakes:
         gone = sum(
             (sale.amount for sale in self._sales if sale.asset == base and sale.untold(asked_us)), ZERO
         )
-        return replace(stake, own=max(ZERO, stake.own - gone)) if gone else stake
+        return stake.less(gone) if gone else stake
 
     def _put(self, into: _Known, key: tuple[str, str], known: tuple[str, Stake, int]) -> None:
         into[key] = known
@@ -111,4 +111,4 @@ class Stakes:
         for kept in (self._told, self._seen):
             for key, (base, stake, asked_us) in kept.items():
                 if base == sale.asset and sale.untold(asked_us):
-                    kept[key] = (base, replace(stake, own=max(ZERO, stake.own - sale.amount)), asked_us)
+                    kept[key] = (base, stake.less(sale.amount), asked_us)

@@ -38,6 +38,7 @@ class Sent:
     have given it another name. `absent_us` is when the venue first said that it does not know it, `gone` that it
     said so again. `asked` is the line of the call log that tells of its request, `base` what it trades. `flying`:
     its answer is still under way and will tell; an order at the venue that fits may be an older namesake till then.
+    `waits`: for another order of its request to be filled.
     """
 
     number: int
@@ -59,6 +60,7 @@ class Sent:
     asked: int = 0
     base: str = ""
     flying: bool = False
+    waits: bool = False
 
     @property
     def is_list(self) -> bool:
@@ -118,20 +120,20 @@ def orders_of(
     """
     if intent.dry_run or not intent.orders:
         return ()
-    legs = [order for group in intent.orders for order in group]
+    legs = [(order, at > 0) for at, group in enumerate(intent.orders) for order in group]
     given = dict(zip(slots, stamps, strict=False))
     listed = intent.list_client_id or given.pop(LIST_SLOT, None)
     free = iter(given.values())
     derived = "opo" in intent.endpoint  # pending orders of these are sized by the venue, at most so
     until_us = stamp.timestamp_us + stamp.window_us
-    symbol, named = legs[0].symbol, f"@{listed or ''}"
+    symbol, named = legs[0][0].symbol, f"@{listed or ''}"
     group = Sent(number, grant, account, symbol, named, "", None, _ZERO, stamp.timestamp_us, until_us)
     orders = [
         Sent(
             number, grant, account, order.symbol, order.client_order_id or next(free, ""), order.side.value,
-            order.quantity, order.price or _ZERO, stamp.timestamp_us, until_us, exact=not derived,
+            order.quantity, order.price or _ZERO, stamp.timestamp_us, until_us, exact=not derived, waits=waits,
         )
-        for order in legs
+        for order, waits in legs
     ]  # fmt: skip
     return tuple(orders) if len(orders) == 1 else (group, *orders)
 

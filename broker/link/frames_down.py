@@ -210,6 +210,7 @@ class StakeAnswer:
     own: Decimal = Decimal(0)
     others: Decimal = Decimal(0)
     freed: Decimal = Decimal(0)
+    coming: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)

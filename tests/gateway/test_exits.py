@@ -285,3 +285,36 @@ async def test_a_loop_of_sales_of_what_is_not_there_gets_nobody_banned(tmp_path:
             assert (await bot.order("SELL", "5")).status != 200
         assert len(world.paper.exchange.requests) - asked < 60
         assert (await bot.order("SELL", "0.5")).status == 200
+
+
+async def test_what_was_just_bought_is_left_though_the_venue_shows_it_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Balances lag behind executions at a busy venue: what it told of the orders themselves counts."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        await bot.ready()
+        monkeypatch.setattr("clients.venues.binance.market.parse_holdings", lambda _: {})
+        for _ in range(3):
+            assert (await bot.order("BUY", "0.0101")).status == 200
+        assert (await bot.order("SELL", "0.05")).reason == "order_notional"
+        assert (await bot.order("SELL", "0.03")).status == 200
+        assert (await bot.order("SELL", "0.03")).reason == "order_notional"
+
+
+@pytest.mark.parametrize("kind", ["MARKET", "LIMIT"])
+async def test_a_market_that_falls_this_second_is_left_at_its_price_of_now(tmp_path: Path, kind: str) -> None:
+    """The last price is fresh by its age, and wrong: the market is 20 % below it already."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="2")
+        bot = world.bot()
+        assert (await bot.order()).status == 200
+        exchange, view = world.paper.exchange, view_of(world)
+        view._used.clear()  # nothing asks for it by and by
+        exchange.engine.set_price(exchange.symbols["BTCUSDT"], Decimal(48_000), exchange.now_us())
+        view._prices["BTCUSDT"] = (Decimal(60_000), view._system.boot_us())
+        more = {} if kind == "MARKET" else LIMIT | {"price": "47900"}
+        assert (await bot.order("SELL", "1", **{"type": kind} | more)).status == 200
+        refused = await bot.order("SELL", "0.5", price="45000", **LIMIT)
+        assert refused.reason == "collar", "and no further below than the collar"

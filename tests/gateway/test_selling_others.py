@@ -206,3 +206,39 @@ async def test_what_another_offered_and_lost_without_a_word_is_still_its_own(
         assert (await one.order("SELL", "0.05")).reason == "halted"
         assert (await one.order("SELL", "0.01")).status == 200
         assert (await two.order("SELL", "0.05")).status == 200
+
+
+async def test_a_buy_that_is_not_filled_gives_no_right_to_what_another_bought(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        one, two = world.bot("one"), world.bot("two")
+        for _ in range(3):
+            assert (await two.order("BUY", PIECE)).status == 200
+            assert (await one.order("BUY", PIECE, price="30000", **LIMIT)).status == 200
+        await world.cut("account:main", mode=Mode.HALT)
+        assert (await one.order("SELL", "0.03")).reason == "halted"
+        exchange = world.paper.exchange
+        exchange.engine.set_price(exchange.symbols["BTCUSDT"], Decimal(29_000), exchange.now_us())
+        # they are filled, and nobody has told of it
+        assert (await one.order("SELL", "0.03")).status == 200
+        assert (await two.order("SELL", "0.03")).status == 200
+
+
+async def test_a_sale_that_waits_for_another_order_binds_nothing_yet(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        one, two = world.bot("one"), world.bot("two")
+        for bot in (one, two):
+            assert (await bot.order("BUY", PIECE)).status == 200
+        for kind, name in (("ACK", "a"), ("RESULT", "b")):
+            answer = await two.call(
+                "POST", "/api/v3/orderList/oto", symbol="BTCUSDT", workingType="LIMIT", workingSide="BUY",
+                workingPrice="50000", workingQuantity="0.005", workingTimeInForce="GTC", pendingType="LIMIT_MAKER",
+                pendingSide="SELL", pendingPrice="70000", pendingQuantity="0.005", listClientOrderId=name,
+                newOrderRespType=kind,
+            )  # fmt: skip
+            assert answer.status == 200, answer
+        await world.cut("account:main", mode=Mode.HALT)
+        assert (await one.order("SELL", "0.015")).reason == "halted"
+        assert (await one.order("SELL", "0.01")).status == 200
+        assert (await two.order("SELL", "0.01")).status == 200, "nor does it keep its own grant from leaving"

@@ -35,9 +35,25 @@ STAKES: dict[str, tuple[list[Fill], Stake]] = {
         [fill("me", "BUY", "2"), fill("me", "SELL", "0.5")],
         Stake(bought_here=True, own=Decimal("1.5")),
     ),
-    "an open buy counts for its own grant": (
-        [fill("me", "BUY", "0", "2")],
+    "an open buy is told apart": (
+        [fill("me", "BUY", "1", "2")],
+        Stake(bought_here=True, own=Decimal(1), coming=Decimal(2)),
+    ),
+    "what was sold before there was any is not brought by an open buy": (
+        [fill("me", "SELL", "1.5"), fill("me", "BUY", "0", "2")],
+        Stake(bought_here=True, coming=Decimal("0.5")),
+    ),
+    "what waits to be sold is offered": (
+        [fill("me", "BUY", "3"), fill("me", "SELL", "0", "-1")],
         Stake(bought_here=True, own=Decimal(2)),
+    ),
+    "what another waits to sell is not bound": (
+        [fill("you", "BUY", "2"), fill("you", "SELL", "0", "-1")],
+        Stake(others=Decimal(2)),
+    ),
+    "what waits to be bought brings nothing": (
+        [fill("me", "BUY", "0", "-1")],
+        Stake(bought_here=True),
     ),
     "an open buy of another takes nothing": ([fill("you", "BUY", "0", "2")], Stake()),
     "what another bought": ([fill("you", "BUY", "2")], Stake(others=Decimal(2))),

@@ -221,6 +221,7 @@ def _order(report: Any, *, of_cancel: bool) -> Iterator[OrderState]:
         _amount(report.get("origQty")),
         _amount(report.get("price")),
         _instant(report.get("time")),
+        status == "PENDING_NEW",
     )
 
 
