@@ -167,6 +167,8 @@ def restore(
             targets=("everything",), mode=GateMode.CLOSED, actor="portcullis",
             reason=f"restored from a backup of {header.at}: run `portcullis reconcile`, then thaw this",
         )  # fmt: skip
+        if not cut.on_record:
+            raise SettingsError("database", "what was restored takes no writes, so it could not be closed")
         tell("secrets")
         for path, labels, values in content.secrets:
             _put(secrets, path, labels, values)
@@ -181,7 +183,7 @@ def restore(
                 {"backup": header.at, "generation": header.generation + 1},
             )  # fmt: skip
         service.audit.checkpoint(at_once=True)
-        service.mirror.close()
+        service.close()
     finally:
         if secrets is not None:
             secrets.close()

@@ -1,5 +1,6 @@
 """The lease authority, as the API asks it: who is connected, and who has a change in force."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 
@@ -28,12 +29,15 @@ class ConnectedGateways:
             names, silent = await self._authority.changes.acknowledged(change, left)
             told.update(names)
             missing.update(silent)
-        after_ms = round((time.monotonic() - began) * _MS)
-        return Acknowledged(len(told), tuple(sorted(missing)), after_ms, worst_case_s)
+        after_ms = max((self._authority.changes.took_ms(change) for change in changes), default=0)
+        return Acknowledged(
+            len(told), tuple(sorted(missing)), after_ms, worst_case_s, tuple(sorted(told - missing))
+        )
 
     async def on_their_way(self, cut: str, within_s: float) -> Flying | None:
         """Wait until what was on its way at a cut has its answer, or time is up."""
         changes = self._authority.changes
+        await asyncio.sleep(0)  # the push was queued by who closed
         number = changes.cuts.get(cut)
         found = None if number is None else await changes.on_their_way(number, within_s)
         if found is None:

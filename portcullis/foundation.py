@@ -126,7 +126,7 @@ def opened(home: Home) -> Iterator[Service]:
         yield service
     finally:
         if service is not None:
-            service.mirror.close()
+            service.close()
         if store is not None:
             store.close()
         database.close()

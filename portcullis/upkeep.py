@@ -34,6 +34,7 @@ class Upkeep:
         """Look after it once, and note how it fares."""
         self._sign()
         self._settle()
+        self._learn()
         try:
             self._service.desk.secrets.maintain()
             self._service.mirror.merge()
@@ -62,6 +63,13 @@ class Upkeep:
             self._service.desk.database.reserve.keep()
         except BrokerError as fault:
             _LOG.error("the write-ahead log could not be copied back: %s", fault)
+
+    def _learn(self) -> None:
+        """Know who may cut while the database cannot say it."""
+        try:
+            self._service.operators.learn()
+        except BrokerError as fault:
+            _LOG.error("who has a token could not be read: %s", fault)
 
     def _sign(self, *, at_once: bool = False) -> None:
         try:

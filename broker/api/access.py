@@ -4,9 +4,11 @@ Rules:
 1. Every route but health and logging in needs a token; it is looked up once a request, by its hash.
 2. viewer reads. responder also closes: cuts, halts, revokes. operator also makes consumers and accounts and
    imports keys. admin also opens: thaw, grant, reissue, policy, egress, operators.
-3. A missing scope is 403 and names the scope; a bad token is 401 and says nothing more.
+3. A cut is made by who was known a few seconds ago, where the database does not answer soon.
+4. A missing scope is 403 and names the scope; a bad token is 401 and says nothing more.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
@@ -14,7 +16,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from broker.api.lanes import run
-from broker.errors import NotGranted, Unauthenticated
+from broker.errors import NotGranted, StoreUnavailable, Unauthenticated
 from broker.service import Service
 from broker.service.audit import acting
 from broker.service.operators import Operator, Role
@@ -22,6 +24,9 @@ from clients.secret import Secret
 
 _BEARER = HTTPBearer(auto_error=False, description="Operator token, as made by `portcullis operator create`.")
 _LONGEST_TOKEN = 200
+_CUT_WAITS_S = 0.5
+IN_DOUBT = "portcullis.in_doubt"
+"""Where a request keeps that the database did not say who asks."""
 
 
 async def authenticate(service: Service, request: Request) -> Operator:
@@ -36,12 +41,29 @@ async def authenticate(service: Service, request: Request) -> Operator:
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token or len(token) > _LONGEST_TOKEN:
         raise Unauthenticated("unauthenticated", "send an operator token: Authorization: Bearer TOKEN")
-    operator = await run(service.operators.by_token, Secret(token.strip()))
+    operator = await _looked_up(service, request, Secret(token.strip()))
     if operator is None:
         raise Unauthenticated("unauthenticated", "this token is not known here, or was ended")
     request.scope["portcullis.operator"] = operator
     acting.set(operator.name)
     return operator
+
+
+async def _looked_up(service: Service, request: Request, token: Secret) -> Operator | None:
+    """Look up whose token this is. A cut does not wait for a database that does not answer: see `Operators.learn`."""
+    if not is_cut(request):
+        return await run(service.operators.by_token, token)
+    try:
+        async with asyncio.timeout(_CUT_WAITS_S):
+            return await run(service.operators.by_token, token)
+    except (StoreUnavailable, TimeoutError):
+        request.scope[IN_DOUBT] = True
+        return service.operators.by_memory(token)
+
+
+def is_cut(request: Request) -> bool:
+    """Tell whether a request makes a cut or a halt."""
+    return request.method == "POST" and request.url.path == "/v1/cuts"
 
 
 def authenticated(request: Request) -> Operator:

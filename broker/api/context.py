@@ -11,7 +11,7 @@ from typing import Annotated, ParamSpec, TypeVar
 from fastapi import Depends, Request
 
 from broker.api.lanes import run as run  # noqa: PLC0414 - routes run use cases by it
-from broker.api.ports import Gateways, KeyInspector, KeyWarden
+from broker.api.ports import Acknowledged, Gateways, KeyInspector, KeyWarden
 from broker.api.schemas import Heard
 from broker.service import Change, Service
 
@@ -79,8 +79,12 @@ async def run_and_tell(
         done = await run(work, *args, **kwargs)
     finally:
         _MADE.reset(token)
-    heard = await context.gateways.acknowledged(tuple(made), ACKNOWLEDGED_WITHIN_S)
-    return done, Heard(
+    return done, heard_by(await context.gateways.acknowledged(tuple(made), ACKNOWLEDGED_WITHIN_S))
+
+
+def heard_by(heard: Acknowledged) -> Heard:
+    """Return who has a change in force, as it is answered."""
+    return Heard(
         asked=heard.asked,
         acknowledged=heard.asked - len(heard.missing),
         missing=list(heard.missing),

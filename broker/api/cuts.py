@@ -1,56 +1,63 @@
 """Routes of cuts, halts and thaws.
 
 A cut's answer says four things, honestly: its id, where it is durable, which gateways have it in force after how
-long, and how many requests were on their way to the exchange by then and when the last of them was answered. It is
-durable before gateways are asked; a silent gateway changes nothing about that.
+long, and how many requests were on their way to the exchange by then and when the last of them was answered. It is in
+force before anything else is done (`broker.service.closing`), so the answer waits for record and gateways side by side,
+for a bounded time, and says what it did not see.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter
 
 from broker.api import schemas
 from broker.api.access import Admin, Responder, Viewer
-from broker.api.context import Context, Given, run, run_and_tell
+from broker.api.context import Context, Given, heard_by, run, run_and_tell
 from broker.api.once import OnceRoute
 from broker.api.opening import opens
 from broker.api.paging import Asked
-from broker.api.ports import Flying
-from broker.errors import BrokerError
+from broker.api.ports import Acknowledged, Flying
+from broker.errors import BrokerError, Malformed, NotFound
 from broker.gate import Mode
-from broker.service.cuts import Cut, noted
+from broker.model import ScopeKind
+from broker.service.cuts import COMMITTED_WITHIN_S, MIRROR_AFTER_S, Cut
+from broker.service.making import Made
 
 router = APIRouter(route_class=OnceRoute, tags=["cuts"])
 
-DURABLE = ["database"]
-MIRROR = "secret store"
+DATABASE, MIRROR = "database", "secret store"
+ANSWERED_WITHIN_S = COMMITTED_WITHIN_S
+"""How long the answer waits for the record, for gateways and for what had left before: it is in force meanwhile."""
+
 _MIRRORED_WITHIN_S = 1.0
-_ANSWERED_WITHIN_S = 2.0
-"""How long the answer waits for what had left before: it is in force, whoever cut must not wait for a slow venue."""
+_LOOKED_WITHIN_S = 0.5
 
 
 @router.post("/cuts", status_code=201)
 async def make_cut(body: schemas.NewCut, given: Given, operator: Responder) -> schemas.MadeCut:
     """Close the gates of some scopes: `closed` lets nothing pass, `halt` reads, cancels and exits."""
-    (cut, _), heard = await run_and_tell(
-        given,
-        given.service.cuts.close,
-        targets=tuple(body.targets),
-        mode=Mode(body.mode),
-        reason=body.reason,
-        actor=operator.name,
+    made = given.service.cuts.closing.begin(
+        targets=tuple(body.targets), mode=Mode(body.mode), reason=body.reason, actor=operator.name
     )
-    mirrored, flying = await asyncio.gather(
-        _mirrored(given, cut), given.gateways.on_their_way(cut.id, _ANSWERED_WITHIN_S)
+    until_s = asyncio.get_running_loop().time() + ANSWERED_WITHIN_S
+    await settled(made, MIRROR_AFTER_S)  # usually a few milliseconds; gateways acknowledge meanwhile
+    mirrored, (heard, flying), _ = await asyncio.gather(
+        _mirrored(given, made), _heard(given, made, until_s), _settled_by(made, until_s)
     )
-    durable = [*([] if cut.doubt else DURABLE), *([MIRROR] if mirrored else [])]
-    notes = [*_notes(cut, flying, mirrored=mirrored), *await _replaced(given, cut)]
+    cut = await _as_made(given, made)
+    notes = [*_notes(cut, heard, flying, mirrored=mirrored), *await _replaced(given, cut)]
+    durable = [
+        *([DATABASE] if cut.on_record and not cut.doubt else []),
+        *([MIRROR] if mirrored else []),
+    ]
     return schemas.MadeCut(
         **shown(cut),
         on_their_way=_said(flying),
         durable=durable,
-        gateways=heard,
+        in_force_at=list(heard.names),
+        gateways=heard_by(heard),
         notes=notes,
     )
 
@@ -72,7 +79,8 @@ async def list_cuts(
 async def show_cut(cut: str, given: Given, _: Viewer) -> schemas.ShownCut:
     """Return one cut, and what was on its way to the exchange when it came in force."""
     found = await run(given.service.cuts.get, cut)
-    return schemas.ShownCut(**shown(found), on_their_way=_said(await given.gateways.on_their_way(cut, 0)))
+    flying = await given.gateways.on_their_way(cut, 0)
+    return schemas.ShownCut(**shown(found), on_their_way=_said(flying), notes=_silent(flying))
 
 
 @router.post("/thaws", dependencies=[opens("cut.thaw")])
@@ -85,14 +93,54 @@ async def thaw(body: schemas.NewThaw, given: Given, operator: Admin) -> schemas.
     return schemas.Thawed(cut=cut.id, targets=list(cut.scopes), gateways=heard, still_closed=still)
 
 
-async def _mirrored(context: Context, cut: Cut) -> bool:
-    """Write the cut down in the secret store, too; not for long, because it is in force without."""
+async def settled(made: Made, within_s: float) -> bool:
+    """Wait until a cut is on record, not for long; tell whether that is known now.
+
+    Raises:
+        NotFound: It names what does not exist, and was taken back.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            await asyncio.shield(asyncio.wrap_future(made.settled))
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _settled_by(made: Made, until_s: float) -> None:
+    """Wait for the record no longer than that; one that was taken back meanwhile is seen by who looks next."""
+    with suppress(NotFound, Malformed):
+        await settled(made, max(0.0, until_s - asyncio.get_running_loop().time()))
+
+
+async def _mirrored(context: Context, made: Made) -> bool:
+    """Write a cut down in the secret store, once it is on record or that takes long; it is in force without."""
     try:
         async with asyncio.timeout(_MIRRORED_WITHIN_S):
-            await asyncio.wrap_future(context.service.mirror.note_soon(noted(cut)))
+            await asyncio.wrap_future(context.service.cuts.closing.note(made))
     except (TimeoutError, BrokerError):
         return False
     return True
+
+
+async def _heard(context: Context, made: Made, until_s: float) -> tuple[Acknowledged, Flying | None]:
+    """Wait for gateways, and for the answers to what they had sent; those that are silent wait for nobody twice."""
+    clock = asyncio.get_running_loop().time
+    heard = await context.gateways.acknowledged((made.change,), max(0.0, until_s - clock()))
+    flying = await context.gateways.on_their_way(made.noted.id, max(0.0, until_s - clock()))
+    return heard, flying
+
+
+async def _as_made(context: Context, made: Made) -> Cut:
+    """Return the cut as it is to be answered. Where the database does not even say what exists, it is not checked."""
+    cuts = context.service.cuts
+    if made.settled.done():
+        return cuts.made(made)
+    try:
+        async with asyncio.timeout(_LOOKED_WITHIN_S):
+            return await run(cuts.made, made)
+    except TimeoutError:
+        return cuts.unchecked(made)
 
 
 def _said(flying: Flying | None) -> schemas.OnTheirWay | None:
@@ -106,9 +154,12 @@ def _said(flying: Flying | None) -> schemas.OnTheirWay | None:
 
 async def _replaced(context: Context, cut: Cut) -> list[str]:
     """Say plainly that a cut of an old version stops nobody who uses the one that had replaced it."""
+    if not any(name.startswith(f"{ScopeKind.KEY_VERSION.value}:") for name in cut.scopes):
+        return []
     try:
-        found = await run(context.service.cuts.replaced, cut)
-    except BrokerError:
+        async with asyncio.timeout(_LOOKED_WITHIN_S):
+            found = await run(context.service.cuts.replaced, cut)
+    except (BrokerError, TimeoutError):
         return []  # the cut is in force, and its answer must come
     return [
         f"{old} is not in use any more, {new} is: bots TRADE ON with it. This cut covers what replaces a key version "
@@ -117,17 +168,12 @@ async def _replaced(context: Context, cut: Cut) -> list[str]:
     ]
 
 
-def _notes(cut: Cut, flying: Flying | None, *, mirrored: bool) -> list[str]:
-    notes = []
-    if flying is not None and flying.silent:
-        names = " and ".join(flying.silent)
-        notes.append(
-            f"What had left for the exchange at gateway {names} is not known: it has not answered, or was gone just "
-            "before the cut. Look at the exchange for orders of that moment."
-        )
+def _notes(cut: Cut, heard: Acknowledged, flying: Flying | None, *, mirrored: bool) -> list[str]:
+    notes = [] if cut.on_record else _not_on_record(cut, heard, mirrored=mirrored)
+    notes += _silent(flying)
     if cut.doubt:
         notes.append(f"In force, but {cut.doubt}: cut again when the standby is back.")
-    if not mirrored:
+    if cut.on_record and not mirrored:
         notes.append(
             "The secret store does not answer: the cut is in force and in the database, its mirror is written as "
             "soon as the store is back (RB-03)."
@@ -140,10 +186,43 @@ def _notes(cut: Cut, flying: Flying | None, *, mirrored: bool) -> list[str]:
     return notes
 
 
+def _not_on_record(cut: Cut, heard: Acknowledged, *, mirrored: bool) -> list[str]:
+    """Say what holds while the database does not take a cut, what would end it, and what to do."""
+    where = (
+        "in this broker and the secret store: a restart finds it there"
+        if mirrored
+        else "in this broker's memory ALONE: a restart forgets it and bots trade again"
+    )
+    there = " and ".join(heard.names) or "no gateway, because none acknowledged it"
+    first = (
+        f"In force at {there}, and NOT in the database, which takes no writes. It is held {where}. The broker goes on "
+        "trying: do not end it, mend the database (RB-11), and see with portcullis status that this cut is on record. "
+        "Gateways of other brokers hear of it only then."
+    )
+    notes = [first]
+    if not cut.is_checked:
+        notes.append(
+            f"Whether {', '.join(cut.scopes)} exists could not be looked up: make sure that the name is right, a cut "
+            "of a wrong one stops nobody."
+        )
+    return notes
+
+
+def _silent(flying: Flying | None) -> list[str]:
+    """Say of which gateways it is not known what had left."""
+    if flying is None or not flying.silent:
+        return []
+    said = (
+        f"What had left for the exchange at gateway {' and '.join(flying.silent)} is not known, and not counted: it "
+        "has not answered, or was gone just before the cut. Look at the exchange for orders of that moment."
+    )
+    return [said]
+
+
 def shown(cut: Cut) -> dict[str, Any]:
     """Return a cut's fields as they are answered."""
     return {
         "id": cut.id, "mode": cut.mode.value, "targets": list(cut.scopes), "reason": cut.reason,
         "operator": cut.actor, "opened_at": cut.opened_at, "thawed_at": cut.thawed_at,
-        "thawed_by": cut.thawed_by, "thawed_why": cut.thawed_why,
+        "thawed_by": cut.thawed_by, "thawed_why": cut.thawed_why, "on_record": cut.on_record,
     }  # fmt: skip

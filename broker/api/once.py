@@ -5,7 +5,9 @@ Rules:
    `"replayed": true` with `first_answered_at`, and in headers `Idempotency-Replayed` and `Idempotency-First-Answered`.
    The same key with other content is 409.
 2. Two writes under one key at the same time: the second waits for the first.
-3. Only what was done is kept: a refusal may be mended and tried again under its key.
+3. Only what was done is kept: a refusal may be mended and tried again under its key. It is kept in memory until it is
+   on record, and no answer waits long for that; a cut's does not wait for it at all, nor for a look at the record
+   that does not answer.
 4. What was asked is kept as an HMAC keyed with the operator's token: a body may hold a password, and a plain
    hash of that could be guessed.
 """
@@ -15,6 +17,9 @@ import hmac
 import json
 import logging
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -22,11 +27,12 @@ from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse
 
-from broker.api.access import authenticate
+from broker.api.access import IN_DOUBT, authenticate, is_cut
 from broker.api.lanes import run
-from broker.errors import BrokerError, Malformed, Problem
+from broker.background import described
+from broker.errors import Conflict, Malformed, Problem, StoreUnavailable
 from broker.service import Service
-from broker.service.operators import Operator
+from broker.service.operators import KEY_REUSED, Operator
 
 HEADER = "Idempotency-Key"
 SECRETS = frozenset({"secret", "token"})
@@ -34,6 +40,9 @@ _LOG = logging.getLogger("portcullis.api")
 _LONGEST = 128
 _REDIRECT = 300
 _LOCKS: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+_KEPT_WITHIN_S = 1.0
+_CUT_LOOKS_S = 0.5
+_MOST_FRESH = 1_000
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -68,31 +77,106 @@ def service_of(app: FastAPI) -> Service:
     return service
 
 
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """What was answered under a key, and when."""
+
+    content: bytes
+    status: int
+    body: str
+    at: datetime
+
+
+class Answers:
+    """Answers that are not on record yet, by operator and key."""
+
+    def __init__(self, service: Service) -> None:
+        self._operators, self._clock = service.operators, service.desk.clock
+        self._fresh: dict[tuple[str, str], _Answered] = {}
+        self._thread = ThreadPoolExecutor(1, "answers")
+
+    async def before(
+        self, operator: str, key: str, content: bytes, *, cuts: bool, doubt: bool
+    ) -> _Answered | None:
+        """Return what was answered to a key before; None where it is new, or a cut cannot wait for who knows.
+
+        Raises:
+            Conflict: The key was used for something else.
+            StoreUnavailable: Nobody knows.
+        """
+        fresh = self._fresh.get((operator, key))
+        if fresh is not None:
+            if not hmac.compare_digest(fresh.content, content):
+                raise Conflict(*KEY_REUSED)
+            return fresh
+        if not cuts:
+            return await run(self._on_record, operator, key, content)
+        if doubt:
+            return None  # made twice does no harm; not made does
+        try:
+            async with asyncio.timeout(_CUT_LOOKS_S):
+                return await run(self._on_record, operator, key, content)
+        except (StoreUnavailable, TimeoutError):
+            return None
+
+    def _on_record(self, operator: str, key: str, content: bytes) -> _Answered | None:
+        found = self._operators.remembered(operator, key, content)
+        if found is None:
+            return None
+        at = self._operators.answered_at(operator, key) or self._clock.now()
+        return _Answered(content, *found, at)
+
+    async def keep(self, operator: str, key: str, content: bytes, answer: Response, *, cuts: bool) -> None:
+        """Keep what was answered; on record soon, and in memory until then."""
+        body = _without_secrets(bytes(answer.body))
+        name = (operator, key)
+        self._fresh[name] = _Answered(content, answer.status_code, body, self._clock.now())
+        while len(self._fresh) > _MOST_FRESH:
+            del self._fresh[next(iter(self._fresh))]
+        done = asyncio.get_running_loop().run_in_executor(
+            self._thread, self._operators.remember, operator, key, content, answer.status_code, body
+        )
+        done.add_done_callback(lambda one: self._kept(name, one))
+        if not cuts:
+            await asyncio.wait({done}, timeout=_KEPT_WITHIN_S)
+
+    def _kept(self, name: tuple[str, str], done: "asyncio.Future[None]") -> None:
+        fault = None if done.cancelled() else done.exception()
+        if fault is None:
+            self._fresh.pop(name, None)
+        else:  # what was done is done: an error would say otherwise
+            _LOG.error("an answer could not be kept under its idempotency key: %s", described(fault))
+
+
+def _answers(app: FastAPI, service: Service) -> Answers:
+    found = getattr(app.state, "answers", None)
+    if not isinstance(found, Answers):
+        found = app.state.answers = Answers(service)
+    return found
+
+
 async def _once(
     service: Service, operator: Operator, key: str, request: Request, handle: Handler
 ) -> Response:
     asked = b"\n".join((request.method.encode(), request.url.path.encode(), await request.body()))
     content = hmac.digest(request.headers.get("authorization", "").encode(), asked, "sha256")
-    before = await run(service.operators.remembered, operator.name, key, content)
+    answers, cuts = _answers(request.app, service), is_cut(request)
+    doubt = request.scope.get(IN_DOUBT, False)
+    before = await answers.before(operator.name, key, content, cuts=cuts, doubt=doubt)
     if before is not None:
-        return await _replayed(service, operator, key, *before)
+        return _replayed(before)
     response = await handle(request)
     if response.status_code < _REDIRECT:
-        body = _without_secrets(bytes(response.body))
-        try:
-            await run(service.operators.remember, operator.name, key, content, response.status_code, body)
-        except BrokerError as fault:  # what was done is done: an error would say otherwise
-            _LOG.error("an answer could not be kept under its idempotency key: %s", fault.reason)
+        await answers.keep(operator.name, key, content, response, cuts=cuts)
     return response
 
 
-async def _replayed(service: Service, operator: Operator, key: str, status: int, body: str) -> Response:
+def _replayed(before: _Answered) -> Response:
     """Give an answer once more, and say that it is old: things may have changed since."""
-    at = await run(service.operators.answered_at, operator.name, key)
-    when = "" if at is None else at.isoformat(timespec="seconds")
-    document = json.loads(body) | {"replayed": True, "first_answered_at": when}
+    when = before.at.isoformat(timespec="seconds")
+    document = json.loads(before.body) | {"replayed": True, "first_answered_at": when}
     return JSONResponse(
-        document, status, {"Idempotency-Replayed": "true", "Idempotency-First-Answered": when}
+        document, before.status, {"Idempotency-Replayed": "true", "Idempotency-First-Answered": when}
     )
 
 

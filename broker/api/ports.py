@@ -39,12 +39,13 @@ class KeyWarden(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """Who has a change in force. `missing` are the connected gateways that did not say so in time."""
+    """Who has a change in force: `names`. `missing` are the connected gateways that did not say so in time."""
 
     asked: int
     missing: tuple[str, ...]
     after_ms: int
     worst_case_s: int
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,7 +252,7 @@ class NewCut(Input):
 
 
 class Cut(BaseModel):
-    """A cut or halt."""
+    """A cut or halt. Not `on_record`: it is in force, and the database has not taken it yet."""
 
     id: str
     mode: Literal["closed", "halt"]
@@ -263,6 +263,7 @@ class Cut(BaseModel):
     thawed_at: datetime | None
     thawed_by: str | None
     thawed_why: str | None
+    on_record: bool = True
 
 
 class OnTheirWay(BaseModel):
@@ -277,17 +278,21 @@ class OnTheirWay(BaseModel):
 
 
 class ShownCut(Cut):
-    """A cut, and what was on its way to the exchange when it came in force; null where that is not known any more."""
+    """A cut, and what was on its way to the exchange when it came in force; null where that is not known any more.
+
+    `notes` say what the figure leaves out, and what to do.
+    """
 
     on_their_way: OnTheirWay | None
+    notes: list[str]
 
 
 class MadeCut(ShownCut):
     """A cut just made: where it is durable, and which gateways have it in force."""
 
     durable: list[str]
+    in_force_at: list[str]
     gateways: Heard
-    notes: list[str]
 
 
 class NewThaw(Input):

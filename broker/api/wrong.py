@@ -15,6 +15,9 @@ BEHIND_LINES = 20_000
 SILENT_S = 20
 """A gateway says something every few seconds; one that says nothing for so long serves nobody, nor hears of a cut."""
 
+LATE_US = 2_000_000
+"""A cut that is not on record by then is told."""
+
 
 class WrongShown(BaseModel):
     """Something that is wrong, and the next step. `account` is empty where it concerns more than one."""
@@ -44,6 +47,7 @@ def of_this_process(context: Context) -> Iterator[Condition]:
     for hazard in context.hazards():
         subject = hazard.subject or hashlib.sha256(hazard.what.encode()).hexdigest()[:12]
         yield Condition("unsafe", subject, hazard.what, hazard.step)
+    yield from _of_cuts(context)
     gateways = context.gateways.connected()
     if not gateways and context.service.grants.list(limit=1).items:
         yield Condition(
@@ -63,3 +67,29 @@ def of_this_process(context: Context) -> Iterator[Condition]:
                 f"the gateway {gateway.name} is {gateway.spool_lines} lines behind with the call log",
                 "look at the broker's database: it keeps up too slowly, or not at all; portcullis status shows how far",
             )  # fmt: skip
+
+
+def _of_cuts(context: Context) -> Iterator[Condition]:
+    """Yield cuts that are in force here and not on record, and those that were answered and named nobody."""
+    closing = context.service.cuts.closing
+    for made in closing.standing():
+        if context.service.desk.clock.now_us() - made.noted.opened_us < LATE_US:
+            continue  # it is being committed right now
+        where = (
+            "the secret store has it"
+            if closing.is_noted(made.noted.id)
+            else "A RESTART OF THE BROKER FORGETS IT"
+        )
+        word = "the thaw of" if made.thawing is not None else "the cut of"
+        yield Condition(
+            "cut-not-on-record", made.noted.id,
+            f"{word} {', '.join(made.noted.scopes)} is in force and not in the database; {where}: "
+            f"{made.fault or 'the database does not answer'}",
+            "leave the broker running and mend the database: RB-11",
+        )  # fmt: skip
+    for stray in closing.strays():
+        yield Condition(
+            "cut-of-nobody", stray.noted.id,
+            f"{stray.noted.id} was answered as in force while the database was away, and stops NOBODY: {stray.why}",
+            "portcullis cut --reason WHY, with the right name",
+        )  # fmt: skip

@@ -43,7 +43,8 @@ class Ahead:
 
     def _changed(self, change: Change) -> None:
         """Hear of a committed change, in whatever thread made it."""
-        del change
+        if change.closing is not None or change.cut:
+            return  # what is closed is served as before once it is open again
         if self._changes.loop is not None and self._changes.links:
             self._changes.loop.call_soon_threadsafe(self.look)
 

@@ -5,6 +5,7 @@ Rules:
    transaction writes the heartbeat and reads every gate. What was read long ago grants little, then nothing.
 2. A change is pushed as one frame per gateway, whatever the number of grants; a `closed` gate needs no walk over
    leases, because gateways judge each request by the gates. Successors follow where something may still be served.
+   A cut is pushed before its transaction is waited for: see `changes`.
 3. The heartbeat, leases and cutovers have a thread of their own, and nothing in it waits for the log or for the secret
    store. Budgets (`lending`), owners (`owners`) and call-log lines (`intake`) have theirs, so that each waits for its
    own kind only; the secret store, which may be slow, is asked in others. Too many asks at once are refused, and what
@@ -160,7 +161,8 @@ class LeaseAuthority:
             old.channel.close()
         # welcome first, then broadcasts, without a wait between: a change committed before this line is among these
         # gates, and one after it is pushed once the loop goes on
-        channel.send(replace(welcome, gates=self.changes.states()))
+        gates, closings = self.changes.states()
+        channel.send(replace(welcome, gates=gates, closings=closings))
         self.changes.links[link.gateway] = link
         self.ahead.look()
         return link
@@ -269,7 +271,7 @@ class LeaseAuthority:
             case frames.Landed():
                 self.changes.landed(link.gateway, frame.change, frame.after_us, frame.left)
             case frames.AskGates():
-                link.channel.send(frames.AllGates(self.changes.states()))
+                link.channel.send(frames.AllGates(*self.changes.states()))
             case frames.CanaryDone():
                 self.cutovers.answer(frame)
             case frames.Health():

@@ -1,7 +1,8 @@
 """Changes on their way to gateways: gates and policies pushed, acknowledgements awaited, keys wiped.
 
 Rules:
-1. A committed change counts here before anybody is told of it: no lease is granted on older gates.
+1. A change counts here before anybody is told of it: no lease is granted on older gates. A cut closes here and at
+   every gateway at once, before its transaction is waited for; the committed change takes its place (`broker.gates`).
 2. What another process changed is found by reading, at each heartbeat and for each lease, and pushed like that.
 3. One frame per gateway, whatever the number of grants; a `closed` gate needs no walk over leases, because
    gateways judge each request by the gates. Successors follow where something may still be served.
@@ -10,17 +11,19 @@ Rules:
 import asyncio
 import contextlib
 import logging
-import threading
-from collections.abc import Awaitable, Callable, Iterable
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from broker import gate, policy_document
-from broker.authority.link import Link, Terms, Waiting, has_beside, has_grant, state_of, terms_of
+from broker.authority.link import Link, Terms, Waiting, closing_of, has_beside, has_grant, state_of, terms_of
 from broker.background import Background
 from broker.db import grants as grant_store
 from broker.errors import StoreUnavailable
 from broker.gate import Gate, Mode
+from broker.gate_document import NotedCut
+from broker.gates import Gates
 from broker.link import frames
 from broker.service import Change, Desk
 
@@ -55,8 +58,8 @@ class Changes:
         self, desk: Desk, in_control: Callable[[Callable[[], Any]], Awaitable[Any]], beside: Background
     ) -> None:
         self._desk, self._in_control, self._beside = desk, in_control, beside
-        self._merging = threading.Lock()
-        self.gates: dict[str, Gate] = {}
+        self._gates = Gates()
+        self.gates = self._gates.now
         self.links: dict[str, Link] = {}
         self.cuts: dict[str, int] = {}
         """The changes that recent cuts made, by the cut's id."""
@@ -99,17 +102,13 @@ class Changes:
         self._waiting[change.number] = waiting = Waiting((link.gateway,), {link.gateway})
         return waiting.done
 
-    def merge(self, gates: Iterable[Gate]) -> tuple[Gate, ...]:
+    def merge(self, gates: Iterable[Gate], over: Iterable[str] = ()) -> tuple[Gate, ...]:
         """Take gates in, in whatever thread; one that is older than ours is passed over. Return those that rose."""
-        risen = []
-        with self._merging:  # else a reading from before a cut could be put over it between look and write
-            for one in gates:
-                known = self.gates.get(one.scope)
-                if known is None or one.epoch >= known.epoch:
-                    self.gates[one.scope] = one
-                    if known is None or one.epoch > known.epoch:
-                        risen.append(one)
-        return tuple(risen)
+        return tuple(self._gates.take(gates, over, same=True))
+
+    def with_closings(self, gates: Mapping[str, Gate]) -> dict[str, Gate]:
+        """Return gates as they were read just now, with what is closed above them and not on record yet."""
+        return self._gates.with_closings(gates)
 
     def read(self, gates: Iterable[Gate]) -> None:
         """Take in gates as the database has them, in whatever thread.
@@ -121,33 +120,31 @@ class Changes:
         if risen and self.loop is not None:
             self.loop.call_soon_threadsafe(self._push, Change(self._desk.number().number, risen, void=True))
 
-    def states(self) -> tuple[frames.GateState, ...]:
-        """Return every gate as of now, as frames have them."""
-        with self._merging:
-            return tuple(state_of(one) for one in self.gates.values())
+    def states(self) -> tuple[tuple[frames.GateState, ...], tuple[frames.ClosingPart, ...]]:
+        """Return every gate and every closing as of now, as frames have them."""
+        gates, closings = self._gates.states()
+        return tuple(map(state_of, gates)), tuple(map(closing_of, closings))
 
     def _changed(self, change: Change) -> None:
-        """Hear of a committed change, in whatever thread made it."""
-        self.merge(change.gates)
+        """Hear of a change, in whatever thread made it."""
+        if change.closing is not None:
+            self._gates.close(change.closing)
+        self.merge(change.gates, change.over)
         if self.loop is not None:
             self.loop.call_soon_threadsafe(self._push, change)
 
     def _push(self, change: Change) -> None:
         """Tell every gateway, and remember who has to acknowledge."""
+        if change.closing is not None:
+            self._push_closing(change, change.closing)
+            return
         links = [
             link
             for link in self.links.values()
-            if change.gates or has_grant(link, change.grant) or has_beside(link, change)
+            if change.gates or change.over or has_grant(link, change.grant) or has_beside(link, change)
         ]
-        self._waiting[change.number] = waiting = Waiting(
-            tuple(link.gateway for link in links), {link.gateway for link in links}, self._lately_gone()
-        )
-        if not links:
-            waiting.done.set()
-            waiting.over.set()
-        for old in [number for number in self._waiting if number <= change.number - _KEPT_CHANGES]:
-            del self._waiting[old]
-            self.cuts = {cut: number for cut, number in self.cuts.items() if number != old}
+        known = self._waiting.get(change.number)  # of a cut: who had to acknowledge when it came in force
+        waiting = known if known is not None else self._wait_for(change.number, links)
         states = tuple(state_of(one) for one in change.gates)
         if change.grant is not None:
             if states:  # void the leases at once; what may go on is told together with the policy
@@ -158,12 +155,34 @@ class Changes:
         closed = all(one.mode is Mode.CLOSED for one in change.gates)
         for link in links:
             successors = () if closed or change.void else self._successors(link, change.gates)
-            link.tell(frames.GateChanged(change.number, states, successors))
-        if closed:
+            link.tell(frames.GateChanged(change.number, states, successors, change.over))
+        if closed and states:
             self._beside.begin(self._wipe(links, waiting), "wiping keys after a cut")
         if change.cut:
             self.cuts[change.cut] = change.number
             self._beside.begin(self._note_flights(change), "noting what was on its way at a cut")
+
+    def _push_closing(self, change: Change, closing: NotedCut) -> None:
+        """Tell every gateway what is closed and not on record yet."""
+        links = list(self.links.values())
+        waiting = self._wait_for(change.number, links)
+        self.cuts[closing.id] = change.number
+        for link in links:
+            link.tell(frames.CloseNow(change.number, closing_of(closing)))
+        if closing.mode is Mode.CLOSED:
+            self._beside.begin(self._wipe_later(closing.id, links, waiting), "wiping keys after a cut")
+
+    def _wait_for(self, number: int, links: list[Link]) -> Waiting:
+        names = tuple(link.gateway for link in links)
+        self._waiting[number] = waiting = Waiting(names, set(names), self._lately_gone())
+        if not links:
+            waiting.took_s = 0.0
+            waiting.done.set()
+            waiting.over.set()
+        for old in [known for known in self._waiting if known <= number - _KEPT_CHANGES]:
+            del self._waiting[old]
+            self.cuts = {cut: known for cut, known in self.cuts.items() if known != old}
+        return waiting
 
     def _successors(self, link: Link, raised: tuple[Gate, ...]) -> tuple[frames.Successor, ...]:
         """Let leases go on under the epochs that one change raised, where it found them live.
@@ -181,6 +200,12 @@ class Changes:
                 found.append(frames.Successor(held.id, held.epochs))
         return tuple(found)
 
+    async def _wipe_later(self, closing: str, links: list[Link], waiting: Waiting) -> None:
+        """Take keys away where a cut is in force and is not on record after a while: its commit would have done it."""
+        await asyncio.sleep(_WIPE_SECONDS)
+        if closing in self._gates.closing():
+            await self._wipe(links, waiting)
+
     async def _wipe(self, links: list[Link], waiting: Waiting) -> None:
         """Take keys away from gateways where every lease on them is closed.
 
@@ -190,7 +215,7 @@ class Changes:
             async with asyncio.timeout(_WIPE_SECONDS):
                 await waiting.done.wait()
         await asyncio.sleep(_ANSWER_SECONDS)
-        shut = {scope for scope, one in self.gates.items() if one.mode is Mode.CLOSED}
+        shut = {scope for scope, one in list(self.gates.items()) if one.mode is Mode.CLOSED}
         for link in links:
             alive = {str(held.key) for held in list(link.leases.values()) if shut.isdisjoint(held.chain)}
             gone = tuple(sorted(link.keys - alive))
@@ -259,6 +284,15 @@ class Changes:
         except TimeoutError:
             pass
         return waiting.told, tuple(sorted(waiting.left))
+
+    def took_ms(self, change: Change) -> int:
+        """Return after how long every gateway had acknowledged a change; as of now where one has not."""
+        waiting = self._waiting.get(change.number)
+        if waiting is None:
+            return 0
+        return round(
+            1000 * (time.monotonic() - waiting.began_s if waiting.took_s is None else waiting.took_s)
+        )
 
     async def on_their_way(self, change: int, seconds: float) -> OnTheirWay | None:
         """Wait until everything that was on its way when a change came in force has its answer, not for long.

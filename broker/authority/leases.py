@@ -89,9 +89,10 @@ class Leases:
             here = rows.gates(connection, scopes)
         # a rotation may have made this version current, and carried a cut to it, since the last heartbeat
         self._changes.read(here.values())
-        gates |= {
+        fresh = {
             name: one for name, one in here.items() if name not in gates or gates[name].epoch < one.epoch
         }
+        gates |= self._changes.with_closings(fresh)
         epochs = gate.epochs_of(gates, scopes)
         shut = gate.judge(gates, scopes, epochs)
         if isinstance(shut, Shut):

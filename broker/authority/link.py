@@ -12,6 +12,7 @@ from broker.budget import Rules, Slice
 from broker.db import Connection
 from broker.db import grants as grant_store
 from broker.gate import Gate
+from broker.gate_document import NotedCut
 from broker.link import frames
 from broker.link.channel import Channel
 from broker.link.frames import Frame
@@ -97,7 +98,7 @@ class Waiting:
     """Who still has to acknowledge a change, and what was on its way to the venue when it came in force there.
 
     By gateway: `flying` are these requests, `out` those without answer yet, `landed` the microseconds after which the
-    last answer came. `gone` are gateways whose links had just ended.
+    last answer came. `gone` are gateways whose links had just ended. `took_s`: after how long all had acknowledged.
     """
 
     told: tuple[str, ...]
@@ -108,6 +109,8 @@ class Waiting:
     out: dict[str, int] = field(default_factory=dict)
     landed: dict[str, int] = field(default_factory=dict)
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    began_s: float = field(default_factory=time.monotonic)
+    took_s: float | None = None
 
     def acknowledge(self, gateway: str) -> None:
         """A gateway has it in force."""
@@ -127,6 +130,8 @@ class Waiting:
 
     def _look(self) -> None:
         if not self.left:
+            if self.took_s is None:
+                self.took_s = time.monotonic() - self.began_s
             self.done.set()
             if not any(self.out.values()):
                 self.over.set()
@@ -137,6 +142,11 @@ def state_of(one: Gate) -> frames.GateState:
     return frames.GateState(
         one.scope, one.epoch, tuple((name, mode.value) for name, mode in one.closers.items())
     )
+
+
+def closing_of(cut: NotedCut) -> frames.ClosingPart:
+    """Write a closing as a frame has it."""
+    return frames.ClosingPart(cut.id, cut.mode.value, cut.scopes)
 
 
 def has_grant(link: Link, grant: str | None) -> bool:

@@ -56,6 +56,12 @@ _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 """One spelling of a number: a gate under another one would hold nothing."""
 
 
+def is_version(ref: str) -> bool:
+    """Tell whether a text is how a key version is written."""
+    account, slot, version = (*ref.rsplit("/", 2), "", "")[:3]
+    return bool(account and slot and _VERSION.fullmatch(version))
+
+
 def exists(connection: Connection, kind: str, ref: str) -> bool:
     """Tell whether a scope names something there is."""
     columns = {

@@ -53,6 +53,14 @@ def session(connection: Connection, prefix: str) -> Row[Any] | None:
     return connection.execute(query.where(t.SESSIONS.c.prefix == prefix)).first()
 
 
+def sessions(connection: Connection, now_us: int) -> list[Row[Any]]:
+    """Return every session that is not over, with its operator."""
+    query = select(t.SESSIONS.c.digest.label("session_digest"), t.SESSIONS.c.expires_us, t.OPERATORS).join(
+        t.OPERATORS, t.OPERATORS.c.name == t.SESSIONS.c.operator
+    )
+    return list(connection.execute(query.where(t.SESSIONS.c.expires_us > now_us)))
+
+
 def end_sessions(connection: Connection, name: str) -> None:
     """End an operator's sessions."""
     connection.execute(t.SESSIONS.delete().where(t.SESSIONS.c.operator == name))

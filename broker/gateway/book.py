@@ -17,6 +17,8 @@ from decimal import Decimal
 from broker import gate, lease, policy_document
 from broker.budget import Parts, Purse
 from broker.gate import Gate, Mode, Shut
+from broker.gate_document import NotedCut
+from broker.gates import Gates
 from broker.gateway.fills import RecentFills
 from broker.gateway.flights import Flights
 from broker.gateway.limits import OrderRate
@@ -31,7 +33,7 @@ from clients.venue import Credential, KeyType, Verifier, Wire
 REFUSED_US = 1_000_000
 MOST_REFUSED = 10_000
 UNSURE = "unsure"
-"""Closer of what a frame may have closed that could not be read or applied."""
+"""Closing of what a frame may have closed that could not be read or applied."""
 
 IDLE_US = 120_000_000
 
@@ -87,12 +89,13 @@ def egress_of(part: frames.EgressPart) -> Egress:
 
 
 def _gate(state: frames.GateState) -> Gate:
-    """Read a gate; a mode that we do not know closes."""
-    closers = {
-        name: Mode(mode) if mode in {Mode.HALT.value, Mode.CLOSED.value} else Mode.CLOSED
-        for name, mode in state.closers
-    }
-    return Gate(state.scope, state.epoch, closers)
+    """Read a gate."""
+    return Gate(state.scope, state.epoch, {name: _mode(mode) for name, mode in state.closers})
+
+
+def _mode(text: str) -> Mode:
+    """Read the mode of a closer; one that we do not know closes."""
+    return Mode(text) if text in {Mode.HALT.value, Mode.CLOSED.value} else Mode.CLOSED
 
 
 class Book:
@@ -100,7 +103,8 @@ class Book:
 
     def __init__(self, wires: dict[str, Wire]) -> None:
         self._wires = wires
-        self.gates: dict[str, Gate] = {}
+        self._gates = Gates()
+        self.gates = self._gates.now
         self.by_key: dict[str, Held] = {}
         self.by_lease: dict[str, Held] = {}
         self.material: dict[str, Credential] = {}
@@ -116,33 +120,29 @@ class Book:
 
     # --- gates ----------------------------------------------------------------------------
 
-    def set_gates(self, states: tuple[frames.GateState, ...]) -> None:
-        """Take gates in as they are now; one that is older than ours is passed over."""
-        for state in states:
-            known = self.gates.get(state.scope)
-            if known is None or state.epoch > known.epoch:
-                fresh = _gate(state)
-                if state.scope in self.unsure:  # it tells of its own change, not of the one that was lost
-                    fresh = replace(fresh, closers={**fresh.closers, UNSURE: Mode.CLOSED})
-                self.gates[state.scope] = fresh
+    def set_gates(self, states: Iterable[frames.GateState], over: Iterable[str] = ()) -> None:
+        """Take gates in as they are now, then end closings; one that is older than ours is passed over."""
+        self._gates.take(map(_gate, states), over)
+
+    def close_now(self, part: frames.ClosingPart) -> None:
+        """Close scopes for a cut that is not on record yet."""
+        self._gates.close(NotedCut(part.cut, _mode(part.mode), part.scopes, "", "", 0))
 
     def shut(self, scopes: Iterable[str]) -> None:
         """Close scopes until every gate is told anew: a change of theirs could not be taken in."""
-        for name in scopes:
-            known = self.gates.get(name)
-            self.unsure.add(name)
-            self.gates[name] = Gate(name, 0 if known is None else known.epoch, {UNSURE: Mode.CLOSED})
+        shut = set(scopes)
+        self.unsure |= shut
+        self._gates.shut(UNSURE, shut)
 
-    def set_all_gates(self, states: tuple[frames.GateState, ...]) -> None:
-        """Take every gate in as it is now; what was shut for want of knowledge is what it is."""
-        fresh = {state.scope: _gate(state) for state in states}
-        for name in self.unsure:
-            self.gates.pop(name, None)
+    def set_all_gates(
+        self, states: Iterable[frames.GateState], closings: tuple[frames.ClosingPart, ...] = ()
+    ) -> None:
+        """Take every gate in as it is now, and every closing; what was shut for want of knowledge is what it is."""
+        stand = {part.cut for part in closings}
+        for part in closings:
+            self.close_now(part)
         self.unsure.clear()
-        for name, one in fresh.items():
-            known = self.gates.get(name)
-            if known is None or one.epoch > known.epoch:
-                self.gates[name] = one
+        self._gates.take(map(_gate, states), (UNSURE, *(set(self._gates.closing()) - stand)))
 
     def succeed(self, successors: tuple[frames.Successor, ...]) -> None:
         """Let leases go on under new epochs; their end does not move."""

@@ -46,7 +46,14 @@ _CLOSES_NOTHING = frozenset(
 )  # fmt: skip
 """Frames whose loss leaves nothing open: whoever waits for them fails, or asks again."""
 
-_NEWS = (frames.GateChanged, frames.AllGates, frames.PolicyChanged, frames.Cutover, frames.Wipe)
+_NEWS = (
+    frames.GateChanged,
+    frames.CloseNow,
+    frames.AllGates,
+    frames.PolicyChanged,
+    frames.Cutover,
+    frames.Wipe,
+)
 """After these a lease may be missing, or be there to be had."""
 
 _LOG = logging.getLogger("portcullis.link")
@@ -92,7 +99,7 @@ class LinkClient:
         if not isinstance(frame, frames.Welcome):
             reason = frame.reason if isinstance(frame, frames.Goodbye) else "no_welcome"
             raise LinkDown(reason, f"the broker did not let this gateway in: {reason}")
-        self._book.set_gates(frame.gates)
+        self._book.set_all_gates(frame.gates, frame.closings)
         self.welcome = frame
         return frame
 
@@ -175,6 +182,8 @@ class LinkClient:
         match frame:
             case frames.GateChanged():
                 self._shut(tuple(state.scope for state in frame.gates))
+            case frames.CloseNow():
+                self._shut(frame.closing.scopes)
             case frames.PolicyChanged():
                 self._shut(tuple(state.scope for state in frame.gates))
                 gone = self._book.drop_grant(frame.grant)
@@ -205,12 +214,16 @@ class LinkClient:
         book = self._book
         match frame:
             case frames.GateChanged():
-                book.set_gates(frame.gates)
+                book.set_gates(frame.gates, frame.over)
                 book.succeed(frame.successors)
-                shut = tuple(state.scope for state in frame.gates if state.closers)
+                # what had left before a closing was counted when it came in force
+                shut = () if frame.over else tuple(state.scope for state in frame.gates if state.closers)
                 self._send(frames.Ack(frame.change, self._in_flight(frame.change, shut)))
+            case frames.CloseNow():
+                book.close_now(frame.closing)
+                self._send(frames.Ack(frame.change, self._in_flight(frame.change, frame.closing.scopes)))
             case frames.AllGates():
-                book.set_all_gates(frame.gates)
+                book.set_all_gates(frame.gates, frame.closings)
             case frames.PolicyChanged():
                 book.change_policy(frame)
                 self._returns.void()

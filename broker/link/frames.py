@@ -17,6 +17,7 @@ from broker.link.frames_down import (
     CallsKept,
     CallsNotKept,
     Canary,
+    CloseNow,
     Cutover,
     GateChanged,
     Goodbye,
@@ -54,7 +55,16 @@ from broker.link.frames_up import (
     StakeQuery,
     Trouble,
 )
-from broker.link.parts import ClaimPart, EgressPart, GateState, Mount, SlicePart, Successor, VerifierPart
+from broker.link.parts import (
+    ClaimPart,
+    ClosingPart,
+    EgressPart,
+    GateState,
+    Mount,
+    SlicePart,
+    Successor,
+    VerifierPart,
+)
 
 __all__ = [
     "VERSION",
@@ -69,7 +79,9 @@ __all__ = [
     "Canary",
     "CanaryDone",
     "ClaimPart",
+    "CloseNow",
     "CloseSlices",
+    "ClosingPart",
     "Cutover",
     "Down",
     "EgressPart",
@@ -116,8 +128,8 @@ Up = (
     | Ack | Landed | AskGates | CanaryDone | Health | StakeQuery
 )  # fmt: skip
 Down = (
-    Welcome | Serves | Material | LeaseGranted | LeaseRefused | Renewed | GateChanged | PolicyChanged | Canary | Cutover
-    | SliceLent | OwnerAnswer | CallsKept | CallsNotKept | SpoolClosed | AskFailed | AllGates | Wipe | Goodbye
-    | StakeAnswer
+    Welcome | Serves | Material | LeaseGranted | LeaseRefused | Renewed | GateChanged | CloseNow | PolicyChanged
+    | Canary | Cutover | SliceLent | OwnerAnswer | CallsKept | CallsNotKept | SpoolClosed | AskFailed | AllGates | Wipe
+    | Goodbye | StakeAnswer
 )  # fmt: skip
 Frame = Up | Down

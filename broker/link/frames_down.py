@@ -3,13 +3,22 @@
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from broker.link.parts import ClaimPart, EgressPart, GateState, Mount, SlicePart, Successor, VerifierPart
+from broker.link.parts import (
+    ClaimPart,
+    ClosingPart,
+    EgressPart,
+    GateState,
+    Mount,
+    SlicePart,
+    Successor,
+    VerifierPart,
+)
 from clients.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """Answer to `Hello`: where to forward, and every gate that was ever touched."""
+    """Answer to `Hello`: where to forward, every gate that was ever touched, and what is closed above them."""
 
     version: int
     environment: str
@@ -17,6 +26,7 @@ class Welcome:
     mounts: tuple[Mount, ...]
     egress: EgressPart
     gates: tuple[GateState, ...]
+    closings: tuple[ClosingPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +108,23 @@ class Renewed:
 
 @dataclass(frozen=True, slots=True)
 class GateChanged:
-    """Gates as they are now. Leases of risen scopes are void, but those with a successor."""
+    """Gates as they are now. Leases of risen scopes are void, but those with a successor.
+
+    `over` are closings that end with it: they are among the gates now, or were taken back.
+    """
 
     change: int
     gates: tuple[GateState, ...]
     successors: tuple[Successor, ...] = ()
+    over: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CloseNow:
+    """Close these scopes until a `GateChanged` says that it is over; the epochs stay as they are."""
+
+    change: int
+    closing: ClosingPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +251,10 @@ class AskFailed:
 
 @dataclass(frozen=True, slots=True)
 class AllGates:
-    """Answer to `AskGates`: every gate that was ever touched, as of now."""
+    """Answer to `AskGates`: every gate that was ever touched, as of now, and what is closed above them."""
 
     gates: tuple[GateState, ...]
+    closings: tuple[ClosingPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

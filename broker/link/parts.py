@@ -16,6 +16,15 @@ class GateState:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosingPart:
+    """A cut that is in force before it is on record; see `broker.gates`."""
+
+    cut: str
+    mode: str
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Mount:
     """First path segment -> venue. `upstream` is a base URL on loopback in a paper home, else empty."""
 

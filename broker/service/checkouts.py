@@ -158,8 +158,7 @@ class Checkouts:
             raise Conflict("no_key", f"{account}/{slot.value} has no key in use")
         return key
 
-    @staticmethod
-    def ensure_open(connection: Connection, key: KeyVersion, consumer: str, grant: str = "") -> None:
+    def ensure_open(self, connection: Connection, key: KeyVersion, consumer: str, grant: str = "") -> None:
         """Let a key leave only while every gate on its way is open: one that left heeds no gate any more.
 
         Args:
@@ -175,7 +174,8 @@ class Checkouts:
         if account is None:
             raise missing("account", key.ref.account)
         scopes = chain(account.venue, key.ref, NOBODY, consumer, grant or consumer)
-        if gate.mode_of(rows.gates(connection, scopes), scopes) is not Mode.OPEN:
+        early = any(not set(cut.scopes).isdisjoint(scopes) for cut in list(self._desk.closings.values()))
+        if early or gate.mode_of(rows.gates(connection, scopes), scopes) is not Mode.OPEN:
             raise NotGranted(
                 "cut",
                 f"{key.ref} is cut off or halted: the key goes to nobody. portcullis cuts shows by what",

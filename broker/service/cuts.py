@@ -1,7 +1,8 @@
 """Cuts, halts and thaws: closers on gates.
 
 Rules:
-1. A cut is one transaction for all it names, committed before it is answered.
+1. A cut is in force at once, and one transaction for all it names; it is answered when that is committed, or after
+   a while with the word that it is not yet (`closing`).
 2. A thaw removes the closers of its own cut and no others; what another cut holds stays closed.
 3. A thaw is in the secret store's mirror before it is in the database: while the store is away, nothing opens.
 4. A cut looks at no grants: it costs the same whether it stops one bot or ten thousand. The answer of a thaw does: a
@@ -10,29 +11,35 @@ Rules:
 6. A closed cut ends the checkouts in its scope: a key that was handed out heeds no gate, so it is rotated.
 """
 
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from broker import gate
 from broker.audit.chain import Detail
-from broker.db import Connection, checkouts, rows
+from broker.db import Connection, rows
 from broker.db import accounts as account_store
 from broker.db import cuts as store
 from broker.db import grants as grant_store
-from broker.db.database import DISK_FULL, MAYBE_WRITTEN
 from broker.db.turns import Urgency
 from broker.errors import Conflict, Malformed, NotFound, Problem, StoreUnavailable
-from broker.gate import Gate, Mode
+from broker.gate import Mode
 from broker.gate_document import NotedCut
-from broker.model import EVERYTHING, KeyRef, ScopeKind, Stage, chain, moment, new_id, scope
+from broker.model import EVERYTHING, KeyRef, ScopeKind, Stage, moment, scope
 from broker.service.audit import Audit
-from broker.service.desk import VENUES, Change, Desk, Page, cursor_number, page
+from broker.service.closing import LONGEST_REASON, Closing
+from broker.service.desk import Change, Desk, Page, cursor_number, page
+from broker.service.making import Made
 from broker.service.mirror import Mirror
 from broker.service.reconcile import refuse_unreconciled
 
-_LONGEST_REASON = 500
-_MOST_TRIES = 3
+COMMITTED_WITHIN_S = 2.0
+"""How long an answer waits for the record; it is in force without."""
+
+MIRROR_AFTER_S = 0.5
+"""After how long without a commit the secret store is told, too."""
+
 _CURSOR_END = 2**62
 _MOST_STILL = 200
 
@@ -51,21 +58,11 @@ class Cut:
     thawed_by: str | None = None
     thawed_why: str | None = None
     doubt: str = ""
-    """Why it may be forgotten although it is in force, if it may."""
-
-
-@dataclass(slots=True)
-class _Making:
-    """A cut that is being made, and the gates that it closed."""
-
-    id: str
-    targets: tuple[str, ...]
-    mode: Mode
-    reason: str
-    actor: str
-    now_us: int
-    names: tuple[str, ...] = ()
-    closed: list[Gate] = field(default_factory=list)
+    """Why it may be forgotten although it is on record, if it may."""
+    on_record: bool = True
+    """Whether it is in the database; it is in force without."""
+    is_checked: bool = True
+    """Whether what it names was found to exist."""
 
 
 class Cuts:
@@ -73,9 +70,10 @@ class Cuts:
 
     def __init__(self, desk: Desk, audit: Audit, mirror: Mirror) -> None:
         self._desk, self._audit, self._mirror = desk, audit, mirror
+        self.closing = Closing(desk, audit, mirror)
 
     def close(self, *, targets: tuple[str, ...], mode: Mode, reason: str, actor: str) -> tuple[Cut, Change]:
-        """Close the gates of some scopes.
+        """Close the gates of some scopes, and wait for the record, but not for long.
 
         Args:
             targets: Texts of scopes, as in `consumer:momentum-bot` or `everything`.
@@ -84,102 +82,42 @@ class Cuts:
             actor: The operator.
 
         Returns:
-            The cut, committed, and the change to wait for at the gateways.
+            The cut, in force here and told to the gateways, and the change to wait for at them. `on_record` says
+            whether it was committed within the time: if not, it will be.
 
         Raises:
             Malformed: No target, a target that is none, or no reason.
             NotFound: A target does not exist; nothing was closed.
         """
-        problems = []
-        if not targets:
-            problems.append(Problem("targets", "name at least one, or everything"))
-        if not reason.strip() or len(reason) > _LONGEST_REASON:
-            problems.append(Problem("reason", f"say why, in 1 to {_LONGEST_REASON} characters"))
-        if problems:
-            raise Malformed("bad_cut", tuple(problems))
-        made = _Making(new_id("cut"), targets, mode, reason, actor, self._desk.clock.now_us())
-        doubt = ""
+        made = self.closing.begin(targets=targets, mode=mode, reason=reason, actor=actor)
         try:
-            self._make(made)
-        except StoreUnavailable as fault:
-            self._refuse_unless_made(made.id, fault)
-            doubt = str(fault) if fault.reason == "not_replicated" else ""
-        change = self._desk.tell(made.closed, cut=made.id)
-        return Cut(made.id, mode, made.names, reason, actor, moment(made.now_us), doubt=doubt), change
+            made.settled.result(MIRROR_AFTER_S)
+        except TimeoutError:
+            self.closing.note(made)
+            with suppress(TimeoutError):
+                made.settled.result(COMMITTED_WITHIN_S - MIRROR_AFTER_S)
+        return self.made(made), replace(made.change, gates=tuple(made.closed))
 
-    def _make(self, made: "_Making") -> None:
-        """Commit a cut. On a full disk it takes the room that is kept for it; others may be quicker, so more than once.
+    def made(self, made: Made) -> Cut:
+        """Return a cut that was made as it is to be answered.
 
         Raises:
-            StoreUnavailable: As `Database.write`.
+            NotFound: A target does not exist; nothing is closed.
         """
-        for _ in range(_MOST_TRIES):
-            try:
-                return self._commit(made)
-            except StoreUnavailable as fault:
-                if fault.reason != DISK_FULL:
-                    raise
-                self._desk.database.reserve.free()
-        return self._commit(made)
-
-    def _commit(self, made: "_Making") -> None:
-        made.closed.clear()
-        with self._desk.database.write(Urgency.SAFETY) as connection:
-            made.names = names = tuple(sorted({self._target(connection, target) for target in made.targets}))
-            known = rows.gates(connection, names)
-            record = {
-                "id": made.id,
-                "mode": made.mode.value,
-                "reason": made.reason,
-                "actor": made.actor,
-                "opened_us": made.now_us,
-            }
-            store.add(connection, record, names)
-            for name in names:
-                made.closed.append(gate.close(known.get(name, Gate(name)), made.id, made.mode))
-                rows.save_gate(connection, made.closed[-1])
-            details: dict[str, Detail] = {
-                "mode": made.mode.value,
-                "scopes": list(names),
-                "reason": made.reason,
-            }
-            closes = made.mode is Mode.CLOSED
-            ended = self._end_checkouts(connection, names, made.now_us) if closes else []
-            if ended:
-                details["checkouts"] = ended
-            self._audit.record(connection, "cut.close", made.id, details)
-
-    def _refuse_unless_made(self, cut_id: str, fault: StoreUnavailable) -> None:
-        """Refuse a cut that was not made. One that was made is in force, whatever went wrong after it."""
-        if fault.reason not in MAYBE_WRITTEN:
-            raise fault
+        if made.settled.done():
+            made.settled.result()
+            return _fresh(made)
         try:
-            with self._desk.database.read() as connection:
-                made = store.get(connection, cut_id) is not None
+            self.closing.look(made)
         except StoreUnavailable:
-            raise StoreUnavailable(
-                "cut_unknown",
-                "the database was lost while it wrote: whether the cut is in force is not known; cut again, twice "
-                "does no harm, or end the broker: no gateway serves without it",
-            ) from None
-        if not made:
-            raise StoreUnavailable(
-                "database", "the database was lost while it wrote: NOTHING was cut; do it again"
-            )
+            return self.unchecked(made)
+        self.closing.answered(made)
+        return _fresh(made)
 
-    @staticmethod
-    def _end_checkouts(connection: Connection, names: tuple[str, ...], now_us: int) -> list[str]:
-        """End the checkouts that stand in some of the scopes; their keys live until they are rotated."""
-        ended = []
-        for out in checkouts.running(connection):
-            account = account_store.account(connection, out.ref.account)
-            grant = grant_store.grant(connection, out.grant)
-            if account is None or grant is None:
-                continue
-            scopes = chain(account.venue, out.ref, "", grant.consumer, grant.id)
-            if set(names) & set(scopes) and checkouts.close(connection, out.id, now_us):
-                ended.append(out.id)
-        return ended
+    def unchecked(self, made: Made) -> Cut:
+        """Return a cut as it is to be answered where nobody can say whether its targets exist."""
+        self.closing.answered(made)
+        return _fresh(made, checked=False)
 
     def thaw(self, cut_id: str, *, reason: str, actor: str) -> tuple[Cut, Change]:
         """Take the closers of one cut away; what other cuts hold stays closed.
@@ -190,8 +128,14 @@ class Cuts:
             Malformed: No reason.
             StoreUnavailable: The secret store's mirror cannot be told; everything stays closed.
         """
-        if not reason.strip() or len(reason) > _LONGEST_REASON:
+        if not reason.strip() or len(reason) > LONGEST_REASON:
             raise Malformed("bad_thaw", (Problem("reason", "say why it is safe to open again"),))
+        made = self.closing.get(cut_id)
+        if made is not None and made.thawing is None:
+            refuse_unreconciled(self._desk, cut_id)
+            change = self.closing.thaw(made, reason=reason, actor=actor)
+            if change is not None:
+                return _fresh(made), change
         now_us = self._desk.clock.now_us()
         cut = self.get(cut_id)
         _refuse_thawed(cut)
@@ -267,6 +211,9 @@ class Cuts:
         Raises:
             NotFound: No such cut.
         """
+        made = self.closing.get(cut_id)
+        if made is not None:
+            return _fresh(made)
         with self._desk.database.read() as connection:
             row = store.get(connection, cut_id)
             if row is None:
@@ -274,37 +221,35 @@ class Cuts:
             return _cut(row, store.scopes(connection, cut_id))
 
     def list(self, *, open_only: bool = False, after: str = "", limit: int = 100) -> Page[Cut]:
-        """List cuts, newest first."""
+        """List cuts, newest first; those that are not on record yet are on the first page, beyond its limit."""
         before = cursor_number(after) if after else _CURSOR_END
         with self._desk.database.read() as connection:
             found = store.page(connection, before, limit + 1, open_only=open_only)
             whole = [(_cut(row, store.scopes(connection, row.id)), row.opened_us) for row in found]
         shown = page(whole, limit, lambda one: str(one[1]))
-        return Page(tuple(cut for cut, _ in shown.items), shown.next)
-
-    def _target(self, connection: Connection, target: str) -> str:
-        """Return a target's scope, or refuse it."""
-        if target == EVERYTHING:
-            return EVERYTHING
-        kind, _, ref = target.partition(":")
-        known = {one.value for one in ScopeKind if one is not ScopeKind.EVERYTHING}
-        if kind not in known or not ref:
-            message = (
-                f"{target[:60]!r} is none: write everything, or KIND:NAME with {', '.join(sorted(known))}"
-            )
-            raise Malformed("bad_cut", (Problem("targets", message),))
-        if kind == ScopeKind.VENUE.value:
-            if ref not in VENUES:
-                raise NotFound("no_venue", f"there is no venue {ref[:60]!r}; known are {', '.join(VENUES)}")
-        elif not store.exists(connection, kind, ref):
-            raise NotFound(f"no_{kind}", f"there is no {kind} {ref[:60]!r}; NOTHING was cut")
-        return scope(ScopeKind(kind), ref)
+        there = {cut.id for cut, _ in shown.items}
+        waiting = [] if after else [_fresh(made) for made in reversed(self.closing.standing())]
+        early = [one for one in waiting if one.id not in there and not (open_only and one.thawed_at)]
+        return Page((*early, *(cut for cut, _ in shown.items)), shown.next)
 
 
 def noted(cut: Cut) -> NotedCut:
     """Return a cut as the mirror holds it."""
     opened_us = round(cut.opened_at.timestamp() * 1_000_000)
     return NotedCut(cut.id, cut.mode, cut.scopes, cut.reason, cut.actor, opened_us)
+
+
+def _fresh(made: Made, *, checked: bool = True) -> Cut:
+    """Return a cut as it is while it is made."""
+    noted, thawing = made.noted, made.thawing
+    cut = Cut(
+        noted.id, noted.mode, noted.scopes, noted.reason, noted.actor, moment(noted.opened_us), doubt=made.doubt,
+        on_record=made.on_record, is_checked=checked,
+    )  # fmt: skip
+    if thawing is None:
+        return cut
+    at = moment(thawing.at_us)
+    return replace(cut, thawed_at=at, thawed_by=thawing.actor, thawed_why=thawing.reason)
 
 
 def _refuse_thawed(cut: Cut) -> None:

@@ -9,6 +9,7 @@ from broker.db.database import Database
 from broker.errors import Malformed, NotFound, Problem
 from broker.files.ours import Ours
 from broker.gate import Gate
+from broker.gate_document import NotedCut
 from broker.model import NAME
 from broker.ports import Clock, SecretStore
 from clients.outbound import LOOPBACK, PUBLIC, Reach
@@ -36,7 +37,8 @@ class Change:
 
     `void` leases have no successors: what they were issued on (a virtual key, standing for the whole account) is
     no longer so, and they must be opened anew. `cut` is the cut or halt that was made, if it is one. `account` and
-    `consumer` are of the grant whose policy changed: their limits bind the grants beside it.
+    `consumer` are of the grant whose policy changed: their limits bind the grants beside it. `closing` is in force at
+    once, before it is on record; `over` are closings that end with this change, as the gates have them or taken back.
     """
 
     number: int
@@ -46,6 +48,8 @@ class Change:
     cut: str = ""
     account: str | None = None
     consumer: str | None = None
+    closing: NotedCut | None = None
+    over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ class Page(Generic[T]):
 class Desk:
     """What use cases share. `tell` hands changes to whoever pushes them to gateways.
 
-    `reach` is what webhooks and alerts may be sent to; no key is written into `ours`.
+    `reach` is what webhooks and alerts may be sent to; no key is written into `ours`. `closings` are cuts that are in
+    force in this process and not on record yet.
     """
 
     database: Database
@@ -70,6 +75,7 @@ class Desk:
     ours: Ours = field(default_factory=Ours)
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
     reach: Reach = PUBLIC
+    closings: dict[str, NotedCut] = field(default_factory=dict)
     _last_change: int = 0
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
@@ -88,7 +94,24 @@ class Desk:
         account: str | None = None, consumer: str | None = None,
     ) -> Change:  # fmt: skip
         """Say that something changed, after it was committed."""
-        change = Change(self.number().number, tuple(gates), grant, void, cut, account, consumer)
+        return self._heard(Change(self.number().number, tuple(gates), grant, void, cut, account, consumer))
+
+    def close_now(self, closing: NotedCut) -> Change:
+        """Say that something is closed before it is committed."""
+        self.closings[closing.id] = closing
+        return self._heard(Change(self.number().number, closing=closing))
+
+    def committed(self, closed: Change, closing: str, gates: Sequence[Gate]) -> None:
+        """Say that a closing is on record: the gates as they are now. It stays the same change."""
+        self._heard(Change(closed.number, tuple(gates), cut=closing, over=(closing,)))
+        self.closings.pop(closing, None)
+
+    def take_back(self, closing: str) -> Change:
+        """Say that a closing is over and was never on record."""
+        self.closings.pop(closing, None)
+        return self._heard(Change(self.number().number, over=(closing,)))
+
+    def _heard(self, change: Change) -> Change:
         for listener in self.listeners:
             listener(change)
         return change

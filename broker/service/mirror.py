@@ -1,7 +1,8 @@
 """Gates in two places: the database, and their mirror in the secret store. The stricter of both is in force.
 
 Rules:
-1. A cut is in the database first, because that is quick; then in the mirror, again and again until it is there.
+1. A cut is in the database first, because that is quick; then in the mirror, again and again until it is there. One
+   that the database does not take for a while is in the mirror first.
 2. A thaw is in the mirror first. What the mirror holds and the database does not is closed here, too.
 3. No lease is granted before the mirror was read once: a database restored from yesterday has forgotten a cut.
 4. The mirror also knows whose it is, and the instance's generation: an instance that a restore has superseded,
@@ -28,6 +29,7 @@ INSTANCE = "instance"
 """Name of the document that says whose mirror this is."""
 
 _MOST_OPEN = 100_000
+_LATE_US = 1_000_000
 _LOG = logging.getLogger("portcullis.mirror")
 
 
@@ -50,6 +52,10 @@ class Mirror:
     def note_soon(self, cut: NotedCut) -> "Future[None]":
         """Write a cut down in a thread of its own, one after the other: a slow store holds up nobody else."""
         return self._writer.submit(self.note, cut)
+
+    def has(self, cut: str) -> bool:
+        """Tell whether a cut is known to be written down there."""
+        return cut in self._agreed
 
     def close(self) -> None:
         """Let the thread end; what it did not write, `merge` does at the next start."""
@@ -87,6 +93,9 @@ class Mirror:
                 if document is not None:
                     self._adopt(_read(name, document))
                 self._agreed.add(name)
+        for cut in list(self._desk.closings.values()):
+            if cut.id not in self._agreed and self._desk.clock.now_us() - cut.opened_us > _LATE_US:
+                self.note(cut)  # it is in force, and the database has not taken it yet
         with self._desk.database.read() as connection:
             held = store.page(connection, 2**62, _MOST_OPEN, open_only=True)
             fresh = [

@@ -5,7 +5,8 @@ Rules:
    as a key, so a slow hash would protect nothing more.
 2. Scopes are viewer < operator < admin, and responder, which may read and close.
 3. The last admin stays: `end` refuses, and `recover` is the way back, for who is on the broker's host.
-4. An idempotency key belongs to its operator, lives a day, and never answers with a secret again.
+4. Who has a token is remembered for a few seconds: for a cut, and nothing else, while the database cannot say it.
+5. An idempotency key belongs to its operator, lives a day, and never answers with a secret again.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from typing import Any
 from broker.db import acts
 from broker.db import operators as store
 from broker.db.turns import Urgency
-from broker.errors import Conflict, Malformed, NotFound, Problem
+from broker.errors import Conflict, Malformed, NotFound, Problem, StoreUnavailable
 from broker.model import moment
 from broker.service.audit import ITSELF, Audit
 from broker.service.credentials import MARK as SESSION_MARK
@@ -31,6 +32,8 @@ from clients.secret import Secret
 _MARK = "pcls_op_"
 _NAME_LENGTH = 12
 _AT_ONCE = 100
+KEY_REUSED = ("key_reused", "this idempotency key was used for another request; use a fresh one")
+_NO_END = 2**63
 _DAY_US = 24 * 3600 * 1_000_000
 
 
@@ -70,6 +73,7 @@ class Operators:
 
     def __init__(self, desk: Desk, audit: Audit, credentials: Credentials) -> None:
         self._desk, self._audit, self._credentials = desk, audit, credentials
+        self._known: dict[str, tuple[Operator, int]] = {}
 
     def create(self, name: str, roles: frozenset[Role]) -> Secret:
         """Make an operator and return the token, this once.
@@ -114,6 +118,32 @@ class Operators:
         if row is None or not good or row.ended_us is not None:
             return None
         return _operator(row)
+
+    def learn(self) -> None:
+        """Read who has a token or a session now, for `by_memory`.
+
+        Raises:
+            StoreUnavailable: The database cannot answer; what was read before stays.
+        """
+        with self._desk.database.read() as connection:
+            tokens = store.listing(connection)
+            sessions = store.sessions(connection, self._desk.clock.now_us())
+        known = {row.digest: (_operator(row), _NO_END) for row in tokens if row.ended_us is None}
+        known |= {
+            row.session_digest: (_operator(row), row.expires_us) for row in sessions if row.ended_us is None
+        }
+        self._known = known
+
+    def by_memory(self, token: Secret) -> Operator | None:
+        """Return whose token this was a few seconds ago, for a cut while the database cannot say. Closing only.
+
+        Raises:
+            StoreUnavailable: It is nobody's that we remember, and may be somebody's all the same.
+        """
+        found = self._known.get(_digest(token.reveal()))
+        if found is None or found[1] <= self._desk.clock.now_us():
+            raise StoreUnavailable("database", "the database cannot answer: whose token this is is not known")
+        return found[0]
 
     def list(self) -> tuple[Operator, ...]:
         """List every operator."""
@@ -200,7 +230,7 @@ class Operators:
         if row is None:
             return None
         if not hmac.compare_digest(row.digest, hashlib.sha256(content).hexdigest()):
-            raise Conflict("key_reused", "this idempotency key was used for another request; use a fresh one")
+            raise Conflict(*KEY_REUSED)
         return row.status, row.body
 
     def answered_at(self, operator: str, key: str) -> datetime | None:

@@ -66,6 +66,11 @@ class Service:
         )
         self.openings = Openings(desk, self.audit, self.credentials)
 
+    def close(self) -> None:
+        """Let what works beside the use cases end."""
+        self.cuts.closing.end()
+        self.mirror.close()
+
 
 def found_home(database: Database, environment: Environment, mode: str, now_us: int = 0) -> Home:
     """Write down, once, what a home is for ever.

@@ -154,7 +154,7 @@ async def test_a_cut_says_where_it_is_durable_and_honestly_who_did_not_answer(de
     }  # fmt: skip
     assert made["operator"] == "the-responder"
     assert [one["id"] for one in listed] == [made["id"]]
-    assert [gate.mode.value for change in desk.gateways.heard for gate in change.gates] == ["closed"]
+    assert [change.closing.mode.value for change in desk.gateways.heard if change.closing] == ["closed"]
 
 
 @pytest.mark.parametrize("flying", [Flying(3, 1, 1400), Flying(0), None])

@@ -12,7 +12,6 @@ from broker.db import cuts as cut_store
 from broker.db import reserve
 from broker.db.database import Database
 from broker.db.reserve import NAME, Reserve
-from broker.errors import StoreUnavailable
 from broker.gate import Mode
 from broker.service import Service
 from broker.service.service import found_home, open_service
@@ -65,14 +64,22 @@ def test_a_cut_takes_the_room_that_is_kept_for_it(
     assert [one.id for one in service.cuts.list(open_only=True).items] == [cut.id]
 
 
-def test_a_disk_that_stays_full_is_said_to_be_full_and_nothing_is_cut(
+def test_on_a_disk_that_stays_full_a_cut_is_in_force_and_says_that_it_is_not_on_record(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cut_store, "add", Disk(service, cut_store.add, 99).add)
-    with pytest.raises(StoreUnavailable, match="disk is full") as fault:
-        service.cuts.close(targets=("everything",), mode=Mode.CLOSED, reason="x", actor="me")
-    assert fault.value.reason == "disk_full"
-    assert service.cuts.list(open_only=True).items == ()
+    """As soon as there is room it is."""
+    with monkeypatch.context() as full:
+        full.setattr(cut_store, "add", Disk(service, cut_store.add, 9_999).add)
+        cut, change = service.cuts.close(targets=("everything",), mode=Mode.CLOSED, reason="x", actor="me")
+        assert not cut.on_record
+        assert change.closing is not None
+        made = service.cuts.closing.get(cut.id)
+        assert made is not None
+        assert "disk is full" in made.fault
+        assert service.cuts.list(open_only=True).items == (cut,)
+    assert made.settled.result(60)
+    (there,) = service.cuts.list(open_only=True).items
+    assert (there.id, there.on_record) == (cut.id, True)
 
 
 def test_the_room_is_laid_aside_where_there_is_plenty_and_only_once(

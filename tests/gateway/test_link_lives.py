@@ -183,21 +183,32 @@ async def test_an_answer_that_cannot_be_read_closes_nothing(tmp_path: Path) -> N
         assert not world.gateway.book.unsure
 
 
-@pytest.mark.parametrize("method", ["set_gates", "succeed"])
+@pytest.mark.parametrize(
+    ("methods", "silent"),
+    [
+        (("close_now", "set_gates"), ("local",)),
+        (("close_now", "succeed"), ("local",)),
+        (("close_now",), ()),
+        (("set_gates",), ()),
+        (("succeed",), ()),
+    ],
+)
 async def test_a_cut_that_cannot_be_applied_closes_and_is_not_acknowledged(
-    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, methods: tuple[str, ...], silent: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It is told twice, before its commit and after it: either is enough to have it in force."""
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
         assert (await bot.order(**SMALL)).status == 200
         with monkeypatch.context() as patched:
-            patched.setattr(books.Book, method, broken)
+            for method in methods:
+                patched.setattr(books.Book, method, broken)
             _, change = world.service.cuts.close(
                 targets=("consumer:bot",), mode=Mode.CLOSED, reason="test", actor="test"
             )
-            told, late = await world.authority.changes.acknowledged(change, 0.5)
-        assert (told, late) == (("local",), ("local",))
+            told, late = await world.authority.changes.acknowledged(change, 1 if silent else 30)
+            assert (told, late) == (("local",), silent)
         for _ in range(2):
             assert (await bot.order(**SMALL)).reason == "cut"
         await until(lambda: not world.gateway.book.unsure)

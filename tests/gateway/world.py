@@ -285,6 +285,6 @@ async def _running_world(directory: Path, paper_clock: Any) -> AsyncIterator[Wor
             beating.cancel()
             await asyncio.gather(serving, beating, return_exceptions=True)
             authority.close()
-            service.mirror.close()
+            service.close()
             store.close()
             database.close()

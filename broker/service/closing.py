@@ -1,0 +1,283 @@
+"""How a cut is made: closed in this process and at its gateways at once, then put on record.
+
+Rules:
+1. What is closed does not wait for a store: a scope needs no look at the database, because one that nobody stands in
+   holds nobody. Whether its target exists is found when it is committed, or looked up where that takes long; a cut that
+   names what does not exist is taken back, whole.
+2. Where the commit takes long the secret store's mirror is told, too: a restart finds the cut there.
+3. A cut that was answered stays in force until it is on record, or thawed. It says of itself that it is not on record.
+"""
+
+import contextvars
+from collections import deque
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from broker import gate
+from broker.audit.chain import Detail
+from broker.db import Connection, checkouts, rows
+from broker.db import accounts as account_store
+from broker.db import cuts as store
+from broker.db import grants as grant_store
+from broker.db.database import DISK_FULL, MAYBE_WRITTEN
+from broker.db.turns import Urgency
+from broker.errors import Malformed, NotFound, Problem, StoreUnavailable
+from broker.gate import Gate, Mode
+from broker.gate_document import NotedCut
+from broker.model import EVERYTHING, NAME, ScopeKind, chain, new_id, scope
+from broker.service.audit import Audit
+from broker.service.desk import VENUES, Change, Desk
+from broker.service.making import Made, Making, Thawing
+from broker.service.mirror import Mirror
+
+LONGEST_REASON = 500
+_MOST_TRIES = 3
+_THAW_S = 5.0
+_DAY_US = 86_400_000_000
+_US = 1_000_000
+_KINDS = {one.value for one in ScopeKind if one is not ScopeKind.EVERYTHING}
+_NAMED = {ScopeKind.ACCOUNT.value, ScopeKind.CONSUMER.value}
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A cut that was answered as in force before it could be checked, and named what does not exist."""
+
+    noted: NotedCut
+    why: str
+    at_us: int
+
+
+class Closing:
+    """Makes cuts."""
+
+    def __init__(self, desk: Desk, audit: Audit, mirror: Mirror) -> None:
+        self._desk, self._audit, self._mirror = desk, audit, mirror
+        self._making = Making(self._commit, self._taken_back)
+        self._strays: deque[Stray] = deque(maxlen=20)
+        self._answered: set[str] = set()
+        self.get, self.standing, self.end = self._making.get, self._making.standing, self._making.end
+
+    def begin(self, *, targets: tuple[str, ...], mode: Mode, reason: str, actor: str) -> Made:
+        """Close at once, and begin to put it on record; see `Cuts.close`.
+
+        Raises:
+            Malformed: No target, a target that is none, or no reason.
+            NotFound: A target cannot exist; nothing was closed.
+        """
+        problems = []
+        if not targets:
+            problems.append(Problem("targets", "name at least one, or everything"))
+        if not reason.strip() or len(reason) > LONGEST_REASON:
+            problems.append(Problem("reason", f"say why, in 1 to {LONGEST_REASON} characters"))
+        if problems:
+            raise Malformed("bad_cut", tuple(problems))
+        names = tuple(sorted({_scope(target) for target in targets}))
+        noted = NotedCut(new_id("cut"), mode, names, reason, actor, self._desk.clock.now_us())
+        made = Made(noted, self._desk.close_now(noted), contextvars.copy_context())
+        self._making.add(made)
+        return made
+
+    def note(self, made: Made) -> "Future[None]":
+        """Write a cut down in the secret store, in a thread of its own."""
+        return self._mirror.note_soon(made.noted)
+
+    def is_noted(self, cut: str) -> bool:
+        """Tell whether the secret store has it: then a restart finds it there."""
+        return self._mirror.has(cut)
+
+    def answered(self, made: Made) -> None:
+        """A person was told that it is in force; where it was taken back later, that has to be said."""
+        self._answered.add(made.noted.id)
+
+    def look(self, made: Made) -> None:
+        """See whether what a cut names exists, without waiting for its commit.
+
+        Raises:
+            NotFound: It does not; the cut is about to be taken back.
+            StoreUnavailable: That is not known.
+        """
+        with self._desk.database.read() as connection:
+            for name in made.noted.scopes:
+                _ensure(connection, name)
+
+    def thaw(self, made: Made, *, reason: str, actor: str) -> Change | None:
+        """End a cut that is not on record; it goes on record as thawed. None where it came on record meanwhile.
+
+        Raises:
+            StoreUnavailable: It is being committed right now, or the mirror cannot be told; it stays closed.
+        """
+        now_us = self._desk.clock.now_us()
+        if not made.lock.acquire(timeout=_THAW_S):
+            raise StoreUnavailable(
+                "being_committed",
+                "the cut is being put on record and the database does not answer; thaw it again soon",
+            )
+        try:
+            if made.on_record:
+                return None
+            self._mirror.note(replace(made.noted, thawed_us=now_us))
+            made.thawing = Thawing(now_us, actor, reason)
+            return self._desk.take_back(made.noted.id)
+        finally:
+            made.lock.release()
+
+    def strays(self) -> tuple[Stray, ...]:
+        """Return what was taken back in the last day although somebody had been told that it is in force."""
+        since_us = self._desk.clock.now_us() - _DAY_US
+        return tuple(one for one in list(self._strays) if one.at_us > since_us)
+
+    # --- in the thread that commits ---------------------------------------------------------
+
+    def _commit(self, made: Made) -> None:
+        """Put a cut on record, and tell that it is.
+
+        Raises:
+            NotFound: A target does not exist.
+            StoreUnavailable: It is not on record, or nobody knows.
+        """
+        try:
+            self._make(made)
+        except StoreUnavailable as fault:
+            if fault.reason not in MAYBE_WRITTEN:
+                raise
+            with made.lock:
+                if made.thawing is not None or not self._is_there(made):
+                    raise
+                made.doubt = str(fault) if fault.reason == "not_replicated" else ""
+                made.on_record = True
+        if made.thawing is None:
+            self._desk.committed(made.change, made.noted.id, made.closed)
+        elif made.closed:
+            self._desk.tell(made.closed)
+
+    def _make(self, made: Made) -> None:
+        """Commit a cut. On a full disk it takes the room that is kept for it; others may be quicker: more than once."""
+        for _ in range(_MOST_TRIES):
+            try:
+                return self._write(made)
+            except StoreUnavailable as fault:
+                if fault.reason != DISK_FULL:
+                    raise
+                self._desk.database.reserve.free()
+        return self._write(made)
+
+    def _write(self, made: Made) -> None:
+        made.closed.clear()
+        with ExitStack() as until_known:
+            with self._desk.database.write(Urgency.SAFETY) as connection:
+                until_known.enter_context(made.lock)
+                row = store.get(connection, made.noted.id)
+                if (
+                    row is None
+                ):  # else another broker took it over from the mirror, or a commit's answer was lost
+                    self._add(connection, made)
+                thawed = row is not None and row.thawed_us is not None
+                if made.thawing is not None and not thawed:
+                    self._add_thaw(connection, made, made.thawing)
+                elif row is not None:
+                    made.closed.extend(rows.gates(connection, made.noted.scopes).values())
+            made.on_record = True
+
+    def _add(self, connection: Connection, made: Made) -> None:
+        noted = made.noted
+        for name in noted.scopes:
+            _ensure(connection, name)
+        record = {
+            "id": noted.id,
+            "mode": noted.mode.value,
+            "reason": noted.reason,
+            "actor": noted.actor,
+            "opened_us": noted.opened_us,
+        }
+        store.add(connection, record, noted.scopes)
+        details: dict[str, Detail] = {
+            "mode": noted.mode.value,
+            "scopes": list(noted.scopes),
+            "reason": noted.reason,
+        }
+        if made.thawing is None:
+            known = rows.gates(connection, noted.scopes)
+            for name in noted.scopes:
+                made.closed.append(gate.close(known.get(name, Gate(name)), noted.id, noted.mode))
+                rows.save_gate(connection, made.closed[-1])
+        late_s = (self._desk.clock.now_us() - noted.opened_us) // _US
+        if made.tries > 1 or late_s:
+            details["on_record_after_s"] = late_s
+        closes = noted.mode is Mode.CLOSED
+        ended = _end_checkouts(connection, noted.scopes, noted.opened_us) if closes else []
+        if ended:
+            details["checkouts"] = ended
+        self._audit.record(connection, "cut.close", noted.id, details)
+
+    def _add_thaw(self, connection: Connection, made: Made, thawing: Thawing) -> None:
+        """Put on record that it was thawed before it was there itself."""
+        names = store.scopes(connection, made.noted.id)
+        for known in rows.gates(connection, names).values():
+            thawed = gate.thaw(known, made.noted.id)
+            if thawed is not None:
+                rows.save_gate(connection, thawed)
+                made.closed.append(thawed)
+        store.thaw(connection, made.noted.id, thawing.at_us, thawing.actor, thawing.reason)
+        details: dict[str, Detail] = {"reason": thawing.reason, "scopes": list(names), "by": thawing.actor}
+        self._audit.record(connection, "cut.thaw", made.noted.id, details)
+
+    def _is_there(self, made: Made) -> bool:
+        with self._desk.database.read() as connection:
+            return store.get(connection, made.noted.id) is not None
+
+    def _taken_back(self, made: Made, fault: Exception) -> None:
+        self._desk.take_back(made.noted.id)
+        if made.noted.id in self._answered:
+            self._answered.discard(made.noted.id)
+            self._strays.append(Stray(made.noted, str(fault), self._desk.clock.now_us()))
+        if self._mirror.has(made.noted.id):
+            self._mirror.note_soon(replace(made.noted, thawed_us=self._desk.clock.now_us()))
+
+
+def _scope(target: str) -> str:
+    """Return a target's scope, by its form alone.
+
+    Raises:
+        Malformed: It is none.
+        NotFound: Nothing can be called so.
+    """
+    if target == EVERYTHING:
+        return EVERYTHING
+    kind, _, ref = target.partition(":")
+    if kind not in _KINDS or not ref:
+        message = f"{target[:60]!r} is none: write everything, or KIND:NAME with {', '.join(sorted(_KINDS))}"
+        raise Malformed("bad_cut", (Problem("targets", message),))
+    if kind == ScopeKind.VENUE.value and ref not in VENUES:
+        raise NotFound("no_venue", f"there is no venue {ref[:60]!r}; known are {', '.join(VENUES)}")
+    if (kind in _NAMED and not NAME.fullmatch(ref)) or (
+        kind == ScopeKind.KEY_VERSION.value and not store.is_version(ref)
+    ):
+        raise _unknown(kind, ref)
+    return scope(ScopeKind(kind), ref)
+
+
+def _ensure(connection: Connection, name: str) -> None:
+    """Refuse a scope that names nothing there is."""
+    kind, _, ref = name.partition(":")
+    if name != EVERYTHING and kind != ScopeKind.VENUE.value and not store.exists(connection, kind, ref):
+        raise _unknown(kind, ref)
+
+
+def _unknown(kind: str, ref: str) -> NotFound:
+    return NotFound(f"no_{kind}", f"there is no {kind} {ref[:60]!r}; NOTHING was cut")
+
+
+def _end_checkouts(connection: Connection, names: tuple[str, ...], now_us: int) -> list[str]:
+    """End the checkouts that stand in some of the scopes; their keys live until they are rotated."""
+    ended = []
+    for out in checkouts.running(connection):
+        account = account_store.account(connection, out.ref.account)
+        grant = grant_store.grant(connection, out.grant)
+        if account is None or grant is None:
+            continue
+        scopes = chain(account.venue, out.ref, "", grant.consumer, grant.id)
+        if set(names) & set(scopes) and checkouts.close(connection, out.id, now_us):
+            ended.append(out.id)
+    return ended

@@ -1,0 +1,158 @@
+"""Cuts on their way to the record: in force since they were asked for, committed by one thread, until they are.
+
+Rules:
+1. What is made here is closed in this process and told to its gateways already. It ends on record; or thawed before
+   that, which goes on record, too; or taken back, where it turns out to name what does not exist. Nothing else ends it.
+2. One thread commits, first what is new, then what failed before. What fails is tried again without end, with pauses;
+   within a try the wait for a lock or a server is bounded.
+3. A thaw and a commit of one cut never cross: each holds the cut's `lock`, a commit from inside its transaction until
+   its outcome is known.
+"""
+
+import contextvars
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from broker.background import described
+from broker.errors import Malformed, NotFound
+from broker.gate import Gate
+from broker.gate_document import NotedCut
+from broker.service.desk import Change
+
+_PAUSES_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
+_IDLE_S = 30.0
+_TOLD_EACH = 12
+_LOG = logging.getLogger("portcullis.cuts")
+
+
+@dataclass(frozen=True, slots=True)
+class Thawing:
+    """When, by whom and why a cut was thawed before it was on record."""
+
+    at_us: int
+    actor: str
+    reason: str
+
+
+@dataclass(slots=True, eq=False)
+class Made:
+    """A cut that is in force, and how far it is with the record.
+
+    `settled` ends once that is known: True on record and in force, False on record and thawed, an error where it was
+    taken back. `doubt` says why it may be forgotten although it is committed, `fault` why it is not committed yet.
+    """
+
+    noted: NotedCut
+    change: Change
+    context: contextvars.Context = field(repr=False)
+    settled: "Future[bool]" = field(default_factory=Future)
+    closed: list[Gate] = field(default_factory=list)
+    doubt: str = ""
+    fault: str = ""
+    tries: int = 0
+    again_s: float = 0.0
+    on_record: bool = False
+    thawing: Thawing | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Making:
+    """Commits cuts, one after the other."""
+
+    def __init__(self, commit: Callable[[Made], None], take_back: Callable[[Made, Exception], None]) -> None:
+        self._commit, self._take_back = commit, take_back
+        self._fresh: deque[Made] = deque()
+        self._failed: list[Made] = []
+        self._standing: dict[str, Made] = {}
+        self._called = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._ends = False
+
+    def add(self, made: Made) -> None:
+        """Commit a cut soon."""
+        with self._called:
+            self._standing[made.noted.id] = made
+            self._fresh.append(made)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._work, name="cuts", daemon=True)
+                self._thread.start()
+            self._called.notify()
+
+    def standing(self) -> tuple[Made, ...]:
+        """Return what is not on record yet, oldest first."""
+        with self._called:
+            return tuple(self._standing.values())
+
+    def get(self, cut: str) -> Made | None:
+        """Return one that is not on record yet."""
+        with self._called:
+            return self._standing.get(cut)
+
+    def end(self) -> None:
+        """Try no more. What is not on record then is forgotten here; it is said."""
+        with self._called:
+            self._ends = True
+            self._called.notify()
+        for made in self.standing():
+            _LOG.error(
+                "%s ends with us: it was never on record (%s)", made.noted.id, made.fault or "no answer"
+            )
+
+    def _work(self) -> None:
+        while True:
+            with self._called:
+                made = self._next()
+                if made is None:
+                    self._thread = None
+                    return
+            self._try(made)
+
+    def _next(self) -> Made | None:
+        """Wait for what is to be committed next; None where nothing came for a while."""
+        until_s = time.monotonic() + _IDLE_S
+        while not self._ends:
+            if self._fresh:
+                return self._fresh.popleft()
+            now_s = time.monotonic()
+            due = min(self._failed, key=lambda one: one.again_s, default=None)
+            if due is not None and due.again_s <= now_s:
+                self._failed.remove(due)
+                return due
+            left_s = (until_s if due is None else due.again_s) - now_s
+            if left_s <= 0:
+                return None
+            self._called.wait(left_s)
+        return None
+
+    def _try(self, made: Made) -> None:
+        made.tries += 1
+        try:
+            made.context.run(self._commit, made)
+        except (NotFound, Malformed) as fault:  # it cannot be made, now or later
+            made.context.run(self._take_back, made, fault)
+            self._settle(made)
+            made.settled.set_exception(fault)
+        except Exception as fault:  # noqa: BLE001 - whatever it is: it is in force, and has to get on record
+            made.fault = described(fault)
+            made.again_s = time.monotonic() + _PAUSES_S[min(made.tries, len(_PAUSES_S)) - 1]
+            if made.tries % _TOLD_EACH == 1:
+                _LOG.error(
+                    "%s is in force here and NOT on record (try %d): %s",
+                    made.noted.id, made.tries, made.fault,
+                )  # fmt: skip
+            with self._called:
+                self._failed.append(made)
+        else:
+            if made.tries > 1:
+                _LOG.warning("%s is on record now", made.noted.id)
+            self._settle(made)
+            made.settled.set_result(made.thawing is None)
+
+    def _settle(self, made: Made) -> None:
+        with self._called:
+            self._standing.pop(made.noted.id, None)
