@@ -35,6 +35,7 @@ class Upkeep:
         self._sign()
         self._settle()
         self._learn()
+        self._tidy()
         try:
             self._service.desk.secrets.maintain()
             self._service.mirror.merge()
@@ -70,6 +71,13 @@ class Upkeep:
             self._service.operators.learn()
         except BrokerError as fault:
             _LOG.error("who has a token could not be read: %s", fault)
+
+    def _tidy(self) -> None:
+        """Take away what of the log can no longer matter."""
+        try:
+            self._service.retention.tidy()
+        except BrokerError as fault:
+            _LOG.warning("old rows of the log stay for now: %s", fault)
 
     def _sign(self, *, at_once: bool = False) -> None:
         try:

@@ -148,7 +148,17 @@ def _fills(
             grant = owner(connection, account, symbol, f"#{order_id}") if mine is None else mine["grant"]
             if grant is not None:
                 found.append(
-                    Fill(account, symbol, order_id, grant, base, side, Decimal(executed), Decimal(left))
+                    Fill(
+                        account,
+                        symbol,
+                        order_id,
+                        grant,
+                        base,
+                        side,
+                        Decimal(executed),
+                        Decimal(left),
+                        answer.at_us,
+                    )
                 )
     return found
 

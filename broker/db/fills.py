@@ -10,6 +10,8 @@ Rules:
    An order that waits for another one (its `open` is below zero) binds nothing at the venue yet: of others it is none.
 5. What a revoked grant bought is its consumer's next grants'. Where the consumer has none it is nobody's, as if it had
    been held before.
+6. Orders that were closed long ago are added up (`retention`). One that a gateway knows and the record does not is a
+   fresh one, unless its id is no higher than that of one that was added up: it is among those then.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,6 +42,7 @@ class Fill:
     side: str
     executed: Decimal
     open: Decimal
+    told_us: int = 0
 
 
 def note(connection: Connection, fills: Iterable[Fill]) -> None:
@@ -58,13 +61,14 @@ def note(connection: Connection, fills: Iterable[Fill]) -> None:
         changed[at] = {
             "account": fill.account, "symbol": fill.symbol, "order_id": fill.order_id, "grant": fill.grant,
             "base": fill.base, "side": fill.side, "executed": str(fill.executed), "open": str(fill.open),
+            "told_us": fill.told_us,
         }  # fmt: skip
     if changed:
         put = upsert(connection, t.FILLS)
         connection.execute(
             put.on_conflict_do_update(
                 index_elements=["account", "symbol", "order_id"],
-                set_={"executed": put.excluded.executed, "open": put.excluded.open},
+                set_={name: put.excluded[name] for name in ("executed", "open", "told_us")},
             ),
             list(changed.values()),
         )
@@ -115,11 +119,26 @@ def stake(
     """Return whose an account's base asset is; `recent` are orders as its gateway knows them."""
     query = select(t.FILLS).where(t.FILLS.c.account == account, t.FILLS.c.base == base)
     found = {(fill.symbol, fill.order_id): fill for fill in map(_fill, connection.execute(query))}
+    added_up, upto = _before(connection, account, base)
     for fill in recent:
         known = found.get((fill.symbol, fill.order_id))
+        if known is None and fill.order_id.isdigit() and int(fill.order_id) <= upto.get(fill.symbol, -1):
+            continue
         if known is None or progress(fill.executed, fill.open) > progress(known.executed, known.open):
             found[(fill.symbol, fill.order_id)] = fill
-    return weigh(found.values(), whose, symbol, replaces)
+    return weigh([*found.values(), *added_up], whose, symbol, replaces)
+
+
+def _before(connection: Connection, account: str, base: str) -> tuple[list[Fill], dict[str, int]]:
+    """Return what closed orders executed that were added up, and up to which id by pair."""
+    c = t.FILLS_BEFORE.c
+    rows = list(connection.execute(select(t.FILLS_BEFORE).where(c.account == account, c.base == base)))
+    upto: dict[str, int] = {}
+    for row in rows:
+        upto[row.symbol] = max(row.upto, upto.get(row.symbol, -1))
+    return [
+        Fill(account, row.symbol, "", row.grant, base, row.side, Decimal(row.executed), ZERO) for row in rows
+    ], upto
 
 
 def weigh(fills: Iterable[Fill], whose: Whose, symbol: str, replaces: str = "") -> Stake:

@@ -49,6 +49,7 @@ SENT_ORDERS = Table(
 candidates and is nobody's. Times are the venue's. `known_as` is the venue's id, once it gave one. A request that was
 refused leaves none."""
 Index("ix_sent_orders_ask", SENT_ORDERS.c.boot, SENT_ORDERS.c.seq)
+Index("ix_sent_orders_known_as", SENT_ORDERS.c.known_as)
 
 SLICES = Table(
     "slices",
@@ -79,9 +80,24 @@ FILLS = Table(
     Column("side", String(8), nullable=False),
     Column("executed", String(40), nullable=False),
     Column("open", String(40), nullable=False),
+    Column("told_us", BigInteger, nullable=False),
 )
 """What each grant's orders executed, as far as answers told, and what of them may still execute; in base asset."""
 Index("ix_fills_account_base", FILLS.c.account, FILLS.c.base)
+Index("ix_fills_told", FILLS.c.told_us)
+
+FILLS_BEFORE = Table(
+    "fills_before",
+    LOG,
+    Column("account", String(64), primary_key=True),
+    Column("symbol", String(40), primary_key=True),
+    Column("grant", String(32), primary_key=True),
+    Column("base", String(20), primary_key=True),
+    Column("side", String(8), primary_key=True),
+    Column("executed", String(40), nullable=False),
+    Column("upto", BigInteger, nullable=False),
+)
+"""What closed orders executed that are not kept one by one any more; `upto` is the highest id among them."""
 
 CALLS = Table(
     "calls",

@@ -27,6 +27,7 @@ from broker.service.operators import Operators
 from broker.service.readiness import Ready
 from broker.service.reconcile import Reconciliation
 from broker.service.reports import Reports
+from broker.service.retention import Retention
 from broker.service.rotations import Rotations
 from broker.service.schedules import Schedules
 from broker.service.secrets import Secrets
@@ -49,6 +50,7 @@ class Service:
         self.mirror = Mirror(desk, self.audit)
         self.cuts = Cuts(desk, self.audit, self.mirror)
         self.calls = Calls(desk, self.call_seal, self.audit)
+        self.retention = Retention(desk)
         self.credentials = Credentials(desk, self.audit, self.secrets)
         self.operators = Operators(desk, self.audit, self.credentials)
         self.reconciliation = Reconciliation(

@@ -115,10 +115,24 @@ def old(unused: str, tmp_path: Path) -> Iterator[Database]:
 def test_calls_owners_and_slices_of_an_older_home_are_moved_whole(old: Database, kind: str) -> None:
     old.upgrade()
     old.look()
-    assert kept(old) == {"calls": MANY, "orders": 1, "sent_orders": 1, "slices": 1, "fills": 0}
+    assert kept(old) == {
+        "calls": MANY,
+        "orders": 1,
+        "sent_orders": 1,
+        "slices": 1,
+        "fills": 0,
+        "fills_before": 0,
+    }
     assert left(old) == (set() if kind == "sqlite" else set(LOG.tables))
     old.upgrade()
-    assert kept(old) == {"calls": MANY, "orders": 1, "sent_orders": 1, "slices": 1, "fills": 0}
+    assert kept(old) == {
+        "calls": MANY,
+        "orders": 1,
+        "sent_orders": 1,
+        "slices": 1,
+        "fills": 0,
+        "fills_before": 0,
+    }
 
 
 @pytest.mark.parametrize("pieces", [0, 1, 2, 4])
@@ -146,7 +160,7 @@ def test_a_move_that_broke_off_is_finished_at_the_next_start(
     again.upgrade()
     again.look()
     assert (kept(again), left(again)) == (
-        {"calls": MANY, "orders": 1, "sent_orders": 1, "slices": 1, "fills": 0},
+        {"calls": MANY, "orders": 1, "sent_orders": 1, "slices": 1, "fills": 0, "fills_before": 0},
         set(),
     )
     again.close()
@@ -203,5 +217,12 @@ def test_a_backup_from_before_the_move_is_restored_into_both_stores(unused: str,
     backup.restore(target, (schema.BEFORE_APART, ""), found)
     target.upgrade()
     target.look()
-    assert kept(target) == {"calls": 3, "orders": 1, "sent_orders": 1, "slices": 1, "fills": 0}
+    assert kept(target) == {
+        "calls": 3,
+        "orders": 1,
+        "sent_orders": 1,
+        "slices": 1,
+        "fills": 0,
+        "fills_before": 0,
+    }
     target.close()
