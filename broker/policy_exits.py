@@ -190,7 +190,12 @@ def _above(policy: Policy, order: Order, pair: SymbolInfo, facts: Facts, why: De
 
 
 def _unpriced(order: Order, facts: Facts) -> bool:
-    """Tell whether an exit cannot be judged without a price: a limit, or one sized in quote."""
+    """Tell whether an exit cannot be judged without a price: a limit, or one sized in quote.
+
+    Of what others have a part in, that amount is not known by an old price: the lower it is, the more is sold.
+    """
+    if order.quantity is None and not facts.alone and not facts.fresh(order.symbol):
+        return True
     if order.symbol in facts.quotes:
         return False
     return (order.price is not None and order.trigger is None) or order.quantity is None

@@ -2,7 +2,8 @@
 
 Rules:
 1. `_step` does everything that needs no waiting, in that order. What is missing it names; `_prepare` waits
-   for it, a second in all, and calls `_step` again. Nothing judged before a wait counts after it.
+   for it, a second in all, and calls `_step` again. Nothing judged before a wait counts after it. What leaves may wait
+   as long again for a connection, where facts that hang used the second up.
 2. Between the last look at the gates and the first byte there is no await. Who stood still looks after the broker was
    heard, not before (`pulse`).
 3. A request is answered exactly once, and written down before it is sent; a refusal is written down too.
@@ -136,8 +137,8 @@ class Forwarder:
         """Wait for what is missing, a second in all; then judge with what there is."""
         try:
             await self._gather(job, missing)
-            if not job.answered:
-                self._step(job, final=True)
+            if not job.answered and self._step(job, final=True):
+                await self._last_line(job)
         except Exception:  # noqa: BLE001 - as in handle
             self._failed(job)
         finally:
@@ -158,6 +159,16 @@ class Forwarder:
                     missing = self._step(job, final=False)
         except TimeoutError:
             return
+
+    async def _last_line(self, job: Job) -> None:
+        """Wait for a connection alone: facts that hang must not use up the time in which an exit could get one."""
+        job.asked.add("line")
+        try:
+            async with asyncio.timeout(PREPARE_SECONDS):
+                await self._fetcher.fetch_all(job, ["line"])
+        except TimeoutError:
+            pass
+        self._step(job, final=True)
 
     def _let_go(self, job: Job) -> None:
         """Give a connection back that was taken for this request and not used."""
@@ -231,7 +242,8 @@ class Forwarder:
             return ()
         line = self._line(job, view)
         if line is None:
-            if final or "line" in job.asked:
+            leaves = verdict.leaving or verdict.only_sells
+            if "line" in job.asked or (final and not leaves):
                 self.refuse(job, RefusalKind.UNAVAILABLE, "venue_unreachable")
                 return ()
             return ("line",)

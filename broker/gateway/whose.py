@@ -4,7 +4,8 @@ Rules:
 1. An order belongs to the grant that the venue's id of it is recorded under: here, or in the broker's record.
 2. A client order id is asked of the venue: what counts is the order that bears it now. Only an account's only grant
    is judged by what is known here, because nobody else's order can bear the name; so is the sender where the venue
-   cannot be asked, if nobody else has used the name.
+   cannot be asked, if nobody else has used the name. The venue has half of the time, so that there is some left for
+   the record.
 3. An order without a recorded owner is who sent it (`sent`), as far as only one request can have made it: a request in
    flight, or one whose answer never came, at this gateway or at another one.
 4. Whoever cannot be asked leaves it open (`NotKnown`, `LinkDown`): that is no "nobody", and it is said as an outage.
@@ -12,9 +13,11 @@ Rules:
 5. That it is another's is never said from memory: the broker knows who stands for a grant that was revoked since.
 """
 
+import asyncio
 from decimal import Decimal
 
 from broker.errors import LinkDown
+from broker.gateway import asking
 from broker.gateway.book import Book, Held
 from broker.gateway.job import Job
 from broker.gateway.link import LinkClient
@@ -91,10 +94,13 @@ class Whose:
             return NOBODY
         try:
             state = await self._order(job, held, OrderRef(symbol, target.order_id))
-        except NotKnown as fault:
-            if fault.code != NO_SUCH_ORDER:
+        except (NotKnown, OSError, ValueError) as fault:
+            if isinstance(fault, NotKnown) and fault.code == NO_SUCH_ORDER:
+                return NOBODY
+            if recorded is None or name is None or _word(held, recorded) != OWN:
                 raise
-            return NOBODY
+            # it goes by both: the order is an own one, and so is every one that the name can lead to
+            return await self._by_record(held, symbol, name, absent=False, fault=fault)
         if name is not None and state.client_order_id != name:
             return OTHER  # two names of two orders: which of them is meant is not for us to guess
         return await self._of_state(held, state)
@@ -228,13 +234,15 @@ class Whose:
         credential = self._book.material.get(held.key_text)
         if job.account is None or credential is None:
             raise NotKnown("no_material")
-        return await job.account.fetch_order(credential, ref, job.need)
+        async with asyncio.timeout(asking.ASK_SECONDS / 2):
+            return await job.account.fetch_order(credential, ref, job.need)
 
     async def _list(self, job: Job, held: Held, ref: OrderRef) -> ListState:
         credential = self._book.material.get(held.key_text)
         if job.account is None or credential is None:
             raise NotKnown("no_material")
-        return await job.account.fetch_list(credential, ref, job.need)
+        async with asyncio.timeout(asking.ASK_SECONDS / 2):
+            return await job.account.fetch_list(credential, ref, job.need)
 
 
 def _query(held: Held, symbol: str, name: str) -> OwnerQuery:
