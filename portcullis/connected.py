@@ -20,18 +20,28 @@ class ConnectedGateways:
         self._authority, self._child = authority, child
 
     async def acknowledged(self, changes: Sequence[Change], within_s: float) -> Acknowledged:
-        """Wait until every connected gateway has the changes in force, or time is up."""
+        """Wait until every connected gateway has the changes in force, or time is up.
+
+        An earlier start of one may hold a lease and be out of reach: stopped, when its broker was started anew.
+        """
         began, worst_case_s = time.monotonic(), self._worst_case_s()
         told: set[str] = set()
         missing: set[str] = set()
         for change in changes:
             left = max(0.0, within_s - (time.monotonic() - began))
-            names, silent = await self._authority.changes.acknowledged(change, left)
-            told.update(names)
+            asked, silent = await self._authority.changes.acknowledged(change, left)
+            told.update(asked)
             missing.update(silent)
         after_ms = max((self._authority.changes.took_ms(change) for change in changes), default=0)
+        beyond = self._authority.changes.out_of_reach() if any(change.gates for change in changes) else ()
+        names = sorted({f"{name} (an earlier start)" for name, _ in beyond})
+        worst_case_s = max([worst_case_s, *(seconds for _, seconds in beyond)])
         return Acknowledged(
-            len(told), tuple(sorted(missing)), after_ms, worst_case_s, tuple(sorted(told - missing))
+            len(told) + len(names),
+            (*sorted(missing), *names),
+            after_ms,
+            worst_case_s,
+            tuple(sorted(told - missing)),
         )
 
     async def on_their_way(self, cut: str, within_s: float) -> Flying | None:
@@ -73,9 +83,11 @@ class ConnectedGateways:
         return tuple(found)
 
     def _worst_case_s(self) -> int:
-        """Return how long a silent gateway can go on: the longest lease that is out."""
+        """Return how long a silent gateway can go on: the longest lease that is out, its time for exits included."""
         lengths = [
-            held.length_us for link in self._authority.changes.links.values() for held in link.leases.values()
+            held.length_us + held.exits_us
+            for link in self._authority.changes.links.values()
+            for held in link.leases.values()
         ]
         return -(-max(lengths, default=LEASE_US) // US)
 

@@ -35,6 +35,7 @@ from broker.authority.owners import Owners
 from broker.background import Background, described
 from broker.db import Connection, meta
 from broker.db import accounts as account_store
+from broker.db import cutovers as holds
 from broker.db.turns import Urgency
 from broker.errors import StoreUnavailable
 from broker.link import frames
@@ -181,9 +182,24 @@ class LeaseAuthority:
                 await self._take(link, frame)
         finally:
             link.over = True
-            self.changes.gone(link.gateway)
+            self.changes.gone(link.gateway, link.boot)
             if self.changes.links.get(link.gateway) is link:
                 del self.changes.links[link.gateway]
+            if link.parted:
+                await self._parted(link)
+
+    async def _parted(self, link: Link) -> None:
+        """A gateway gave every lease back before it went: no cut and no rotation waits for it."""
+        self.changes.over(link.gateway, link.boot)
+
+        def let_go() -> None:
+            with self._desk.database.write(Urgency.SAFETY) as connection:
+                holds.let_all_go(connection, link.gateway, link.boot)
+
+        try:
+            await self.in_safety(let_go)
+        except Exception as fault:  # noqa: BLE001 - its holds run out
+            _LOG.warning("the holds of gateway %s run out by themselves: %s", link.gateway, described(fault))
 
     def _greet(self, link: Link) -> None:
         with self._desk.database.write(Urgency.SAFETY) as connection:
@@ -251,6 +267,7 @@ class LeaseAuthority:
             case frames.EndLease():
                 for lease_id in frame.leases:
                     link.leases.pop(lease_id, None)
+                link.parted = not link.leases
             case frames.AskSlice():
                 return self.lending.lend(link, frame)
             case frames.CloseSlices():

@@ -20,6 +20,7 @@ from broker import gate, policy_document
 from broker.authority.link import Link, Terms, Waiting, closing_of, has_beside, has_grant, state_of, terms_of
 from broker.background import Background
 from broker.db import grants as grant_store
+from broker.db.cutovers import Hold
 from broker.errors import StoreUnavailable
 from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
@@ -67,6 +68,9 @@ class Changes:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._waiting: dict[int, Waiting] = {}
         self._gone: dict[str, int] = {}
+        self._holds: dict[tuple[str, str], int] = {}
+        self._over: set[tuple[str, str]] = set()
+        self._met: dict[str, str] = {}
         desk.listeners.append(self._changed)
 
     def acknowledge(self, gateway: str, change: int) -> None:
@@ -87,8 +91,9 @@ class Changes:
         if waiting is not None:
             waiting.land(gateway, after_us, left)
 
-    def gone(self, gateway: str) -> None:
+    def gone(self, gateway: str, boot: str) -> None:
         """A gateway's link has ended: what it had sent to the venue nobody will tell us."""
+        self._met[gateway] = boot
         self._gone[gateway] = self._desk.clock.boot_us()
 
     def _lately_gone(self) -> tuple[str, ...]:
@@ -96,6 +101,37 @@ class Changes:
         since_us = self._desk.clock.boot_us() - round(_LANDED_SECONDS * 1_000_000)
         self._gone = {name: at_us for name, at_us in self._gone.items() if at_us > since_us}
         return tuple(self._gone)
+
+    # --- starts of gateways that nobody can tell --------------------------------------------
+
+    def hold(self, holds: Iterable[Hold]) -> None:
+        """Take in who may use a key until when, as it is on record: starts of gateways that we never met, too."""
+        self._holds = {}
+        for one in holds:
+            start = (one.gateway, one.boot)
+            self._holds[start] = max(self._holds.get(start, 0), one.until_us)
+        self._over &= self._holds.keys()
+
+    def over(self, gateway: str, boot: str) -> None:
+        """One start of a gateway serves nothing any more: it said so, or its process is dead."""
+        self._over.add((gateway, boot))
+        self._holds.setdefault((gateway, boot), 0)
+
+    def dead(self, gateway: str) -> None:
+        """The process of a gateway that we met last is dead."""
+        boot = self._met.get(gateway)
+        if boot is not None:
+            self.over(gateway, boot)
+
+    def out_of_reach(self) -> tuple[tuple[str, int], ...]:
+        """Return the starts of gateways that may serve on and cannot be told, each with for how many seconds."""
+        now_us = self._desk.clock.now_us()
+        met = self._over | {(link.gateway, link.boot) for link in self.links.values()}
+        return tuple(
+            (gateway, -(-(until_us - now_us) // 1_000_000))
+            for (gateway, boot), until_us in self._holds.items()
+            if (gateway, boot) not in met and until_us > now_us
+        )
 
     def expect(self, change: Change, link: Link) -> asyncio.Event:
         """Await one gateway's acknowledgement of a change that only it is told of."""

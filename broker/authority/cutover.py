@@ -45,12 +45,13 @@ Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What one heartbeat wrote (holds by gateway and key), lost, and read."""
+    """What one heartbeat wrote (holds by gateway and key), lost, and read; `running` are all holds on record."""
 
     kept: dict[tuple[str, str], Kept]
     lost: frozenset[tuple[str, str]]
     currents: dict[str, KeyVersion]
     canaries: tuple[store.Canary, ...]
+    running: tuple[store.Hold, ...] = ()
 
 
 class Cutovers:
@@ -91,6 +92,7 @@ class Cutovers:
             frozenset(lost),
             store.currents(connection, accounts),
             store.open_canaries(connection, now_us - CANARY_US),
+            store.running(connection, now_us),
         )
 
     def hold(self, connection: Connection, link: Link, key: KeyRef, length_us: int) -> Kept | None:
@@ -105,6 +107,7 @@ class Cutovers:
 
     def follow(self, noted: Noted) -> None:
         """Do what a heartbeat found to be done; in the loop's thread."""
+        self._changes.hold(noted.running)
         for link in list(self._changes.links.values()):
             for (gateway, key), kept in noted.kept.items():
                 if gateway == link.gateway and key in link.holds:

@@ -147,7 +147,7 @@ class Leases:
             new_id("lse"), grant.id, key.ref, opening.scopes, opening.epochs, policy.lease_us, grant.consumer,
             policy.exits_after_end_us,
         )  # fmt: skip
-        link.leases[held.id] = held
+        link.parted, link.leases[held.id] = False, held
         return frames.LeaseGranted(
             frame.ask, held.id, frame.key_id, grant.id, grant.consumer, grant.account, account.venue,
             str(key.ref), held.chain, held.epochs, ttl_us, grant.policy, grant.policy_version, opening.owner,

@@ -64,6 +64,7 @@ class Link:
     `holds` are the key versions with a hold on record; each heartbeat prolongs those that a lease needs.
     `heard_s`: when it said something last. `said`: what it found wrong last; None where it did not say yet, and
     what its last life found may still stand. `over`: it has ended, or said that it does: it reads nothing more.
+    `parted`: it gave back every lease that it had.
     """
 
     channel: Channel
@@ -76,6 +77,7 @@ class Link:
     incoming: Incoming = field(default_factory=Incoming)
     heard_s: float = field(default_factory=time.monotonic)
     over: bool = False
+    parted: bool = False
     said: tuple[tuple[frames.KeyWord, ...], tuple[frames.Trouble, ...]] | None = None
 
     def tell(self, frame: Frame) -> bool:

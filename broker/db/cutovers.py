@@ -76,6 +76,18 @@ def holders(connection: Connection, key: str, now_us: int) -> tuple[Hold, ...]:
     return tuple(Hold(row.gateway, row.boot, row.key, row.until_us) for row in connection.execute(query))
 
 
+def running(connection: Connection, now_us: int) -> tuple[Hold, ...]:
+    """Return every hold that is not over, whoever has it."""
+    query = select(t.LEASE_HOLDS).where(t.LEASE_HOLDS.c.until_us > now_us)
+    return tuple(Hold(row.gateway, row.boot, row.key, row.until_us) for row in connection.execute(query))
+
+
+def let_all_go(connection: Connection, gateway: str, boot: str) -> None:
+    """A start of a gateway is over, and gave its leases back."""
+    held = t.LEASE_HOLDS.c
+    connection.execute(t.LEASE_HOLDS.delete().where(held.gateway == gateway, held.boot == boot))
+
+
 def forget_holds(connection: Connection, before_us: int) -> None:
     """Delete holds that were over long ago."""
     connection.execute(t.LEASE_HOLDS.delete().where(t.LEASE_HOLDS.c.until_us < before_us))

@@ -1,0 +1,113 @@
+"""A cut's answer names who may serve on and cannot be told: no gateway that holds a lease is taken for none."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from broker.api.ports import Acknowledged
+from broker.db import cutovers
+from broker.gate import Mode
+from broker.gateway.process import Gateway
+from broker.link.channel import memory_pair
+from clients.venues.binance import WIRE
+from portcullis.connected import ConnectedGateways
+from tests.gateway.test_promises import started
+from tests.gateway.world import POLICY, World, bots, running_world
+
+pytestmark = pytest.mark.sockets
+KEY = "main/trade/1"
+EARLIER = ("local (an earlier start)",)
+
+
+async def cut(world: World) -> Acknowledged:
+    """Cut, and return what is answered of the gateways."""
+    _, change = world.service.cuts.close(
+        targets=("everything",), mode=Mode.CLOSED, reason="test", actor="test"
+    )
+    return await ConnectedGateways(world.authority).acknowledged([change], 30)
+
+
+def hold(world: World, boot: str, seconds: int) -> None:
+    until_us = world.service.desk.clock.now_us() + seconds * 1_000_000
+    with world.service.desk.database.write() as connection:
+        cutovers.hold(connection, cutovers.Hold("local", boot, KEY, until_us))
+
+
+def held(world: World) -> set[str]:
+    with world.service.desk.database.read() as connection:
+        return {one.boot for one in cutovers.running(connection, world.service.desk.clock.now_us())}
+
+
+async def test_an_earlier_start_that_the_record_knows_of_is_named(tmp_path: Path) -> None:
+    """It was stopped, its broker killed and started anew: it may hold its lease, and no link leads to it."""
+    async with running_world(tmp_path) as world:
+        world.account()
+        await bots(world)
+        hold(world, "of-before", 200)
+        hold(world, "over", -1)
+        await world.authority.beat()
+        found = await cut(world)
+        assert (found.asked, found.missing) == (2, EARLIER)
+        assert 190 < found.worst_case_s <= 200
+
+
+async def test_nobody_is_named_where_there_is_nobody(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account()
+        await bots(world)
+        await world.authority.beat()
+        found = await cut(world)
+        assert (found.asked, found.missing, found.worst_case_s) == (1, (), 15)
+
+
+async def test_one_whose_link_broke_is_named_until_its_process_is_dead(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account()
+        await bots(world)
+        link = world.authority.changes.links["local"]
+        link.channel.close()
+        async with asyncio.timeout(60):
+            while world.authority.changes.links:  # noqa: ASYNC110 - a link's end tells nobody
+                await asyncio.sleep(0.01)
+        assert not link.parted
+        await world.authority.beat()
+        found = await cut(world)
+        assert (found.asked, found.missing) == (1, EARLIER)
+        world.authority.changes.dead("local")
+        await world.authority.beat()
+        assert (await cut(world)).missing == ()
+
+
+async def test_one_that_gave_its_leases_back_is_waited_for_by_nobody(tmp_path: Path) -> None:
+    """And its hold is off the record: a broker that starts anew waits for it no more than this one, nor does a rotation."""
+    async with running_world(tmp_path) as world:
+        world.account()
+        (bot,) = await bots(world)
+        here, there = memory_pair()
+        serving = asyncio.ensure_future(world.authority.serve(here))
+        edge = Gateway(there, "edge", tmp_path / "edge", {WIRE.name: WIRE})
+        port, stop, running = await started(edge)
+        bot.port = port
+        await bot.ready()
+        await world.authority.beat()
+        assert held(world) == {edge.spool.boot, world.gateway.spool.boot}
+        stop.set()
+        await running
+        await asyncio.wait_for(serving, 60)
+        assert held(world) == {world.gateway.spool.boot}
+        assert (await cut(world)).missing == ()
+
+
+async def test_how_long_a_silent_one_may_serve_counts_its_time_for_exits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_world(tmp_path) as world:
+        world.account()
+        await bots(world, policy=POLICY + "[lease]\nexits_after_end_seconds = 600\n")
+        monkeypatch.setattr(world.gateway.link, "_apply", lambda _: None)
+        _, change = world.service.cuts.close(
+            targets=("everything",), mode=Mode.CLOSED, reason="test", actor="test"
+        )
+        found = await ConnectedGateways(world.authority).acknowledged([change], 0)
+        assert (found.missing, found.worst_case_s) == (("local",), 615)
