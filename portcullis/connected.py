@@ -33,7 +33,8 @@ class ConnectedGateways:
             told.update(asked)
             missing.update(silent)
         after_ms = max((self._authority.changes.took_ms(change) for change in changes), default=0)
-        beyond = self._authority.changes.out_of_reach() if any(change.gates for change in changes) else ()
+        shuts = any(change.gates or change.closing for change in changes)
+        beyond = self._authority.changes.out_of_reach() if shuts else ()
         names = sorted({f"{name} (an earlier start)" for name, _ in beyond})
         worst_case_s = max([worst_case_s, *(seconds for _, seconds in beyond)])
         return Acknowledged(

@@ -334,7 +334,7 @@ class Forwarder:
         intent = reading.intent
         named = intent.target is not None and not intent.target.all_open
         if intent.action is not _READ and not (intent.action is Action.CANCEL and named):
-            if self._replays.too_old(stamp, offset):
+            if self._replays.too_old(stamp, offset, wall, self._clock.boot_us()):
                 self.refuse(job, RefusalKind.STALE, "before_start")
                 return False
             text = job.wire.signed_text(reading)

@@ -90,7 +90,7 @@ class Gateway:
             self.fetcher,
             self.ledger,
             aftermath,
-            ReplayGuard(self.clock.wall_us()),
+            ReplayGuard(self.clock.wall_us(), self.clock.boot_us()),
             self.clock,
             self.limits,
         )
