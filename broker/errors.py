@@ -15,6 +15,22 @@ metrics, logs and HTTP, and a message for the person on call; neither ever holds
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Done(StrEnum):
+    """What an error knows about what was asked for: it was not done, it was, or that is not known."""
+
+    NO = "no"
+    YES = "yes"
+    UNKNOWN = "unknown"
+
+
+_DONE = {
+    "commit_unknown": Done.UNKNOWN, "cut_unknown": Done.UNKNOWN, "thaw_unknown": Done.UNKNOWN,
+    "not_replicated": Done.YES,
+}  # fmt: skip
+"""Reasons after which "nothing was changed" would be a lie."""
 
 
 class BrokerError(Exception):
@@ -25,6 +41,11 @@ class BrokerError(Exception):
     def __init__(self, reason: str, message: str = "") -> None:
         super().__init__(message or reason)
         self.reason = reason
+
+    @property
+    def done(self) -> Done:
+        """Whether what was asked was done all the same."""
+        return _DONE.get(self.reason, Done.NO)
 
 
 class Unauthenticated(BrokerError):

@@ -90,7 +90,10 @@ async def thaw(body: schemas.NewThaw, given: Given, operator: Admin) -> schemas.
         given, given.service.cuts.thaw, body.cut, reason=body.reason, actor=operator.name
     )
     still = [schemas.Cut(**shown(one)) for one in await run(given.service.cuts.still_holding, cut)]
-    return schemas.Thawed(cut=cut.id, targets=list(cut.scopes), gateways=heard, still_closed=still)
+    notes = [f"Open, but {cut.doubt}; the cut would hold again then: thaw it again."] if cut.doubt else []
+    return schemas.Thawed(
+        cut=cut.id, targets=list(cut.scopes), gateways=heard, still_closed=still, notes=notes
+    )
 
 
 async def settled(made: Made, within_s: float) -> bool:

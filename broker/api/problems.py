@@ -1,10 +1,10 @@
 """The one map from what went wrong to HTTP: `application/problem+json`, RFC 9457.
 
 Rules:
-1. Every answer that is no success has `type, title, status, reason, detail, errors, instance`. `reason` is short
+1. Every answer that is no success has `type, title, status, reason, detail, errors, instance, done`. `reason` is short
    and stable; `errors` names fields with what to do; `instance` is the request's id, as in our log.
 2. What has no place in the map is a 500 that says nothing about itself. Nothing here quotes an input back.
-3. 5xx answers say whether something may have been done.
+3. `done` says whether what was asked was done all the same: `no`, `yes` or `unknown`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from broker.errors import BrokerError, Malformed
+from broker.errors import BrokerError, Done, Malformed
 from broker.service.openings import Announced
 from clients.errors import Outcome, VenueError
 
@@ -43,12 +43,14 @@ def answer(
     errors: Errors = (),
     headers: Mapping[str, str] | None = None,
     *,
+    done: Done = Done.NO,
     more: Mapping[str, object] | None = None,
 ) -> JSONResponse:
     """Return one problem."""
     document = {
         "type": f"urn:portcullis:problem:{reason}", "title": HTTPStatus(status).phrase, "status": status,
-        "reason": reason, "detail": detail, "errors": list(errors), "instance": request_id, **(more or {}),
+        "reason": reason, "detail": detail, "errors": list(errors), "instance": request_id, "done": done.value,
+        **(more or {}),
     }  # fmt: skip
     return JSONResponse(document, status, dict(headers or {}), MEDIA_TYPE)
 
@@ -83,7 +85,9 @@ def of_broker(request: Request, fault: BrokerError) -> JSONResponse:
             },
         )  # fmt: skip
     headers = {"WWW-Authenticate": "Bearer"} if fault.status == HTTPStatus.UNAUTHORIZED else {}
-    return answer(request_id(request), fault.status, fault.reason, str(fault), errors, headers)
+    return answer(
+        request_id(request), fault.status, fault.reason, str(fault), errors, headers, done=fault.done
+    )
 
 
 async def _broker(request: Request, fault: Exception) -> JSONResponse:
@@ -97,8 +101,9 @@ async def _venue(request: Request, fault: Exception) -> JSONResponse:
         raise TypeError("registered for VenueError")
     status = _VENUE_STATUS[fault.outcome]
     return answer(
-        request_id(request), status, f"venue_{fault.reason}", _VENUE_WORDS[fault.outcome] + str(fault)
-    )
+        request_id(request), status, f"venue_{fault.reason}", _VENUE_WORDS[fault.outcome] + str(fault),
+        done=Done.UNKNOWN if fault.outcome is Outcome.UNKNOWN else Done.NO,
+    )  # fmt: skip
 
 
 async def _validation(request: Request, fault: Exception) -> JSONResponse:
@@ -128,7 +133,7 @@ async def _unforeseen(request: Request, fault: Exception) -> JSONResponse:
         "the broker failed in a way it does not know; whether something was done is not known: read it back "
         "before you try again, and look for this request's id in the broker's log"
     )
-    return answer(request_id(request), 500, "internal", detail)
+    return answer(request_id(request), 500, "internal", detail, done=Done.UNKNOWN)
 
 
 def _field(location: Sequence[Any]) -> str:

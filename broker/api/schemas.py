@@ -34,7 +34,7 @@ class Listed(BaseModel, Generic[T]):
 
 
 class Problem(BaseModel):
-    """What went wrong, as `application/problem+json`."""
+    """What went wrong, as `application/problem+json`; `done` says whether it was done all the same."""
 
     type: str
     title: str
@@ -43,6 +43,7 @@ class Problem(BaseModel):
     detail: str
     errors: list[dict[str, str]]
     instance: str
+    done: Literal["no", "yes", "unknown"]
 
 
 # --- accounts, egress, keys -------------------------------------------------------------------
@@ -309,6 +310,7 @@ class Thawed(BaseModel):
     targets: list[str]
     gateways: Heard
     still_closed: list[Cut]
+    notes: list[str]
 
 
 class Call(BaseModel):

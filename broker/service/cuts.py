@@ -22,9 +22,10 @@ from broker.db import Connection, rows
 from broker.db import accounts as account_store
 from broker.db import cuts as store
 from broker.db import grants as grant_store
+from broker.db.database import MAYBE_WRITTEN
 from broker.db.turns import Urgency
 from broker.errors import Conflict, Malformed, NotFound, Problem, StoreUnavailable
-from broker.gate import Mode
+from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
 from broker.model import EVERYTHING, KeyRef, ScopeKind, Stage, moment, scope
 from broker.service.audit import Audit
@@ -126,7 +127,8 @@ class Cuts:
             NotFound: No such cut.
             Conflict: It was thawed before.
             Malformed: No reason.
-            StoreUnavailable: The secret store's mirror cannot be told; everything stays closed.
+            StoreUnavailable: The secret store's mirror cannot be told, or the database cannot be written; everything
+                stays closed. With the reason `thaw_unknown` that is not known.
         """
         if not reason.strip() or len(reason) > LONGEST_REASON:
             raise Malformed("bad_thaw", (Problem("reason", "say why it is safe to open again"),))
@@ -141,20 +143,46 @@ class Cuts:
         _refuse_thawed(cut)
         refuse_unreconciled(self._desk, cut_id)
         self._mirror.note(replace(noted(cut), thawed_us=now_us))
-        with self._desk.database.write(Urgency.SAFETY) as connection:
-            row = store.get(connection, cut_id)
-            _refuse_thawed(_cut(row, cut.scopes))
-            names = store.scopes(connection, cut_id)
-            opened = []
-            for known in rows.gates(connection, names).values():
-                thawed = gate.thaw(known, cut_id)
-                if thawed is not None:
-                    rows.save_gate(connection, thawed)
-                    opened.append(thawed)
-            store.thaw(connection, cut_id, now_us, actor, reason)
-            self._audit.record(connection, "cut.thaw", cut_id, {"reason": reason, "scopes": list(names)})
+        opened: list[Gate] = []
+        doubt = ""
+        try:
+            with self._desk.database.write(Urgency.SAFETY) as connection:
+                row = store.get(connection, cut_id)
+                _refuse_thawed(_cut(row, cut.scopes))
+                names = store.scopes(connection, cut_id)
+                for known in rows.gates(connection, names).values():
+                    thawed = gate.thaw(known, cut_id)
+                    if thawed is not None:
+                        rows.save_gate(connection, thawed)
+                        opened.append(thawed)
+                store.thaw(connection, cut_id, now_us, actor, reason)
+                self._audit.record(connection, "cut.thaw", cut_id, {"reason": reason, "scopes": list(names)})
+        except StoreUnavailable as fault:
+            self._refuse_unless_thawed(cut_id, now_us, fault)
+            doubt = str(fault) if fault.reason == "not_replicated" else ""
         change = self._desk.tell(opened)
-        return self.get(cut_id), change
+        done = replace(cut, thawed_at=moment(now_us), thawed_by=actor, thawed_why=reason, doubt=doubt)
+        return done, change
+
+    def _refuse_unless_thawed(self, cut_id: str, now_us: int, fault: StoreUnavailable) -> None:
+        """Refuse a thaw that was not made. One that was made is in force, whatever went wrong after it."""
+        if fault.reason not in MAYBE_WRITTEN:
+            raise fault
+        try:
+            cut = self.get(cut_id)
+        except StoreUnavailable:
+            raise StoreUnavailable(
+                "thaw_unknown",
+                f"the database was lost while it wrote: whether {cut_id} is thawed is not known; thaw it again, twice "
+                "does no harm; to be sure that nothing trades, cut again, or end the broker",
+            ) from None
+        if cut.thawed_at is None:
+            raise StoreUnavailable(
+                "database",
+                f"the database was lost while it wrote: NOTHING was opened, {cut_id} holds; thaw it again",
+            )
+        if cut.thawed_at != moment(now_us):
+            _refuse_thawed(cut)
 
     def replaced(self, cut: Cut) -> tuple[tuple[str, str], ...]:
         """Return the key versions of a cut that another one has replaced, each with the one in use now.

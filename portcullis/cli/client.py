@@ -21,12 +21,13 @@ from urllib.parse import quote, urlsplit
 import httpx
 import msgspec
 
+from broker.errors import Done
 from clients.http import silence
 from clients.secret import Secret
 from clients.venue import Environment
 from portcullis.cli import answers, people_answers, remedies, session
 from portcullis.cli.answers import A, Answer
-from portcullis.cli.face import Face, Stopped
+from portcullis.cli.face import STATES, Face, Stopped
 from portcullis.cli.tables import hanging
 from portcullis.cli.way import Way, named, ways
 from portcullis.running import Running, find
@@ -253,8 +254,8 @@ class Api:
         step = remedies.step(self._face, reason, forbidden=answer.status_code == _FORBIDDEN)
         if answer.status_code == _UNAUTHENTICATED:
             step = step or f"Log in, or restore the home's own token ({self.home.operator_token})."
-        sure = answer.status_code < _INTERNAL or reason != "internal"
-        state = "Nothing was changed." if sure else "Whether it was done is not known."
+        sure = answer.status_code < _INTERNAL or answer.request.method == "GET"
+        state = STATES.get(str(problem.get("done")), STATES[Done.NO if sure else Done.UNKNOWN])
         return Stopped(detail, state, step, reason=reason, errors=errors)
 
 

@@ -102,6 +102,8 @@ def thaw(
             out.print(said("  [yellow]still {}[/] {} by {}: {}", held.mode, targets, held.id, held.reason))
             undo = face.command(f"thaw {held.id} --reason WHY")
             out.print(said("    [dim]undo[/] {}", undo), soft_wrap=True)
+        for note in done.notes:
+            face.step(out, "[yellow]![/]", note, 2)
 
     face.answer(done, show)
 

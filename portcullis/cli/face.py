@@ -24,7 +24,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from broker.errors import BrokerError
+from broker.errors import BrokerError, Done
 from clients.venue import Environment
 from portcullis.cli.answers import plain
 from portcullis.cli.blank import StrictCommand
@@ -32,6 +32,13 @@ from portcullis.cli.tables import clean, hanging, said
 from portcullis.settings import Home, SettingsError, locate, open_home
 
 FAILED = 1
+
+STATES: Mapping[str, str] = {
+    Done.NO: "Nothing was changed.",
+    Done.YES: "It was done all the same.",
+    Done.UNKNOWN: "Whether it was done is not known: look before you do it again.",
+}
+"""What state things are in after a failure."""
 
 HomeOption = Annotated[
     Path | None,
@@ -250,7 +257,8 @@ def carry_out(face: Face, work: Callable[[], None]) -> None:
         )
         raise typer.Exit(FAILED) from None
     except BrokerError as fault:
-        face.stop(Stopped(str(fault), "Nothing runs.", reason=fault.reason))
+        state = "Nothing runs." if fault.done is Done.NO else f"Nothing runs. {STATES[fault.done]}"
+        face.stop(Stopped(str(fault), state, reason=fault.reason))
         raise typer.Exit(FAILED) from None
     except Stopped as stopped:
         face.stop(stopped)

@@ -44,6 +44,7 @@ class Thawed(Answer):
     targets: list[str]
     gateways: Heard
     still_closed: list[Cut]
+    notes: list[str]
 
 
 class Call(Answer):

@@ -123,6 +123,92 @@ async def test_a_commit_whose_answer_was_lost_is_looked_up_and_done_again_where_
     await until(lambda: made(desk) == 1)
 
 
+@contextmanager
+def losing(desk: Desk, patch: pytest.MonkeyPatch, reason: str, *, there: bool) -> Iterator[None]:
+    """Lose the answer of every commit to the state; what was asked is `there` or not."""
+    database, real = desk.service.desk.database, desk.service.desk.database.write
+
+    @contextmanager
+    def lost(*args: Any, **more: Any) -> Iterator[Any]:
+        if there:
+            with real(*args, **more) as connection:
+                yield connection
+        else:
+            with database.read() as connection:
+                yield Unwritten(connection)
+        raise StoreUnavailable(reason, "lost on purpose")
+
+    with patch.context() as own:
+        own.setattr(database, "write", lost)
+        yield
+
+
+def in_force(desk: Desk) -> int:
+    return len(desk.service.cuts.list(open_only=True).items)
+
+
+@pytest.mark.parametrize(
+    ("reason", "there"), [("commit_unknown", True), ("not_replicated", True), ("commit_unknown", False)]
+)
+async def test_a_thaw_whose_answer_was_lost_is_looked_up(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, reason: str, *, there: bool
+) -> None:
+    """Who thaws is told what is true: open, open but perhaps forgotten, or closed as before."""
+    async with desk.client() as client:
+        cut = (await client.post("/v1/cuts", json=CUT)).json()["id"]
+        desk.gateways.heard.clear()
+        with losing(desk, monkeypatch, reason, there=there):
+            answer = await client.post("/v1/thaws", json={"cut": cut, "reason": "over"})
+        found = answer.json()
+        assert answer.status_code == (200 if there else 503)
+        assert in_force(desk) == int(not there)
+        if there:
+            assert bool(found["notes"]) == (reason == "not_replicated")
+            assert [gate.scope for change in desk.gateways.heard for gate in change.gates] == ["everything"]
+            return
+        assert "NOTHING was opened" in found["detail"]
+        assert (found["done"], desk.gateways.heard) == ("no", [])
+        again = await client.post("/v1/thaws", json={"cut": cut, "reason": "over"})
+        assert (again.status_code, in_force(desk)) == (200, 0)
+
+
+async def test_a_thaw_that_nobody_can_look_up_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with desk.client() as client:
+        cut = (await client.post("/v1/cuts", json=CUT)).json()["id"]
+        real = desk.service.cuts.get
+
+        def away(cut_id: str) -> Any:
+            found = real(cut_id)
+            if found.thawed_at is None:
+                return found
+            raise StoreUnavailable("database", "away on purpose")
+
+        with losing(desk, monkeypatch, "commit_unknown", there=True), monkeypatch.context() as patch:
+            patch.setattr(desk.service.cuts, "get", away)
+            answer = await client.post("/v1/thaws", json={"cut": cut, "reason": "over"})
+    assert (answer.status_code, answer.json()["reason"]) == (503, "thaw_unknown")
+    assert answer.json()["done"] == "unknown"
+
+
+@pytest.mark.parametrize(("reason", "done"), [("commit_unknown", "unknown"), ("not_replicated", "yes")])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("consumers", {"name": "bot"}),
+        ("accounts", {"name": "main", "upstream": "http://127.0.0.1:9"}),
+        ("operators", {"name": "eve", "roles": ["viewer"]}),
+        ("egress", {"name": "out", "addresses": ["192.0.2.1"]}),
+    ],
+)
+async def test_no_write_whose_answer_was_lost_is_said_to_have_changed_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any], reason: str, done: str
+) -> None:
+    async with desk.client() as client:
+        with losing(desk, monkeypatch, reason, there=True):
+            answer = await client.post(f"/v1/{path}", json=body)
+    assert (answer.status_code, answer.json()["reason"], answer.json()["done"]) == (503, reason, done)
+
+
 async def test_slow_requests_of_others_hold_no_cut_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     go = threading.Event()
     real = desk.service.grants.consumers

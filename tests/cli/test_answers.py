@@ -72,6 +72,25 @@ def test_a_no_is_not_blamed_on_the_token_where_it_is_about_something_else(
     assert ("token has that scope" in text) is (reason == "scope_missing")
 
 
+@pytest.mark.parametrize(
+    ("status", "more", "says"),
+    [
+        (503, {"done": "unknown"}, "Whether it was done is not known"),
+        (503, {"done": "yes"}, "It was done all the same"),
+        (503, {"done": "no"}, "Nothing was changed"),
+        (502, {}, "Whether it was done is not known"),
+        (409, {}, "Nothing was changed"),
+    ],
+)
+def test_a_failure_says_what_is_true_of_what_was_asked(
+    monkeypatch: pytest.MonkeyPatch, home: Path, status: int, more: dict[str, Any], says: str
+) -> None:
+    """A commit whose answer was lost was told as "Nothing was changed"; whoever did it again did it twice."""
+    code, document = problem(status, "commit_unknown")
+    _, text = said(monkeypatch, home, {("POST", "checkouts"): (code, document | more)}, *CHECKOUT)
+    assert says in text
+
+
 def test_an_input_at_fault_is_named_by_its_option(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     answers: Answers = {("POST", "checkouts"): problem(400, "bad_checkout", ("ttl_s", "is too long"))}
     _, text = said(monkeypatch, home, answers, *CHECKOUT)
