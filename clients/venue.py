@@ -307,7 +307,8 @@ class OrderState(Struct, frozen=True, gc=False):
     `final` orders can no longer execute. `executed_quote` is what they did execute, in quote asset. `of_cancel`: it
     is one that the request ended, not one that it placed. `created_us` is when the venue took it, microseconds since
     the epoch: told where an order is asked for. `list_id` is the order list it belongs to. `waits`: it is not in the
-    book yet and binds nothing, because another order of its list has to be filled first.
+    book yet and binds nothing, because another order of its list has to be filled first. `fees` are what its
+    executions cost, by asset, where the answer tells of each of them.
     """
 
     symbol: str
@@ -324,6 +325,7 @@ class OrderState(Struct, frozen=True, gc=False):
     price: Decimal | None = None
     created_us: int | None = None
     waits: bool = False
+    fees: tuple[tuple[str, Decimal], ...] | None = None
 
 
 class Answer(Struct, frozen=True, gc=False):

@@ -1,12 +1,18 @@
 """What answers told of orders' executions: for the call log, and of the latest ones for questions to the broker.
 
-The broker may not have the last lines yet when an exit asks whose the asset is; so the question carries what this
-gateway knows of the account's orders. Pure, in memory, bounded.
+Pure, in memory, bounded.
+
+Rules:
+1. The broker may not have the last lines yet when an exit asks whose the asset is; so the question carries what this
+   gateway knows of the account's orders.
+2. A fee that is taken from what is bought is never its buyer's: a thousand purchases would leave it the right to sell
+   one of another's. Whether it is taken there is the account's setting, so what one answer tells of it counts for those
+   that tell nothing.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from itertools import islice
 from typing import NamedTuple
 
@@ -19,6 +25,7 @@ MOST_KEPT, MOST_TOLD = 2_000, 200
 ZERO = Decimal(0)
 _UNKNOWN = Decimal("Infinity")
 _BUY = "BUY"
+_HIGHEST_FEE, _PLACES = Decimal("0.01"), Decimal("1e-12")
 
 
 class Placed(NamedTuple):
@@ -36,6 +43,7 @@ class RecentFills:
 
     def __init__(self, most: int = MOST_KEPT) -> None:
         self._most = most
+        self._rates: dict[str, Decimal] = {}
         self._of: OrderedDict[tuple[str, str, str], tuple[str, str, str, Decimal, Decimal]] = OrderedDict()
 
     def take(
@@ -44,7 +52,8 @@ class RecentFills:
     ) -> Fills:  # fmt: skip
         """Take in an answer to a grant's request; return what it tells, for the call log."""
         found = []
-        for symbol, order_id, base, side, executed, left in _told(placed, answer, pairs):
+        for symbol, order_id, base, side, gross, left, fees in _told(placed, answer, pairs):
+            executed = self._received(account, base, side, gross, fees)
             found.append((account, symbol, order_id, base, side, str(executed), str(left)))
             key = (account, symbol, order_id)
             known = self._of.get(key)
@@ -63,8 +72,9 @@ class RecentFills:
         """Take in what settling found of an order of ours; return it where it is news, for the call log."""
         if not sent.base or state.order_id is None:
             return ()
-        executed = state.executed_base or ZERO
-        left = _left(state, state.quantity or sent.quantity, executed, waits=state.waits)
+        gross = state.executed_base or ZERO
+        left = _left(state, state.quantity or sent.quantity, gross, waits=state.waits)
+        executed = self._received(sent.account, sent.base, sent.side, gross, state.fees)
         key = (sent.account, sent.symbol, state.order_id)
         known = self._of.get(key)
         if known is not None and progress(executed, left) <= progress(known[3], known[4]):
@@ -76,6 +86,19 @@ class RecentFills:
         if known is None and not executed and not state.final:
             return ()
         return ((*key, sent.base, sent.side, str(executed), str(left)),)
+
+    def _received(
+        self, account: str, base: str, side: str, gross: Decimal, fees: tuple[tuple[str, Decimal], ...] | None
+    ) -> Decimal:
+        """Return what an order brought: of a buy the fee may be taken from what is bought (rule 2)."""
+        if side != _BUY or not gross:
+            return gross
+        if fees is not None:
+            rate = sum((fee for asset, fee in fees if asset == base), ZERO) / gross
+            if len(self._rates) < self._most or account in self._rates:
+                self._rates[account] = min(rate, _HIGHEST_FEE)
+        kept = gross * (1 - self._rates.get(account, ZERO))
+        return min(gross, kept.quantize(_PLACES, ROUND_DOWN)) if self._rates.get(account) else gross
 
     def seen_of(self, account: str, grant: str, symbol: str, base: str, replaces: str) -> Stake:
         """Return what a grant bought and sold by what is known here; what is others' nobody here can say.
@@ -108,7 +131,7 @@ class RecentFills:
 
 def _told(
     placed: Placed, answer: Answer, pairs: Mapping[str, SymbolInfo | None]
-) -> Iterator[tuple[str, str, str, str, Decimal, Decimal]]:
+) -> Iterator[tuple[str, str, str, str, Decimal, Decimal, tuple[tuple[str, Decimal], ...] | None]]:
     by_id = {one.order_id: one for one in placed.orders if one.order_id is not None and not one.is_list}
     for state in answer.orders:
         pair = pairs.get(state.symbol)
@@ -117,12 +140,12 @@ def _told(
         sent = None if state.of_cancel else by_id.get(state.order_id)
         side = state.side or (None if sent is None else sent.side)
         quantity = state.quantity or (None if sent is None else sent.quantity or placed.sells or None)
-        if side is None:
-            continue
+        if side is None or (sent is None and quantity is None and not state.final):
+            continue  # what is left of it is not told
         executed = state.executed_base or ZERO
         waits = state.waits or (sent is not None and sent.waits and state.executed_base is None)
         left = _left(state, quantity, executed, waits=waits)
-        yield state.symbol, state.order_id, pair.base, side, executed, left
+        yield state.symbol, state.order_id, pair.base, side, executed, left, state.fees
 
 
 def _left(state: OrderState, quantity: Decimal | None, executed: Decimal, *, waits: bool) -> Decimal:

@@ -117,3 +117,22 @@ async def test_nor_is_it_sold_by_any_limit(tmp_path: Path) -> None:
         answer = await bot.order("SELL", "1", type="LIMIT", timeInForce="GTC", price="1000")
         assert answer.status != 200, answer
         assert (await bot.order("SELL", "1")).status == 200, "a market exit needs no price"
+
+
+FILLED = '{"symbol":"BTCUSDT","orderId":1,"status":"FILLED","executedQty":"1","fills":%s}'
+
+
+@pytest.mark.parametrize(
+    ("fills", "fees"),
+    [
+        ('[{"commission":"0.001","commissionAsset":"BTC"},{"commission":"0.002","commissionAsset":"BTC"}]',
+         (("BTC", Decimal("0.003")),)),
+        ('[{"commission":"0.01","commissionAsset":"BNB"}]', (("BNB", Decimal("0.01")),)),
+        ("[]", None), ("{}", None), ("7", None), ("[7]", None), ('[{"commission":"0.01"}]', None),
+        ('[{"commission":"NaN","commissionAsset":"BTC"}]', None), ('[{"commission":1,"commissionAsset":"BTC"}]', None),
+        ('[{"commission":"-1","commissionAsset":"BTC"}]', None), ('[{"commission":"1","commissionAsset":["BTC"]}]', None),
+    ],
+)  # fmt: skip
+def test_fees_are_told_whole_or_not_at_all(fills: str, fees: tuple[tuple[str, Decimal], ...] | None) -> None:
+    (state,) = told(200, (FILLED % fills).encode()).orders
+    assert state.fees == fees

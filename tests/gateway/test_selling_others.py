@@ -11,7 +11,7 @@ from broker.gate import Mode
 from broker.gateway import asking, forward
 from broker.link import frames
 from tests.gateway.test_namesakes import Later, lose
-from tests.gateway.world import Answer, Bot, World, running_world
+from tests.gateway.world import POLICY, Answer, Bot, World, running_world
 
 LIMIT = {"type": "LIMIT", "timeInForce": "GTC"}
 PIECE = "0.0101"
@@ -242,3 +242,37 @@ async def test_a_sale_that_waits_for_another_order_binds_nothing_yet(tmp_path: P
         assert (await one.order("SELL", "0.015")).reason == "halted"
         assert (await one.order("SELL", "0.01")).status == 200
         assert (await two.order("SELL", "0.01")).status == 200, "nor does it keep its own grant from leaving"
+
+
+async def test_a_sale_that_was_made_smaller_is_offered_still(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        one, two = await two_bots(world)
+        resting = await one.order("SELL", "0.01", price="70000", **LIMIT)
+        which = {"symbol": "BTCUSDT", "orderId": resting.body["orderId"]}
+        for quantity in ("0.009", "0.008"):
+            amended = await one.call("PUT", "/api/v3/order/amend/keepPriority", **which, newQty=quantity)
+            assert amended.status == 200, amended
+        assert (await one.order("SELL", "0.01")).reason == "halted"
+        assert (await one.order("SELL", "0.002")).status == 200
+        assert (await two.order("SELL", "0.05")).status == 200
+
+
+@pytest.mark.parametrize("tells", ["FULL", "RESULT"])
+async def test_fees_that_are_taken_from_what_is_bought_are_nobodys_to_sell(
+    tmp_path: Path, tells: str
+) -> None:
+    """After thirty rounds the fees would be a part of their own, and the other's to lose."""
+    many = POLICY.replace('"10000"', '"100000"')
+    async with running_world(tmp_path) as world:
+        world.account(USDT="1000000")
+        one, two = world.bot("one", policy=many), world.bot("two", policy=many)
+        for _ in range(3):
+            assert (await two.order("BUY", "0.0165")).status == 200
+        assert (await one.order("BUY", "0.0165")).status == 200
+        assert (await one.order("SELL", "0.01648")).status == 200
+        for _ in range(30):
+            assert (await one.order("BUY", "0.0165", newOrderRespType=tells)).status == 200
+            assert (await one.order("SELL", "0.01648")).status == 200
+        await world.cut("account:main", mode=Mode.HALT)
+        assert (await one.order("SELL", "0.0005")).reason == "halted"
+        assert (await two.order("SELL", "0.0494")).status == 200

@@ -218,11 +218,29 @@ def _order(report: Any, *, of_cancel: bool) -> Iterator[OrderState]:
         of_cancel,
         _id(report.get("orderListId")),
         side if side in _SIDES else None,
-        _amount(report.get("origQty")),
+        _amount(report.get("origQty", report.get("qty"))),  # an amended order names it otherwise
         _amount(report.get("price")),
         _instant(report.get("time")),
         status == "PENDING_NEW",
+        _fees(report.get("fills")),
     )
+
+
+def _fees(fills: Any) -> tuple[tuple[str, Decimal], ...] | None:
+    """Read what the executions of an order cost; None where they are not told, or not each of them."""
+    if not isinstance(fills, list) or not 0 < len(fills) <= MOST_ORDERS:
+        return None
+    found: dict[str, Decimal] = {}
+    for fill in fills:
+        asset, amount = (
+            (fill.get("commissionAsset"), _amount(fill.get("commission")))
+            if isinstance(fill, dict)
+            else (None, None)
+        )
+        if not isinstance(asset, str) or amount is None:
+            return None
+        found[asset] = found.get(asset, Decimal(0)) + amount
+    return tuple(found.items())
 
 
 def _instant(at: Any) -> int | None:
