@@ -25,7 +25,8 @@ from broker.policy_document import Policy, PolicyMode
 from broker.policy_exits import into_money, leaving, only_sells, orders_of, sold
 from broker.policy_facts import FRESH_US, ZERO, Allow, Deny, Facts, Quote, Stake
 from broker.policy_sizes import collar_text, conversion, outside, over, plain, worst
-from clients.venue import Action, Intent, RefusalKind, SymbolInfo
+from clients.venue import Action, Intent, SymbolInfo
+from clients.wire import RefusalKind
 
 __all__ = ["FRESH_US", "Allow", "Deny", "Facts", "Quote", "Stake", "evaluate", "settle"]
 

@@ -28,7 +28,8 @@ from decimal import Decimal
 from broker.policy_document import Policy
 from broker.policy_facts import ZERO, Allow, Deny, Facts, Stake
 from broker.policy_sizes import collar_of, collar_text, outside, percent, reached, worst
-from clients.venue import Intent, Order, RefusalKind, Side, SymbolInfo
+from clients.venue import Intent, Order, Side, SymbolInfo
+from clients.wire import RefusalKind
 
 _ORDER = RefusalKind.ORDER
 _CAPS = frozenset({"order_notional", "day_notional"})

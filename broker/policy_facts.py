@@ -14,7 +14,8 @@ from types import MappingProxyType
 from msgspec import Struct
 from msgspec.structs import replace
 
-from clients.venue import RefusalKind, SymbolInfo
+from clients.venue import SymbolInfo
+from clients.wire import RefusalKind
 
 FRESH_US = 5_000_000
 """A reference price older than this is only good for the collar of exits."""

@@ -32,7 +32,8 @@ from decimal import Decimal
 
 from broker.policy_document import COLLAR, Policy
 from broker.policy_facts import ZERO, Deny, Facts
-from clients.venue import Order, RefusalKind, Side, SymbolInfo
+from clients.venue import Order, Side, SymbolInfo
+from clients.wire import RefusalKind
 
 DRIFT = 2
 """What may execute above every price it names counts so many times: the market may double before it does."""

@@ -28,7 +28,8 @@ from broker.gateway.venue_line import Broken, Reply
 from broker.gateway.wellbeing import Wellbeing
 from broker.policy import Allow
 from broker.policy_facts import ZERO
-from clients.venue import Action, Answer, OrderRef, OrderState, RefusalKind, Variant
+from clients.venue import Action, OrderRef, Variant
+from clients.wire import Answer, OrderState, RefusalKind
 
 _PASS = (b"content-type", b"retry-after", b"date", b"x-mbx-uuid", b"x-mbx-traceid")
 _PASS_PREFIXES = (b"x-mbx-used-weight", b"x-mbx-order-count", b"x-sapi-used")

@@ -28,7 +28,8 @@ from broker.link import frames
 from broker.model import EVERYTHING, KeyRef
 from broker.policy_document import Policy
 from clients.egress import Egress, Way
-from clients.venue import Credential, KeyType, Verifier, Wire
+from clients.venue import Credential, KeyType, Verifier
+from clients.wire import Wire
 
 REFUSED_US = 1_000_000
 MOST_REFUSED = 10_000

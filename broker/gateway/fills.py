@@ -19,7 +19,8 @@ from typing import NamedTuple
 from broker.calllog import Fills, progress
 from broker.gateway.sent import Sent
 from broker.policy_facts import Stake
-from clients.venue import Answer, OrderState, SymbolInfo
+from clients.venue import SymbolInfo
+from clients.wire import Answer, OrderState
 
 MOST_KEPT, MOST_TOLD = 2_000, 200
 ZERO = Decimal(0)

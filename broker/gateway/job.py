@@ -13,7 +13,11 @@ from broker.gateway.sent import Sent
 from broker.gateway.venue_line import Line
 from broker.gateway.venue_view import AccountView, VenueView
 from broker.policy import Allow
-from clients.venue import Action, Addressee, Reading, Request, Side, Variant, Wire
+from clients.venue import Action, Addressee, Reading, Request, Side, Variant
+from clients.wire import Wire
+
+Missing = tuple[str, ...]
+"""Names of facts that a judgement lacks."""
 
 _EXITS = frozenset({Action.CANCEL, Action.AMEND})
 

@@ -21,7 +21,8 @@ from broker.gateway.venue_line import Intake
 from broker.gateway.venue_view import AccountView, Heard, VenueView
 from broker.link import frames
 from clients.egress import Egress
-from clients.venue import Environment, Wire
+from clients.venue import Environment
+from clients.wire import Wire
 
 # Source: Binance spot REST docs, "General API Information" and the testnet's; state of 2026-07-21.
 HOSTS = {

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from broker.gateway.sent import Place, Sent, Waiting, only_fit
-from clients.venue import OrderRef, OrderState
+from clients.venue import OrderRef
+from clients.wire import OrderState
 
 MOST_KEPT = 50_000
 _V = TypeVar("_V")

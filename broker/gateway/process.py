@@ -15,8 +15,10 @@ from typing import Any
 
 from broker.gateway.aftermath import Aftermath
 from broker.gateway.ahead import Ahead
+from broker.gateway.authenticate import Authenticator
 from broker.gateway.book import Book, Held, egress_of
 from broker.gateway.clock import SystemClock
+from broker.gateway.crowd import Crowd
 from broker.gateway.fetch import Fetcher
 from broker.gateway.forward import Forwarder
 from broker.gateway.job import Job
@@ -26,8 +28,10 @@ from broker.gateway.link import LinkClient
 from broker.gateway.listener import Listener
 from broker.gateway.mounts import Mounts
 from broker.gateway.owners import Owners
+from broker.gateway.refusals import Refusals
 from broker.gateway.replay import ReplayGuard
 from broker.gateway.room import limits_of
+from broker.gateway.send import Sender
 from broker.gateway.sent import Sent
 from broker.gateway.settlement import Settlement
 from broker.gateway.settler import Settler
@@ -38,8 +42,8 @@ from broker.gateway.wellbeing import Wellbeing, troubles
 from broker.link import frames
 from broker.link.channel import Channel
 from broker.model import lasting
-from clients.venue import OrderState, Wire
 from clients.venues.binance import market
+from clients.wire import OrderState, Wire
 
 DRAIN_SECONDS = 10.0
 FIRST_SECONDS = 3.0
@@ -80,20 +84,10 @@ class Gateway:
         self.wellbeing.on_change = self.link.tell_health
         self.mounts.heard, self.mounts.on_change = self.wellbeing.heard, self.link.tell_health
         self.fetcher = Fetcher(self.book, self.link, owners, self.clock)
-        aftermath = Aftermath(
+        self.aftermath = Aftermath(
             self.book, owners, settlement, self.ledger, self.link, self._measure, self.wellbeing
         )
-        self.forwarder = Forwarder(
-            self.book,
-            self.mounts,
-            owners,
-            self.fetcher,
-            self.ledger,
-            aftermath,
-            ReplayGuard(self.clock.wall_us(), self.clock.boot_us()),
-            self.clock,
-            self.limits,
-        )
+        self.forwarder = self._forwarder(owners)
         self.listener: Listener | None = None
         self._wires = wires
         self._warmed: set[int] = set()
@@ -105,6 +99,16 @@ class Gateway:
         self.ahead = Ahead(self.book, self.clock, partial(self.link.open_lease, ahead=True), self._warm)
         self.link.on_serves = partial(self._serves, name)
         self.link.on_news = self.ahead.look
+
+    def _forwarder(self, owners: Owners) -> Forwarder:
+        """Put together what answers requests."""
+        book, clock, replays = self.book, self.clock, ReplayGuard(self.clock.wall_us(), self.clock.boot_us())
+        refusals = Refusals(book, self.ledger, clock)
+        return Forwarder(
+            book, self.mounts, owners, self.fetcher, self.ledger, clock, Crowd(self.limits), refusals,
+            Authenticator(book, self.mounts, replays, clock, refusals),
+            Sender(book, self.fetcher, self.ledger, self.aftermath, replays, clock, refusals),
+        )  # fmt: skip
 
     def _serves(self, name: str, frame: frames.Serves) -> None:
         """The broker says which virtual keys are ours, and whose they are."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
 
-from clients.venue import Intent, OrderState, Stamp
+from clients.venue import Intent
+from clients.wire import OrderState, Stamp
 
 TOLERANCE_US = 500_000
 """How far the venue's clock may be from what was measured of it."""

@@ -22,7 +22,7 @@ from decimal import Decimal
 from broker.budget import SLICE_LIFE_US, WINDOW_US, Parts, portion
 from broker.gateway.sales import Sale
 from broker.gateway.sent import Sent
-from clients.venue import OrderState
+from clients.wire import OrderState
 
 MOST_KEPT = 20_000
 KEPT_US = WINDOW_US + 2 * SLICE_LIFE_US

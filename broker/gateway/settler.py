@@ -28,8 +28,9 @@ from broker.gateway.owners import Owners
 from broker.gateway.sent import Sent
 from broker.gateway.settlement import Reservation, Settlement
 from broker.gateway.venue_view import ORDER_WEIGHT, ORDERS_WEIGHT, AccountView, NotKnown
-from clients.venue import Credential, OrderRef, OrderState
+from clients.venue import Credential, OrderRef
 from clients.venues.binance.market import MOST_ORDERS, NO_SUCH_ORDER
+from clients.wire import OrderState
 
 ASK_AGAIN_US = 30_000_000
 EVERY_S = 5.0

@@ -24,7 +24,7 @@ from broker.gateway.room import WHOLE, Limits
 from broker.gateway.venue_line import TOO_MUCH, Broken, Done, Intake, Line, Reply
 from broker.gateway.wellbeing import Ask, Silence
 from clients.egress import Egress, open_connection
-from clients.venue import Sealed
+from clients.wire import Sealed
 
 MOST_OPENING = 16
 IDLE_SECONDS = 25.0

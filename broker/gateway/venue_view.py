@@ -23,10 +23,11 @@ from broker.gateway.sales import MOST_KEPT, Sale
 from broker.gateway.upstream import Pool
 from broker.gateway.venue_line import Broken, Reply
 from broker.policy import Quote
-from clients.venue import Credential, OrderRef, OrderState, Sealed, Stamp, SymbolInfo
+from clients.venue import Credential, OrderRef, SymbolInfo
 from clients.venues.binance import market, pauses
 from clients.venues.binance.market import Call, Holding
 from clients.venues.binance.wire import WIRE
+from clients.wire import OrderState, Sealed, Stamp
 
 HOLDINGS_US = 2_000_000
 BOOK_US = 5_000_000

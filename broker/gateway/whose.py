@@ -25,8 +25,9 @@ from broker.gateway.owners import Owners, id_of, name_of
 from broker.gateway.sent import Sent, fits, only_fit
 from broker.gateway.venue_view import NotKnown
 from broker.link.frames import ClaimPart, OwnerQuery
-from clients.venue import Action, Intent, OrderRef, OrderState
+from clients.venue import Action, Intent, OrderRef
 from clients.venues.binance.market import NO_SUCH_ORDER, ListState
+from clients.wire import OrderState
 
 OWN, OTHER, NOBODY = "own", "other", "nobody"
 

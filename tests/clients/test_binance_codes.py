@@ -6,8 +6,8 @@ from decimal import Decimal
 import pytest
 
 from clients.errors import VenueAmbiguous, VenueRefused, VenueUnavailable
-from clients.venue import Answer, OrderState, RefusalKind
 from clients.venues.binance import WIRE, codes
+from clients.wire import Answer, OrderState, RefusalKind
 from tests.clients.binance_cases import read
 
 D = Decimal

@@ -5,8 +5,9 @@ from decimal import Decimal
 
 import pytest
 
-from clients.venue import OrderRef, OrderState, SymbolInfo
+from clients.venue import OrderRef, SymbolInfo
 from clients.venues.binance import market
+from clients.wire import OrderState
 
 D = Decimal
 

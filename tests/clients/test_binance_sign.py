@@ -164,6 +164,7 @@ def test_hmac_use_loads_neither_cryptography_nor_io_libraries() -> None:
         "import sys\n"
         "from clients.secret import Secret\n"
         "from clients.venue import *\n"
+        "from clients.wire import *\n"
         "from clients.venues.binance import WIRE\n"
         "import hmac\n"
         "q = b'timestamp=1795358627105'\n"

@@ -10,20 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clients.secret import Secret
-from clients.venue import (
-    Credential,
-    KeyType,
-    Malformed,
-    Reading,
-    Request,
-    Sealed,
-    Security,
-    Stamp,
-    Variant,
-    Verifier,
-)
+from clients.venue import Credential, KeyType, Malformed, Reading, Request, Security, Variant, Verifier
 from clients.venues.binance import WIRE
 from clients.venues.binance.wire import BinanceWire
+from clients.wire import Sealed, Stamp
 from tests.clients.binance_cases import (
     AT,
     PRIVATE,

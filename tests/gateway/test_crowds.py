@@ -18,7 +18,7 @@ from broker.gateway.upstream import Pool
 from broker.gateway.venue_line import Broken, Intake, Line, Reply
 from broker.virtual_key import new_key_id
 from clients.egress import DIRECT
-from clients.venue import Sealed
+from clients.wire import Sealed
 from tests.gateway.world import Bot, World, exchange_bytes, running_world
 
 LOW = "59000"

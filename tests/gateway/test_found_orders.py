@@ -10,7 +10,7 @@ from broker.gate import Mode
 from broker.gateway import asking, forward
 from broker.gateway.owners import Owners
 from broker.gateway.sent import Sent
-from clients.venue import OrderState
+from clients.wire import OrderState
 from tests.gateway.test_namesakes import Later, lose
 from tests.gateway.world import POLICY, Bot, World, running_world
 

@@ -8,8 +8,9 @@ import pytest
 
 from broker.gateway.limits import Need
 from clients.paper.faults import Fault
-from clients.venue import Answer, Reading, Request
+from clients.venue import Reading, Request
 from clients.venues.binance import WIRE, market
+from clients.wire import Answer
 from tests.gateway.test_namesakes import DAY_1000
 from tests.gateway.world import POLICY, Bot, World, bots, running_world
 

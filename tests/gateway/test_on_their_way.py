@@ -162,7 +162,7 @@ async def test_a_fault_of_ours_around_a_request_that_leaves_ends_its_flight(
         world.account(USDT="100000")
         bot = world.bot()
         assert (await bot.order(**SMALL)).status == 200
-        aftermath = world.gateway.forwarder._aftermath
+        aftermath = world.gateway.aftermath
         owner, name = {
             "pool": (Pool, "send"), "line": (Line, "send"), "aftermath": (aftermath, "_settled"),
             "leaves": (aftermath, "leaves"), "ledger": (world.gateway.ledger, "added"),

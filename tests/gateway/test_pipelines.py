@@ -167,7 +167,7 @@ async def test_what_cannot_be_sent_after_it_was_counted_is_counted_out(
             raise TypeError
 
         for name, call in (("leaves", bot.order), ("leaves", bot.order)):
-            monkeypatch.setattr(world.gateway.forwarder._aftermath, name, fails)
+            monkeypatch.setattr(world.gateway.aftermath, name, fails)
             answer = await call()
             assert (answer.status, answer.reason) == (504, "unknown_outcome")
             monkeypatch.undo()

@@ -10,7 +10,7 @@ from broker.budget import Parts
 from broker.gateway.owners import Owners
 from broker.gateway.sent import Sent, fits
 from broker.gateway.settlement import KEPT_US, SETTLING_US, Reservation, Settlement
-from clients.venue import OrderState
+from clients.wire import OrderState
 
 S = 1_000_000
 PARTS: Parts = (("s", Decimal(100)),)

@@ -12,8 +12,9 @@ from broker.gateway.settlement import Reservation, Settlement
 from broker.gateway.settler import ASK_AGAIN_US, CALLS_AT_ONCE, EVERY_S, Settler
 from broker.gateway.venue_view import NotKnown
 from clients.secret import Secret
-from clients.venue import Credential, KeyType, OrderRef, OrderState
+from clients.venue import Credential, KeyType, OrderRef
 from clients.venues.binance.market import MOST_ORDERS, NO_SUCH_ORDER
+from clients.wire import OrderState
 
 KEY = Credential("k", Secret("s"), KeyType.HMAC)
 PARTS = (("s", Decimal(1)),)

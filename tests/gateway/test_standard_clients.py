@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pytest
 
 from clients.paper.symbols import Symbol
-from clients.venue import RefusalKind
 from clients.venues.binance import codes
+from clients.wire import RefusalKind
 from tests.gateway.world import Answer, Bot, World, exchange_bytes, running_world
 
 OFFERS = {

@@ -17,9 +17,10 @@ from broker.gateway.connection import Connection
 from broker.gateway.form import LARGEST_BODY, LARGEST_HEAD, Headers, Inbound, Reply, check_target
 from broker.gateway.listener import Listener
 from broker.gateway.venue_view import LARGEST_FACT
-from clients.venue import Action, Intent, Malformed, OrderRef, Reading, RefusalKind, Request, Security, Stamp
+from clients.venue import Action, Intent, Malformed, OrderRef, Reading, Request, Security
 from clients.venues.binance import WIRE, answers, form, grammar, market
 from clients.venues.binance.endpoints import ENDPOINTS, Endpoint
+from clients.wire import RefusalKind, Stamp
 from tests.clients.binance_cases import AT, REAL, SECRET, VIRTUAL, hmac_hex
 
 MOST_MS = 5.0

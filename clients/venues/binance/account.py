@@ -12,11 +12,12 @@ from decimal import Decimal
 from typing import Any
 
 from clients.errors import VenueRefused
-from clients.venue import KeyFacts, OrderState, Side
+from clients.venue import KeyFacts, Side
 from clients.venues.binance import market
 from clients.venues.binance.answers import cancelled_orders
 from clients.venues.binance.asker import Asker, built, odd
 from clients.venues.binance.market import Call, Holding
+from clients.wire import OrderState
 
 TRADES_PAGE = 1000
 WITHDRAWALS_PAGE = 1000

@@ -18,8 +18,9 @@ from typing import Any
 
 import msgspec
 
-from clients.venue import Action, Answer, Intent, OrderState, Reading
+from clients.venue import Action, Intent, Reading
 from clients.venues.binance.codes import order_in_doubt, outcome_unknown
+from clients.wire import Answer, OrderState
 
 LARGEST_READ = 128 * 1024
 """Of an answer, for it to be read at all: the largest there is, the cancel of 200 orders of a symbol, has 110 KiB. It

@@ -12,10 +12,11 @@ from decimal import InvalidOperation
 from typing import Any, Protocol, TypeVar
 
 from clients.errors import VenueAmbiguous, VenueError, VenueUnavailable
-from clients.venue import Credential, Stamp
+from clients.venue import Credential
 from clients.venues.binance import codes, market
 from clients.venues.binance.market import Call
 from clients.venues.binance.wire import WIRE
+from clients.wire import Stamp
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from clients.errors import VenueAmbiguous, VenueError, VenueRefused, VenueUnavailable
-from clients.venue import Refusal, RefusalKind
+from clients.wire import Refusal, RefusalKind
 
 VENUE = "binance"
 

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
-from clients.venue import OrderRef, OrderState, SymbolInfo
+from clients.venue import OrderRef, SymbolInfo
 from clients.venues.binance.answers import order_state
+from clients.wire import OrderState
 
 _US_PER_MS = 1000
 MOST_ORDERS = 250

@@ -1,4 +1,4 @@
-"""How the gateway speaks Binance: find, open, verify, read, seal, refuse, understand. Pure; see `clients.venue.Wire`.
+"""How the gateway speaks Binance: find, open, verify, read, seal, refuse, understand. Pure; see `clients.wire.Wire`.
 
 Rules:
 1. Of a bot's bytes only these change: the key id and `signature`; the digits of `timestamp`, in the bot's
@@ -24,24 +24,19 @@ from typing import TYPE_CHECKING
 from clients.venue import (
     Action,
     Addressee,
-    Answer,
     Credential,
     Malformed,
     Opened,
     Reading,
-    Refusal,
-    RefusalKind,
     Request,
-    Sealed,
     Security,
-    Stamp,
     Variant,
     Verifier,
-    Wire,
 )
 from clients.venues.binance import answers, codes, intent, sign
 from clients.venues.binance.endpoints import Endpoint, find
 from clients.venues.binance.form import Fault, Form, Parts, read, split
+from clients.wire import Answer, Refusal, RefusalKind, Sealed, Stamp, Wire
 
 DEFAULT_WINDOW_US = 5_000_000
 MAX_WINDOW_US = 60_000_000

@@ -1,0 +1,135 @@
+"""The last step: reserve, stamp, sign, write down, write out. Nothing here waits.
+
+Rules:
+1. Between the last look at the gates and the first byte there is no await; nothing after the spool can refuse.
+2. What fails before the line is written down was not sent, and nothing stays reserved. What fails after it is an
+   unknown outcome: an empty 504. Counters of what is on its way go down on every way out.
+"""
+
+import logging
+import time
+from functools import partial
+from itertools import count
+
+from broker.gateway.aftermath import Aftermath
+from broker.gateway.book import Book, Held
+from broker.gateway.clock import SystemClock
+from broker.gateway.fetch import Fetcher
+from broker.gateway.job import Job
+from broker.gateway.ledger import Ledger
+from broker.gateway.limits import STRANGERS
+from broker.gateway.refusals import Refusals
+from broker.gateway.replay import ReplayGuard
+from broker.gateway.sent import orders_of
+from broker.gateway.venue_line import Broken, Line
+from broker.gateway.venue_view import VenueView
+from broker.policy import Allow
+from broker.virtual_key import new_client_order_id
+from clients.wire import RefusalKind, Sealed, Stamp
+
+_LOG = logging.getLogger("portcullis.gateway")
+
+
+class Sender:
+    """Sends what was allowed."""
+
+    def __init__(
+        self, book: Book, fetcher: Fetcher, ledger: Ledger, aftermath: Aftermath, replays: ReplayGuard,
+        clock: SystemClock, refusals: Refusals,
+    ) -> None:  # fmt: skip
+        self._book, self._fetcher, self._ledger, self._aftermath = book, fetcher, ledger, aftermath
+        self._replays, self._clock, self._refusals = replays, clock, refusals
+        self._numbers = count(1)
+
+    def send(self, job: Job, held: Held, verdict: Allow, window_us: int, boot_us: int) -> None:
+        """Reserve, stamp, sign, write down, send. Nothing here waits; nothing after the spool can refuse."""
+        reading, view, line = job.reading, job.view, job.line
+        assert reading is not None and view is not None  # noqa: S101, PT018 - narrows for the type checker
+        credential = self._book.material.get(held.key_text)
+        if credential is None or line is None or job.variant is None:
+            self._refusals.refuse(job, RefusalKind.UNAVAILABLE, "no_material")
+            return
+        standing, intent = held.standing, reading.intent
+        reserved = standing.purse.reserve(verdict.reserve, boot_us) if verdict.reserve else ()
+        if reserved is None:
+            self._refusals.refuse(job, RefusalKind.ORDER, "day_notional")
+            return
+        slots = job.wire.client_id_slots(reading)
+        ids = tuple(new_client_order_id() for _ in slots)
+        wall = self._clock.wall_us()
+        stamp = Stamp(wall + view.clock.offset_us, window_us, ids)
+        try:
+            sealed = job.wire.seal(credential, reading, stamp)
+            job.reserved, job.client_order_ids, job.verdict = reserved, ids, verdict
+            if intent.orders:
+                number = next(self._numbers)
+                job.sent = orders_of(intent, slots, ids, number, held.lease.grant, held.account, stamp)
+            self._ledger.allowed(job, held, verdict)
+        except Exception as fault:  # noqa: BLE001 - nothing was sent, so nothing stays reserved
+            standing.purse.release(reserved)
+            reason = "spool" if isinstance(fault, OSError) else "cannot_sign"
+            self._refusals.refuse(job, RefusalKind.UNAVAILABLE, reason)
+            return
+        job.answered, job.real_key_id = True, credential.key_id
+        job.flight = self._book.flights.leaves(held.key_text, held.lease.chain)
+        try:
+            self._leave(job, held, verdict, boot_us, wall)
+            self._write(job, view, line, sealed)
+        except Exception:  # noqa: BLE001 - what was counted in is counted out, and the bot gets an answer
+            self._broke(job)
+            return
+        if standing.slice_usual and standing.purse.wants(standing.slice_usual, boot_us):
+            self._fetcher.refill(held)
+
+    def send_public(self, job: Job, view: VenueView, line: Line) -> None:
+        """Send a call that needs no key."""
+        reading = job.reading
+        assert reading is not None  # noqa: S101 - narrows for the type checker
+        sealed = job.wire.forward_public(reading)
+        self._ledger.allowed(job, None, Allow())
+        job.answered = True
+        try:
+            wall = self._clock.wall_us()
+            view.meter.spend(reading.intent.weight_pool, reading.intent.weight, wall)
+            if not job.inbound.vouched:
+                view.meter.spend(STRANGERS, reading.intent.weight, wall)
+            self._write(job, view, line, sealed)
+        except Exception:  # noqa: BLE001 - what was counted in is counted out, and the bot gets an answer
+            self._broke(job)
+
+    def _leave(self, job: Job, held: Held, verdict: Allow, boot_us: int, wall: int) -> None:
+        """Count a request that is about to leave."""
+        reading, view, standing = job.reading, job.view, held.standing
+        assert reading is not None and view is not None  # noqa: S101, PT018 - narrows for the type checker
+        intent = reading.intent
+        held.used_us = boot_us
+        if job.replay is not None:
+            self._replays.remember(job.replay, reading.timestamp_us or wall, reading.window_us or 0, wall)
+        if verdict.counts:
+            count = sum(len(group) for group in intent.orders)
+            standing.rate.take(count, boot_us)
+        view.meter.spend(intent.weight_pool, intent.weight, wall)
+        self._aftermath.leaves(job, held, verdict, boot_us)
+
+    def _write(self, job: Job, view: VenueView, line: Line, sealed: Sealed) -> None:
+        """Write the request; from here on the line gives itself back, with the answer or without."""
+        job.sent_ns = time.perf_counter_ns()
+        view.pool.send(line, sealed, partial(self._aftermath.come, job))
+        job.line = None
+
+    def _broke(self, job: Job) -> None:
+        """An error of ours between the verdict and the first byte: what left is not known, and nothing stays open."""
+        _LOG.error(
+            "internal error while a request was being sent; its outcome counts as unknown", exc_info=False
+        )
+        if job.line is not None:
+            job.line.close()
+            let_go(job)
+        self._aftermath.come(job, Broken("internal_error"))
+
+
+def let_go(job: Job) -> None:
+    """Give a connection back that was taken for a request and not used."""
+    line, job.line = job.line, None
+    if line is not None and job.view is not None:
+        job.view.pool.give_back(line)
