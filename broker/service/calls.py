@@ -168,12 +168,6 @@ class Calls:
         )  # fmt: skip
         return Page(calls, shown.next)
 
-    def owner(self, account: str, symbol: str, name: str) -> str | None:
-        """Return whose an order is: of a name, who last had an order of it, or the only one who sent any."""
-        found = self.whose(account, symbol, name)
-        askers = {one.grant for one in found.claims}
-        return found.grant or (askers.pop() if len(askers) == 1 else None)
-
     def whose(self, account: str, symbol: str, name: str) -> Owned:
         """Return whose an order is, by its id (`#`, `%`) or by a name (`@` before that of a list).
 

@@ -17,6 +17,7 @@ from broker.gateway.delivery import AGAIN_US, Delivery
 from broker.gateway.process import Gateway
 from broker.gateway.spool import Spool
 from broker.link.channel import LARGEST_FRAME, memory_pair
+from broker.service.calls import Owned
 from clients.venues.binance import WIRE
 from tests.gateway.test_promises import started
 from tests.gateway.world import POLICY, Bot, World, running_world
@@ -66,7 +67,7 @@ async def test_lines_that_could_not_be_kept_come_again_in_order(tmp_path: Path, 
         assert logged(world) == {f"o{number}": "done" for number in range(6)}
         (grant,) = world.service.grants.list().items
         for number in range(6):
-            assert world.service.calls.owner("main", "BTCUSDT", f"o{number}") == grant.id
+            assert world.service.calls.whose("main", "BTCUSDT", f"o{number}").grant == grant.id
 
 
 async def test_an_acknowledgement_that_never_comes_is_noticed(
@@ -368,4 +369,4 @@ async def test_the_same_lines_again_do_not_claim_an_order_that_was_refused(tmp_p
         answer = Answered(2, 1, 1_000_001, 400, "-2010", 5, "refused", (), ())
         for _ in range(2):
             world.service.calls.ingest("local", "b00t", [write_line(ask), write_line(answer)])
-            assert world.service.calls.owner("main", "BTCUSDT", "anothers") is None
+            assert world.service.calls.whose("main", "BTCUSDT", "anothers") == Owned(None)

@@ -121,7 +121,7 @@ async def test_the_broker_has_every_line_and_knows_whose_orders_they_are(tmp_pat
         ]  # fmt: skip
         grant = calls[0].grant
         for name in ("mine", f"#{placed.body['orderId']}"):
-            assert world.service.calls.owner("main", "BTCUSDT", name) == grant
+            assert world.service.calls.whose("main", "BTCUSDT", name).grant == grant
 
 
 async def all_kept(world: World) -> None:
