@@ -137,7 +137,8 @@ class Aftermath:
             job.account.landed(job.sale, took_place=not answer.refused)
             job.sale.unsure = answer.unknown
         released = self._settled(job, answer)
-        write = reading.intent.action is not Action.READ
+        # a read that only the policy names has no row in the table, and changes nothing all the same
+        write = reading.intent.action is not Action.READ and reading.request.method != "GET"
         outcome = "refused" if answer.refused else "unknown" if answer.unknown and write else "done"
         orders = tuple(
             (state.symbol, state.order_id, state.client_order_id, state.final) for state in answer.orders
