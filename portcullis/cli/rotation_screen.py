@@ -3,6 +3,7 @@
 Rules:
 1. Progress goes to stderr, and is redrawn in place at a terminal; elsewhere each step is one line.
 2. Prose is wrapped between words; what is copied (commands, a public key) stays on a line of its own.
+3. What is redrawn is cut to the terminal's width, so no command is in it: those are printed above it, once.
 """
 
 import time
@@ -124,13 +125,18 @@ def _follow_in_place(
     face: Face, look: Callable[[], RotationWhole], found: RotationWhole, manual: frozenset[str]
 ) -> RotationWhole:
     spinner = Spinner("dots", style="cyan")
-    with Live(
-        _progress(face, found, manual, spinner), console=face.err, transient=True, refresh_per_second=8
-    ) as live:
+    named = set[tuple[str, tuple[Way, ...]]]()
+    with Live(_progress(found, spinner), console=face.err, transient=True, refresh_per_second=8) as live:
         while not _rests(found):
+            for one in awaited(found):
+                ways = tuple(ways_for(found, one, manual))
+                if ways and (one.destination, ways) not in named:
+                    face.err.print(hanging("[yellow]-[/]", f"waits for {_waits(one)}"))
+                    _ways(face.err, face, ways)
+                named.add((one.destination, ways))
             time.sleep(_LOOK_S)
             found = look()
-            live.update(_progress(face, found, manual, spinner))
+            live.update(_progress(found, spinner))
     return found
 
 
@@ -138,7 +144,7 @@ def _rests(found: RotationWhole) -> bool:
     return found.state in OVER or found.state == "stalled" or found.paused or bool(found.todo)
 
 
-def _progress(face: Face, found: RotationWhole, manual: frozenset[str], spinner: Spinner) -> RenderableType:
+def _progress(found: RotationWhole, spinner: Spinner) -> RenderableType:
     lines: list[RenderableType] = [said("[bold]{}/{}[/]  [dim]{}[/]", found.account, found.slot, found.id)]
     made = steps(found)
     lines += [
@@ -152,11 +158,7 @@ def _progress(face: Face, found: RotationWhole, manual: frozenset[str], spinner:
     what = ": ".join(filter(None, (words(found, state), note(found))))
     spinner.update(text=Text(f"{clean(state):<15}"))
     lines.append(hanging(spinner, Text(clean(what), "dim")))
-    for one in awaited(found):
-        lines.append(hanging("[yellow]-[/]", f"waits for {_waits(one)}", 4))
-        for way in ways_for(found, one, manual):
-            lines.append(hanging("", Text(clean(f"{way.what}:"), "dim"), 5))
-            lines.append(hanging("", face.command(way.command), 7))
+    lines += [hanging("[yellow]-[/]", f"waits for {_waits(one)}", 4) for one in awaited(found)]
     return Group(*lines)
 
 

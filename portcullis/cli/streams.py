@@ -22,7 +22,8 @@ _STAND_INS = {
     "\N{EN DASH}": "-", "—": "-", "\N{RIGHT SINGLE QUOTATION MARK}": "'",
     "“": '"', "”": '"', "µ": "u", "─": "-", "━": "-", "│": "|", "┃": "|", "╭": "+", "╮": "+", "╰": "+", "╯": "+",
     "┏": "+", "┓": "+", "┗": "+", "┛": "+", "├": "+", "┤": "+", "┼": "+", "•": "*",
-}  # fmt: skip
+} | {chr(code): "*" for code in range(0x2800, 0x2900)}  # fmt: skip
+"""The last are braille, which spinners turn in."""
 
 
 def stand_in(fault: UnicodeError) -> tuple[str, int]:

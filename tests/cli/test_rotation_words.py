@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import typer
 from rich.console import Console
 
-from portcullis.cli import rotation_screen
+from portcullis.cli import rotation_screen, streams
 from portcullis.cli.answers import plain, read
 from portcullis.cli.face import Face
 from portcullis.cli.rotation_answers import Delivery, RotationWhole, Transition
@@ -212,6 +213,30 @@ def test_who_stops_looking_is_told_that_it_goes_on(monkeypatch: pytest.MonkeyPat
     said = face.err.file.getvalue()  # type: ignore[attr-defined]
     assert "the rotation goes on" in said
     assert f"rotation watch {ID}" in said
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_commands_of_the_live_view_stand_on_lines_of_their_own_and_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, width: int, encoding: str
+) -> None:
+    """What is redrawn in place is cut to the width: a command in it was broken at the terminal's edge."""
+    monkeypatch.setattr(rotation_screen.time, "sleep", lambda _: None)
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding)
+    streams.fit(file)
+    home = tmp_path / ("a-home-with-a-long-name" * 3)
+    face = Face(home, err=Console(file=file, width=width, force_terminal=True, highlight=False))
+    waiting = rotation("draining", deliveries=[delivery("tax"), delivery("file")])
+    looks = iter([waiting, waiting, rotation("draining", deliveries=[delivery("file")]), rotation("done")])
+    follow(face, lambda: next(looks), waiting, frozenset({"tax"}))
+    file.flush()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", raw.getvalue().decode(encoding)).replace("\r", "\n")
+    lines = [line.strip() for line in text.splitlines()]
+    for one, manual in ((delivery("tax"), frozenset({"tax"})), (delivery("file"), NOBODY)):
+        for way in ways_for(waiting, one, manual):
+            assert lines.count(face.command(way.command)) == 1, way.command
+    assert not any("portcullis" in line and not line.endswith(('"..."', ID)) for line in lines)
 
 
 def test_a_destination_that_is_waived_shows_why_and_one_left_behind_asks_for_nothing() -> None:
