@@ -3,13 +3,9 @@
 Rules:
 1. Everything is looked up in place: a changed gate counts for the very next request, without walking leases.
 2. A lease without its material, its policy or its gates serves nothing.
-3. Key ids that were refused are remembered for a short while, so that a dead bot does not ask the broker on
-   each of its calls; those of a cut are remembered until the cut's gates say otherwise.
-4. Whose a virtual key is stays known without a lease: who is in the scope of a cut that we know of is told so, and the
-   broker is not asked.
+3. What is known of virtual keys without a lease is in `unleased`.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -23,16 +19,15 @@ from broker.gateway.fills import RecentFills
 from broker.gateway.flights import Flights
 from broker.gateway.limits import OrderRate
 from broker.gateway.sales import Stakes
+from broker.gateway.unleased import Unleased
 from broker.lease import Lease
 from broker.link import frames
-from broker.model import EVERYTHING, KeyRef
+from broker.model import KeyRef
 from broker.policy_document import Policy
 from clients.egress import Egress, Way
 from clients.venue import Credential, KeyType, Verifier
 from clients.wire import Wire
 
-REFUSED_US = 1_000_000
-MOST_REFUSED = 10_000
 UNSURE = "unsure"
 """Closing of what a frame may have closed that could not be read or applied."""
 
@@ -115,9 +110,7 @@ class Book:
         self.recent = RecentFills()
         self._void: Parts = ()
         self.wanted: frozenset[str] = frozenset()
-        self._stands: dict[str, tuple[str, ...]] = {}
-        self._wiped: dict[str, str] = {}
-        self._refused: OrderedDict[str, tuple[frames.LeaseRefused, int]] = OrderedDict()
+        self._unleased = Unleased()
 
     # --- gates ----------------------------------------------------------------------------
 
@@ -200,10 +193,8 @@ class Book:
             self.drop(old.lease.id)
         self.by_key[frame.key_id] = held
         self.by_lease[frame.lease] = held
-        self._stands[frame.key_id] = tuple(one for one in frame.chain if one != f"key-version:{frame.key}")
-        self._wiped.pop(frame.key_id, None)
+        self._unleased.lease(frame.key_id, frame.key, frame.chain)
         standing.leases[frame.lease] = held
-        self._refused.pop(frame.key_id, None)
         return held
 
     def renew(self, frame: frames.Renewed, sent_us: int) -> None:
@@ -333,8 +324,7 @@ class Book:
     def forget_key(self, key: str) -> str | None:
         """Forget one real key, and the leases on it; return its id at the venue."""
         credential = self.material.pop(key, None)
-        scope = f"key-version:{key}"
-        self._wiped.update((held.key_id, scope) for held in self.by_lease.values() if held.key_text == key)
+        self._unleased.wipe(key, (held.key_id for held in self.by_lease.values() if held.key_text == key))
         self.drop_key(key)
         return None if credential is None else credential.key_id
 
@@ -342,21 +332,11 @@ class Book:
 
     def stand(self, scopes: dict[str, tuple[str, ...]]) -> None:
         """Take in where every virtual key stands that this gateway serves."""
-        leased = {key: self._stands[key] for key in self.by_key if key in self._stands}
-        self._stands = scopes | leased
-        self._wiped = {key: scope for key, scope in self._wiped.items() if key in self._stands}
-
-    def is_cut(self, key_id: str) -> bool:
-        """Tell whether a key without a lease is in scope of a cut that we know of."""
-        return gate.mode_of(self.gates, self._stands.get(key_id, (EVERYTHING,))) is Mode.CLOSED
+        self._unleased.stand(scopes, self.by_key)
 
     def was_cut(self, key_id: str) -> bool:
-        """Tell whether the key version of its last lease was wiped and is closed.
-
-        Another version may be current by now: only for where nobody says so.
-        """
-        scope = self._wiped.get(key_id)
-        return scope is not None and gate.mode_of(self.gates, (scope,)) is Mode.CLOSED
+        """See `Unleased.was_cut`."""
+        return self._unleased.was_cut(self.gates, key_id)
 
     # --- refusals -------------------------------------------------------------------------
 
@@ -365,30 +345,15 @@ class Book:
         key_id = frame.key_id
         if frame.reason in {"revoked", "unknown_key"} and key_id in self.by_key:
             self.drop(self.by_key[key_id].lease.id)
-        self._refused[key_id] = (frame, now_us)
-        self._refused.move_to_end(key_id)
-        if len(self._refused) > MOST_REFUSED:
-            self._refused.popitem(last=False)
+        self._unleased.refuse(frame, now_us)
 
     def refused(self, key_id: str, now_us: int) -> str | None:
-        """Return the reason of a recent refusal, if there is one; `cut` where we know that it is."""
-        if self.is_cut(key_id):
-            return "cut"
-        entry = self._refused.get(key_id)
-        if entry is None:
-            return None
-        frame, at_us = entry
-        if frame.reason == "cut":
-            known = self.gates.get(frame.scope)
-            return frame.reason if known is not None and known.mode is Mode.CLOSED else None
-        return frame.reason if now_us - at_us < REFUSED_US else None
+        """See `Unleased.refused`."""
+        return self._unleased.refused(self.gates, key_id, now_us)
 
     def whose(self, key_id: str | None) -> tuple[str, str, str] | None:
         """Return grant, consumer and account of a key that is leased or was refused a lease, for the call log."""
         held = None if key_id is None else self.by_key.get(key_id)
         if held is not None:
             return held.lease.grant, held.consumer, held.account
-        entry = None if key_id is None else self._refused.get(key_id)
-        if entry is None or not entry[0].grant:
-            return None
-        return entry[0].grant, entry[0].consumer, entry[0].account
+        return None if key_id is None else self._unleased.whose(key_id)

@@ -5,13 +5,14 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from broker.budget import Parts
+from broker.gateway.account_view import AccountView
 from broker.gateway.book import Held
 from broker.gateway.form import Inbound, Reply
 from broker.gateway.limits import Need, Pause
 from broker.gateway.sales import Sale
 from broker.gateway.sent import Sent
 from broker.gateway.venue_line import Line
-from broker.gateway.venue_view import AccountView, VenueView
+from broker.gateway.venue_view import VenueView
 from broker.policy import Allow
 from clients.venue import Action, Addressee, Reading, Request, Side, Variant
 from clients.wire import Wire

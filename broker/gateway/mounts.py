@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from broker.gateway.account_view import AccountView
 from broker.gateway.book import Held, egress_of
 from broker.gateway.clock import SystemClock
 from broker.gateway.job import Job
@@ -18,7 +19,7 @@ from broker.gateway.known_pairs import KnownPairs
 from broker.gateway.room import Limits
 from broker.gateway.upstream import Pool
 from broker.gateway.venue_line import Intake
-from broker.gateway.venue_view import AccountView, Heard, VenueView
+from broker.gateway.venue_view import Heard, VenueView
 from broker.link import frames
 from clients.egress import Egress
 from clients.venue import Environment

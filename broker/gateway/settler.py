@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 from broker.budget import Parts
 from broker.gate import Shut
+from broker.gateway.account_view import ORDER_WEIGHT, ORDERS_WEIGHT, AccountView
 from broker.gateway.book import Book
 from broker.gateway.clock import SystemClock
 from broker.gateway.link import LinkClient
@@ -27,7 +28,7 @@ from broker.gateway.mounts import Mounts
 from broker.gateway.owners import Owners
 from broker.gateway.sent import Sent
 from broker.gateway.settlement import Reservation, Settlement
-from broker.gateway.venue_view import ORDER_WEIGHT, ORDERS_WEIGHT, AccountView, NotKnown
+from broker.gateway.venue_view import NotKnown
 from clients.venue import Credential, OrderRef
 from clients.venues.binance.market import MOST_ORDERS, NO_SUCH_ORDER
 from clients.wire import OrderState

@@ -1,14 +1,12 @@
-"""What the gateway knows of a venue: time, pairs, prices, weight; and of an account: what it can sell.
+"""What the gateway knows of a venue: time, pairs, prices, weight. What an account can sell is in `account_view`.
 
 Rules:
 1. Facts are asked of the venue itself, by the egress and the connections of the bots' own calls.
 2. A price is used for 5 s (`policy.FRESH_US`); symbols in use are asked again before that, in one call.
-3. Holdings are good for `HOLDINGS_US`; sales that were on their way or followed when they were asked for are taken off
-   them. Who asks for them on behalf of a request gets them as they are after it came.
-4. A pair the venue does not know is remembered for a minute, one it knows for good, over a restart too: its assets
+3. A pair the venue does not know is remembered for a minute, one it knows for good, over a restart too: its assets
    never change. It does not know it where it says so by its own code; any other failure is no answer.
-5. Every call asks the meter first, by what it is for (`limits.Need`): during a ban nothing goes but what an exit needs.
-6. Everything here may fail; then the fact stays missing, and `NotKnown` tells why.
+4. Every call asks the meter first, by what it is for (`limits.Need`): during a ban nothing goes but what an exit needs.
+5. Everything here may fail; then the fact stays missing, and `NotKnown` tells why.
 """
 
 import asyncio
@@ -23,13 +21,12 @@ from broker.gateway.sales import MOST_KEPT, Sale
 from broker.gateway.upstream import Pool
 from broker.gateway.venue_line import Broken, Reply
 from broker.policy import Quote
-from clients.venue import Credential, OrderRef, SymbolInfo
+from clients.venue import Credential, SymbolInfo
 from clients.venues.binance import market, pauses
-from clients.venues.binance.market import Call, Holding
+from clients.venues.binance.market import Call
 from clients.venues.binance.wire import WIRE
-from clients.wire import OrderState, Sealed, Stamp
+from clients.wire import Sealed, Stamp
 
-HOLDINGS_US = 2_000_000
 BOOK_US = 5_000_000
 BOOK_LEVELS = 1000
 WARM_US = 2_500_000
@@ -43,15 +40,8 @@ LARGEST_FACT = 96 * 1024
 _PLAIN = ((b"Accept", b"application/json"), (b"User-Agent", b"portcullis"), (b"Accept-Encoding", b"identity"))
 _ZERO = Decimal(0)
 _OK, _REFUSED, _SERVER_ERROR = 200, 400, 500
-_GENERAL = "ip"
-_PRICE_WEIGHT, _PAIR_WEIGHT, _HOLDINGS_WEIGHT, ORDER_WEIGHT, ORDERS_WEIGHT, _BOOK_WEIGHT = (
-    4,
-    20,
-    20,
-    4,
-    20,
-    50,
-)
+GENERAL = "ip"
+_PRICE_WEIGHT, _PAIR_WEIGHT, _BOOK_WEIGHT = 4, 20, 50
 
 
 Heard = Callable[[str, int, int | None], object]
@@ -241,7 +231,7 @@ class VenueView:
     ) -> bytes:
         """Send one call of our own, if the meter lets it pass: the only place that does."""
         sent_us = self._system.wall_us()
-        permit = self.meter.admit(need, _GENERAL, weight, sent_us)
+        permit = self.meter.admit(need, GENERAL, weight, sent_us)
         if isinstance(permit, Pause):
             raise NotKnown("venue_pause", pause=permit)
         reply = await self.pool.ask(sealed(), permit, need)
@@ -257,12 +247,12 @@ class VenueView:
         if reply.status == _OK:
             return reply.body
         if pauses.pause_s(reply.status, reply.headers, reply.body, now_us) is not None:
-            raise NotKnown("venue_pause", pause=self.meter.pause(Need.READ, _GENERAL, 0, now_us))
+            raise NotKnown("venue_pause", pause=self.meter.pause(Need.READ, GENERAL, 0, now_us))
         if reply.status >= _SERVER_ERROR:
             raise NotKnown("venue_error")
         raise NotKnown("refused", market.error_code(reply.body))
 
-    def heed(self, reply: Reply, took_us: int, pool: str = _GENERAL) -> None:
+    def heed(self, reply: Reply, took_us: int, pool: str = GENERAL) -> None:
         """Take in what any answer says of weight and pauses; it was asked so long ago, against that pool."""
         now = self._system.wall_us()
         used = reply.headers.get(b"x-mbx-used-weight-1m")
@@ -275,113 +265,6 @@ class VenueView:
                 self.meter.refused(reply.status, pause, now, pool)
                 if not before_us and self.meter.until_us(now):
                     self.paused()
-
-
-class AccountView:
-    """What one account can sell."""
-
-    def __init__(self, venue: VenueView, clock: SystemClock) -> None:
-        self._venue, self._clock = venue, clock
-        self.may_trade = True
-        self._holdings: Mapping[str, Holding] = {}
-        self._asked_us = -HOLDINGS_US
-        self._asking = 0
-        # those that the holdings in use, or being asked for, may not show yet, and their sums by asset
-        self._sales: set[Sale] = set()
-        self._total: dict[str, Decimal] = {}
-
-    def known(self, now_us: int) -> bool:
-        """Whether holdings are fresh enough to judge by."""
-        return now_us - self._asked_us <= HOLDINGS_US
-
-    def free(self, asset: str, *, alone: bool = False) -> Decimal:
-        """Return what is free, less sales that may not be taken off it yet.
-
-        Args:
-            asset: Of what.
-            alone: Nobody else's is on the account. Then a sale that had left before holdings were asked for is not
-                taken off: they may show it already, and if they do not, the venue sells nothing that is not there.
-        """
-        held = self._holdings.get(asset)
-        gone = self._total.get(asset, _ZERO)
-        if gone and alone:
-            mine = (one for one in self._sales if one.asset == asset)
-            gone = sum((one.amount for one in mine if one.sent_us >= self._asked_us), _ZERO)
-        return (_ZERO if held is None else held.free) - gone
-
-    def locked(self, asset: str) -> Decimal:
-        """Return what is bound in open orders."""
-        held = self._holdings.get(asset)
-        return Decimal(0) if held is None else held.locked
-
-    def sells(self, asset: str, amount: Decimal) -> Sale:
-        """A sale of that much is being sent; it counts until holdings are asked for after its answer."""
-        sale = Sale(asset, amount, self._clock.boot_us())
-        self._sales.add(sale)
-        self._total[asset] = self._total.get(asset, _ZERO) + amount
-        return sale
-
-    def landed(self, sale: Sale, *, took_place: bool = True) -> None:
-        """The answer to a sale is there, or never will be."""
-        now_us = self._clock.boot_us()
-        sale.landed_us, sale.refused = now_us, not took_place
-        if not took_place or not (self._asking or self.known(now_us)):
-            self._drop(sale)
-
-    def _drop(self, sale: Sale) -> None:
-        if sale in self._sales:
-            self._sales.discard(sale)
-            self._total[sale.asset] -= sale.amount
-
-    async def fetch(self, credential: Credential, need: Need = Need.READ) -> None:
-        """Ask for the holdings as they are from now on; requests that need them share the question.
-
-        One that was asked before this request came may not show what the bot was told since: a cancel, a fill.
-        """
-        came_us, name = self._clock.boot_us(), f"holdings:{id(self)}:{need}"
-        await self._venue.once(name, self._fetch(credential, need))
-        if self._asked_us < came_us:
-            await self._venue.once(name, self._fetch(credential, need))
-
-    async def _fetch(self, credential: Credential, need: Need) -> None:
-        asked_us = self._clock.boot_us()
-        self._asking += 1
-        try:
-            body = await self._venue.signed(credential, market.holdings(), _HOLDINGS_WEIGHT, need)
-        finally:
-            self._asking -= 1
-        holdings = market.parse_holdings(body)
-        if asked_us < self._asked_us:
-            return  # what was asked later has come already
-        self._holdings, self._asked_us, self.may_trade = holdings, asked_us, market.parse_may_trade(body)
-        for sale in [one for one in self._sales if not one.after(asked_us)]:
-            self._drop(sale)
-
-    def may_ask(self, weight: int) -> bool:
-        """Tell whether the venue's limits leave room for a read of ours now."""
-        return self._venue.meter.pause(Need.READ, _GENERAL, weight, self._clock.wall_us()) is None
-
-    def venue_us(self) -> int:
-        """Return the venue's time, as far as it was measured."""
-        return self._clock.wall_us() + self._venue.clock.offset_us
-
-    async def fetch_order(self, credential: Credential, ref: OrderRef, need: Need = Need.READ) -> OrderState:
-        """Ask for the state of one order."""
-        return market.parse_order(await self._venue.signed(credential, market.order(ref), ORDER_WEIGHT, need))
-
-    async def fetch_list(
-        self, credential: Credential, ref: OrderRef, need: Need = Need.READ
-    ) -> market.ListState:
-        """Ask for an order list and its orders."""
-        body = await self._venue.signed(credential, market.order(ref), ORDER_WEIGHT, need)
-        return market.parse_order_list(body)
-
-    async def fetch_orders(
-        self, credential: Credential, symbol: str, order_id: str
-    ) -> tuple[OrderState, ...]:
-        """Ask for the states of a symbol's orders from one id upwards."""
-        call = market.orders_from(symbol, order_id)
-        return market.parse_orders(await self._venue.signed(credential, call, ORDERS_WEIGHT))
 
 
 class Quotes(Mapping[str, Quote]):

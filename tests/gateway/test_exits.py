@@ -9,7 +9,8 @@ import pytest
 
 from broker.gate import Mode
 from broker.gateway import asking, forward
-from broker.gateway.venue_view import AccountView, VenueView
+from broker.gateway.account_view import AccountView
+from broker.gateway.venue_view import VenueView
 from broker.link import frames
 from clients.paper.faults import Fault
 from clients.venue import Credential

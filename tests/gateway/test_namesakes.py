@@ -8,8 +8,8 @@ import pytest
 
 from broker.errors import LinkDown
 from broker.gateway import settlement as settling
+from broker.gateway.account_view import AccountView
 from broker.gateway.sent import Waiting
-from broker.gateway.venue_view import AccountView
 from tests.gateway.world import POLICY, Bot, World, bots, running_world
 
 LIMIT = {"type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
