@@ -53,7 +53,9 @@ class Owners:
         )
         found = await asyncio.get_running_loop().run_in_executor(
             self._threads,
-            lambda: self._calls.stake(account, grant, frame.symbol, frame.base, seen, frame.replaces),
+            lambda: self._calls.stake(
+                account, grant, frame.symbol, frame.base, seen, frame.replaces, link.boot
+            ),
         )
         link.channel.send(
             frames.StakeAnswer(

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, case, func, select
 from sqlalchemy.engine import Row
 
-from broker.budget import Parts
+from broker.budget import ZERO, Parts
 from broker.calllog import Answered, Ask, SentLine
 from broker.db import fills
 from broker.db import log_tables as t
@@ -188,6 +188,27 @@ def sent_as(connection: Connection, account: str, symbol: str, name: str) -> lis
     c = t.SENT_ORDERS.c
     query = select(t.SENT_ORDERS).where(c.account == account, c.symbol == symbol, c.name == name)
     return list(connection.execute(query.order_by(c.sent_us.desc()).limit(MOST_NAMESAKES)))
+
+
+def unanswered_sales(
+    connection: Connection, account: str, symbols: Collection[str], grants: Collection[str], boot: str
+) -> Decimal | None:
+    """Return how much grants sent to be sold in these pairs of which no answer told; None where that has no size.
+
+    Args:
+        connection: To the log store.
+        account: Where.
+        symbols: The pairs.
+        grants: Whose.
+        boot: Of the gateway that asks: what it sent itself it takes into account itself.
+    """
+    c = t.SENT_ORDERS.c
+    query = select(c.quantity).where(
+        c.account == account, c.symbol.in_(sorted(symbols)), c.grant.in_(sorted(grants)), c.side == fills.SELL,
+        c.known_as.is_(None), c.boot != boot,
+    )  # fmt: skip
+    sizes = list(connection.execute(query).scalars())
+    return None if not all(sizes) else sum((Decimal(size) for size in sizes), ZERO)
 
 
 def page(

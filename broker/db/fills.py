@@ -129,6 +129,13 @@ def stake(
     return weigh([*found.values(), *added_up], whose, symbol, replaces)
 
 
+def pairs_of(connection: Connection, account: str, base: str) -> list[str]:
+    """Return the pairs in which orders of an asset are on record."""
+    c = t.FILLS.c
+    query = select(c.symbol).where(c.account == account, c.base == base).distinct()
+    return list(connection.execute(query).scalars())
+
+
 def _before(connection: Connection, account: str, base: str) -> tuple[list[Fill], dict[str, int]]:
     """Return what closed orders executed that were added up, and up to which id by pair."""
     c = t.FILLS_BEFORE.c

@@ -201,8 +201,11 @@ class Calls:
         base: str,
         recent: Iterable[Fill] = (),
         replaces: str = "",
+        boot: str = "",
     ) -> Stake:
         """Return whose a base asset of an account is, as far as executed orders tell.
+
+        A sale that was sent before its gateway was started anew, and of which nobody has heard since, counts as made.
 
         Args:
             account: Of the asset.
@@ -211,6 +214,7 @@ class Calls:
             base: The asset.
             recent: Orders as the gateway knows them.
             replaces: The venue's id of the order that the sale replaces.
+            boot: Of the gateway that asks.
         """
         with self._desk.database.read() as connection:
             on_account = grant_store.grants(connection, account=account)
@@ -222,7 +226,10 @@ class Calls:
             {name: heir for name in heirs.revoked if (heir := heirs.of(name)) is not None},
         )
         with self._desk.database.log.read() as connection:
-            return fills.stake(connection, account, whose, symbol, base, recent, replaces)
+            found = fills.stake(connection, account, whose, symbol, base, recent, replaces)
+            pairs = {symbol, *fills.pairs_of(connection, account, base)}
+            unheard = store.unanswered_sales(connection, account, pairs, whose.own, boot)
+        return found.less(found.own + found.coming if unheard is None else unheard)
 
     # --- budgets --------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from broker.gate import Mode
 from broker.gateway.known_pairs import MOST, KnownPairs
 from broker.gateway.process import Gateway, Listen
 from broker.link.channel import memory_pair
@@ -106,3 +107,36 @@ def test_it_does_not_grow_without_end(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_bytes(b"[]\n" * MOST)
     KnownPairs(tmp_path).learn("http://one", PAIR)
     assert (tmp_path / "pairs.jsonl").stat().st_size == 3 * MOST
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+@pytest.mark.parametrize("sized", ["base", "quote"])
+async def test_a_sale_whose_answer_a_gateway_did_not_live_to_hear_is_not_made_with_anothers(
+    tmp_path: Path, sized: str, *, arrives: bool
+) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        one, two = world.bot("one"), world.bot("two")
+        async with gateway_at(world, tmp_path / "edge") as port:
+            one, two = Bot(port, one.key_id, one.secret), Bot(port, two.key_id, two.secret)
+            await one.ready()
+            await two.ready()
+            assert (await one.order("BUY", "0.0101")).status == 200
+            for _ in range(5):
+                assert (await two.order("BUY", "0.0101")).status == 200
+            _, change = world.service.cuts.close(
+                targets=("account:main",), mode=Mode.HALT, reason="test", actor="test"
+            )
+            await world.authority.changes.acknowledged(change, 5)
+            fault = {"do": "lose-reply" if arrives else "close", "match": {"path": "/api/v3/order"}}
+            await world.paper.admin("POST", "faults", fault)
+            sale = {"quantity": "0.01"} if sized == "base" else {"quoteOrderQty": "600"}
+            market: dict[str, Any] = {"symbol": "BTCUSDT", "side": "SELL", "type": "MARKET"}
+            assert (await one.call("POST", "/api/v3/order", **market, **sale)).status == 504
+        async with gateway_at(world, tmp_path / "edge") as port:
+            one, two = Bot(port, one.key_id, one.secret), Bot(port, two.key_id, two.secret)
+            await one.ready()
+            again = await one.order("SELL", "0.01")
+            assert (again.status, again.reason) == ((401, "halted") if arrives else (200, None))
+            await two.ready()
+            assert (await two.order("SELL", "0.05")).status == 200
