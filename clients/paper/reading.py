@@ -179,15 +179,15 @@ def _asymmetric(pem: str, text: bytes, signature: str) -> bool:
 def check_time(params: Params, now_us: int, *, whole_window: bool = False) -> None:
     """Refuse a request outside of its receive window."""
     text = params.need("timestamp")
-    if not text.isascii() or not text.isdigit() or len(text) not in {_MILLISECONDS, _MICROSECONDS}:
+    if not text.isascii() or not text.isdigit() or len(text) > _LONGEST_NUMBER:
         raise illegal("timestamp")
-    at_us = int(text) * (1000 if len(text) == _MILLISECONDS else 1)
+    at_us = int(text) * (1 if len(text) == _MICROSECONDS else 1000)
     if _WINDOW.fullmatch(text := params.get("recvWindow", "0")) is None or (whole_window and "." in text):
         raise illegal("recvWindow")
-    window = params.number("recvWindow")
+    window = Decimal(text) if "recvWindow" in params else None
     window_us = DEFAULT_WINDOW_US if window is None else int(window * 1000)
     if window_us > LARGEST_WINDOW_US:
-        raise PaperError(-1131, "recvWindow must be less than 60000.")
+        raise PaperError(-1131, "recvWindow must be less than 60000")
     if at_us >= now_us + AHEAD_US:
         raise PaperError(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
     if now_us - at_us > window_us:

@@ -59,6 +59,17 @@ MALFORMED = {
     ),
     "window with four decimals": (ORDER + "&recvWindow=1.2345", "", "bad_value", "recvWindow"),
     "window too large": (ORDER + "&recvWindow=60001", "", "window_too_large", "recvWindow"),
+    "window of three hours": (ORDER + "&recvWindow=10000000", "", "window_too_large", "recvWindow"),
+    "window by a little": (ORDER + "&recvWindow=60000.001", "", "window_too_large", "recvWindow"),
+    "window of twenty digits": (ORDER + "&recvWindow=" + "9" * 20, "", "window_too_large", "recvWindow"),
+    "window of 21 digits": (ORDER + "&recvWindow=" + "9" * 21, "", "bad_value", "recvWindow"),
+    "window below zero": (ORDER + "&recvWindow=-1", "", "bad_value", "recvWindow"),
+    "empty mandatory": (
+        ORDER.replace("side=SELL", "side=").replace("side=BUY", "side="),
+        "",
+        "missing",
+        "side",
+    ),
     "JSON body": ("", '{"symbol":"BTCUSDT"}', "json_body", ""),
     "JSON array body": ("", '[{"symbol":"BTCUSDT"}]', "json_body", ""),
     "missing type": (ORDER.replace("&type=LIMIT", ""), "", "missing", "type"),
@@ -84,12 +95,24 @@ def test_body_on_get() -> None:
     assert read_request(request) == Malformed("body_on_get", "", "spot.order.open")
 
 
-@pytest.mark.parametrize(
-    "stamp", ["179535862710", "17953586271050", "1795358627105000000", "-1", "1e12", "0795358627105"]
-)
-def test_timestamp_is_milliseconds_or_microseconds(stamp: str) -> None:
+@pytest.mark.parametrize("stamp", ["-1", "1e12", "0795358627105", "1795358627105.5", "9" * 21])
+def test_a_timestamp_is_a_plain_number(stamp: str) -> None:
     request = Request("GET", "/api/v3/account", f"timestamp={stamp}&signature=aa".encode(), b"", "V")
     assert read_request(request) == Malformed("bad_value", "timestamp", "spot.account")
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    ["0", "1795358627", "179535862710", "17953586271050", "179535862710500", "17953586271050000", "9" * 20],
+)
+def test_a_number_that_is_neither_milliseconds_nor_microseconds_is_far_from_now(stamp: str) -> None:
+    """Seconds, nanoseconds, a zero: the venue says that they are outside of the window (sheet, 2.2), not malformed."""
+    request = Request("GET", "/api/v3/account", f"timestamp={stamp}&signature=aa".encode(), b"", "V")
+    reading = read_request(request)
+    assert isinstance(reading, Reading)
+    assert reading.timestamp_us is not None
+    assert abs(reading.timestamp_us - int(AT) * 1000) > 365 * 24 * 3600 * 1_000_000
+    assert reading.timestamp_us < 2**63
 
 
 @pytest.mark.parametrize(

@@ -245,7 +245,8 @@ REFUSED = [
     ("", {"colour": "red"}, -1104, ("colour",)),
     ("", {"quantity": "1e3"}, -1100, ("quantity",)),
     ("", {"side": "buy"}, -1100, ("side",)),
-    ("", {"side": ""}, -1105, ("side",)),
+    ("", {"side": ""}, -1102, ("side",)),
+    ("", {"newClientOrderId": ""}, -1105, ("newClientOrderId",)),
     ("&price=1&price=2", {}, -1101, ("price",)),
     ("&newClientOrderId=a+b", {}, -1100, ("newClientOrderId", "%20")),
     ("&newClientOrderId=a;b", {}, -1100, ("newClientOrderId", "%3B")),
@@ -256,6 +257,8 @@ REFUSED = [
     ("&&price=1", {}, -1100, ("'&'",)),
     ("&{}", {}, -1100, ("JSON",)),
     ("&recvWindow=70000", {}, -1131, ("60000",)),
+    ("&recvWindow=10000000", {}, -1131, ("60000",)),
+    ("&recvWindow=99999999999999999999", {}, -1131, ("60000",)),
 ]
 
 

@@ -132,7 +132,7 @@ def read(
         grammars: What the endpoint takes, by exact name; no two names equal when case is folded, none
             accepting an empty value. None: any name with printable values, for endpoints that are recognised
             and refused.
-        required: Names that must be there, judged last.
+        required: Names that must be there, judged last; an empty one is as good as none.
 
     Returns:
         The form, or its first fault.
@@ -144,7 +144,8 @@ def read(
     else:
         fault = _read_known(parts.query, grammars, values) or _read_known(parts.body, grammars, values)
     if fault is not None:
-        return fault
+        is_none = fault.reason == "empty_value" and fault.field in required
+        return Fault("missing", fault.field) if is_none else fault
     for name in required:
         if name not in values:
             return Fault("missing", name)

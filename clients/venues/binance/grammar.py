@@ -62,11 +62,12 @@ DECIMAL = _pattern(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
 POSITIVE = _pattern(r"(?=[0-9.]*[1-9])[0-9]{1,20}(?:\.[0-9]{1,20})?")
 INTEGER = _pattern(r"0|[1-9][0-9]{0,18}")
 LIMIT = _pattern(r"[1-9][0-9]{0,4}")
-INSTANT = _pattern(r"[1-9][0-9]{12}(?:[0-9]{3})?")
-"""Milliseconds (13 digits) or microseconds (16 digits) since the epoch."""
+INSTANT = _pattern(r"0|[1-9][0-9]{0,19}")
+"""Milliseconds (13 digits) or microseconds (16 digits) since the epoch; any other number is a time too far from now."""
 MOMENT = _pattern(r"0|[1-9][0-9]{0,15}")
 """A bound of a time range; older clients send small numbers, even 0."""
-WINDOW = _pattern(r"(?:0|[1-9][0-9]{0,4})(?:\.[0-9]{1,3})?")
+WINDOW = _pattern(r"(?:0|[1-9][0-9]{0,19})(?:\.[0-9]{1,3})?")
+"""Milliseconds. A number above the largest window is a number all the same: it has a code of its own."""
 CLIENT_ID = _pattern(r"[A-Za-z0-9._:/\-]{1,36}")
 """The venue's own pattern is narrower on spot and this wide on futures; ids of its web client use it."""
 WORD = _pattern(r"[A-Za-z0-9_.\-]{1,64}")

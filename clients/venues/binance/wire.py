@@ -42,7 +42,9 @@ DEFAULT_WINDOW_US = 5_000_000
 MAX_WINDOW_US = 60_000_000
 
 _PUBLIC, _SIGNED = Security.PUBLIC, Security.SIGNED
-_MILLISECOND_DIGITS = 13
+_MILLISECOND_DIGITS, _MICROSECOND_DIGITS = 13, 16
+_FAR_US = 2**62
+"""Further away than any clock of ours; a 64-bit number."""
 _US_PER_MS = 1000
 _BODILESS = frozenset({"GET", "HEAD"})
 _KEY_HEADER = b"X-MBX-APIKEY"
@@ -220,9 +222,11 @@ def _times(form: Form) -> tuple[int, int] | Fault:
     digits = form.values.get("timestamp")
     if digits is None:
         return Fault("missing", "timestamp")
-    if not (digits.isascii() and digits.isdigit()) or len(digits) not in {_MILLISECOND_DIGITS, 16}:
+    if not (digits.isascii() and digits.isdigit()):
         return Fault("bad_value", "timestamp")
-    timestamp_us = int(digits) * (_US_PER_MS if len(digits) == _MILLISECOND_DIGITS else 1)
+    # a number of another length than both units have is too far from now in either: stale, as the venue says
+    unit = 1 if len(digits) == _MICROSECOND_DIGITS else _US_PER_MS
+    timestamp_us = min(int(digits) * unit, _FAR_US)
     window = form.values.get("recvWindow")
     if window is None:
         return timestamp_us, DEFAULT_WINDOW_US
