@@ -90,6 +90,7 @@ def _of_cuts(context: Context) -> Iterator[Condition]:
     for stray in closing.strays():
         yield Condition(
             "cut-of-nobody", stray.noted.id,
-            f"{stray.noted.id} was answered as in force while the database was away, and stops NOBODY: {stray.why}",
+            f"{stray.noted.id} of {', '.join(stray.noted.scopes)} was answered as in force with the database away, "
+            f"and stops NOBODY: {stray.why}",
             "portcullis cut --reason WHY, with the right name",
         )  # fmt: skip

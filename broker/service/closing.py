@@ -3,12 +3,15 @@
 Rules:
 1. What is closed does not wait for a store: a scope needs no look at the database, because one that nobody stands in
    holds nobody. Whether its target exists is found when it is committed, or looked up where that takes long; a cut that
-   names what does not exist is taken back, whole.
+   names what does not exist is taken back, whole and as soon as that is known. One that was answered as in force
+   before anybody could look stays so for all that it names and that exists.
 2. Where the commit takes long the secret store's mirror is told, too: a restart finds the cut there.
 3. A cut that was answered stays in force until it is on record, or thawed. It says of itself that it is not on record.
+4. A key version that took a version's place after it was closed, and before that was on record, is closed with it.
 """
 
 import contextvars
+import threading
 from collections import deque
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -18,6 +21,7 @@ from broker import gate
 from broker.audit.chain import Detail
 from broker.db import Connection, checkouts, rows
 from broker.db import accounts as account_store
+from broker.db import audit as audit_store
 from broker.db import cuts as store
 from broker.db import grants as grant_store
 from broker.db.database import DISK_FULL, MAYBE_WRITTEN
@@ -57,6 +61,7 @@ class Closing:
         self._making = Making(self._commit, self._taken_back)
         self._strays: deque[Stray] = deque(maxlen=20)
         self._answered: set[str] = set()
+        self._telling = threading.Lock()
         self.get, self.standing, self.end = self._making.get, self._making.standing, self._making.end
 
     def begin(self, *, targets: tuple[str, ...], mode: Mode, reason: str, actor: str) -> Made:
@@ -88,19 +93,44 @@ class Closing:
         return self._mirror.has(cut)
 
     def answered(self, made: Made) -> None:
-        """A person was told that it is in force; where it was taken back later, that has to be said."""
-        self._answered.add(made.noted.id)
+        """A person is told that it is in force; where it is taken back later, that has to be said.
+
+        Raises:
+            NotFound: It was taken back.
+            Malformed: The same.
+        """
+        with self._telling:
+            if made.refused is not None:
+                raise made.refused
+            self._answered.add(made.noted.id)
 
     def look(self, made: Made) -> None:
         """See whether what a cut names exists, without waiting for its commit.
 
         Raises:
-            NotFound: It does not; the cut is about to be taken back.
+            NotFound: It does not; the cut is taken back.
             StoreUnavailable: That is not known.
         """
-        with self._desk.database.read() as connection:
-            for name in made.noted.scopes:
-                _ensure(connection, name)
+        try:
+            with self._desk.database.read() as connection:
+                for name in made.noted.scopes:
+                    _ensure(connection, name)
+        except NotFound as fault:
+            self._refuse(made, fault)
+            raise
+
+    def _refuse(self, made: Made, fault: NotFound) -> None:
+        """Take a cut back before its commit finds out, for which it may have to wait; who commits right now decides."""
+        if not made.lock.acquire(blocking=False):
+            return
+        try:
+            with self._telling:
+                if made.on_record or made.noted.id in self._answered:
+                    return
+                made.refused = fault
+            self._desk.take_back(made.noted.id)
+        finally:
+            made.lock.release()
 
     def thaw(self, made: Made, *, reason: str, actor: str) -> Change | None:
         """End a cut that is not on record; it goes on record as thawed. None where it came on record meanwhile.
@@ -168,22 +198,48 @@ class Closing:
         with ExitStack() as until_known:
             with self._desk.database.write(Urgency.SAFETY) as connection:
                 until_known.enter_context(made.lock)
+                if made.refused is not None:
+                    raise made.refused
                 row = store.get(connection, made.noted.id)
+                names = made.noted.scopes
                 if (
                     row is None
                 ):  # else another broker took it over from the mirror, or a commit's answer was lost
-                    self._add(connection, made)
+                    names = self._add(connection, made)
                 thawed = row is not None and row.thawed_us is not None
                 if made.thawing is not None and not thawed:
                     self._add_thaw(connection, made, made.thawing)
                 elif row is not None:
                     made.closed.extend(rows.gates(connection, made.noted.scopes).values())
             made.on_record = True
+            self._know(made, names)
 
-    def _add(self, connection: Connection, made: Made) -> None:
-        noted = made.noted
-        for name in noted.scopes:
-            _ensure(connection, name)
+    def _know(self, made: Made, names: tuple[str, ...]) -> None:
+        """Take in what a cut holds that is on record now, and say what of it there is not."""
+        nobody = tuple(name for name in made.noted.scopes if name not in names)
+        if nobody:
+            why = f"there is no {' and no '.join(nobody)}; the rest of it holds"
+            self._strays.append(Stray(replace(made.noted, scopes=nobody), why, self._desk.clock.now_us()))
+        if names != made.noted.scopes:
+            made.noted = replace(made.noted, scopes=names)
+
+    def _names(self, connection: Connection, made: Made) -> tuple[str, ...]:
+        """Return what a cut holds, as the record has it now.
+
+        Raises:
+            NotFound: It names what does not exist, and nobody was told that it is in force; or nothing that does.
+        """
+        there = [name for name in made.noted.scopes if _exists(connection, name)]
+        if len(there) < len(made.noted.scopes):
+            with self._telling:
+                if not there or made.noted.id not in self._answered:
+                    _ensure(connection, next(name for name in made.noted.scopes if name not in there))
+        since = {place for name in there for place in _in_its_place(connection, name, made.noted.opened_us)}
+        return tuple(sorted({*there, *since}))
+
+    def _add(self, connection: Connection, made: Made) -> tuple[str, ...]:
+        names = self._names(connection, made)
+        noted = replace(made.noted, scopes=names)
         record = {
             "id": noted.id,
             "mode": noted.mode.value,
@@ -210,6 +266,7 @@ class Closing:
         if ended:
             details["checkouts"] = ended
         self._audit.record(connection, "cut.close", noted.id, details)
+        return names
 
     def _add_thaw(self, connection: Connection, made: Made, thawing: Thawing) -> None:
         """Put on record that it was thawed before it was there itself."""
@@ -228,9 +285,12 @@ class Closing:
             return store.get(connection, made.noted.id) is not None
 
     def _taken_back(self, made: Made, fault: Exception) -> None:
-        self._desk.take_back(made.noted.id)
-        if made.noted.id in self._answered:
+        with self._telling:
+            made.refused = fault if isinstance(fault, NotFound | Malformed) else None
+            answered = made.noted.id in self._answered
             self._answered.discard(made.noted.id)
+        self._desk.take_back(made.noted.id)
+        if answered:
             self._strays.append(Stray(made.noted, str(fault), self._desk.clock.now_us()))
         if self._mirror.has(made.noted.id):
             self._mirror.note_soon(replace(made.noted, thawed_us=self._desk.clock.now_us()))
@@ -258,11 +318,24 @@ def _scope(target: str) -> str:
     return scope(ScopeKind(kind), ref)
 
 
+def _exists(connection: Connection, name: str) -> bool:
+    kind, _, ref = name.partition(":")
+    return name == EVERYTHING or kind == ScopeKind.VENUE.value or store.exists(connection, kind, ref)
+
+
 def _ensure(connection: Connection, name: str) -> None:
     """Refuse a scope that names nothing there is."""
-    kind, _, ref = name.partition(":")
-    if name != EVERYTHING and kind != ScopeKind.VENUE.value and not store.exists(connection, kind, ref):
+    if not _exists(connection, name):
+        kind, _, ref = name.partition(":")
         raise _unknown(kind, ref)
+
+
+def _in_its_place(connection: Connection, name: str, since_us: int) -> list[str]:
+    """Return the key versions that took a version's place since an instant: their move knew nothing of this cut."""
+    if name.partition(":")[0] != ScopeKind.KEY_VERSION.value:
+        return []
+    slot = f"{name.rpartition('/')[0]}/"
+    return [one for one in audit_store.subjects(connection, "key.current", since_us) if one.startswith(slot)]
 
 
 def _unknown(kind: str, ref: str) -> NotFound:

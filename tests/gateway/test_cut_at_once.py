@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import sqlalchemy as sa
 from broker.api.app import create_app
 from broker.api.context import Context
 from broker.api.wrong import of_this_process
+from broker.db import accounts as account_store
+from broker.db import cutovers, rows
 from broker.db import cuts as cut_store
 from broker.db.database import Database
 from broker.db.turns import Urgency
@@ -27,9 +30,11 @@ from broker.gate_document import NotedCut
 from broker.gates import Gates
 from broker.gateway.process import Gateway
 from broker.link.channel import memory_pair
+from broker.model import KeyRef, Stage
 from broker.service import cuts as cuts_service
 from broker.service.operators import Role
 from broker.service.service import open_service
+from clients.venue import Slot
 from clients.venues.binance import WIRE
 from portcullis.connected import ConnectedGateways
 from tests.api.desk import FakeVenue, FakeWarden
@@ -85,8 +90,14 @@ def wrong(world: World) -> list[str]:
 def on_record(world: World) -> dict[str, bool]:
     """Return the cuts that the database has, by id, with whether they are open."""
     with world.service.desk.database.read() as connection:
-        rows = cut_store.page(connection, 2**62, 100, open_only=False)
-        return {row.id: row.thawed_us is None for row in rows}
+        found = cut_store.page(connection, 2**62, 100, open_only=False)
+        return {row.id: row.thawed_us is None for row in found}
+
+
+def gates(world: World) -> dict[str, Mode]:
+    """Return what every gate lets pass, as the database has it."""
+    with world.service.desk.database.read() as connection:
+        return {name: one.mode for name, one in rows.gates(connection).items()}
 
 
 async def close(world: World, *targets: str, mode: Mode = Mode.CLOSED) -> str:
@@ -325,6 +336,99 @@ async def test_a_name_that_could_not_be_looked_up_says_so_and_is_told_when_it_na
                 '"thawed_us": null' not in (world.service.desk.secrets.mirror.read(answer.json()["id"]) or "")
             )
         )
+
+
+async def test_what_a_cut_names_and_exists_stays_closed_where_nobody_could_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was answered as in force: a slip in one name must not open the others once the database is back."""
+
+    def away(*_: object) -> Any:
+        raise StoreUnavailable("database", "away on purpose")
+
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        assert (await bot.order(**SMALL)).status == 200
+        async with api(world) as client:
+            with held(world) as let_go:
+                monkeypatch.setattr(world.service.cuts.closing, "look", away)
+                body = BOT | {"targets": ["consumer:bot", "account:mian"]}
+                answer = await client.post("/v1/cuts", json=body)
+                assert (answer.status_code, answer.json()["on_record"]) == (201, False)
+                let_go()
+            await until(lambda: world.service.cuts.closing.standing() == ())
+            assert gates(world)["consumer:bot"] is Mode.CLOSED
+            assert "account:mian" not in gates(world)
+            assert (await bot.order(**SMALL)).reason == "cut"
+            (stray,) = world.service.cuts.closing.strays()
+            assert stray.noted.scopes == ("account:mian",)
+            assert "cut-of-nobody" in wrong(world)
+            shown = (await client.get(f"/v1/cuts/{answer.json()['id']}")).json()
+            assert shown["targets"] == ["consumer:bot"]
+
+
+async def test_a_cut_that_is_refused_for_a_slip_closes_nobody_while_the_database_is_held(
+    tmp_path: Path,
+) -> None:
+    """It was answered that nothing was cut: that is so at once, not when the lock is free."""
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        assert (await bot.order(**SMALL)).status == 200
+        async with api(world) as client:
+            with held(world):
+                answer = await client.post(
+                    "/v1/cuts", json=BOT | {"targets": ["consumer:bot", "account:mian"]}
+                )
+                assert answer.status_code == 404
+                await until(lambda: world.gateway.book._gates.closing() == ())
+                assert "consumer:bot" not in world.gateway.book.gates
+            await until(lambda: world.service.cuts.closing.standing() == ())
+            assert on_record(world) == {}
+            assert "cut-of-nobody" not in wrong(world)
+
+
+async def test_who_is_told_after_a_cut_was_taken_back_hears_that(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account()
+        made = world.service.cuts.closing.begin(
+            targets=("consumer:nobody",), mode=Mode.CLOSED, reason="x", actor="me"
+        )
+        await until(lambda: world.service.cuts.closing.standing() == ())
+        with pytest.raises(NotFound):
+            world.service.cuts.unchecked(made)
+
+
+async def test_a_version_that_takes_the_place_before_the_cut_is_on_record_is_closed_too(
+    tmp_path: Path,
+) -> None:
+    """The move was under way when the version was closed, and knew nothing of that."""
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        assert (await bot.order(**SMALL)).status == 200
+        old, new = (KeyRef("main", Slot.TRADE, version) for version in (1, 2))
+        key = next(one for one in world.service.keys.list("main") if one.ref == old)
+        with world.service.desk.database.write() as connection:
+            account_store.add_key(
+                connection, replace(key, ref=new, stage=Stage.PENDING, venue_key_id="N", path=new.path), 0
+            )
+        rotator = Database(world.service.desk.database._where)
+        with rotator.write() as connection:
+            made = world.service.cuts.closing.begin(
+                targets=(f"key-version:{old}",), mode=Mode.CLOSED, reason="leak", actor="me"
+            )
+            assert cutovers.move_current(connection, new, old)
+            world.service.audit.record(connection, "key.current", f"key-version:{new}")
+        rotator.close()
+        await until(lambda: world.service.cuts.closing.standing() == ())
+        both = {f"key-version:{old}", f"key-version:{new}"}
+        assert {name for name, mode in gates(world).items() if mode is Mode.CLOSED} == both
+        assert set(world.service.cuts.get(made.noted.id).scopes) == both
+        await until(lambda: world.gateway.book.gates[f"key-version:{new}"].mode is Mode.CLOSED)
+        await world.thaw(made.noted.id)
+        assert set(gates(world).values()) == {Mode.OPEN}
 
 
 async def test_a_broker_that_ends_before_the_commit_finds_its_cut_in_the_secret_store(tmp_path: Path) -> None:
