@@ -3,8 +3,9 @@
 Everything is real and on loopback: `portcullis run` with its gateway and rotator, a venue that answers at once, and
 the flood in a process of its own. Each cut is made by the API as the command line makes it, answered, and thawed.
 
+in force       from the request until every gateway had acknowledged it
 committed      from the request to the commit of the cut's transaction
-acknowledged   from the request until the gateway had it in force
+answered       from the request to its answer
 nothing after  no order was let through between the answer and the thaw, by the gateway's own log
 """
 
@@ -44,8 +45,9 @@ _PAGE = 500
 class Result:
     """What cuts took, in milliseconds, and what went wrong."""
 
+    in_force: list[float] = field(default_factory=list)
     committed: list[float] = field(default_factory=list)
-    acknowledged: list[float] = field(default_factory=list)
+    answered: list[float] = field(default_factory=list)
     flying: list[int] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
     through: int = 0
@@ -139,30 +141,34 @@ async def _cut(
     broker: Broker, api: httpx.AsyncClient, venue: _Venue, cuts: int, result: Result
 ) -> list[_Shut]:
     """Cut and thaw, and wait each time until the flood trades again."""
-    shut, done = [], [0.0]
-    real = broker.service.cuts.close
+    shut, closed, done = [], [0.0], [0.0]
+    closing = broker.service.cuts.closing
+    real = closing.begin
 
-    def close(**more: Any) -> Any:
-        try:
-            return real(**more)
-        finally:
-            done[0] = time.perf_counter()
+    def begin(**more: Any) -> Any:
+        closed[0] = time.perf_counter()
+        made = real(**more)
+        made.settled.add_done_callback(lambda _: done.__setitem__(0, time.perf_counter()))
+        return made
 
-    broker.service.cuts.close = close  # type: ignore[method-assign] # told when it was committed
+    closing.begin = begin  # type: ignore[method-assign] # told when it was closed, and when it was committed
     for number in range(cuts):
         began = time.perf_counter()
         made = await api.post(
             "/cuts", json={"targets": ["consumer:bot"], "mode": "closed", "reason": "flood"}
         )
-        since_us = time.time_ns() // 1000
+        since_us, answered = time.time_ns() // 1000, time.perf_counter()
         if made.status_code != _MADE:
             result.failed[f"cut: {made.status_code} {made.json().get('reason')}"] += 1
             continue
         document = made.json()
         if document["gateways"]["missing"] or document["gateways"]["acknowledged"] != 1:
             result.failed["cut: not acknowledged"] += 1
+        if not document["on_record"]:
+            result.failed["cut: not committed"] += 1
         result.committed.append((done[0] - began) * _MS)
-        result.acknowledged.append((done[0] - began) * _MS + document["gateways"]["after_ms"])
+        result.in_force.append((closed[0] - began) * _MS + document["gateways"]["after_ms"])
+        result.answered.append((answered - began) * _MS)
         flying = document.get("on_their_way") or {}
         result.flying.append(flying.get("requests", 0))
         shut.append(_Shut(since_us, time.time_ns() // 1000))
@@ -221,15 +227,16 @@ def _three(values: Sequence[float]) -> str:
 
 def text(result: Result, cuts: int, connections: int, command: str) -> str:
     """Return the table of one run."""
-    committed, heard = result.committed, result.acknowledged
+    committed = result.committed
     rows = [
         f"{machine()}. Command: `{command}`.",
         "",
         f"| {cuts:,} cuts beside {connections} connections, {result.orders / result.seconds:,.0f} orders/s | |",
         "|---|---|",
         f"| made and thawed | {len(committed):,}; failed: {dict(result.failed) or 'none'} |",
+        f"| in force at the gateway: p50 / p99 / highest | {_three(result.in_force)} |",
         f"| committed: p50 / p99 / highest | {_three(committed)} |",
-        f"| acknowledged by the gateway: p50 / p99 / highest | {_three(heard)} |",
+        f"| answered: p50 / p99 / highest | {_three(result.answered)} |",
         f"| let through between answer and thaw | {result.through} |",
         f"| on their way when it closed: median / highest | {at(result.flying, 0.5):.0f} / {max(result.flying)} |",
     ]
