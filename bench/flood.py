@@ -1,7 +1,8 @@
 """`python -m bench.flood`: cuts beside a bot that sends orders without pause on 64 connections.
 
 Everything is real and on loopback: `portcullis run` with its gateway and rotator, a venue that answers at once, and
-the flood in a process of its own. Each cut is made by the API as the command line makes it, answered, and thawed.
+the flood and whoever cuts in processes of their own. Each cut is made by the API as the command line makes it,
+answered, and thawed.
 
 in force       from the request until every gateway had acknowledged it
 committed      from the request to the commit of the cut's transaction
@@ -25,18 +26,20 @@ import httpx
 
 from bench.bot import REAL
 from bench.broker import POLICY
-from bench.processes import start_module
+from bench.processes import Process, start_module
 from bench.report import PAGE, machine
 from broker.service import Service
 from clients.secret import Secret
 from clients.venue import Credential, Environment, KeyFacts, KeyType, Slot
 from portcullis.foundation import found, opened
+from portcullis.rehearsal import settle
 from portcullis.run import Broker, Options, running_broker
 
 BEGIN, END = "<!-- flood: begin -->", "<!-- flood: end -->"
 _GRANTS = 4
 _TRADES_S = 60.0
-_MADE, _THAWED = 201, 200
+_MADE = 201
+_ANSWERED_S = 90.0
 _MS = 1000
 _PAGE = 500
 
@@ -63,24 +66,6 @@ class _Shut:
     until_us: int
 
 
-class _Venue:
-    """The venue's own count of orders, asked on one connection."""
-
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
-
-    async def seen(self) -> int:
-        """Return how many orders have come."""
-        return int((await self._client.get("/bench/seen")).json()["orders"])
-
-    async def more(self, orders: int) -> None:
-        """Wait until so many more have come: the flood trades."""
-        first = await self.seen()
-        async with asyncio.timeout(_TRADES_S):
-            while await self.seen() < first + orders:  # noqa: ASYNC110 - the venue tells nobody
-                await asyncio.sleep(0.01)
-
-
 async def measure(cuts: int, connections: int, *, others: int = 0) -> Result:
     """Cut so often beside a flood of so many connections; `others` are reads of the API that go on meanwhile."""
     result = Result()
@@ -93,6 +78,7 @@ async def measure(cuts: int, connections: int, *, others: int = 0) -> Result:
             with opened(home) as service:
                 keys = _set_up(service, base)
             broker = await stack.enter_async_context(running_broker(home, Options(paper_upstream=base)))
+            settle()  # as `portcullis run` does once it is ready
             flood = await start_module("bench.flooding")
             stack.push_async_callback(flood.end)
             flood.write({"port": broker.gateway.port, "connections": connections, "keys": keys})
@@ -104,16 +90,17 @@ async def measure(cuts: int, connections: int, *, others: int = 0) -> Result:
                     timeout=20,
                 )
             )
-            venue = _Venue(await stack.enter_async_context(httpx.AsyncClient(base_url=base, timeout=20)))
             reading = [asyncio.create_task(_read(api)) for _ in range(others)]
-            await venue.more(100)
+            cutting = await start_module("bench.cutting")
+            stack.push_async_callback(cutting.end)
+            token = home.operator_token.read_text().strip()
             began = time.monotonic()
-            shut = await _cut(broker, api, venue, cuts, result)
+            cutting.write({"api": broker.api.port, "token": token, "venue": base, "cuts": cuts})
+            shut = await _cut(broker, cutting, cuts, result)
             result.seconds = time.monotonic() - began
             for task in reading:
                 task.cancel()
             await asyncio.gather(*reading, return_exceptions=True)
-            result.orders = await venue.seen()
             await flood.end()
             await _logged(broker)
             result.through = await asyncio.to_thread(_let_through, broker.service, shut)
@@ -137,48 +124,43 @@ def _set_up(service: Service, base: str) -> list[tuple[str, str]]:
     return keys
 
 
-async def _cut(
-    broker: Broker, api: httpx.AsyncClient, venue: _Venue, cuts: int, result: Result
-) -> list[_Shut]:
-    """Cut and thaw, and wait each time until the flood trades again."""
-    shut, closed, done = [], [0.0], [0.0]
+async def _cut(broker: Broker, cutting: Process, cuts: int, result: Result) -> list[_Shut]:
+    """Take in what became of each cut; when it was closed and committed is seen here, by its id."""
+    shut: list[_Shut] = []
+    closed, done = dict[str, float](), dict[str, float]()
     closing = broker.service.cuts.closing
     real = closing.begin
 
     def begin(**more: Any) -> Any:
-        closed[0] = time.perf_counter()
+        at = time.perf_counter()
         made = real(**more)
-        made.settled.add_done_callback(lambda _: done.__setitem__(0, time.perf_counter()))
+        closed[made.noted.id] = at
+        made.settled.add_done_callback(lambda _: done.__setitem__(made.noted.id, time.perf_counter()))
         return made
 
     closing.begin = begin  # type: ignore[method-assign] # told when it was closed, and when it was committed
     for number in range(cuts):
-        began = time.perf_counter()
-        made = await api.post(
-            "/cuts", json={"targets": ["consumer:bot"], "mode": "closed", "reason": "flood"}
-        )
-        since_us, answered = time.time_ns() // 1000, time.perf_counter()
-        if made.status_code != _MADE:
-            result.failed[f"cut: {made.status_code} {made.json().get('reason')}"] += 1
+        said = await cutting.document(_ANSWERED_S)
+        document = said["document"]
+        if said["status"] != _MADE:
+            result.failed[f"cut: {said['status']} {document.get('reason')}"] += 1
             continue
-        document = made.json()
         if document["gateways"]["missing"] or document["gateways"]["acknowledged"] != 1:
             result.failed["cut: not acknowledged"] += 1
         if not document["on_record"]:
             result.failed["cut: not committed"] += 1
-        result.committed.append((done[0] - began) * _MS)
-        result.in_force.append((closed[0] - began) * _MS + document["gateways"]["after_ms"])
-        result.answered.append((answered - began) * _MS)
+        name, began = document["id"], said["began"]
+        result.committed.append((done[name] - began) * _MS)
+        result.in_force.append((closed[name] - began) * _MS + document["gateways"]["after_ms"])
+        result.answered.append((said["answered"] - began) * _MS)
         flying = document.get("on_their_way") or {}
         result.flying.append(flying.get("requests", 0))
-        shut.append(_Shut(since_us, time.time_ns() // 1000))
-        thawed = await api.post("/thaws", json={"cut": document["id"], "reason": "flood"})
-        if thawed.status_code != _THAWED:
-            result.failed[f"thaw: {thawed.status_code} {thawed.json().get('reason')}"] += 1
-            continue
-        await venue.more(20)
+        shut.append(_Shut(*said["shut_us"]))
+        if "thaw" in said:
+            result.failed[f"thaw: {said['thaw']}"] += 1
         if (number + 1) % 50 == 0:
             print(f"{number + 1} cuts, {dict(result.failed) or 'all well'}", file=sys.stderr, flush=True)
+    result.orders = (await cutting.document(_ANSWERED_S))["orders"]
     return shut
 
 

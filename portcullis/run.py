@@ -46,6 +46,7 @@ from portcullis.key_inspector import VenueInspector
 from portcullis.key_warden import VenueWarden
 from portcullis.notify import READY, STOPPING, Notifier
 from portcullis.peers import Peers
+from portcullis.rehearsal import rehearse, settle
 from portcullis.reporting import Reporting
 from portcullis.rotator_child import RotatorChild
 from portcullis.running import Running
@@ -148,7 +149,9 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
             lambda: (*upkeep.hazards(), *peers.hazards(), *rotator.hazards(), *api.hazards()),
         )
         port = home.api_port if options.api_port is None else options.api_port
-        api = ApiServer(create_app(context), port, home.root)
+        app = create_app(context)
+        await rehearse(app, service)
+        api = ApiServer(app, port, home.root)
         stack.push_async_callback(api.end)
         stack.push_async_callback(gateway.end)
         await gateway.start()
@@ -228,6 +231,7 @@ async def run(home: Home, options: Options, ready: Callable[[Broker], None], sto
     log = structlog.get_logger("portcullis")
     notifier = Notifier(os.environ)
     async with running_broker(home, options) as broker:
+        settle()
         ready(broker)
         notifier.tell(READY)
         living = asyncio.create_task(notifier.live())

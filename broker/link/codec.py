@@ -122,6 +122,8 @@ def _read_tuple(args: tuple[Any, ...], value: Any, where: str) -> Any:
     if not isinstance(value, list):
         raise BadFrame(f"{where} is not an array")
     if len(args) == 2 and args[1] is Ellipsis:  # noqa: PLR2004 - tuple[X, ...]
+        if args[0] is str and {type(entry) for entry in value} <= {str}:
+            return tuple(value)  # most of all: lines of the call log, a hundred a frame
         return tuple(_read(args[0], entry, where) for entry in value)
     if len(args) != len(value):
         raise BadFrame(f"{where} has another length")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import TypeVar
 
 from broker import budget
 from broker.audit.chain import Detail
@@ -26,6 +27,9 @@ from broker.service.limits import rules_of
 FILTERS = ("grant", "consumer", "account", "decision", "endpoint", "outcome")
 _END = (2**62, "~", 2**62)
 _MOST_NAMED = 20
+_BREATHES_EACH = 25
+_BREATHES_S = 0.02
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +115,20 @@ class Calls:
         Returns:
             The places of those that cannot be read or held, counted from 0: they are not in the log.
         """
-        parsed = [parse(line) for line in lines]
+        parsed = [parse(line) for line in self._breathing(lines)]
         found = [(place, line) for place, line in enumerate(parsed) if line is not None]
         lost = {place for place, line in enumerate(parsed) if line is None}
         lost.update(self._take_in(gateway, boot, found))
         self._seal.touch(gateway, boot)
         return tuple(sorted(lost))
+
+    def _breathing(self, lines: Iterable[T]) -> Iterator[T]:
+        """Yield lines; between some of them urgent writes of the state go first, which share the interpreter."""
+        turns = self._desk.database.turns
+        for number, line in enumerate(lines):
+            if number % _BREATHES_EACH == 0:
+                turns.let_urgent_pass(_BREATHES_S)
+            yield line
 
     def _take_in(self, gateway: str, boot: str, found: Sequence[tuple[int, Ask | Answered]]) -> Iterator[int]:
         """Write lines; yield the places of those that fit no column: one of them must not keep the others out."""
@@ -124,7 +136,7 @@ class Calls:
             return
         try:
             with self._desk.database.log.write(Urgency.UPKEEP) as connection:
-                store.add_lines(connection, gateway, boot, [line for _, line in found])
+                store.add_lines(connection, gateway, boot, self._breathing(line for _, line in found))
         except (Malformed, Conflict, ValueError, ArithmeticError):
             if len(found) == 1:
                 yield found[0][0]
