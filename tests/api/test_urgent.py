@@ -10,10 +10,12 @@ import pytest
 
 from broker.api.cuts import DATABASE
 from broker.db import cuts as cut_store
-from broker.db import turns
+from broker.db import rows, turns
 from broker.db.database import Database
 from broker.db.turns import Urgency
 from broker.errors import StoreUnavailable
+from broker.service.operators import Role
+from portcullis.rehearsal import rehearse
 from tests.api.desk import Desk
 
 CUT = {"targets": ["everything"], "mode": "closed", "reason": "leak"}
@@ -228,3 +230,98 @@ async def test_slow_requests_of_others_hold_no_cut_up(desk: Desk, monkeypatch: p
         finally:
             go.set()
             await asyncio.gather(*others)
+
+
+async def test_a_cut_is_rehearsed_without_a_trace(desk: Desk) -> None:
+    """Neither a cut nor a gate nor a line of the audit trail is left, and nothing is closed meanwhile."""
+    desk.trading()
+    before = desk.service.audit.list().items
+    await rehearse(desk.app, desk.service)
+    assert made(desk) == 0
+    assert desk.service.audit.list().items == before
+    with desk.service.desk.database.read() as connection:
+        assert rows.gates(connection) == {}
+    assert desk.gateways.heard == []
+    assert desk.service.cuts.closing.standing() == ()
+    async with desk.client() as client:
+        assert (await client.post("/v1/cuts", json=CUT)).status_code == 201
+
+
+async def test_a_cut_is_let_in_by_who_was_known_while_the_database_does_not_say_who_asks(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a cut, only by a known token with the role; a wrong one is not told that it is wrong."""
+
+    def away(*_: Any) -> Any:
+        raise StoreUnavailable("database", "away on purpose")
+
+    desk.service.operators.learn()
+    monkeypatch.setattr(desk.service.operators, "by_token", away)
+    async with desk.client(Role.RESPONDER) as client, desk.client(Role.VIEWER) as viewer:
+        answer = await client.post("/v1/cuts", json=CUT, headers={"Idempotency-Key": "k"})
+        assert answer.status_code == 201
+        assert (await client.get("/v1/cuts")).status_code == 503
+        assert (await client.post("/v1/thaws", json={"cut": "cut_1", "reason": "x"})).status_code == 503
+        assert (await viewer.post("/v1/cuts", json=CUT)).status_code == 403
+        client.headers["Authorization"] = "Bearer pcls_op_" + "0" * 55
+        assert (await client.post("/v1/cuts", json=CUT)).status_code == 503
+
+
+async def test_a_cut_waits_for_no_thread_that_hangs_in_a_read(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of them there are: each cut is made within its bound."""
+    go = threading.Event()
+    real = desk.service.operators.by_token
+
+    def hangs(*args: Any) -> Any:
+        go.wait(60)
+        return real(*args)
+
+    desk.service.operators.learn()
+    monkeypatch.setattr(desk.service.operators, "by_token", hangs)
+    monkeypatch.setattr(desk.service.operators, "remembered", hangs)
+    async with desk.client() as client:
+        try:
+            async with asyncio.timeout(50):
+                answers = await asyncio.gather(
+                    *(
+                        client.post("/v1/cuts", json=CUT, headers={"Idempotency-Key": f"k{number}"})
+                        for number in range(8)
+                    )
+                )
+        finally:
+            go.set()
+    assert [answer.status_code for answer in answers] == [201] * 8
+
+
+async def test_no_answer_waits_for_its_own_keeping(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be behind a lock that was retaken after the commit; asked again it is told from memory until then."""
+    go = threading.Event()
+    real = desk.service.operators.remember
+
+    def slow(*args: Any) -> None:
+        go.wait(60)
+        real(*args)
+
+    monkeypatch.setattr(desk.service.operators, "remember", slow)
+    async with desk.client() as client:
+        try:
+            async with asyncio.timeout(50):
+                cut = await client.post("/v1/cuts", json=CUT, headers={"Idempotency-Key": "a"})
+                made_consumer = await client.post(
+                    "/v1/consumers", json={"name": "one"}, headers={"Idempotency-Key": "b"}
+                )
+                again = await client.post("/v1/cuts", json=CUT, headers={"Idempotency-Key": "a"})
+                other = await client.post(
+                    "/v1/cuts", json=CUT | {"reason": "another"}, headers={"Idempotency-Key": "a"}
+                )
+        finally:
+            go.set()
+        assert (cut.status_code, made_consumer.status_code) == (201, 201)
+        assert (again.json()["id"], again.json()["replayed"]) == (cut.json()["id"], True)
+        assert (other.status_code, other.json()["reason"]) == (409, "key_reused")
+        operators = desk.service.operators
+        await until(lambda: operators.answered_at("the-admin", "b") is not None)
+        later = await client.post("/v1/consumers", json={"name": "one"}, headers={"Idempotency-Key": "b"})
+    assert (later.status_code, later.json()["replayed"]) == (201, True)

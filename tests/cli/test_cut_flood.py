@@ -10,7 +10,18 @@ pytestmark = [pytest.mark.sockets, pytest.mark.process]
 
 @pytest.mark.parametrize(
     ("cuts", "connections", "readers"),
-    [(40, 12, 1), pytest.param(1000, 64, 0, marks=pytest.mark.skipif(not LONG, reason="make test-long"))],
+    [
+        (40, 12, 1),
+        pytest.param(
+            1000,
+            64,
+            0,
+            marks=[
+                pytest.mark.skipif(not LONG, reason="make test-long"),
+                pytest.mark.timeout(3600),  # five minutes on two cores with nothing beside it
+            ],
+        ),
+    ],
 )
 async def test_every_cut_beside_a_flood_succeeds_and_nothing_passes_after_it(
     cuts: int, connections: int, readers: int

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from clients.venues.binance import WIRE
 from portcullis.cli import oversight_answers
 from portcullis.cli.cuts import on_their_way
 from portcullis.connected import ConnectedGateways
+from tests.gateway.test_cut_at_once import api
 from tests.gateway.test_promises import started
 from tests.gateway.world import Bot, World, running_world
 
 SMALL = {"quantity": "0.001"}
+CUT = {"targets": ["everything"], "mode": "closed", "reason": "leak"}
 
 
 async def until(fits: Callable[[], bool]) -> None:
@@ -261,6 +264,37 @@ async def test_no_cut_falls_between_a_welcome_and_the_broadcasts(tmp_path: Path,
         answer = await Bot(port, bot.key_id, bot.secret).order(**SMALL)
         assert answer.reason == "cut"
         assert world.executed() == []
+        stop.set()
+        await running
+        here.close()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_what_several_gateways_sent_is_no_whole_figure_while_one_of_them_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer comes within its bound, names the silent one, and so does whoever looks later."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        await bot.ready()
+        here, there = memory_pair()
+        serving = asyncio.ensure_future(world.authority.serve(here))
+        edge = Gateway(there, "edge", tmp_path / "edge", {WIRE.name: WIRE})
+        _, stop, running = await started(edge)
+        sent = await slow_orders(world, [bot], 500)
+        monkeypatch.setattr(edge.link, "_apply", lambda _: None)
+        async with api(world) as client:
+            began = time.monotonic()
+            said = (await client.post("/v1/cuts", json=CUT)).json()
+            took_s = time.monotonic() - began
+            shown = (await client.get(f"/v1/cuts/{said['id']}")).json()
+        assert (said["in_force_at"], said["gateways"]["missing"]) == (["local"], ["edge"])
+        assert took_s < 12, "it waits for a silent gateway once, about two seconds"
+        for answer in (said, shown):
+            assert answer["on_their_way"]["requests"] == 1
+            assert any("edge" in note and "not counted" in note for note in answer["notes"])
+        await asyncio.gather(*sent, return_exceptions=True)
         stop.set()
         await running
         here.close()
