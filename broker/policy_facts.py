@@ -38,6 +38,7 @@ class Stake(Struct, frozen=True, gc=False):
         own: What this grant bought of it, has not sold, and does not hold in open orders.
         coming: What its open buys may have brought since: nobody's as long as holdings show nothing of it.
         freed: What the order holds of it that the request replaces.
+        resting: Orders of it that may still execute, as far as anybody was told: grant, symbol, order id and side.
         others: What other grants of the account bought of it, have not sold, and do not hold in open orders.
     """
 
@@ -46,6 +47,7 @@ class Stake(Struct, frozen=True, gc=False):
     others: Decimal = ZERO
     freed: Decimal = ZERO
     coming: Decimal = ZERO
+    resting: tuple[tuple[str, str, str, str], ...] = ()
 
     def less(self, amount: Decimal) -> "Stake":
         """Return it after a sale of so much."""

@@ -59,6 +59,12 @@ class Owners:
         )
         link.channel.send(
             frames.StakeAnswer(
-                frame.ask, found.bought_here, found.own, found.others, found.freed, found.coming
+                frame.ask,
+                found.bought_here,
+                found.own,
+                found.others,
+                found.freed,
+                found.coming,
+                found.resting,
             )
         )

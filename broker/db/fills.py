@@ -28,6 +28,7 @@ from broker.policy_facts import Stake
 
 BUY, SELL = "BUY", "SELL"
 _AT_ONCE = 300
+MOST_RESTING = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,18 @@ def stake(
         if known is None or progress(fill.executed, fill.open) > progress(known.executed, known.open):
             found[(fill.symbol, fill.order_id)] = fill
     return weigh([*found.values(), *added_up], whose, symbol, replaces)
+
+
+def resting(connection: Connection, account: str, base: str) -> tuple[tuple[str, str, str, str], ...]:
+    """Return orders of an asset that may still execute, those that were told of longest ago first."""
+    c = t.FILLS.c
+    query = (
+        select(c.grant, c.symbol, c.order_id, c.side, c.open)
+        .where(c.account == account, c.base == base, c.open.not_in(["0", "0.00000000"]))
+        .order_by(c.told_us)
+        .limit(MOST_RESTING)
+    )
+    return tuple((row[0], row[1], row[2], row[3]) for row in connection.execute(query) if Decimal(row[4]))
 
 
 def pairs_of(connection: Connection, account: str, base: str) -> list[str]:

@@ -123,7 +123,7 @@ class Asking:
         frame = await self._ask(number, replace(query, ask=number))
         if not isinstance(frame, frames.StakeAnswer):
             raise LinkDown("no_answer", "the broker could not say whose it is")
-        return Stake(frame.bought_here, frame.own, frame.others, frame.freed, frame.coming)
+        return Stake(frame.bought_here, frame.own, frame.others, frame.freed, frame.coming, frame.resting)
 
     def refill(self, held: Held, *, ahead: bool = False) -> None:
         """Ask for the next slice ahead of need, once at a time."""

@@ -7,16 +7,20 @@ The broker's word is a fact, too, where this process stood still.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from broker.errors import LinkDown
+from broker.gateway import asking
 from broker.gateway.book import Book, Held
 from broker.gateway.clock import SystemClock
 from broker.gateway.job import Failure, Job
 from broker.gateway.link import LinkClient
 from broker.gateway.owners import Owners
+from broker.gateway.resting import Resting
 from broker.gateway.venue_view import NotKnown
 from broker.gateway.whose import Whose
 from broker.link.frames import StakeQuery
+from broker.policy_facts import Stake
 from clients.venues.binance import market
 
 _EXPECTED = (LinkDown, NotKnown, OSError, ValueError)
@@ -26,8 +30,11 @@ _NO_ANSWER = Failure("no_answer")
 class Fetcher:
     """Waits for facts on behalf of requests."""
 
-    def __init__(self, book: Book, link: LinkClient, owners: Owners, clock: SystemClock) -> None:
+    def __init__(
+        self, book: Book, link: LinkClient, owners: Owners, resting: Resting, clock: SystemClock
+    ) -> None:
         self._book, self._link, self._owners, self._clock = book, link, owners, clock
+        self.resting = resting
         self._whose = Whose(book, link, owners)
         self.behind = link.pulse.behind
 
@@ -108,12 +115,23 @@ class Fetcher:
         query = StakeQuery(0, held.lease.id, symbol, pair.base, recent, job.replaces)
         try:
             stake = await self._link.ask_stake(query)
+            if await self._looked(job, held, pair.base, stake):
+                asked_us, recent = self._clock.boot_us(), self._book.recent.of(held.account, pair.base)
+                stake = await self._link.ask_stake(replace(query, recent=recent))
         except LinkDown:
             seen = self._book.recent.seen_of(held.account, held.lease.grant, symbol, pair.base, job.replaces)
             held.standing.stakes.see(symbol, pair.base, seen, self._clock.boot_us(), job.replaces)
             raise
         held.standing.stakes.learn(symbol, pair.base, stake, asked_us, job.replaces)
         job.staked = True
+
+    async def _looked(self, job: Job, held: Held, base: str, stake: Stake) -> bool:
+        """Look at orders of a shared account that nobody here follows; tell whether there were any."""
+        credential = self._book.material.get(held.key_text)
+        if held.sole or credential is None or job.account is None:
+            return False
+        seconds = asking.ASK_SECONDS / 2
+        return await self.resting.look(job.account, credential, held.account, base, stake.resting, seconds)
 
     async def _prices(self, job: Job, symbols: tuple[str, ...]) -> None:
         if job.view is not None:

@@ -109,11 +109,12 @@ class Ledger:
 
     def found(self, sent: Sent, fills: Fills = ()) -> None:
         """Write down what was found of an order beside the answer to its request: its id, what it executed."""
-        if not sent.asked or sent.known_as is None:
+        if sent.known_as is None or not (sent.asked or fills):
             return
+        own = ((sent.symbol, sent.known_as, sent.name),) if sent.asked else ()  # else it is on record already
         line = Answered(
             self._spool.next(), sent.asked, self._clock.wall_us(), _FOUND, None, 0, "done", (), (),
-            sent.account, sent.grant, ((sent.symbol, sent.known_as, sent.name),), fills=fills,
+            sent.account, sent.grant, own, fills=fills,
         )  # fmt: skip
         try:
             self._write(line)

@@ -30,6 +30,7 @@ from broker.gateway.mounts import Mounts
 from broker.gateway.owners import Owners
 from broker.gateway.refusals import Refusals
 from broker.gateway.replay import ReplayGuard
+from broker.gateway.resting import Resting
 from broker.gateway.room import limits_of
 from broker.gateway.send import Sender
 from broker.gateway.sent import Sent
@@ -83,7 +84,9 @@ class Gateway:
         self.wellbeing = Wellbeing()
         self.wellbeing.on_change = self.link.tell_health
         self.mounts.heard, self.mounts.on_change = self.wellbeing.heard, self.link.tell_health
-        self.fetcher = Fetcher(self.book, self.link, owners, self.clock)
+        resting = Resting(settlement, self.clock.boot_us)
+        resting.on_state = self._found
+        self.fetcher = Fetcher(self.book, self.link, owners, resting, self.clock)
         self.aftermath = Aftermath(
             self.book, owners, settlement, self.ledger, self.link, self._measure, self.wellbeing
         )

@@ -97,6 +97,10 @@ class Settlement:
         found = self._by_id.get((account, state.symbol, state.order_id or ""))
         return None if found is None else found[1]
 
+    def follows(self, account: str, symbol: str, order_id: str) -> bool:
+        """Tell whether an order is asked about until it is final."""
+        return (account, symbol, order_id) in self._by_id
+
     def settle(self, account: str, state: OrderState) -> tuple[str, Parts]:
         """Take in the state of one order.
 

@@ -233,6 +233,7 @@ class StakeAnswer:
     others: Decimal = Decimal(0)
     freed: Decimal = Decimal(0)
     coming: Decimal = Decimal(0)
+    resting: tuple[tuple[str, str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from broker import budget
 from broker.audit.chain import Detail
 from broker.budget import WINDOW_US, Parts, Slice
@@ -239,9 +241,11 @@ class Calls:
         )
         with self._desk.database.log.read() as connection:
             found = fills.stake(connection, account, whose, symbol, base, recent, replaces)
+            resting = fills.resting(connection, account, base)
             pairs = {symbol, *fills.pairs_of(connection, account, base)}
             unheard = store.unanswered_sales(connection, account, pairs, whose.own, boot)
-        return found.less(found.own + found.coming if unheard is None else unheard)
+        stake = found.less(found.own + found.coming if unheard is None else unheard)
+        return replace(stake, resting=resting)
 
     # --- budgets --------------------------------------------------------------------------
 

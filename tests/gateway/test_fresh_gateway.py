@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,60 @@ async def test_a_sale_whose_answer_a_gateway_did_not_live_to_hear_is_not_made_wi
             assert (again.status, again.reason) == ((401, "halted") if arrives else (200, None))
             await two.ready()
             assert (await two.order("SELL", "0.05")).status == 200
+
+
+@pytest.mark.parametrize("side", ["BUY", "SELL"])
+async def test_what_became_of_orders_while_no_gateway_ran_is_asked_before_anothers_could_be_sold(
+    tmp_path: Path, side: str
+) -> None:
+    """A bid that was filled, and an offer that ended by hand: both are the other's, and nobody has told of either."""
+    limit: dict[str, Any] = {"type": "LIMIT", "timeInForce": "GTC"}
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        one, two = world.bot("one"), world.bot("two")
+        async with gateway_at(world, tmp_path / "edge") as port:
+            one, two = Bot(port, one.key_id, one.secret), Bot(port, two.key_id, two.secret)
+            await one.ready()
+            await two.ready()
+            assert (await one.order("BUY", "0.0101")).status == 200
+            if side == "SELL":
+                assert (await two.order("BUY", "0.0101")).status == 200
+            price = "59000" if side == "BUY" else "70000"
+            resting = await two.order(side, "0.01", price=price, **limit)
+            assert resting.status == 200, resting
+            _, change = world.service.cuts.close(
+                targets=("account:main",), mode=Mode.HALT, reason="test", actor="test"
+            )
+            await world.authority.changes.acknowledged(change, 5)
+        exchange = world.paper.exchange
+        if side == "BUY":
+            exchange.engine.set_price(exchange.symbols["BTCUSDT"], Decimal(58_900), exchange.now_us())
+        else:
+            order = exchange.engine.orders[resting.body["orderId"]]
+            exchange.engine.cancel(order, exchange.now_us())
+        async with gateway_at(world, tmp_path / "edge") as port:
+            one, two = Bot(port, one.key_id, one.secret), Bot(port, two.key_id, two.secret)
+            await one.ready()
+            assert (await one.order("SELL", "0.015")).reason == "halted"
+            assert (await one.order("SELL", "0.01")).status == 200
+            await two.ready()
+            assert (await two.order("SELL", "0.0099")).status == 200
+
+
+async def test_what_cannot_be_asked_of_them_refuses_no_exit(tmp_path: Path) -> None:
+    limit: dict[str, Any] = {"type": "LIMIT", "timeInForce": "GTC"}
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        one, two = world.bot("one"), world.bot("two")
+        async with gateway_at(world, tmp_path / "edge") as port:
+            one, two = Bot(port, one.key_id, one.secret), Bot(port, two.key_id, two.secret)
+            await one.ready()
+            await two.ready()
+            for _ in range(3):
+                assert (await one.order("BUY", "0.0101")).status == 200
+            assert (await two.order("BUY", "0.01", price="59000", **limit)).status == 200
+        async with gateway_at(world, tmp_path / "edge") as port:
+            one = Bot(port, one.key_id, one.secret)
+            await one.ready()
+            world.paper.server.faults.append(Fault("error", "GET", "/api/v3/order", times=1000, status=500))
+            assert (await one.order("SELL", "0.03")).status == 200
