@@ -71,6 +71,7 @@ class Changes:
         self._holds: dict[tuple[str, str], int] = {}
         self._over: set[tuple[str, str]] = set()
         self._met: dict[str, str] = {}
+        self._starts: set[tuple[str, str]] = set()
         desk.listeners.append(self._changed)
 
     def acknowledge(self, gateway: str, change: int) -> None:
@@ -94,6 +95,7 @@ class Changes:
     def gone(self, gateway: str, boot: str) -> None:
         """A gateway's link has ended: what it had sent to the venue nobody will tell us."""
         self._met[gateway] = boot
+        self._starts.add((gateway, boot))
         self._gone[gateway] = self._desk.clock.boot_us()
 
     def _lately_gone(self) -> tuple[str, ...]:
@@ -125,13 +127,21 @@ class Changes:
 
     def out_of_reach(self) -> tuple[tuple[str, int], ...]:
         """Return the starts of gateways that may serve on and cannot be told, each with for how many seconds."""
+        return tuple((gateway, seconds) for gateway, _, seconds in self._out_of_reach())
+
+    def _out_of_reach(self) -> list[tuple[str, str, int]]:
         now_us = self._desk.clock.now_us()
         met = self._over | {(link.gateway, link.boot) for link in self.links.values()}
-        return tuple(
-            (gateway, -(-(until_us - now_us) // 1_000_000))
+        return [
+            (gateway, boot, -(-(until_us - now_us) // 1_000_000))
             for (gateway, boot), until_us in self._holds.items()
             if (gateway, boot) not in met and until_us > now_us
-        )
+        ]
+
+    def _unheard(self) -> tuple[str, ...]:
+        """Return the gateways of whose last requests nothing is known: gone lately, or never met since we began."""
+        strangers = {name for name, boot, _ in self._out_of_reach() if (name, boot) not in self._starts}
+        return tuple(sorted({*self._lately_gone(), *strangers}))
 
     def expect(self, change: Change, link: Link) -> asyncio.Event:
         """Await one gateway's acknowledgement of a change that only it is told of."""
@@ -210,7 +220,7 @@ class Changes:
 
     def _wait_for(self, number: int, links: list[Link]) -> Waiting:
         names = tuple(link.gateway for link in links)
-        self._waiting[number] = waiting = Waiting(names, set(names), self._lately_gone())
+        self._waiting[number] = waiting = Waiting(names, set(names), self._unheard())
         if not links:
             waiting.took_s = 0.0
             waiting.done.set()

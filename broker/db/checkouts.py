@@ -1,5 +1,6 @@
 """Queries on keys that were handed out."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 from sqlalchemy import Connection, or_, select
 from sqlalchemy.engine import Row
 
+from broker.db import accounts as account_store
+from broker.db import grants as grant_store
 from broker.db import tables as t
-from broker.model import KeyRef, moment
+from broker.model import KeyRef, chain, moment
 from clients.venue import Slot
 
 
@@ -65,6 +68,20 @@ def close(connection: Connection, checkout: str, now_us: int) -> bool:
         t.CHECKOUTS.update().where(out.id == checkout, out.dead_us.is_(None)).values(closed_us=now_us)
     )
     return done.rowcount == 1
+
+
+def end_in(connection: Connection, names: Iterable[str], now_us: int) -> list[str]:
+    """End those that stand in some scopes, and return them; their keys live until they are rotated."""
+    wanted, ended = set(names), []
+    for out in running(connection):
+        account = account_store.account(connection, out.ref.account)
+        grant = grant_store.grant(connection, out.grant)
+        if account is None or grant is None:
+            continue
+        scopes = chain(account.venue, out.ref, "", grant.consumer, grant.id)
+        if not wanted.isdisjoint(scopes) and close(connection, out.id, now_us):
+            ended.append(out.id)
+    return ended
 
 
 def over(connection: Connection, now_us: int) -> list[Checkout]:

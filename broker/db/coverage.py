@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, select
 
 from broker import gate
-from broker.db import rows
+from broker.db import audit, rows
 from broker.db import tables as t
 from broker.gate import Gate, Mode
 from broker.model import KeyRef, ScopeKind, scope
@@ -31,6 +31,20 @@ def carry(connection: Connection, to: KeyRef, away_from: KeyRef | None) -> None:
         connection.execute(t.CUT_SCOPES.insert().values(cut=cut, scope=here))
     if fresh:
         rows.save_gate(connection, closed)
+
+
+def in_its_place(connection: Connection, name: str, since_us: int) -> list[str]:
+    """Return the key versions that took a version's place since an instant, as scopes.
+
+    Args:
+        connection: The transaction in which a cut is put on record.
+        name: A scope; one that is no key version has no place.
+        since_us: When that cut came in force: the moves since then knew nothing of it.
+    """
+    if name.partition(":")[0] != ScopeKind.KEY_VERSION.value:
+        return []
+    slot = f"{name.rpartition('/')[0]}/"
+    return [one for one in audit.subjects(connection, "key.current", since_us) if one.startswith(slot)]
 
 
 def _others(connection: Connection, ref: KeyRef) -> list[KeyRef]:

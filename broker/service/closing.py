@@ -19,17 +19,14 @@ from dataclasses import dataclass, replace
 
 from broker import gate
 from broker.audit.chain import Detail
-from broker.db import Connection, checkouts, rows
-from broker.db import accounts as account_store
-from broker.db import audit as audit_store
+from broker.db import Connection, checkouts, coverage, rows
 from broker.db import cuts as store
-from broker.db import grants as grant_store
 from broker.db.database import DISK_FULL, MAYBE_WRITTEN
 from broker.db.turns import Urgency
 from broker.errors import Malformed, NotFound, Problem, StoreUnavailable
 from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
-from broker.model import EVERYTHING, NAME, ScopeKind, chain, new_id, scope
+from broker.model import EVERYTHING, NAME, ScopeKind, new_id, scope
 from broker.service.audit import Audit
 from broker.service.desk import VENUES, Change, Desk
 from broker.service.making import Made, Making, Thawing
@@ -254,7 +251,9 @@ class Closing:
             with self._telling:
                 if not there or made.noted.id not in self._answered:
                     _ensure(connection, next(name for name in made.noted.scopes if name not in there))
-        since = {place for name in there for place in _in_its_place(connection, name, made.noted.opened_us)}
+        since = {
+            place for name in there for place in coverage.in_its_place(connection, name, made.noted.opened_us)
+        }
         return tuple(sorted({*there, *since}))
 
     def _add(self, connection: Connection, made: Made) -> tuple[str, ...]:
@@ -282,7 +281,7 @@ class Closing:
         if made.tries > 1 or late_s:
             details["on_record_after_s"] = late_s
         closes = noted.mode is Mode.CLOSED
-        ended = _end_checkouts(connection, noted.scopes, noted.opened_us) if closes else []
+        ended = checkouts.end_in(connection, noted.scopes, noted.opened_us) if closes else []
         if ended:
             details["checkouts"] = ended
         self._audit.record(connection, "cut.close", noted.id, details)
@@ -350,27 +349,5 @@ def _ensure(connection: Connection, name: str) -> None:
         raise _unknown(kind, ref)
 
 
-def _in_its_place(connection: Connection, name: str, since_us: int) -> list[str]:
-    """Return the key versions that took a version's place since an instant: their move knew nothing of this cut."""
-    if name.partition(":")[0] != ScopeKind.KEY_VERSION.value:
-        return []
-    slot = f"{name.rpartition('/')[0]}/"
-    return [one for one in audit_store.subjects(connection, "key.current", since_us) if one.startswith(slot)]
-
-
 def _unknown(kind: str, ref: str) -> NotFound:
     return NotFound(f"no_{kind}", f"there is no {kind} {ref[:60]!r}; NOTHING was cut")
-
-
-def _end_checkouts(connection: Connection, names: tuple[str, ...], now_us: int) -> list[str]:
-    """End the checkouts that stand in some of the scopes; their keys live until they are rotated."""
-    ended = []
-    for out in checkouts.running(connection):
-        account = account_store.account(connection, out.ref.account)
-        grant = grant_store.grant(connection, out.grant)
-        if account is None or grant is None:
-            continue
-        scopes = chain(account.venue, out.ref, "", grant.consumer, grant.id)
-        if set(names) & set(scopes) and checkouts.close(connection, out.id, now_us):
-            ended.append(out.id)
-    return ended

@@ -3,7 +3,8 @@
 Rules:
 1. A cut is in the database first, because that is quick; then in the mirror, again and again until it is there. One
    that the database does not take for a while is in the mirror first.
-2. A thaw is in the mirror first. What the mirror holds and the database does not is closed here, too.
+2. A thaw is in the mirror first. What the mirror holds and the database does not is closed here, too, with all that a
+   cut does: it covers what took a key version's place since, and ends checkouts.
 3. No lease is granted before the mirror was read once: a database restored from yesterday has forgotten a cut.
 4. The mirror also knows whose it is, and the instance's generation: an instance that a restore has superseded,
    or that found another one's mirror, serves nothing.
@@ -13,9 +14,11 @@ import hashlib
 import json
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 from broker import gate, gate_document
-from broker.db import Connection, rows
+from broker.audit.chain import Detail
+from broker.db import Connection, checkouts, coverage, rows
 from broker.db import cuts as store
 from broker.db.turns import Urgency
 from broker.errors import StoreUnavailable
@@ -144,6 +147,7 @@ class Mirror:
             row = store.get(connection, noted.id)
             if row is not None and (before is None or row.thawed_us != before.thawed_us):
                 return  # made or thawed here meanwhile: by somebody who told the mirror
+            noted = replace(noted, scopes=_names(connection, noted))
             if row is None:
                 record = {
                     "id": noted.id, "mode": noted.mode.value, "reason": noted.reason, "actor": noted.actor,
@@ -153,7 +157,12 @@ class Mirror:
             else:
                 store.unthaw(connection, noted.id)
             closed = _close(connection, noted)
-            self._audit.record(connection, "cut.adopt", noted.id, {"scopes": list(noted.scopes)})
+            details: dict[str, Detail] = {"scopes": list(noted.scopes)}
+            closes = noted.mode is Mode.CLOSED
+            ended = checkouts.end_in(connection, noted.scopes, self._desk.clock.now_us()) if closes else []
+            if ended:
+                details["checkouts"] = ended
+            self._audit.record(connection, "cut.adopt", noted.id, details)
         _LOG.warning("closed here, because the secret store's mirror says so: %s %s", noted.id, noted.scopes)
         self._desk.tell(closed)
 
@@ -164,6 +173,13 @@ class Mirror:
             return document is not None and gate_document.load(cut_id, document).thawed_us is not None
         except (ValueError, KeyError, TypeError):
             return False
+
+
+def _names(connection: Connection, noted: NotedCut) -> tuple[str, ...]:
+    """Return what a cut holds: what it names, here or there, and what took a named key version's place since."""
+    known = {*noted.scopes, *store.scopes(connection, noted.id)}
+    since = {place for name in known for place in coverage.in_its_place(connection, name, noted.opened_us)}
+    return tuple(sorted(known | since))
 
 
 def _close(connection: Connection, noted: NotedCut) -> list[Gate]:

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from broker import gate_document
 from broker.db import managers as manager_store
+from broker.db import rows
 from broker.db import tables as t
 from broker.gate import Mode
-from broker.model import Stage
+from broker.gate_document import NotedCut
+from broker.model import Stage, new_id
 from clients.secret import Secret
 from clients.venue import Credential, KeyType, Slot
 from rotation.journal import Journal
@@ -170,6 +173,40 @@ async def test_a_cut_ends_the_checkouts_in_its_scope(
     _, audit = await ask(desk, "GET", "audit")
     (cut,) = [line for line in audit["items"] if line["action"] == "cut.close"]
     assert (out["checkout"]["id"] in str(cut["details"])) is ends
+
+
+@pytest.mark.parametrize(("mode", "ends"), [(Mode.CLOSED, True), (Mode.HALT, False)])
+async def test_a_cut_that_only_the_secret_store_knew_ends_them_too(
+    desk: Desk, grant: str, mode: Mode, *, ends: bool
+) -> None:
+    """The broker was killed before the database took the cut, or the database was restored."""
+    await ask(desk, "POST", "checkouts", wanted(grant))
+    noted_in_the_mirror(desk, "consumer:bot", mode=mode)
+    desk.service.mirror.merge()
+    (one,) = desk.service.checkouts.list()
+    assert (one.closed_at is not None) is ends
+    returned(desk).look(datetime.now(UTC))
+    assert len(desk.service.rotations.list().items) == (1 if ends else 0)
+
+
+@pytest.mark.usefixtures("grant")
+async def test_a_cut_that_only_the_secret_store_knew_covers_what_replaced_a_version_since(desk: Desk) -> None:
+    cut = noted_in_the_mirror(desk, "key-version:main/trade/1")
+    fresh = Credential("REAL2", Secret("planted-second-secret"), KeyType.HMAC)
+    desk.service.keys.import_key("main", slot=Slot.TRADE, credential=fresh, facts=SAFE)
+    desk.service.mirror.merge()
+    both = ("key-version:main/trade/1", "key-version:main/trade/2")
+    assert desk.service.cuts.get(cut).scopes == both
+    with desk.service.desk.database.read() as connection:
+        assert {one.mode for one in rows.gates(connection, both).values()} == {Mode.CLOSED}
+        assert len(rows.gates(connection, both)) == len(both)
+
+
+def noted_in_the_mirror(desk: Desk, scope: str, mode: Mode = Mode.CLOSED) -> str:
+    """Write a cut down in the secret store alone."""
+    noted = NotedCut(new_id("cut"), mode, (scope,), "leak", "ann", desk.service.desk.clock.now_us())
+    desk.service.desk.secrets.mirror.change(noted.id, lambda _: gate_document.dump(noted))
+    return noted.id
 
 
 async def test_a_key_that_is_being_rotated_is_not_handed_out(desk: Desk, grant: str) -> None:

@@ -282,9 +282,9 @@ async def test_what_several_gateways_sent_is_no_whole_figure_while_one_of_them_i
         serving = asyncio.ensure_future(world.authority.serve(here))
         edge = Gateway(there, "edge", tmp_path / "edge", {WIRE.name: WIRE})
         _, stop, running = await started(edge)
-        sent = await slow_orders(world, [bot], 500)
         monkeypatch.setattr(edge.link, "_apply", lambda _: None)
         async with api(world) as client:
+            sent = await slow_orders(world, [bot], 1500)
             began = time.monotonic()
             said = (await client.post("/v1/cuts", json=CUT)).json()
             took_s = time.monotonic() - began

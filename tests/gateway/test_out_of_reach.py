@@ -50,6 +50,10 @@ async def test_an_earlier_start_that_the_record_knows_of_is_named(tmp_path: Path
         found = await cut(world)
         assert (found.asked, found.missing) == (2, EARLIER)
         assert 190 < found.worst_case_s <= 200
+        number = max(world.authority.changes._waiting)
+        flying = await world.authority.changes.on_their_way(number, 0)
+        assert flying is not None
+        assert flying.silent == ("local",), "what it had sent is not known: no 0 is said of it"
 
 
 async def test_nobody_is_named_where_there_is_nobody(tmp_path: Path) -> None:
