@@ -17,20 +17,19 @@ def meaning(policy: Policy) -> list[str]:
     lines = []
     if policy.mode is PolicyMode.OBSERVE:
         lines.append(
-            "OBSERVE: nothing below is refused, only written down (withdrawals are refused all the same)"
+            "OBSERVE: nothing below is refused to this grant, only written down (withdrawals are refused all the same)"
         )
     lines.append(f"may call: {_names(policy.allow)}")
     lines.append(f"pairs: {_symbols(policy.symbols)}")
     lines.append(f"an order: {_money(policy.order_max, policy)}")
     lines.append(f"any 24 hours: {_money(policy.day_max, policy)}")
-    if policy.account_day_max is not None:
-        lines.append(
-            f"any 24 hours, all grants on its account together: {_money(policy.account_day_max, policy)}"
-        )
-    if policy.consumer_day_max is not None:
-        lines.append(
-            f"any 24 hours, all grants of its consumer together: {_money(policy.consumer_day_max, policy)}"
-        )
+    others = "; grants beside it that enforce are refused by it" if policy.mode is PolicyMode.OBSERVE else ""
+    for whose, limit in (
+        ("on its account", policy.account_day_max),
+        ("of its consumer", policy.consumer_day_max),
+    ):
+        if limit is not None:
+            lines.append(f"any 24 hours, all grants {whose} together: {_money(limit, policy)}{others}")
     lines.append(f"price: {_collar(policy)}")
     lines.append("market orders: " + ("allowed" if policy.market_orders else "refused"))
     if policy.rate is not None:

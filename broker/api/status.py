@@ -41,8 +41,25 @@ class GatewayState(BaseModel):
 GateMode = Literal["open", "halt", "closed"]
 
 
+class SharedUse(BaseModel):
+    """What all grants of an account or a consumer used of the limit that a policy of one of them sets.
+
+    Where they count in different assets nothing can be compared: then all of it is used.
+    """
+
+    scope: Literal["account", "consumer"]
+    name: str
+    day_used: str
+    day_max: str
+    asset: str
+
+
 class GrantUse(BaseModel):
-    """A standing grant and what it used of its rolling day, in its reference asset."""
+    """A standing grant and what it used of its rolling day, in its reference asset.
+
+    `shared`: the limits of its account and consumer, which bind it too; under `observe` what they would refuse is only
+    written down, as its own.
+    """
 
     grant: str
     consumer: str
@@ -52,6 +69,7 @@ class GrantUse(BaseModel):
     day_used: str
     day_max: str | None
     asset: str
+    shared: list[SharedUse]
 
 
 class Unsafe(BaseModel):
@@ -155,6 +173,16 @@ def _use(context: Context, grant: Grant, account: Account | None, cuts: tuple[Cu
         day_used=f"{context.service.calls.used(grant.id):f}",
         day_max=None if policy.day_max is None else f"{policy.day_max:f}",
         asset=policy.reference_asset,
+        shared=[
+            SharedUse(
+                scope="consumer" if limit.account is None else "account",
+                name=limit.account or limit.consumer or "",
+                day_used=f"{taken:f}",
+                day_max=f"{limit.amount:f}",
+                asset=limit.asset,
+            )
+            for limit, taken in context.service.calls.shared_limits(grant)
+        ],
     )
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from broker import budget
 from broker.audit.chain import Detail
-from broker.budget import WINDOW_US, Parts, Slice
+from broker.budget import WINDOW_US, Limit, Parts, Slice
 from broker.calllog import Answered, Ask, parse
 from broker.db import calls as store
 from broker.db import fills
@@ -295,6 +295,18 @@ class Calls:
         now_us = self._desk.clock.now_us()
         with self._desk.database.log.read() as connection:
             return budget.used(ledger.slices(connection, grant_id, now_us - WINDOW_US), now_us)
+
+    def shared_limits(self, grant: Grant) -> tuple[tuple[Limit, Decimal], ...]:
+        """Return the limits of a grant's account and consumer, and how much of each is lent or spent by all of them."""
+        now_us = self._desk.clock.now_us()
+        with self._desk.database.read() as connection:
+            rules = rules_of(connection, grant)
+        limits = tuple(limit for limit in rules.limits if limit.shared)
+        if not limits:
+            return ()
+        with self._desk.database.log.read() as connection:
+            lent = ledger.slices_under(connection, limits, now_us - WINDOW_US)
+        return tuple((limit, budget.taken(limit, rules.asset, lent, now_us)) for limit in limits)
 
     def close_slices(self, gateway: str, parts: Parts) -> None:
         """Take slices back, each with what is left of it."""

@@ -22,6 +22,7 @@ from broker.service.credentials import Credentials
 from broker.service.cuts import Cut, Cuts
 from broker.service.desk import Desk
 from broker.service.keys import Keys
+from broker.service.limits import mismatched
 from broker.service.readiness import Ready
 from broker.service.reconcile import refuse_unreconciled
 from broker.service.reports import KEY_REFUSED, Reports
@@ -74,7 +75,8 @@ class Conditions:
         found: dict[tuple[str, str], Condition] = {}
         for one in (
             *here, *self._of_cuts(), *self._of_reports(keys), *self._of_keys(keys), *self._of_readiness(),
-            *self._of_findings(), *self._of_operators(), *self._of_channels(), *self._of_the_rotator(),
+            *self._of_findings(), *self._of_limits(), *self._of_operators(), *self._of_channels(),
+            *self._of_the_rotator(),
         ):  # fmt: skip
             found.setdefault(one.name, one)
         return tuple(found.values())
@@ -154,6 +156,16 @@ class Conditions:
             yield Condition(
                 "key", f"{one.account}/{shown}/{one.what}", f"{one.account}: {one.says}", "portcullis sweep show",
                 one.account,
+            )  # fmt: skip
+
+    def _of_limits(self) -> Iterator[Condition]:
+        with self._desk.database.read() as connection:
+            found = list(mismatched(connection))
+        for grant, observes, why in found:
+            what = "every order would be refused" if observes else "no order passes but exits"
+            yield Condition(
+                "limits", grant.id, f"grant {grant.id} of {grant.consumer}: {what}, because {why}",
+                f"portcullis grant policy {grant.id} --policy FILE", grant.account,
             )  # fmt: skip
 
     def _of_operators(self) -> Iterator[Condition]:

@@ -8,6 +8,7 @@ Rules:
 3. Usage counts from when it was first limited: what nobody limited was not counted.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 from broker import policy_document
@@ -15,7 +16,7 @@ from broker.budget import Limit, Rules
 from broker.db import Connection
 from broker.db import grants as store
 from broker.model import Grant
-from broker.policy_document import Policy
+from broker.policy_document import Policy, PolicyMode
 
 _KEPT = 256
 
@@ -66,6 +67,20 @@ def beside(connection: Connection, grant: Grant) -> tuple[str, ...]:
         if one.revoked_at is None and one.id != grant.id and _overlap(policy, _loaded(one.policy))
     ]
     rules = rules_of(connection, grant)
+    shared = [limit for limit in rules.limits if limit.shared]
+    if shared and policy.mode is PolicyMode.OBSERVE:
+        names = " and ".join(
+            sorted(
+                {
+                    f"account {one.account!r}" if one.account else f"consumer {one.consumer!r}"
+                    for one in shared
+                }
+            )
+        )
+        said.append(
+            f"this grant only observes: what the limit of {names} would refuse is written down as what its own would, "
+            "and passes; what passes within it counts, and grants beside it that enforce are refused once it is used up"
+        )
     others = sorted({limit.asset for limit in rules.limits} - {rules.asset})
     if others:
         said.append(
@@ -73,6 +88,26 @@ def beside(connection: Connection, grant: Grant) -> tuple[str, ...]:
             "no budget is lent until both count in the same asset"
         )
     return tuple(said)
+
+
+def mismatched(connection: Connection) -> Iterator[tuple[Grant, bool, str]]:
+    """Yield the living grants that nothing is lent to, because a limit of several counts in another asset.
+
+    Each with whether it only observes, and what is wrong.
+    """
+    living = [(one, _loaded(one.policy)) for one in store.grants(connection) if one.revoked_at is None]
+    assets: dict[tuple[str, str], set[str]] = {}
+    for one, policy in living:
+        if policy.account_day_max is not None:
+            assets.setdefault(("account", one.account), set()).add(policy.reference_asset)
+        if policy.consumer_day_max is not None:
+            assets.setdefault(("consumer", one.consumer), set()).add(policy.reference_asset)
+    for one, policy in living:
+        limits = assets.get(("account", one.account), set()) | assets.get(("consumer", one.consumer), set())
+        if others := limits - {policy.reference_asset}:
+            named = ", ".join(sorted(others))
+            why = f"its policy counts in {policy.reference_asset}, a limit of its account or consumer in {named}"
+            yield one, policy.mode is PolicyMode.OBSERVE, why
 
 
 def _overlap(one: Policy, other: Policy) -> bool:

@@ -126,6 +126,12 @@ def _grants(out: Console, rows: Sequence[oversight_answers.GrantUse]) -> None:
         policy = Text("observe", "yellow") if row.policy_mode == "observe" else "enforced"
         gate = styled(*words.get(row.mode, (row.mode, "bold red")))
         listed.add_row(said("[bold]{}[/]", row.consumer), row.account, gate, used, _bar(share), policy)
+        for limit in row.shared:
+            whole = "its account" if limit.scope == "account" else "its consumer"
+            most = amount(str(limit.day_max)).removesuffix(".00")
+            used = f"{amount(str(limit.day_used)) or '0.00'} {limit.asset} of {most}"
+            share = float(limit.day_used / limit.day_max) if limit.day_max else 0.0
+            listed.add_row("", Text(f"all of {whole}", "dim"), "", used, _bar(share), "")
     out.print()
     out.print(listed)
     out.print("[dim]used includes what is lent to gateways for the next orders[/]")

@@ -90,6 +90,16 @@ class GatewayState(Answer):
     resident_bytes: int
 
 
+class SharedUse(Answer):
+    """What all grants of an account or a consumer used of a limit that binds them together."""
+
+    scope: str
+    name: str
+    day_used: Decimal
+    day_max: Decimal
+    asset: str
+
+
 class GrantUse(Answer):
     """A standing grant, and what it used of its day."""
 
@@ -100,6 +110,7 @@ class GrantUse(Answer):
     day_used: Decimal
     day_max: Decimal | None
     asset: str
+    shared: list[SharedUse]
 
 
 class Unsafe(Answer):

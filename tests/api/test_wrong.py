@@ -85,6 +85,18 @@ def gateway_gone(desk: Desk) -> None:
     desk.service.grants.create(consumer="bot", account="main", policy='allow = ["market"]')
 
 
+def two_assets(desk: Desk, *, mode: str = "enforce") -> None:
+    desk.service.grants.create_consumer("bot")
+    limit = 'allow = ["market"]\n[account.day]\nmax_notional = "5000"\n'
+    desk.service.grants.create(consumer="bot", account="main", policy=limit)
+    other = f'mode = "{mode}"\nreference_asset = "EUR"\nallow = ["market"]'
+    desk.service.grants.create(consumer="bot", account="main", policy=other)
+
+
+def two_assets_observed(desk: Desk) -> None:
+    two_assets(desk, mode="observe")
+
+
 def gateway_behind(desk: Desk) -> None:
     (one,) = desk.gateways.connected()
     connected(desk, replace(one, spool_lines=BEHIND_LINES + 1))
@@ -108,6 +120,8 @@ def reported(*words: KeyWord, troubles: tuple[Trouble, ...] = ()) -> Callable[[D
 
 WRONG: dict[str, tuple[Callable[[Desk], None], str]] = {
     "cut off": (cut, "account:main CUT OFF"),
+    "limits in two assets": (two_assets, "no order passes but exits"),
+    "limits in two assets, observed": (two_assets_observed, "every order would be refused"),
     "halted": (lambda desk: cut(desk, Mode.HALT), "account:main HALTED"),
     "a key that may withdraw": (lambda desk: stored(desk, Slot.READ, can_withdraw=True), "main/read/1 may withdraw"),
     "a key from anywhere": (lambda desk: stored(desk, Slot.READ, ip_restricted=False), "works from any address"),

@@ -1,5 +1,7 @@
 """Rolling limits: narrowed they bind at once, and they stand per grant, per account and per consumer."""
 
+import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,12 @@ def bot_of(world: World, issued: Issued) -> Bot:
 async def spent(bot: Bot, times: int = 1) -> None:
     for _ in range(times):
         assert (await bot.order()).status == 200  # 0.01 at 60,000
+
+
+async def until(fits: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not fits():  # noqa: ASYNC110 - the spool tells nobody
+            await asyncio.sleep(0.01)
 
 
 async def changed(world: World, grant: str, policy: str) -> None:
@@ -125,6 +133,27 @@ async def test_grants_that_share_a_limit_do_not_use_it_twice(tmp_path: Path, sco
         passed = [answer for answer in answers if answer.status == 200]
         assert len(passed) == 1, answers
         assert {answer.reason for answer in answers if answer.status != 200} == {"day_notional"}
+
+
+@pytest.mark.parametrize("scope", ["account", "consumer"])
+async def test_under_observe_what_a_shared_limit_would_refuse_is_written_down_and_passes(
+    tmp_path: Path, scope: str
+) -> None:
+    """As the grant's own would; a grant beside it that enforces is refused all the same."""
+    limited = with_day("20000", f'[{scope}.day]\nmax_notional = "700"', order="700")
+    async with running_world(tmp_path) as world:
+        world.account("main", USDT="100000")
+        observing = world.issue(policy='mode = "observe"\n' + limited)
+        watched = bot_of(world, observing)
+        await spent(watched, 3)
+        assert len(world.executed()) == 3
+        await until(lambda: not world.gateway.spool.waiting)
+        seen = [(one.decision, one.reason) for one in world.service.calls.list(limit=50).items if one.side]
+        assert ("observe", "day_notional") in seen
+        (limit,) = world.service.calls.shared_limits(observing.grant)
+        assert limit[1] >= 600
+        beside = bot_of(world, world.issue(policy=POLICY.replace("1000", "700", 1)))
+        assert (await beside.order()).reason == "day_notional"
 
 
 async def test_an_unlimited_policy_is_bound_by_its_accounts_limit(tmp_path: Path) -> None:
