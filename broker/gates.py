@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from broker.gate import Gate, Mode, strictest
 from broker.gate_document import NotedCut
+from broker.model import KeyRef, is_later, version_of
 
 
 class Gates:
@@ -72,6 +73,16 @@ class Gates:
         """Return every gate as it is told, and the closings above them, as of one moment."""
         with self._lock:
             return tuple(self._told.values()), tuple(self._closings.values())
+
+    def covering(self, ref: KeyRef) -> str:
+        """Return the scope of an earlier version of a key that a closing holds: it covers what replaces that; or ""."""
+        with self._lock:
+            for closing in self._closings.values():
+                for name in closing.scopes:
+                    earlier = version_of(name)
+                    if earlier is not None and is_later(ref, earlier):
+                        return name
+        return ""
 
     def with_closings(self, gates: Mapping[str, Gate]) -> dict[str, Gate]:
         """Return gates that were read elsewhere with the closings that stand above them here."""

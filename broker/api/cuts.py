@@ -102,11 +102,14 @@ async def settled(made: Made, within_s: float) -> bool:
     Raises:
         NotFound: It names what does not exist, and was taken back.
     """
-    try:
-        async with asyncio.timeout(within_s):
-            await asyncio.shield(asyncio.wrap_future(made.settled))
-    except TimeoutError:
+    known = asyncio.wrap_future(made.settled)
+    known.add_done_callback(
+        lambda one: one.cancelled() or one.exception()
+    )  # it may come when nobody waits any more
+    await asyncio.wait({known}, timeout=within_s)
+    if not known.done():
         return False
+    known.result()
     return True
 
 

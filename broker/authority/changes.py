@@ -26,6 +26,7 @@ from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
 from broker.gates import Gates
 from broker.link import frames
+from broker.model import KeyRef
 from broker.service import Change, Desk
 
 _KEPT_CHANGES = 200
@@ -155,6 +156,10 @@ class Changes:
     def with_closings(self, gates: Mapping[str, Gate]) -> dict[str, Gate]:
         """Return gates as they were read just now, with what is closed above them and not on record yet."""
         return self._gates.with_closings(gates)
+
+    def covering(self, ref: KeyRef) -> str:
+        """Return what is closed and not on record yet that covers a key version, because it replaced it; or ""."""
+        return self._gates.covering(ref)
 
     def read(self, gates: Iterable[Gate]) -> None:
         """Take in gates as the database has them, in whatever thread.

@@ -97,6 +97,9 @@ class Leases:
         shut = gate.judge(gates, scopes, epochs)
         if isinstance(shut, Shut):
             return _no(frame, grant, "cut", shut.scope)
+        covering = self._changes.covering(key.ref)
+        if covering:
+            return _no(frame, grant, "cut", covering)
         return Opening(grant, account, key, owner, scopes, epochs, sole, rules)
 
     def secrets(self, link: Link, opening: Opening) -> Secrets:

@@ -91,6 +91,7 @@ class Closing:
 
     def note(self, made: Made) -> "Future[None]":
         """Write a cut down in the secret store, in a thread of its own."""
+        made.noting = True
         return self._mirror.note_soon(made.noted)
 
     def is_noted(self, cut: str) -> bool:
@@ -311,7 +312,9 @@ class Closing:
         self._desk.take_back(made.noted.id)
         if answered:
             self._strays.append(Stray(made.noted, str(fault), self._desk.clock.now_us()))
-        if self._mirror.has(made.noted.id):
+        if made.noting or self._mirror.has(
+            made.noted.id
+        ):  # one after the other: it may still be on its way there
             self._mirror.note_soon(replace(made.noted, thawed_us=self._desk.clock.now_us()))
 
 

@@ -44,7 +44,8 @@ class Made:
     """A cut that is in force, and how far it is with the record.
 
     `settled` ends once that is known: True on record and in force, False on record and thawed, an error where it was
-    taken back. `refused` is why it is, or will be, taken back. `doubt` says why it may be forgotten although it is
+    taken back. `refused` is why it is, or will be, taken back; `noting` that the secret store was asked to write it
+    down. `doubt` says why it may be forgotten although it is
     committed, `fault` why it is not committed yet.
     """
 
@@ -58,6 +59,7 @@ class Made:
     tries: int = 0
     again_s: float = 0.0
     on_record: bool = False
+    noting: bool = False
     thawing: Thawing | None = None
     refused: NotFound | Malformed | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)

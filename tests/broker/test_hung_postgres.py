@@ -1,5 +1,6 @@
 """A PostgreSQL that was stopped, not ended, answers nothing: whoever cuts is told so in time, and it works again after."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -13,6 +14,8 @@ from broker.db import database as databases
 from broker.db import meta
 from broker.db.turns import PATIENCE_S, Urgency
 from broker.errors import StoreUnavailable
+from broker.service.operators import Role
+from tests.api.desk import opened_desk
 from tests.places import database_at
 from tests.services.postgres.server import PostgresServer
 
@@ -57,3 +60,30 @@ def test_a_cut_is_answered_within_its_bound_while_the_server_answers_nothing(
     with database.read() as connection:
         assert meta.get(connection, "x") == "after"
     database.close()
+
+
+async def test_a_cut_through_the_api_is_in_force_while_the_server_answers_nothing(
+    postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """Who asks is known from before, what it names cannot be looked up, and it says so. Then it gets on record."""
+    with opened_desk(tmp_path) as desk:
+        desk.trading()
+        desk.service.operators.learn()
+        async with desk.client(Role.RESPONDER) as client:
+            with stopped(postgres_server):
+                began = time.monotonic()
+                body = {"targets": ["consumer:bot"], "mode": "closed", "reason": "leak"}
+                answer = await client.post("/v1/cuts", json=body, headers={"Idempotency-Key": "k"})
+                assert time.monotonic() - began < 15, "its bounds are seconds, whatever the server does"
+                said = answer.json()
+                assert (answer.status_code, said["on_record"]) == (201, False)
+                assert said["durable"] == ["secret store"]
+                assert "NOT in the database" in said["notes"][0]
+                assert any("could not be looked up" in note for note in said["notes"])
+                assert [one.id for one in desk.service.desk.closings.values()] == [said["id"]]
+            made = desk.service.cuts.closing.get(said["id"])
+            if made is not None:
+                assert await asyncio.to_thread(made.settled.result, 90)
+            shown = (await client.get(f"/v1/cuts/{said['id']}")).json()
+        assert shown["on_record"] is True
+        assert desk.service.desk.closings == {}

@@ -13,6 +13,7 @@ from broker.link import frames
 from broker.link.channel import memory_pair
 from broker.model import KeyRef, Stage
 from clients.venues.binance import WIRE
+from tests.gateway.test_cut_at_once import close, monkeyed_commit, until
 from tests.gateway.test_cutover import NEW, OLD, second, trading_world
 from tests.gateway.test_promises import started
 from tests.gateway.world import Answer, Bot, World
@@ -159,3 +160,31 @@ async def test_a_cut_of_a_version_that_was_replaced_before_says_who_trades_on(
         cut_id = await world.cut(f"key-version:{version}")
         cut = world.service.cuts.get(cut_id)
         assert world.service.cuts.replaced(cut) == (((str(OLD), str(NEW)),) if version == OLD else ())
+
+
+async def test_a_version_that_takes_the_place_of_one_whose_cut_is_not_on_record_is_covered_too(
+    tmp_path: Path,
+) -> None:
+    """Only this broker cannot reach the database: the rotator can, and moves on meanwhile."""
+    async with trading_world(tmp_path) as (world, bot):
+        second(world)
+        elsewhere(world, OLD, NEW)
+        await until_served(world, bot)
+        with monkeyed_commit() as go:
+            cut_id = await close(world, f"key-version:{OLD}")
+            elsewhere(world, NEW, OLD)
+            with world.service.desk.database.write() as connection:
+                world.service.audit.record(connection, "key.current", f"key-version:{NEW}")
+            await world.authority.beat()
+            assert (await asked_anew(world, bot, tmp_path)).reason in {"cut", "no_lease"}
+            assert (await bot.call(*READ)).reason in {"cut", "no_lease"}
+            go.set()
+            await until(lambda: world.service.cuts.closing.standing() == ())
+        assert set(world.service.cuts.get(cut_id).scopes) == {f"key-version:{OLD}", f"key-version:{NEW}"}
+        assert (await asked_anew(world, bot, tmp_path)).reason == "cut"
+
+
+async def until_served(world: World, bot: Bot) -> None:
+    async with asyncio.timeout(60):
+        while (await bot.call(*READ)).status != 200:
+            await world.authority.beat()
