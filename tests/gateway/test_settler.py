@@ -9,7 +9,7 @@ from typing import Any
 from broker.gateway.owners import Owners
 from broker.gateway.sent import Sent
 from broker.gateway.settlement import Reservation, Settlement
-from broker.gateway.settler import ASK_AGAIN_US, CALLS_AT_ONCE, EVERY_S, Settler
+from broker.gateway.settler import ASK_AGAIN_US, CALLS_AT_ONCE, EVERY_S, TOGETHER, Settler
 from broker.gateway.venue_view import NotKnown
 from clients.secret import Secret
 from clients.venue import Credential, KeyType, OrderRef
@@ -137,6 +137,16 @@ async def test_twenty_thousand_orders_that_are_over_are_released_within_minutes(
     assert len(account.calls) <= 100
 
 
+async def test_more_grants_than_one_round_has_calls_for_get_their_turn_in_the_next() -> None:
+    """Each has many orders, every one in a pair of its own: those that were asked about come last the next time."""
+    place, grants = Place(), 2 * CALLS_AT_ONCE + 1
+    place.account("main")
+    for number in range(20 * grants):
+        place.hold("main", f"g{number % grants}", f"S{number}")
+    await place.rounds(3)
+    assert place.released.keys() == {f"g{number}" for number in range(grants)}
+
+
 async def test_one_round_costs_little_however_much_is_held() -> None:
     place = Place()
     place.account("main")
@@ -176,6 +186,17 @@ async def test_what_the_venue_does_not_show_among_others_is_asked_for_alone() ->
     assert len(place.settlement) == 1
     await place.rounds(3)
     assert (len(place.settlement), account.calls) == (0, ["many", "one"])
+
+
+async def test_nor_are_many_that_it_does_not_show_asked_for_together_again() -> None:
+    """There are enough of them for one call, which would never show them."""
+    place = Place()
+    account = place.account("main")
+    account.hidden.update(place.hold("main", "g") for _ in range(2 * TOGETHER))
+    for _ in range(6):
+        await place.rounds(3)
+    assert len(place.settlement) == 0
+    assert account.calls.count("many") == 1
 
 
 async def test_a_silent_venue_releases_nothing_and_is_asked_little() -> None:
