@@ -180,6 +180,19 @@ async def test_a_revoked_grants_use_counts_on_for_the_one_that_follows(tmp_path:
         assert (await again.order()).reason == "day_notional"
 
 
+async def test_revoking_again_and_again_adds_up_and_is_nobody_elses(tmp_path: Path) -> None:
+    """One order each, until the window is used up; another consumer's window is its own."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        for _ in range(2):
+            issued = world.issue(policy=with_day("1300"))
+            await spent(bot_of(world, issued))
+            world.service.grants.revoke(issued.grant.id, "a fresh window")
+            await world.settled()
+        assert (await bot_of(world, world.issue(policy=with_day("1300"))).order()).reason == "day_notional"
+        await spent(bot_of(world, world.issue("other", policy=with_day("1300"))), 2)
+
+
 async def test_a_second_grant_for_the_same_pairs_is_said_loudly(tmp_path: Path) -> None:
     async with running_world(tmp_path) as world:
         world.account(USDT="100000")
