@@ -63,6 +63,11 @@ class _Server(uvicorn.Server):
         self.listening.set()
 
 
+def places() -> dict[str, int]:
+    """Return how many connections we take, by where they come from."""
+    return {LOCAL: places_at_home(), NETWORK: places_by_network()}
+
+
 class ApiServer:
     """Serves one application."""
 
@@ -85,11 +90,11 @@ class ApiServer:
             ) from None
         self.port = int(self._socket.getsockname()[1])
         self.socket: Path | None = None
-        self._listeners = [_Listener(self._socket, NETWORK, Door(places_by_network()))]
+        self._listeners = [_Listener(self._socket, NETWORK, Door(places()[NETWORK]))]
         local = None if home is None else self._stack.enter_context(api_socket.bound(home))
         if local is not None:
             taken, self.socket = local
-            self._listeners.append(_Listener(taken, LOCAL, Door(places_at_home())))
+            self._listeners.append(_Listener(taken, LOCAL, Door(places()[LOCAL])))
         config = uvicorn.Config(
             app,
             loop="none",

@@ -36,7 +36,7 @@ from clients.pauses import Pauses
 from clients.venue import Environment
 from portcullis import logs, paper_process, running
 from portcullis.addresses import bindable
-from portcullis.api_server import ApiServer
+from portcullis.api_server import ApiServer, places
 from portcullis.children import Child, ChildFailed
 from portcullis.connected import ConnectedGateways
 from portcullis.foundation import opened
@@ -149,7 +149,7 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
             lambda: (*upkeep.hazards(), *peers.hazards(), *rotator.hazards(), *api.hazards()),
         )
         port = home.api_port if options.api_port is None else options.api_port
-        app = create_app(context)
+        app = create_app(context, places())
         await rehearse(app, service)
         api = ApiServer(app, port, home.root)
         stack.push_async_callback(api.end)

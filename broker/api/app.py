@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -33,14 +34,19 @@ from broker.api.schemas import Problem
 _FAULTS = (400, 401, 403, 404, 405, 409, 413, 500, 503)
 
 
-def create_app(context: Context) -> FastAPI:
-    """Make the application over a service, its gateways and what asks venues about keys."""
+def create_app(context: Context, connections: Mapping[str, int] | None = None) -> FastAPI:
+    """Make the application over a service, its gateways and what asks venues about keys.
+
+    Args:
+        context: Those.
+        connections: How many connections there may be, by where they come from (`lanes`).
+    """
     app = copy.copy(_surface())
     app.state, app.user_middleware, app.middleware_stack = State(), [], None
     app.state.context = context
     app.state.service = context.service
     context.listen()
-    app.add_middleware(Guard, lanes=Lanes())
+    app.add_middleware(Guard, lanes=Lanes(connections))
     return app
 
 

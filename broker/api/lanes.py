@@ -4,7 +4,8 @@ Rules:
 1. Every request has a lane by where it came from (the socket in the home, or TCP) and by what it asks for. A lane has
    threads and places of its own: a flood in one leaves the others as they are.
 2. Few are served at once in a lane, the next ones wait in line, and those after them are told at once that it is
-   busy. So the loop turns quickly whatever is sent, and nothing waits without end.
+   busy. So the loop turns quickly whatever is sent, and nothing waits without end. Lines are no longer than
+   connections allow: a quarter of those is always left to what closes.
 3. Logging in hashes a password, on purpose slowly: one at a time. What asks an exchange may take long: it holds up
    only its like.
 4. What closes also writes before everybody else (`broker.db.turns`), from the look at its token to its last write.
@@ -16,7 +17,7 @@ import contextvars
 import functools
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -49,6 +50,13 @@ _SIZES = {
     Kind.ORDINARY: (3, 8, 128),
 }
 """Threads, requests served at once, requests that wait."""
+
+_SHARES = {Kind.ORDINARY: 2, Kind.VENUE: 8, Kind.LOGIN: 8}
+"""Who is served or waits holds a connection: of the connections that may come from somewhere, one in so many at most.
+So a quarter is left to what closes."""
+
+CONNECTIONS = {LOCAL: 64, NETWORK: 256}
+"""Where nobody says how many there may be."""
 
 _WAIT_S = 5.0
 _PLACES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
@@ -134,11 +142,17 @@ class Lane:
 class Lanes:
     """The lanes of one application."""
 
-    def __init__(self) -> None:
+    def __init__(self, connections: Mapping[str, int] | None = None) -> None:
+        """Make them.
+
+        Args:
+            connections: How many connections there may be, by where they come from.
+        """
+        most = CONNECTIONS | dict(connections or {})
         self._lanes = {
             (origin, kind): Lane(
                 f"{origin}-{kind.value}",
-                *_SIZES[kind],
+                *sizes_of(kind, most[origin]),
                 urgency=Urgency.SAFETY if kind is Kind.CLOSING else Urgency.CONTROL,
             )
             for origin in (LOCAL, NETWORK)
@@ -148,6 +162,16 @@ class Lanes:
     def of(self, origin: str, method: str, path: str) -> Lane:
         """Return the lane of a request."""
         return self._lanes[LOCAL if origin == LOCAL else NETWORK, kind_of(method, path)]
+
+
+def sizes_of(kind: Kind, connections: int) -> tuple[int, int, int]:
+    """Return threads, requests served at once and requests that wait, where there may be so many connections."""
+    threads, places, line = _SIZES[kind]
+    if kind not in _SHARES:
+        return threads, places, line
+    most = max(1, connections // _SHARES[kind])
+    places = min(places, most)
+    return threads, places, min(line, most - places)
 
 
 def kind_of(method: str, path: str) -> Kind:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import uvloop
 
-from broker.api.lanes import Kind, kind_of
+from broker.api.lanes import Kind, kind_of, sizes_of
 from broker.service.operators import Role
 from clients.venue import Credential
 from portcullis import api_socket
@@ -57,7 +57,8 @@ def serve(request: pytest.FixtureRequest, desk: Desk) -> Callable[[Work], None]:
 
 
 def _by_socket(server: ApiServer, desk: Desk, role: Role = Role.RESPONDER) -> httpx.AsyncClient:
-    transport = httpx.AsyncHTTPTransport(uds=str(server.socket))
+    limits = httpx.Limits(max_connections=None)
+    transport = httpx.AsyncHTTPTransport(uds=str(server.socket), limits=limits)
     headers = {"Authorization": f"Bearer {desk.tokens[role]}"}
     return httpx.AsyncClient(
         transport=transport, base_url="http://127.0.0.1", headers=headers, timeout=_PATIENT
@@ -120,6 +121,33 @@ def test_half_open_connections_keep_no_cut_from_us(serve: Callable[[Work], None]
                 assert await _cut(client) == 201
             async with _by_tcp(server, desk) as client:
                 assert await _cut(client) == 201
+
+    serve(work)
+
+
+@pytest.mark.parametrize("way", ["socket", "tcp"])
+def test_slow_work_takes_no_place_of_what_closes(
+    serve: Callable[[Work], None], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """More requests than there are places, each of which takes its time: who is served or waits is never closed."""
+    slow = threading.Event()
+
+    async def work(server: ApiServer, desk: Desk) -> None:
+        by = _by_socket if way == "socket" else _by_tcp
+        most = places_at_home() if way == "socket" else places_by_network()
+        real = desk.service.grants.list
+
+        def waiting(*given: Any, **more: Any) -> Any:
+            slow.wait(60)
+            return real(*given, **more)
+
+        monkeypatch.setattr(desk.service.grants, "list", waiting)
+        async with by(server, desk) as crowd, by(server, desk) as client:
+            asked = [asyncio.create_task(crowd.get("/v1/grants")) for _ in range(most + 40)]
+            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)  # one is told that it is busy
+            assert await _cut(client) == 201
+            slow.set()
+            await asyncio.gather(*asked, return_exceptions=True)
 
     serve(work)
 
@@ -403,6 +431,14 @@ def test_whatever_closes_has_a_lane_of_its_own(desk: Desk) -> None:
         "/v1/sessions", "/v1/operators/name/enrolment"
     }  # fmt: skip
     assert kind_of("GET", "/v1/cuts") is Kind.ORDINARY
+
+
+@pytest.mark.parametrize("connections", [16, 24, 32, 64, 256])
+def test_a_quarter_of_the_connections_is_left_to_what_closes(connections: int) -> None:
+    """Whoever else is served or waits in line holds a connection that nobody may close."""
+    sizes = [sizes_of(kind, connections) for kind in Kind if kind is not Kind.CLOSING]
+    assert all(threads > 0 and places > 0 and line >= 0 for threads, places, line in sizes)
+    assert sum(places + line for _, places, line in sizes) <= connections * 3 // 4
 
 
 def test_no_dependency_of_a_route_takes_a_thread_of_all_routes(desk: Desk) -> None:

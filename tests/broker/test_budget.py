@@ -1,12 +1,14 @@
 """Budgets: what is lent counts, what is spent counts a window long, and nothing is spent twice."""
 
+from dataclasses import replace
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker import budget
-from broker.budget import SLICE_LIFE_US, WINDOW_US, Purse, Slice
+from broker.budget import SLICE_LIFE_US, WINDOW_US, Limit, Purse, Rules, Slice
 
 AMOUNTS = st.decimals("0.01", "500", places=2)
 
@@ -101,3 +103,30 @@ def test_a_slice_is_the_order_cap_or_a_tenth_and_never_more_than_is_left() -> No
 def test_a_portion_is_taken_from_the_last_parts() -> None:
     parts = (("a", Decimal(5)), ("b", Decimal(5)))
     assert budget.portion(parts, Decimal(7)) == (("b", Decimal(5)), ("a", Decimal(2)))
+
+
+def test_what_was_used_in_another_asset_uses_the_window_up() -> None:
+    """It cannot be compared: a policy that counts in another asset gets no fresh window by that."""
+    limit = Limit(Decimal(1000), "USDT", frozenset(["grt"]))
+    spent = Slice("s", Decimal(5), 0, Decimal(4), closed_us=10, grant="grt", asset="BTC")
+    assert budget.taken(limit, "USDT", [spent], 10) == 1000
+    assert budget.taken(limit, "USDT", [spent], 10 + WINDOW_US) == 0, "until it is a window old"
+    lent = Slice("s", Decimal(5), 0, grant="grt", asset="BTC")
+    assert budget.taken(limit, "USDT", [lent], 1) == 1000
+    back = replace(spent, returned=Decimal(5))
+    assert budget.taken(limit, "USDT", [back], 10) == 0, "what was not used counts in no asset"
+    assert budget.taken(limit, "BTC", [], 10) == 1000, (
+        "nor is anything lent in another asset than the limit's"
+    )
+    rules = Rules(1, "USDT", limits=(limit,))
+    assert budget.lendable(rules, [spent], 10) == 0
+    assert not budget.may_spare(rules, [spent], 10, Decimal(1))
+
+
+@pytest.mark.parametrize("shared", [{"account": "main"}, {"consumer": "bot"}])
+def test_nor_does_a_grant_beside_it_that_counts_in_another_asset_leave_anything(
+    shared: dict[str, str],
+) -> None:
+    limit = Limit(Decimal(1000), "USDT", **shared)
+    spent = Slice("s", Decimal(5), 0, grant="other", account="main", consumer="bot", asset="BTC")
+    assert budget.lendable(Rules(1, "USDT", limits=(limit,)), [spent], 1) == 0
