@@ -2,15 +2,17 @@
 
 The key in use is never deleted outside an incident, whatever the record of the rotation says. A key is dead when the
 venue was seen refusing it by name on every host, by the account's own way out, or when two lists do not have it. What
-was seen, where and when, is the proof, and it is kept with the rotation.
+was seen, where and when, is the proof, and it is kept with the rotation. A person's word beside a refusal without a
+name counts only while the key in use is served by the same way.
 """
 
 from broker.db import accounts as account_store
 from broker.db import findings
 from broker.db import rotations as rotation_store
 from broker.errors import NotFound
-from broker.model import KeyRef, Stage
+from broker.model import Account, KeyRef, Stage
 from clients.keys import Standing
+from clients.venue import Credential
 from rotation.reach import Reach
 from rotation.retire import ABSENT, ALIVE, LISTED, UNNAMED
 from rotation.state import Answer, Reply, Rotation, State
@@ -56,12 +58,41 @@ class Burial:
             if heard.standing is Standing.UNDECIDED:
                 return Reply(Answer.UNKNOWN, heard.said, proof=seen)
         if rotation.by_hand:
+            blind = self._is_blind(rotation, account, version)
+            if blind:
+                return Reply(
+                    Answer.UNKNOWN, "nothing_served", proof=f"{seen}; {blind}, so that says nothing of it"
+                )
             return Reply(Answer.UNKNOWN, UNNAMED, proof=seen, seen_us=seen_us)
         with self._reach.manager(rotation) as desk:
             listed, seen_us = desk.admin.find(desk.subaccount, key_id), desk.now_us()
         word = "does not have it" if listed is None else "has it"
         seen = f"{seen}; the list {word} at {self._now()}"
         return Reply(Answer.UNKNOWN, ABSENT if listed is None else LISTED, proof=seen, seen_us=seen_us)
+
+    def _is_blind(self, rotation: Rotation, account: Account, version: int) -> str:
+        """Say why a refusal without a name is no sign that a person deleted a key; empty where it may be one.
+
+        From an address that left the keys' lists, or in a ban, every key is refused just so. Where one is in use, it
+        has to be served by the same way at that moment.
+        """
+        if rotation.retirement is None or not rotation.retirement.stated:
+            return ""  # nobody's word is weighed yet
+        for one in self._reach.service.keys.list(account.name):
+            if (
+                one.ref.slot is not rotation.slot
+                or one.stage is not Stage.CURRENT
+                or one.ref.version == version
+            ):
+                continue
+            with self._reach.venues.probe(account, haste=self._reach.haste(rotation)) as probe:
+                secret = self._reach.desk.secrets.read(one.path)["secret"]
+                heard = probe.standing(Credential(one.venue_key_id, secret, one.key_type))
+            if heard.standing is not Standing.ALIVE:
+                return (
+                    f"{one.ref}, which is in use, is not served from here either ({heard.seen or heard.said})"
+                )
+        return ""
 
     def _now(self) -> str:
         return f"{self._reach.desk.clock.now():%Y-%m-%d %H:%M:%S}Z"

@@ -10,8 +10,8 @@ Used by a rotation's end, by the discarding of a new key, and by an incident.
 
 Where no secret of ours can probe it, or a host refuses it without its name, a key is dead when it is absent from two
 lists a settling time apart. Where nothing can be listed either, the operator's word is recorded as stated, never as
-proven: and only while the key is refused. What was seen, where and when, is the proof. A settling time is counted by
-the venue's clock, as it was read with each list: ours may be put right between two of them.
+proven: and only while the key is refused, and the one in use is not. What was seen, where and when, is the proof. A
+settling time is counted by the venue's clock, as it was read with each list: ours may be put right between two of them.
 """
 
 from dataclasses import dataclass, replace

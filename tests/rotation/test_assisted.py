@@ -18,9 +18,10 @@ from clients.secret import Secret
 from clients.venue import KeyType, Slot
 from rotation import document
 from rotation.asks import Asks
+from rotation.effects import Effects
 from rotation.journal import Journal
-from rotation.retire import STATED
-from rotation.state import Rotation, State
+from rotation.retire import STATED, UNNAMED
+from rotation.state import Answer, Do, Effect, Rotation, State
 from rotation.venues import Venues
 from tests.rotation.place import ACCOUNT_ADDRESS, EMAIL, Place, now, running_place, trading
 
@@ -210,6 +211,28 @@ async def test_a_persons_word_is_stated_and_never_proof(tmp_path: Path, sapi: in
         reason = here.world.service.rotations.get(rotation).reason
         assert STATED in reason
         assert f"/sapi {sapi}, /api -2015 at 20" in reason
+
+
+async def test_a_persons_word_counts_for_nothing_where_every_key_is_refused(tmp_path: Path) -> None:
+    """This host's address changed: the exchange refuses each key just as it does a deleted one, and the old one lives."""
+    async with running_alone(tmp_path) as here:
+        old, service = here.old_key, here.world.service
+        rotation = await begun(here)
+        fresh = person_makes(here, dict(service.rotations.get(rotation).todo))
+        await told(here, rotation, {"key_id": fresh})
+        await reached(here, rotation, State.RETIRING_OLD)
+        assert await told(here, rotation, {"deleted": True}) == ""
+        with service.desk.database.read() as connection:
+            row = connection.execute(t.ROTATIONS.select().where(t.ROTATIONS.c.id == rotation)).one()
+        known, effects = document.load(row.document), Effects(service, Venues(service))
+        for key in (old, fresh):
+            here.world.paper.exchange.keys[key].ips = ("127.0.0.99",)
+        reply = await asyncio.to_thread(effects.perform, known, Effect(Do.PROBE, 1))
+        assert (reply.answer, reply.reason) == (Answer.UNKNOWN, "nothing_served")
+        assert "main/trade/2, which is in use, is not served from here either" in reply.proof
+        here.world.paper.exchange.keys[fresh].ips = (ACCOUNT_ADDRESS,)
+        reply = await asyncio.to_thread(effects.perform, known, Effect(Do.PROBE, 1))
+        assert (reply.answer, reply.reason) == (Answer.UNKNOWN, UNNAMED)
 
 
 async def test_a_key_whose_secret_the_exchange_shows(tmp_path: Path) -> None:
