@@ -82,9 +82,9 @@ class Turns:
         finally:
             self._safety_by(-1 if how is Urgency.SAFETY else 0)
 
-    def let_urgent_pass(self, seconds: float) -> None:
-        """Wait while a `SAFETY` write waits or is done, but not for long."""
-        self._calm.wait(seconds)
+    def let_urgent_pass(self, seconds: float) -> bool:
+        """Wait while a `SAFETY` write waits or is done, but not for long; tell whether none is left."""
+        return self._calm.wait(seconds)
 
     def take(self, turn: "Turn") -> None:
         """Wait until it is this one's turn."""

@@ -31,6 +31,7 @@ _END = (2**62, "~", 2**62)
 _MOST_NAMED = 20
 _BREATHES_EACH = 25
 _BREATHES_S = 0.02
+_BREATHS = 3
 T = TypeVar("T")
 
 
@@ -125,11 +126,14 @@ class Calls:
         return tuple(sorted(lost))
 
     def _breathing(self, lines: Iterable[T]) -> Iterator[T]:
-        """Yield lines; between some of them urgent writes of the state go first, which share the interpreter."""
-        turns = self._desk.database.turns
+        """Yield lines; between some of them urgent writes of the state go first, which share the interpreter.
+
+        Not where one waits long, for another process: who waits for the log would wait as long.
+        """
+        turns, patience = self._desk.database.turns, _BREATHS
         for number, line in enumerate(lines):
-            if number % _BREATHES_EACH == 0:
-                turns.let_urgent_pass(_BREATHES_S)
+            if patience and number % _BREATHES_EACH == 0 and not turns.let_urgent_pass(_BREATHES_S):
+                patience -= 1
             yield line
 
     def _take_in(self, gateway: str, boot: str, found: Sequence[tuple[int, Ask | Answered]]) -> Iterator[int]:

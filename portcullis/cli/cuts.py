@@ -123,6 +123,8 @@ def list_(
         for row in rows:
             style = "red" if row.mode == "closed" else "yellow"
             state = styled(row.mode, style) if row.thawed_at is None else Text("thawed", "dim")
+            if not row.on_record:
+                state.append("\nNOT on record", "red")
             targets = Text("\n".join(clean(one) for one in row.targets))
             listed.add_row(row.id, state, targets, when(row.opened_at), row.operator, row.reason)
         out.print(listed)

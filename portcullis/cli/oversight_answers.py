@@ -8,8 +8,8 @@ from portcullis.cli.answers import Answer, Heard
 # --- cuts, calls, audit -----------------------------------------------------------------------------
 
 
-class Cut(Answer):
-    """A cut or halt."""
+class Cut(Answer, kw_only=True):
+    """A cut or halt. Not `on_record`: it is in force, and the database has not taken it yet."""
 
     id: str
     mode: str
@@ -18,6 +18,7 @@ class Cut(Answer):
     operator: str
     opened_at: datetime
     thawed_at: datetime | None
+    on_record: bool = True
 
 
 class OnTheirWay(Answer):
@@ -28,7 +29,7 @@ class OnTheirWay(Answer):
     last_answer_after_ms: int | None
 
 
-class MadeCut(Cut):
+class MadeCut(Cut, kw_only=True):
     """A cut just made."""
 
     durable: list[str]

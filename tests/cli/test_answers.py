@@ -264,3 +264,12 @@ def test_an_answer_that_does_not_fit_is_told_alike_with_and_without_json(
         assert code == 1
         assert "It was done" in text
         assert "Traceback" not in text
+
+
+def test_a_cut_that_is_in_force_and_not_on_record_is_listed_as_that(
+    monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    rows = [example("Cut", id="cut_1", on_record=False), example("Cut", id="cut_2", on_record=True)]
+    listed = {("GET", "cuts"): (200, {"items": rows, "next": None})}
+    code, text = said(monkeypatch, home, listed, "cuts", "--all")  # type: ignore[arg-type]
+    assert (code, text.count("NOT on record")) == (0, 1)
