@@ -10,10 +10,10 @@ Rules:
 
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from broker.gate import Gate, Mode, strictest
 from broker.gate_document import NotedCut
-from broker.model import KeyRef, is_later, version_of
 
 
 class Gates:
@@ -74,15 +74,19 @@ class Gates:
         with self._lock:
             return tuple(self._told.values()), tuple(self._closings.values())
 
-    def covering(self, ref: KeyRef) -> str:
-        """Return the scope of an earlier version of a key that a closing holds: it covers what replaces that; or ""."""
+    def widen(self, name: str, scope: str) -> NotedCut | None:
+        """Close one more scope by a closing that stands; None where it is over."""
         with self._lock:
-            for closing in self._closings.values():
-                for name in closing.scopes:
-                    earlier = version_of(name)
-                    if earlier is not None and is_later(ref, earlier):
-                        return name
-        return ""
+            known = self._closings.get(name)
+            if known is None:
+                return None
+            self._closings[name] = known = replace(known, scopes=(*known.scopes, scope))
+            self._shut(name, known.mode, (scope,))
+            return known
+
+    def early(self) -> tuple[NotedCut, ...]:
+        """Return the closings that stand."""
+        return tuple(self._closings.values())
 
     def with_closings(self, gates: Mapping[str, Gate]) -> dict[str, Gate]:
         """Return gates that were read elsewhere with the closings that stand above them here."""

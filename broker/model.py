@@ -92,22 +92,6 @@ class KeyRef:
         return cls(account, Slot(slot), int(version))
 
 
-def version_of(name: str) -> KeyRef | None:
-    """Return the key version that a scope is about, if it is about one."""
-    kind, _, text = name.partition(":")
-    if kind != ScopeKind.KEY_VERSION.value:
-        return None
-    try:
-        return KeyRef.parse(text)
-    except ValueError:
-        return None
-
-
-def is_later(one: KeyRef, other: KeyRef) -> bool:
-    """Tell whether one key version comes after another of the same account and slot."""
-    return (one.account, one.slot) == (other.account, other.slot) and one.version > other.version
-
-
 def chain(venue: str, key: KeyRef, gateway: str, consumer: str, grant: str) -> tuple[str, ...]:
     """Return every scope that a request of this grant stands in, widest first."""
     return (*whereabouts(venue, key, gateway), f"consumer:{consumer}", f"grant:{grant}")

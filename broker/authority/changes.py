@@ -19,6 +19,7 @@ from typing import Any
 from broker import gate, policy_document
 from broker.authority.link import Link, Terms, Waiting, closing_of, has_beside, has_grant, state_of, terms_of
 from broker.background import Background
+from broker.db import coverage
 from broker.db import grants as grant_store
 from broker.db.cutovers import Hold
 from broker.errors import StoreUnavailable
@@ -26,7 +27,7 @@ from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
 from broker.gates import Gates
 from broker.link import frames
-from broker.model import KeyRef
+from broker.model import KeyRef, ScopeKind, scope
 from broker.service import Change, Desk
 
 _KEPT_CHANGES = 200
@@ -157,9 +158,29 @@ class Changes:
         """Return gates as they were read just now, with what is closed above them and not on record yet."""
         return self._gates.with_closings(gates)
 
-    def covering(self, ref: KeyRef) -> str:
-        """Return what is closed and not on record yet that covers a key version, because it replaced it; or ""."""
-        return self._gates.covering(ref)
+    def carry(self, key: KeyRef) -> None:
+        """Close a key version that is in use by cuts that are not on record yet and of what it has replaced since.
+
+        As their commit will do. In whatever thread; gateways are told before whatever is told them after this.
+        """
+        here, place = scope(ScopeKind.KEY_VERSION, str(key)), (key.account, key.slot.value)
+        for closing in self._gates.early():
+            if here in closing.scopes or here not in coverage.added(
+                closing.scopes, self._desk.in_use.get(closing.id, {}), {place: key.version}
+            ):
+                continue
+            more = self._gates.widen(closing.id, here)
+            if more is None or self.loop is None:
+                continue
+            if _running() is self.loop:
+                self._push_more(more)
+            else:
+                self.loop.call_soon_threadsafe(self._push_more, more)
+
+    def _push_more(self, closing: NotedCut) -> None:
+        number = self._desk.number().number
+        for link in list(self.links.values()):
+            link.tell(frames.CloseNow(number, closing_of(closing)))
 
     def read(self, gates: Iterable[Gate]) -> None:
         """Take in gates as the database has them, in whatever thread.
@@ -364,3 +385,10 @@ class Changes:
             max(waiting.landed.values(), default=None),
             tuple(sorted({*waiting.left, *waiting.gone})),
         )
+
+
+def _running() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -161,6 +161,7 @@ class Cutovers:
             return
         if material is None and new not in link.keys:
             return  # wiped while we read: begun anew at a later heartbeat
+        self._changes.carry(current.ref)
         gates = dict(self._changes.gates)
         moved = []
         for held in [held for held in list(link.leases.values()) if str(held.key) == old]:

@@ -22,7 +22,7 @@ from broker.db import grants as grant_store
 from broker.db import rows
 from broker.db.turns import Urgency
 from broker.errors import NotFound, StoreUnavailable
-from broker.gate import Shut
+from broker.gate import Gate, Shut
 from broker.link import frames
 from broker.model import Account, Grant, KeyVersion, chain, new_id
 from broker.service import Service
@@ -92,14 +92,13 @@ class Leases:
         fresh = {
             name: one for name, one in here.items() if name not in gates or gates[name].epoch < one.epoch
         }
-        gates |= self._changes.with_closings(fresh)
+        gates |= fresh
+        self._changes.carry(key.ref)
+        gates |= self._changes.with_closings({name: gates.get(name, Gate(name)) for name in scopes})
         epochs = gate.epochs_of(gates, scopes)
         shut = gate.judge(gates, scopes, epochs)
         if isinstance(shut, Shut):
             return _no(frame, grant, "cut", shut.scope)
-        covering = self._changes.covering(key.ref)
-        if covering:
-            return _no(frame, grant, "cut", covering)
         return Opening(grant, account, key, owner, scopes, epochs, sole, rules)
 
     def secrets(self, link: Link, opening: Opening) -> Secrets:

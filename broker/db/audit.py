@@ -39,12 +39,6 @@ def last_of(connection: Connection, writer: str, subject: str) -> Record | None:
     return None if row is None else _record(row)
 
 
-def subjects(connection: Connection, action: str, since_us: int) -> list[str]:
-    """Return what an action was done to since an instant."""
-    query = select(t.AUDIT.c.subject).where(t.AUDIT.c.action == action, t.AUDIT.c.at_us >= since_us)
-    return list(connection.execute(query.distinct()).scalars())
-
-
 def heads(connection: Connection) -> dict[str, tuple[int, str]]:
     """Return number and digest of every chain's last record."""
     last = (

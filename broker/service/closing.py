@@ -7,22 +7,25 @@ Rules:
    before anybody could look stays so for all that it names and that exists.
 2. Where the commit takes long the secret store's mirror is told, too: a restart finds the cut there.
 3. A cut that was answered stays in force until it is on record, or thawed. It says of itself that it is not on record.
-4. A key version that took a version's place after it was closed, and before that was on record, is closed with it.
+4. A key version that takes the place of one in scope before the cut is on record is covered as one that does it later:
+   which one was in use is read as the cut is made.
 """
 
 import contextvars
 import threading
 from collections import deque
-from concurrent.futures import Future
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from broker import gate
 from broker.audit.chain import Detail
 from broker.db import Connection, checkouts, coverage, rows
 from broker.db import cuts as store
 from broker.db.database import DISK_FULL, MAYBE_WRITTEN
-from broker.db.turns import Urgency
+from broker.db.turns import Urgency, urgency
 from broker.errors import Malformed, NotFound, Problem, StoreUnavailable
 from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
@@ -35,6 +38,7 @@ from broker.service.mirror import Mirror
 LONGEST_REASON = 500
 _MOST_TRIES = 3
 _THAW_S = 5.0
+_LOOK_S = 1.0
 _DAY_US = 86_400_000_000
 _US = 1_000_000
 _KINDS = {one.value for one in ScopeKind if one is not ScopeKind.EVERYTHING}
@@ -67,7 +71,8 @@ class Closing:
         self._strays: deque[Stray] = deque(maxlen=20)
         self._answered: set[str] = set()
         self._telling = threading.Lock()
-        self.get, self.standing, self.end = self._making.get, self._making.standing, self._making.end
+        self._looks = ThreadPoolExecutor(1, "cut-looks", initializer=partial(urgency.set, Urgency.SAFETY))
+        self.get, self.standing = self._making.get, self._making.standing
 
     def begin(self, *, targets: tuple[str, ...], mode: Mode, reason: str, actor: str) -> Made:
         """Close at once, and begin to put it on record; see `Cuts.close`.
@@ -86,8 +91,25 @@ class Closing:
         names = tuple(sorted({_scope(target) for target in targets}))
         noted = NotedCut(new_id("cut"), mode, names, reason, actor, self._desk.clock.now_us())
         made = Made(noted, self._desk.close_now(noted), contextvars.copy_context())
+        if any(name.startswith(f"{ScopeKind.KEY_VERSION.value}:") for name in names):
+            with suppress(RuntimeError):  # we end
+                made.before = self._looks.submit(self._in_use, noted)
         self._making.add(made)
         return made
+
+    def end(self) -> None:
+        """Try no more."""
+        self._making.end()
+        self._looks.shutdown(wait=False, cancel_futures=True)
+
+    def _in_use(self, noted: NotedCut) -> dict[coverage.Place, int | None]:
+        """Look which key versions are in use as a cut is made: what replaces them until it is on record it covers."""
+        with self._desk.database.read() as connection:
+            found = coverage.in_use(connection, noted.scopes)
+        self._desk.in_use[noted.id] = found
+        if noted.id not in self._desk.closings:
+            self._desk.in_use.pop(noted.id, None)
+        return found
 
     def note(self, made: Made) -> "Future[None]":
         """Write a cut down in the secret store, in a thread of its own."""
@@ -185,16 +207,20 @@ class Closing:
             NotFound: A target does not exist.
             StoreUnavailable: It is not on record, or nobody knows.
         """
+        if made.before is not None:
+            wait((made.before,), _LOOK_S)
         try:
             self._make(made)
         except StoreUnavailable as fault:
-            if fault.reason not in MAYBE_WRITTEN:
+            if fault.reason not in MAYBE_WRITTEN or not made.lock.acquire(blocking=False):
                 raise
-            with made.lock:
+            try:
                 if made.thawing is not None or not self._is_there(made):
                     raise
                 made.doubt = str(fault) if fault.reason == "not_replicated" else ""
                 made.on_record = True
+            finally:
+                made.lock.release()
         if made.thawing is None:
             self._desk.committed(made.change, made.noted.id, made.closed)
         elif made.closed:
@@ -215,20 +241,19 @@ class Closing:
         made.closed.clear()
         with ExitStack() as until_known:
             with self._desk.database.write(Urgency.SAFETY) as connection:
-                until_known.enter_context(made.lock)
+                if not made.lock.acquire(blocking=False):
+                    raise StoreUnavailable("being_thawed", "it is being thawed, and the secret store is slow")
+                until_known.callback(made.lock.release)
                 if made.refused is not None:
                     raise made.refused
                 row = store.get(connection, made.noted.id)
-                names = made.noted.scopes
-                if (
-                    row is None
-                ):  # else another broker took it over from the mirror, or a commit's answer was lost
-                    names = self._add(connection, made)
+                # a row: another broker took it over from the mirror, or a commit's answer was lost
+                names = self._add(connection, made) if row is None else store.scopes(connection, row.id)
                 thawed = row is not None and row.thawed_us is not None
                 if made.thawing is not None and not thawed:
                     self._add_thaw(connection, made, made.thawing)
                 elif row is not None:
-                    made.closed.extend(rows.gates(connection, made.noted.scopes).values())
+                    made.closed.extend(rows.gates(connection, names).values())
             made.on_record = True
             self._know(made, names)
 
@@ -252,10 +277,7 @@ class Closing:
             with self._telling:
                 if not there or made.noted.id not in self._answered:
                     _ensure(connection, next(name for name in made.noted.scopes if name not in there))
-        since = {
-            place for name in there for place in coverage.in_its_place(connection, name, made.noted.opened_us)
-        }
-        return tuple(sorted({*there, *since}))
+        return tuple(sorted({*there, *coverage.heirs(connection, there, _before(made))}))
 
     def _add(self, connection: Connection, made: Made) -> tuple[str, ...]:
         names = self._names(connection, made)
@@ -350,6 +372,13 @@ def _ensure(connection: Connection, name: str) -> None:
     if not _exists(connection, name):
         kind, _, ref = name.partition(":")
         raise _unknown(kind, ref)
+
+
+def _before(made: Made) -> Mapping[coverage.Place, int | None]:
+    """Return what was in use when a cut was made; nothing where that could not be read: then it covers what is now."""
+    if made.before is None or not made.before.done() or made.before.cancelled():
+        return {}
+    return {} if made.before.exception() else made.before.result()
 
 
 def _unknown(kind: str, ref: str) -> NotFound:

@@ -1,7 +1,7 @@
 """What every use case works with: database, secret store, clock, the home's facts; and pages of answers."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -65,7 +65,8 @@ class Desk:
     """What use cases share. `tell` hands changes to whoever pushes them to gateways.
 
     `reach` is what webhooks and alerts may be sent to; no key is written into `ours`. `closings` are cuts that are in
-    force in this process and not on record yet.
+    force in this process and not on record yet, `in_use` by their ids which key
+    versions were in use as they were made.
     """
 
     database: Database
@@ -76,6 +77,7 @@ class Desk:
     listeners: list[Callable[[Change], None]] = field(default_factory=list)
     reach: Reach = PUBLIC
     closings: dict[str, NotedCut] = field(default_factory=dict)
+    in_use: dict[str, Mapping[tuple[str, str], int | None]] = field(default_factory=dict)
     _last_change: int = 0
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
@@ -104,12 +106,16 @@ class Desk:
     def committed(self, closed: Change, closing: str, gates: Sequence[Gate]) -> None:
         """Say that a closing is on record: the gates as they are now. It stays the same change."""
         self._heard(Change(closed.number, tuple(gates), cut=closing, over=(closing,)))
-        self.closings.pop(closing, None)
+        self._over(closing)
 
     def take_back(self, closing: str) -> Change:
         """Say that a closing is over and was never on record."""
-        self.closings.pop(closing, None)
+        self._over(closing)
         return self._heard(Change(self.number().number, over=(closing,)))
+
+    def _over(self, closing: str) -> None:
+        self.closings.pop(closing, None)
+        self.in_use.pop(closing, None)
 
     def _heard(self, change: Change) -> Change:
         for listener in self.listeners:

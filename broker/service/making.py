@@ -6,7 +6,7 @@ Rules:
 2. One thread commits, first what is new, then what failed before. What fails is tried again without end, with pauses;
    within a try the wait for a lock or a server is bounded.
 3. A thaw and a commit of one cut never cross: each holds the cut's `lock`, a commit from inside its transaction until
-   its outcome is known.
+   its outcome is known. A commit never waits for it: a thaw may hang in the secret store, and the next write behind us.
 """
 
 import contextvars
@@ -14,11 +14,12 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from broker.background import described
+from broker.db.coverage import Place
 from broker.errors import Malformed, NotFound
 from broker.gate import Gate
 from broker.gate_document import NotedCut
@@ -46,7 +47,8 @@ class Made:
     `settled` ends once that is known: True on record and in force, False on record and thawed, an error where it was
     taken back. `refused` is why it is, or will be, taken back; `noting` that the secret store was asked to write it
     down. `doubt` says why it may be forgotten although it is
-    committed, `fault` why it is not committed yet.
+    committed, `fault` why it is not committed yet. `before`: which key versions were in use when it was made, where
+    it names some.
     """
 
     noted: NotedCut
@@ -62,6 +64,7 @@ class Made:
     noting: bool = False
     thawing: Thawing | None = None
     refused: NotFound | Malformed | None = None
+    before: "Future[Mapping[Place, int | None]] | None" = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 

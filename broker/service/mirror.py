@@ -178,8 +178,8 @@ class Mirror:
 def _names(connection: Connection, noted: NotedCut) -> tuple[str, ...]:
     """Return what a cut holds: what it names, here or there, and what took a named key version's place since."""
     known = {*noted.scopes, *store.scopes(connection, noted.id)}
-    since = {place for name in known for place in coverage.in_its_place(connection, name, noted.opened_us)}
-    return tuple(sorted(known | since))
+    then = coverage.in_use_at(connection, known, noted.opened_us)
+    return tuple(sorted({*known, *coverage.heirs(connection, known, then)}))
 
 
 def _close(connection: Connection, noted: NotedCut) -> list[Gate]:

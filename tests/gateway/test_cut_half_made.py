@@ -1,0 +1,233 @@
+"""A cut between its closing and its record: what rotates, ends, hangs or is answered meanwhile changes nothing of it.
+
+And a cut that was answered with 404 is nowhere: not at the gateways, not in the secret store, not after a restart.
+"""
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.errors import NotFound, StoreUnavailable
+from broker.gate import Mode
+from broker.gate_document import NotedCut
+from broker.service import cuts as cuts_service
+from broker.service.audit import Audit
+from broker.service.mirror import Mirror
+from broker.service.service import open_service
+from clients.venue import Credential, KeyFacts, KeyType, Slot
+from tests.gateway.test_cut_at_once import SMALL, close, held, monkeyed_commit, on_record, until
+from tests.gateway.world import WallClock, World, running_world
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command line waits for is shorter here."""
+    monkeypatch.setattr(cuts_service, "MIRROR_AFTER_S", 0.05)
+    monkeypatch.setattr(cuts_service, "COMMITTED_WITHIN_S", 0.2)
+
+
+def another_key(world: World) -> None:
+    """Take a new key of the account into use, as a rotation does, by another process' hand."""
+    email = "main@paper.test"
+    real = world.paper.key(email, KeyType.HMAC)
+    assert real.secret is not None
+    facts = KeyFacts(True, True, False, False, True, str(world.paper.exchange.accounts[email].uid))
+    desk = world.service.desk
+    other = open_service(desk.database, desk.secrets, WallClock())
+    other.keys.import_key(
+        "main", slot=Slot.TRADE, credential=Credential(real.key_id, real.secret, KeyType.HMAC), facts=facts
+    )
+    other.close()
+
+
+@pytest.mark.parametrize("mode", [Mode.CLOSED, Mode.HALT])
+async def test_a_key_that_replaces_a_cut_one_before_the_cut_is_on_record_is_cut_too(
+    tmp_path: Path, mode: Mode
+) -> None:
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        assert (await bot.order(**SMALL)).status == 200
+        with monkeyed_commit() as go:
+            cut = await close(world, "key-version:main/trade/1", mode=mode)
+            await asyncio.to_thread(another_key, world)
+            assert (await bot.order(**SMALL)).status != 200
+            began_us = world.authority.leases.began_us
+            await until(lambda: world.authority.leases.began_us > began_us)
+            for _ in range(5):
+                assert (await bot.order(**SMALL)).status != 200, (
+                    "the new key is in use and the cut was answered"
+                )
+            go.set()
+        await until(lambda: world.service.cuts.closing.standing() == ())
+        for _ in range(5):
+            assert (await bot.order(**SMALL)).status != 200
+            await asyncio.sleep(0.3)
+        assert len(world.executed()) == 1
+        assert "key-version:main/trade/2" in world.service.cuts.get(cut).scopes
+        await world.thaw(cut)
+        async with asyncio.timeout(60):
+            while (await bot.order(**SMALL)).status != 200:  # noqa: ASYNC110 - leases tell nobody
+                await asyncio.sleep(0.05)
+
+
+async def test_a_thaw_that_hangs_in_the_secret_store_holds_up_no_other_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        assert (await bot.order(**SMALL)).status == 200
+        with held(world) as let_go:
+            cut = await close(world, "consumer:bot")
+            hangs, real = threading.Event(), Mirror.note
+
+            def note(self: Mirror, noted: Any) -> None:
+                if noted.thawed_us is not None:
+                    hangs.wait(30)
+                real(self, noted)
+
+            monkeypatch.setattr(Mirror, "note", note)
+            thaw = asyncio.ensure_future(
+                asyncio.to_thread(world.service.cuts.thaw, cut, reason="safe", actor="me")
+            )
+            (made,) = world.service.cuts.closing.standing()
+            await until(made.lock.locked)
+            let_go()
+        try:
+            other = await asyncio.wait_for(close(world, "venue:binance"), 10)
+            began_us = world.authority.leases.began_us
+            async with asyncio.timeout(10):
+                await until(lambda: world.authority.leases.began_us > began_us)
+                await until(lambda: other in on_record(world))
+        finally:
+            hangs.set()
+        await thaw
+        await until(lambda: on_record(world).get(cut) is False)
+
+
+async def test_a_cut_that_was_taken_back_is_in_force_nowhere_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow the secret store was, and whatever it answered."""
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        await bot.ready()
+        slow, mirror = threading.Event(), world.service.desk.secrets.mirror
+        real = type(mirror).change
+        fails = [False]
+
+        def change(self: Any, name: str, judge: Any) -> None:
+            slow.wait(30)
+            real(self, name, judge)
+            if fails[0]:
+                raise StoreUnavailable("timeout", "no answer")
+
+        monkeypatch.setattr(type(mirror), "change", change)
+        for fails[0] in (False, True):
+            slow.clear()
+            with held(world) as let_go:
+                made = world.service.cuts.closing.begin(
+                    targets=("consumer:bot", "consumer:nobody"), mode=Mode.CLOSED, reason="x", actor="me"
+                )
+                world.service.cuts.closing.note(made)
+                let_go()
+            with pytest.raises(NotFound):
+                await asyncio.wrap_future(made.settled)
+            slow.set()
+            await until(lambda name=made.noted.id: mirror.read(name) is not None)
+        fails[0] = False
+        world.service.mirror.merge()
+        desk = world.service.desk
+        after = open_service(desk.database, desk.secrets, WallClock())
+        after.mirror.merge()
+        assert after.cuts.list(open_only=True).items == ()
+        after.close()
+
+
+@pytest.mark.parametrize("cut_is_old", [False, True])
+async def test_a_cut_found_in_the_secret_store_covers_what_replaced_its_key_since(
+    tmp_path: Path, *, cut_is_old: bool
+) -> None:
+    """Its broker was killed before the commit, the rotator went on; and a cut of a version long replaced stops nobody."""
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        await bot.ready()
+        desk = world.service.desk
+        at_us = desk.clock.now_us()
+        await asyncio.to_thread(another_key, world)
+        (link,) = world.authority.changes.links.values()
+        await until(lambda: {one.key.version for one in link.leases.values()} == {2})
+        at_us += 120_000_000 if cut_is_old else 0
+        noted = NotedCut("cut_1", Mode.CLOSED, ("key-version:main/trade/1",), "leak", "me", at_us)
+        world.service.mirror.note(noted)
+        after = open_service(desk.database, desk.secrets, WallClock())
+        after.mirror.merge()
+        (cut,) = after.cuts.list(open_only=True).items
+        after.close()
+        assert ("key-version:main/trade/2" in cut.scopes) is not cut_is_old
+        began_us = world.authority.leases.began_us
+        await until(lambda: world.authority.leases.began_us > began_us)
+        if cut_is_old:
+            await bot.ready()
+        else:
+            assert (await bot.order(**SMALL)).status != 200
+
+
+async def test_a_cut_of_a_version_that_is_not_in_use_stops_nobody_before_it_is_on_record_nor_after(
+    tmp_path: Path,
+) -> None:
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        await bot.ready()
+        await asyncio.to_thread(another_key, world)
+        (link,) = world.authority.changes.links.values()
+        await until(lambda: {one.key.version for one in link.leases.values()} == {2})
+        await bot.ready()
+        with monkeyed_commit() as go:
+            cut = await close(world, "key-version:main/trade/1")
+            await until(lambda: world.service.cuts.closing.standing()[0].tries > 1)
+            other = world.bot("other")
+            await other.ready()
+            assert (await bot.order(**SMALL)).status == 200
+            go.set()
+        await until(lambda: on_record(world) == {cut: True})
+        assert (await bot.order(**SMALL)).status == 200
+        assert world.service.cuts.get(cut).scopes == ("key-version:main/trade/1",)
+
+
+async def test_a_move_that_was_stopped_before_its_commit_when_the_cut_was_made_is_covered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What holds the database may be the rotator itself: its record says a time before the cut, its commit is after."""
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        assert (await bot.order(**SMALL)).status == 200
+        go, stopped, record = threading.Event(), threading.Event(), Audit.record
+
+        def early(self: Audit, connection: Any, action: str, *more: Any) -> Any:
+            if action != "key.current":
+                return record(self, connection, action, *more)
+            done = record(self, connection, action, *more)
+            stopped.set()
+            go.wait(60)
+            return done
+
+        monkeypatch.setattr(Audit, "record", early)
+        moving = asyncio.ensure_future(asyncio.to_thread(another_key, world))
+        await asyncio.to_thread(stopped.wait, 60)
+        cut = await close(world, "key-version:main/trade/1")
+        go.set()
+        await moving
+        await until(lambda: on_record(world) == {cut: True})
+        assert "key-version:main/trade/2" in world.service.cuts.get(cut).scopes
+        for _ in range(5):
+            assert (await bot.order(**SMALL)).status != 200
+            await asyncio.sleep(0.3)
