@@ -11,6 +11,7 @@ Rules:
 6. A closed cut ends the checkouts in its scope: a key that was handed out heeds no gate, so it is rotated.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -42,7 +43,7 @@ MIRROR_AFTER_S = 0.5
 """After how long without a commit the secret store is told, too."""
 
 _CURSOR_END = 2**62
-_MOST_STILL = 200
+_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +214,15 @@ class Cuts:
                     where[grant.account] = _stands_in(connection, grant.account)
                 scopes = where[grant.account] | {f"consumer:{grant.consumer}", f"grant:{grant.id}"}
                 reached |= scopes if own & scopes else set()
-        found = self.list(open_only=True, limit=_MOST_STILL)
-        return tuple(one for one in found.items if reached & set(one.scopes))
+        return tuple(one for one in self._open() if reached & set(one.scopes))
+
+    def _open(self) -> Iterator[Cut]:
+        """Yield every cut in force, however many there are."""
+        after: str | None = ""
+        while after is not None:
+            found = self.list(open_only=True, after=after, limit=_AT_ONCE)
+            yield from found.items
+            after = found.next
 
     def note_flights(
         self, cut_id: str, requests: int, unanswered: int, last_ms: int | None, silent: tuple[str, ...] = ()

@@ -11,6 +11,8 @@ import pytest
 from broker.api.context import Hazard
 from broker.api.ports import Flying
 from broker.errors import StoreUnavailable
+from broker.gate import Mode
+from broker.service import cuts as cuts_service
 from broker.service.operators import Role
 from clients.errors import VenueRefused, VenueUnavailable
 from clients.venue import KeyFacts
@@ -199,6 +201,21 @@ async def test_overlapping_cuts_need_their_own_thaws_and_a_thaw_names_the_others
     assert [one["id"] for one in thawed["still_closed"]] == [second["id"]]
     assert (again.status_code, again.json()["reason"]) == (409, "thawed")
     assert [one["id"] for one in status["cuts"]] == [second["id"]]
+
+
+async def test_a_thaw_names_what_still_holds_however_many_cuts_came_since(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuts_service, "_AT_ONCE", 3)
+    desk.trading()
+    desk.service.grants.create_consumer("other")
+    cuts = [
+        desk.service.cuts.close(targets=(one,), mode=Mode.CLOSED, reason="x", actor="x")[0]
+        for one in ("consumer:bot", "consumer:bot", *["consumer:other"] * 7)
+    ]
+    async with desk.client() as client:
+        done = (await client.post("/v1/thaws", json={"cut": cuts[1].id, "reason": "false alarm"})).json()
+    assert [one["id"] for one in done["still_closed"]] == [cuts[0].id]
 
 
 @pytest.mark.parametrize(
