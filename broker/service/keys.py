@@ -1,14 +1,15 @@
 """Real keys: imported once the venue has said what they may do.
 
 The order of writes: the record (pending) with the path -> the secret store, read back -> the record (current). A
-crash between two of them leaves a pending record, which the next import of the same key finishes.
+crash between two of them leaves a pending record, which the next import of the same key finishes. A version that was
+replaced is taken back into use like that, but not while a rotation may be deleting it.
 """
 
 from dataclasses import replace
 
 from broker.audit.chain import Detail
 from broker.db import accounts as store
-from broker.db import cutovers, rows
+from broker.db import cutovers, rotations, rows
 from broker.errors import Conflict, StoreUnavailable
 from broker.model import KeyRef, KeyVersion, ScopeKind, Stage, moment, scope
 from broker.service.audit import Audit
@@ -59,6 +60,13 @@ class Keys:
             )
         with self._desk.database.write() as connection:
             old = store.current_key(connection, account, slot)
+            ending = rotations.open_of(connection, account, slot.value)
+            if pending.stage is Stage.PREVIOUS and ending is not None:
+                raise Conflict(
+                    "rotating",
+                    f"{pending.ref} is that key, and {ending.id} may be deleting it at the exchange: it is not taken "
+                    f"back into use. See portcullis rotation show {ending.id}",
+                )
             if not cutovers.move_current(connection, pending.ref, None if old is None else old.ref):
                 raise Conflict("not_pending", f"{pending.ref} is no longer there to be taken into use")
             name = scope(ScopeKind.KEY_VERSION, str(pending.ref))

@@ -10,13 +10,14 @@ from broker import gate_document
 from broker.db import managers as manager_store
 from broker.db import rows
 from broker.db import tables as t
+from broker.errors import Conflict
 from broker.gate import Mode
 from broker.gate_document import NotedCut
-from broker.model import Stage, new_id
+from broker.model import KeyRef, Stage, new_id
 from clients.secret import Secret
 from clients.venue import Credential, KeyType, Slot
 from rotation.journal import Journal
-from rotation.plan import draw_up
+from rotation.plan import draw_up, draw_up_retirement
 from rotation.planner import REST, Planner
 from rotation.returned import Returned
 from tests.api.desk import POLICY, REAL_SECRET, SAFE, UPSTREAM, Desk
@@ -244,3 +245,25 @@ async def test_who_ends_a_checkout_again_waits_for_no_rest(desk: Desk, grant: st
     await ask(desk, "POST", close)
     assert returned(desk).look(datetime.now(UTC)) == ()
     assert len(desk.service.rotations.list().items) == 2
+
+
+@pytest.mark.usefixtures("grant")
+async def test_a_key_that_a_rotation_may_be_deleting_is_not_taken_back_into_use(desk: Desk) -> None:
+    """Between its look at what is in use and its delete, the key in use would be another."""
+    keys = desk.service.keys
+    first, second = (
+        Credential(name, Secret(secret), KeyType.HMAC)
+        for name, secret in (("REAL", REAL_SECRET), ("REAL2", "planted-second-secret"))
+    )
+    keys.import_key("main", slot=Slot.TRADE, credential=second, facts=SAFE)
+    journal = Journal(desk.service.desk.database, desk.service.audit, "planner")
+    ref = KeyRef("main", Slot.TRADE, 1)
+    planned = draw_up_retirement(desk.service, ref, "retire", datetime.now(UTC))
+    journal.begin(planned)
+    with pytest.raises(Conflict, match=planned.id):
+        keys.import_key("main", slot=Slot.TRADE, credential=first, facts=SAFE)
+    stages = {key.ref.version: key.stage for key in keys.list("main")}
+    assert stages == {1: Stage.PREVIOUS, 2: Stage.CURRENT}
+    with desk.service.desk.database.write() as connection:
+        connection.execute(t.ROTATIONS.update().values(open_slot=None, ended_us=1, state="abandoned"))
+    assert keys.import_key("main", slot=Slot.TRADE, credential=first, facts=SAFE).stage is Stage.CURRENT
