@@ -12,6 +12,7 @@ nothing after  no order was let through between the answer and the thaw, by the 
 
 import argparse
 import asyncio
+import gc
 import sys
 import tempfile
 import time
@@ -78,6 +79,8 @@ async def measure(cuts: int, connections: int, *, others: int = 0) -> Result:
             with opened(home) as service:
                 keys = _set_up(service, base)
             broker = await stack.enter_async_context(running_broker(home, Options(paper_upstream=base)))
+            stack.callback(gc.set_threshold, *gc.get_threshold())
+            stack.callback(gc.unfreeze)
             settle()  # as `portcullis run` does once it is ready
             flood = await start_module("bench.flooding")
             stack.push_async_callback(flood.end)

@@ -7,6 +7,7 @@ Rules:
    which would hold up everything for as long as a commit takes. It comes more seldom, because a flood makes few cycles.
 """
 
+import asyncio
 import gc
 import logging
 from typing import Any
@@ -25,8 +26,8 @@ _NOBODY = Secret("pcls_op_" + "0" * 55)
 async def rehearse(app: FastAPI, service: Service) -> None:
     """Rehearse a cut. What fails in it is logged: the broker starts without."""
     try:
-        service.cuts.closing.rehearse()
-        service.operators.learn()
+        await asyncio.to_thread(service.cuts.closing.rehearse)
+        await asyncio.to_thread(service.operators.learn)
         await _ask(app)
     except Exception as fault:  # noqa: BLE001 - it only would have been quicker
         _LOG.warning("a cut could not be rehearsed: %s", described(fault))

@@ -39,6 +39,7 @@ LONGEST_REASON = 500
 _MOST_TRIES = 3
 _THAW_S = 5.0
 _LOOK_S = 1.0
+_REHEARSED_S = 1.0
 _DAY_US = 86_400_000_000
 _US = 1_000_000
 _KINDS = {one.value for one in ScopeKind if one is not ScopeKind.EVERYTHING}
@@ -194,7 +195,10 @@ class Closing:
         """
         noted = NotedCut(new_id("cut"), Mode.CLOSED, (EVERYTHING,), "rehearsed", "portcullis", 0)
         made = Made(noted, Change(0), contextvars.copy_context())
-        with suppress(_Undone), self._desk.database.write(Urgency.SAFETY) as connection:
+        with (
+            suppress(_Undone),
+            self._desk.database.write(Urgency.SAFETY, patience_s=_REHEARSED_S) as connection,
+        ):
             self._add(connection, made)
             _undo()
 
