@@ -106,6 +106,34 @@ async def test_an_old_price_refuses_no_exit_after_a_quiet_hour(tmp_path: Path) -
         assert (await bot.order("SELL", "0.5", price="40000", **LIMIT)).reason == "collar"
 
 
+FORMS: dict[str, dict[str, object]] = {
+    "at once or not at all": {"type": "LIMIT", "timeInForce": "IOC", "price": "39000"},
+    "a limit in another pair": {"symbol": "ETHUSDT", "price": "1950", **LIMIT},
+}
+
+
+@pytest.mark.parametrize("moved", ["fell", "rose"])
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+async def test_whatever_its_form_the_price_of_now_judges_an_exit(
+    tmp_path: Path, form: dict[str, object], moved: str
+) -> None:
+    """Under a halt, after an hour in which the market fell by a third to just above the limit, or rose by a half."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="2", ETH="20")
+        bot = world.bot()
+        symbol = str(form.get("symbol", "BTCUSDT"))
+        assert (await bot.order(symbol=symbol)).status == 200
+        view = view_of(world)
+        await halt(world)
+        view._used.clear()
+        low = Decimal(40_000) if symbol == "BTCUSDT" else Decimal(2_000)
+        before, now = (low * 3 / 2, low) if moved == "fell" else (low, low * 3 / 2)
+        world.paper.exchange.symbols[symbol].price = now
+        view._prices[symbol] = (before, view._prices[symbol][1] - HOUR_US)
+        answer = await bot.order("SELL", "1", **form)
+        assert answer.reason == (None if moved == "fell" else "collar"), answer
+
+
 @pytest.mark.parametrize("status", [418, 429])
 async def test_a_pause_stops_no_sale_within_the_limits_nor_above(tmp_path: Path, status: int) -> None:
     async with running_world(tmp_path) as world:
