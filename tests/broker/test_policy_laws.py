@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from broker.policy import Allow, Deny, Facts, Quote, Stake, evaluate
 from broker.policy_document import Policy, load
@@ -99,6 +100,26 @@ def test_no_sequence_of_exits_spends_the_reference_asset_or_buys_anything(
         held[pair.base] -= verdict.sells
         held[pair.quote] += verdict.sells * QUOTES[order.symbol].price
         assert held[policy.reference_asset] >= before
+
+
+MONEY: tuple[tuple[Policy, str], ...] = ((POLICIES[5], "BTCUSDT"), (POLICIES[4], "EURUSDT"))
+"""Policies with a pair that sells their reference asset."""
+
+
+@given(at=st.sampled_from(MONEY), own=st.decimals("0.001", "5", places=3), more=st.decimals("0.001", "5", places=3),
+       halted=st.booleans(), alone=st.booleans(), replaces=st.booleans())  # fmt: skip
+def test_the_reference_asset_is_left_as_far_as_the_grant_bought_it_and_no_further(
+    at: tuple[Policy, str], own: Decimal, more: Decimal, halted: bool, alone: bool, replaces: bool
+) -> None:
+    """The account holds ten of it: whoever bought some there may sell that much, and never the rest."""
+    policy, symbol = at
+    target = OrderRef(symbol, "1") if replaces else None
+    stake = Stake(True, own, ZERO, ZERO)
+    for quantity, leaves in ((own, True), (own + more, False)):
+        order = Order(symbol, Side.SELL, market=False, quantity=quantity, price=QUOTES[symbol].price)
+        facts = facts_of(dict.fromkeys(ASSETS, Decimal(10)), order, stake, halted=halted, alone=alone)
+        verdict = evaluate(policy, asked(order, target=target), replace(facts, owner="own"))
+        assert (isinstance(verdict, Allow) and verdict.leaving) is leaves
 
 
 @given(policy=st.sampled_from(POLICIES), order=orders(), halted=st.booleans(), alone=st.booleans())
