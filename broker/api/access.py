@@ -50,15 +50,25 @@ async def authenticate(service: Service, request: Request) -> Operator:
 
 
 async def _looked_up(service: Service, request: Request, token: Secret) -> Operator | None:
-    """Look up whose token this is. A cut does not wait for a database that does not answer: see `Operators.learn`."""
+    """Look up whose token this is. A cut does not wait for a database that does not answer: see `Operators.learn`.
+
+    Who is not remembered may have come since then, or nothing was learned yet: only the database can say no.
+    """
     if not is_cut(request):
         return await run(service.operators.by_token, token)
+    looking = asyncio.ensure_future(run(service.operators.by_token, token))
     try:
-        async with asyncio.timeout(_CUT_WAITS_S):
-            return await run(service.operators.by_token, token)
-    except (StoreUnavailable, TimeoutError):
+        await asyncio.wait({looking}, timeout=_CUT_WAITS_S)
+        if looking.done() and not isinstance(looking.exception(), StoreUnavailable):
+            return looking.result()
+        try:
+            known = service.operators.by_memory(token)
+        except StoreUnavailable:
+            return await looking
         request.scope[IN_DOUBT] = True
-        return service.operators.by_memory(token)
+        return known
+    finally:
+        looking.cancel()
 
 
 def is_cut(request: Request) -> bool:

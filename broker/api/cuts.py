@@ -7,6 +7,8 @@ for a bounded time, and says what it did not see.
 """
 
 import asyncio
+import logging
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
@@ -19,7 +21,8 @@ from broker.api.once import OnceRoute
 from broker.api.opening import opens
 from broker.api.paging import Asked
 from broker.api.ports import Acknowledged, Flying
-from broker.errors import BrokerError, Malformed, NotFound
+from broker.background import described
+from broker.errors import BrokerError, Malformed, NotFound, StoreUnavailable
 from broker.gate import Mode
 from broker.model import ScopeKind
 from broker.service.cuts import COMMITTED_WITHIN_S, MIRROR_AFTER_S, Cut
@@ -27,6 +30,7 @@ from broker.service.making import Made
 
 router = APIRouter(route_class=OnceRoute, tags=["cuts"])
 
+_LOG = logging.getLogger("portcullis.api")
 DATABASE, MIRROR = "database", "secret store"
 ANSWERED_WITHIN_S = COMMITTED_WITHIN_S
 """How long the answer waits for the record, for gateways and for what had left before: it is in force meanwhile."""
@@ -102,12 +106,17 @@ async def settled(made: Made, within_s: float) -> bool:
     Raises:
         NotFound: It names what does not exist, and was taken back.
     """
-    known = asyncio.wrap_future(made.settled)
+    return await _ends(made.settled, within_s)
+
+
+async def _ends(work: "Future[Any]", within_s: float) -> bool:
+    """Wait for what goes on however long it takes; tell whether it has ended, or raise what it did."""
+    known = asyncio.wrap_future(work)
     known.add_done_callback(
         lambda one: one.cancelled() or one.exception()
     )  # it may come when nobody waits any more
     await asyncio.wait({known}, timeout=within_s)
-    if not known.done():
+    if not known.done() or known.cancelled():
         return False
     known.result()
     return True
@@ -122,11 +131,11 @@ async def _settled_by(made: Made, until_s: float) -> None:
 async def _mirrored(context: Context, made: Made) -> bool:
     """Write a cut down in the secret store, once it is on record or that takes long; it is in force without."""
     try:
-        async with asyncio.timeout(_MIRRORED_WITHIN_S):
-            await asyncio.wrap_future(context.service.cuts.closing.note(made))
-    except (TimeoutError, BrokerError):
+        return await _ends(context.service.cuts.closing.note(made), _MIRRORED_WITHIN_S)
+    except Exception as fault:  # noqa: BLE001 - the cut is in force, and its answer must come
+        if not isinstance(fault, BrokerError):
+            _LOG.error("a cut could not be written down in the secret store: %s", described(fault))
         return False
-    return True
 
 
 async def _heard(context: Context, made: Made, until_s: float) -> tuple[Acknowledged, Flying | None]:
@@ -145,7 +154,7 @@ async def _as_made(context: Context, made: Made) -> Cut:
     try:
         async with asyncio.timeout(_LOOKED_WITHIN_S):
             return await run(cuts.made, made)
-    except TimeoutError:
+    except (TimeoutError, StoreUnavailable):
         return cuts.unchecked(made)
 
 

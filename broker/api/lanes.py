@@ -9,6 +9,8 @@ Rules:
 3. Logging in hashes a password, on purpose slowly: one at a time. What asks an exchange may take long: it holds up
    only its like.
 4. What closes also writes before everybody else (`broker.db.turns`), from the look at its token to its last write.
+   A cut has a lane of its own with many places: it is in force once it has one, and then only waits to be answered.
+   Others that close wait for the database, however long it takes.
 5. What a request works on in threads is done in those of its lane; outside of a request, in those of the loop.
 """
 
@@ -34,6 +36,7 @@ T = TypeVar("T")
 class Kind(StrEnum):
     """What a request asks for."""
 
+    CUT = "cut"
     CLOSING = "closing"
     LOGIN = "login"
     VENUE = "venue"
@@ -44,6 +47,7 @@ LOCAL, NETWORK = "local", "network"
 """Where a request came from."""
 
 _SIZES = {
+    Kind.CUT: (4, 256, 256),
     Kind.CLOSING: (6, 8, 64),
     Kind.LOGIN: (1, 2, 16),
     Kind.VENUE: (2, 4, 16),
@@ -60,10 +64,11 @@ CONNECTIONS = {LOCAL: 64, NETWORK: 256}
 
 _WAIT_S = 5.0
 _PLACES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
+    (Kind.CUT, ("cuts",)),
     (
         Kind.CLOSING,
         (
-            "cuts", "grants/[^/]+/revoke", "checkouts/[^/]+/close", "operators/[^/]+/end", "sessions/end",
+            "grants/[^/]+/revoke", "checkouts/[^/]+/close", "operators/[^/]+/end", "sessions/end",
             "acts/[^/]+/cancel", "destinations/[^/]+/remove", "rotations/[^/]+/(pause|rollback)",
         ),
     ),
@@ -153,7 +158,7 @@ class Lanes:
             (origin, kind): Lane(
                 f"{origin}-{kind.value}",
                 *sizes_of(kind, most[origin]),
-                urgency=Urgency.SAFETY if kind is Kind.CLOSING else Urgency.CONTROL,
+                urgency=Urgency.SAFETY if kind in {Kind.CUT, Kind.CLOSING} else Urgency.CONTROL,
             )
             for origin in (LOCAL, NETWORK)
             for kind in Kind

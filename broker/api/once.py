@@ -7,7 +7,7 @@ Rules:
 2. Two writes under one key at the same time: the second waits for the first.
 3. Only what was done is kept: a refusal may be mended and tried again under its key. It is kept in memory until it is
    on record, and no answer waits long for that; a cut's does not wait for it at all, nor for a look at the record
-   that does not answer.
+   that does not answer. A cut that was not on record when it was answered, and is no more, is made anew.
 4. What was asked is kept as an HMAC keyed with the operator's token: a body may hold a password, and a plain
    hash of that could be guessed.
 """
@@ -30,7 +30,7 @@ from starlette.responses import JSONResponse
 from broker.api.access import IN_DOUBT, authenticate, is_cut
 from broker.api.lanes import run
 from broker.background import described
-from broker.errors import Conflict, Malformed, Problem, StoreUnavailable
+from broker.errors import Conflict, Malformed, NotFound, Problem, StoreUnavailable
 from broker.service import Service
 from broker.service.operators import KEY_REUSED, Operator
 
@@ -163,12 +163,27 @@ async def _once(
     answers, cuts = _answers(request.app, service), is_cut(request)
     doubt = request.scope.get(IN_DOUBT, False)
     before = await answers.before(operator.name, key, content, cuts=cuts, doubt=doubt)
-    if before is not None:
+    if before is not None and not (cuts and await _is_forgotten(service, before)):
         return _replayed(before)
     response = await handle(request)
     if response.status_code < _REDIRECT:
         await answers.keep(operator.name, key, content, response, cuts=cuts)
     return response
+
+
+async def _is_forgotten(service: Service, before: _Answered) -> bool:
+    """Tell whether a cut was answered as not on record, and is no more: it was taken back, or its broker ended."""
+    document = json.loads(before.body)
+    if document.get("on_record", True):
+        return False
+    try:
+        async with asyncio.timeout(_CUT_LOOKS_S):
+            await run(service.cuts.get, str(document.get("id")))
+    except NotFound:
+        return True
+    except (StoreUnavailable, TimeoutError):
+        return False
+    return False
 
 
 def _replayed(before: _Answered) -> Response:

@@ -99,7 +99,7 @@ class Closing:
         return made
 
     def end(self) -> None:
-        """Try no more."""
+        """Put on record what can be put there now, and no more after that."""
         self._making.end()
         self._looks.shutdown(wait=False, cancel_futures=True)
 
@@ -145,19 +145,23 @@ class Closing:
                 for name in made.noted.scopes:
                     _ensure(connection, name)
         except NotFound as fault:
-            self._refuse(made, fault)
-            raise
+            if self._refuse(made, fault):
+                raise
 
-    def _refuse(self, made: Made, fault: NotFound) -> None:
-        """Take a cut back before its commit finds out, for which it may have to wait; who commits right now decides."""
-        if not made.lock.acquire(blocking=False):
-            return
+    def _refuse(self, made: Made, fault: NotFound) -> bool:
+        """Take a cut back before its commit finds out, for which it may have to wait; False where it is on record.
+
+        Raises:
+            StoreUnavailable: It is being committed, or thawed; it is in force until that is over.
+        """
+        if not made.lock.acquire(timeout=_LOOK_S):
+            raise StoreUnavailable("being_committed", "the cut is being put on record")
         try:
-            with self._telling:
-                if made.on_record or made.noted.id in self._answered:
-                    return
-                made.refused = fault
-            self._desk.take_back(made.noted.id)
+            if made.on_record:
+                return False
+            self._taken_back(made, fault)
+            self._making.forget(made)
+            return True
         finally:
             made.lock.release()
 
@@ -211,6 +215,8 @@ class Closing:
             NotFound: A target does not exist.
             StoreUnavailable: It is not on record, or nobody knows.
         """
+        if made.refused is not None:
+            raise made.refused
         if made.before is not None:
             wait((made.before,), _LOOK_S)
         try:
@@ -225,6 +231,7 @@ class Closing:
                 made.on_record = True
             finally:
                 made.lock.release()
+        self._answered.discard(made.noted.id)
         if made.thawing is None:
             self._desk.committed(made.change, made.noted.id, made.closed)
         elif made.closed:
@@ -330,9 +337,11 @@ class Closing:
         with self._desk.database.read() as connection:
             return store.get(connection, made.noted.id) is not None
 
-    def _taken_back(self, made: Made, fault: Exception) -> None:
+    def _taken_back(self, made: Made, fault: NotFound | Malformed) -> None:
         with self._telling:
-            made.refused = fault if isinstance(fault, NotFound | Malformed) else None
+            if made.refused is not None:
+                return
+            made.refused = fault
             answered = made.noted.id in self._answered
             self._answered.discard(made.noted.id)
         self._desk.take_back(made.noted.id)

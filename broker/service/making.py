@@ -7,6 +7,7 @@ Rules:
    within a try the wait for a lock or a server is bounded.
 3. A thaw and a commit of one cut never cross: each holds the cut's `lock`, a commit from inside its transaction until
    its outcome is known. A commit never waits for it: a thaw may hang in the secret store, and the next write behind us.
+4. Who ends tries each once more, and waits for that, not for long.
 """
 
 import contextvars
@@ -28,6 +29,7 @@ from broker.service.desk import Change
 _PAUSES_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 _IDLE_S = 30.0
 _TOLD_EACH = 12
+_ENDS_WITHIN_S = 3.0
 _LOG = logging.getLogger("portcullis.cuts")
 
 
@@ -71,7 +73,9 @@ class Made:
 class Making:
     """Commits cuts, one after the other."""
 
-    def __init__(self, commit: Callable[[Made], None], take_back: Callable[[Made, Exception], None]) -> None:
+    def __init__(
+        self, commit: Callable[[Made], None], take_back: Callable[[Made, NotFound | Malformed], None]
+    ) -> None:
         self._commit, self._take_back = commit, take_back
         self._fresh: deque[Made] = deque()
         self._failed: list[Made] = []
@@ -100,11 +104,21 @@ class Making:
         with self._called:
             return self._standing.get(cut)
 
-    def end(self) -> None:
-        """Try no more. What is not on record then is forgotten here; it is said."""
+    def forget(self, made: Made) -> None:
+        """One that was taken back is no longer shown; it is settled when its turn comes."""
+        with self._called:
+            self._standing.pop(made.noted.id, None)
+
+    def end(self, within_s: float = _ENDS_WITHIN_S) -> None:
+        """Try each once more, then no more. What is not on record then is forgotten here; it is said."""
         with self._called:
             self._ends = True
+            self._fresh.extend(self._failed)
+            self._failed.clear()
             self._called.notify()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(within_s)
         for made in self.standing():
             _LOG.error(
                 "%s ends with us: it was never on record (%s)", made.noted.id, made.fault or "no answer"
@@ -122,9 +136,11 @@ class Making:
     def _next(self) -> Made | None:
         """Wait for what is to be committed next; None where nothing came for a while."""
         until_s = time.monotonic() + _IDLE_S
-        while not self._ends:
+        while True:
             if self._fresh:
                 return self._fresh.popleft()
+            if self._ends:
+                return None
             now_s = time.monotonic()
             due = min(self._failed, key=lambda one: one.again_s, default=None)
             if due is not None and due.again_s <= now_s:
@@ -134,7 +150,6 @@ class Making:
             if left_s <= 0:
                 return None
             self._called.wait(left_s)
-        return None
 
     def _try(self, made: Made) -> None:
         made.tries += 1
@@ -142,7 +157,7 @@ class Making:
             made.context.run(self._commit, made)
         except (NotFound, Malformed) as fault:  # it cannot be made, now or later
             made.context.run(self._take_back, made, fault)
-            self._settle(made)
+            self.forget(made)
             made.settled.set_exception(fault)
         except Exception as fault:  # noqa: BLE001 - whatever it is: it is in force, and has to get on record
             made.fault = described(fault)
@@ -157,9 +172,5 @@ class Making:
         else:
             if made.tries > 1:
                 _LOG.warning("%s is on record now", made.noted.id)
-            self._settle(made)
+            self.forget(made)
             made.settled.set_result(made.thawing is None)
-
-    def _settle(self, made: Made) -> None:
-        with self._called:
-            self._standing.pop(made.noted.id, None)
