@@ -102,6 +102,39 @@ def test_no_sequence_of_exits_spends_the_reference_asset_or_buys_anything(
         assert held[policy.reference_asset] >= before
 
 
+@given(policy=st.sampled_from(POLICIES), side=st.sampled_from(list(Side)), off=st.decimals("-0.5", "0.5", places=3),
+       halted=st.booleans(), stop=st.booleans())  # fmt: skip
+def test_a_policy_without_a_collar_has_one_of_five_percent(
+    policy: Policy, side: Side, off: Decimal, halted: bool, stop: bool
+) -> None:
+    """By a limit price, or by a trigger that the market has passed, nothing is sold further below or bought above."""
+    symbol = "BTCUSDT" if policy.symbols.covers("BTCUSDT", "USDT") else "ETHBTC"
+    price = QUOTES[symbol].price * (1 + off)
+    order = Order(symbol, side, market=False, quantity=Decimal("0.001"), price=price,
+                  trigger=QUOTES[symbol].price if stop else None)  # fmt: skip
+    stake = Stake(True, Decimal(10), ZERO, ZERO)
+    facts = facts_of(dict.fromkeys(ASSETS, Decimal(10)), order, stake, halted=halted, alone=True)
+    verdict = evaluate(policy, asked(order), replace(facts, rate_free=True, budget=Decimal(10**6)))
+    beyond = off < Decimal("-0.05") if side is Side.SELL else off > Decimal("0.05")
+    if beyond:
+        assert isinstance(verdict, Deny)
+    elif side is Side.SELL and symbol != "BTCUSDT":
+        return
+    elif side is Side.SELL:
+        assert isinstance(verdict, Allow)
+
+
+@given(policy=st.sampled_from(POLICIES[:2]), below=st.decimals("0", "0.2", places=3))
+def test_nor_does_the_book_give_a_market_exit_more_than_five_percent_below(
+    policy: Policy, below: Decimal
+) -> None:
+    order = Order("BTCUSDT", Side.SELL, market=True, quantity=Decimal(5))
+    facts = facts_of(dict.fromkeys(ASSETS, Decimal(10)), order, Stake(), halted=True, alone=True)
+    bids = ((QUOTES["BTCUSDT"].price * (1 - below), Decimal(10)),)
+    verdict = evaluate(policy, asked(order), replace(facts, bids=bids))
+    assert isinstance(verdict, Allow) is (below <= Decimal("0.05"))
+
+
 MONEY: tuple[tuple[Policy, str], ...] = ((POLICIES[5], "BTCUSDT"), (POLICIES[4], "EURUSDT"))
 """Policies with a pair that sells their reference asset."""
 
