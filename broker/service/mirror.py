@@ -42,6 +42,8 @@ class Mirror:
     def __init__(self, desk: Desk, audit: Audit) -> None:
         self._desk, self._audit = desk, audit
         self._agreed: set[str] = set()
+        self._owed: dict[str, NotedCut] = {}
+        """Cuts that were taken back, until they are thawed there."""
         self._was_read = False
         self._writer = ThreadPoolExecutor(1, "mirror")
         self.superseded = ""
@@ -54,6 +56,8 @@ class Mirror:
 
     def note_soon(self, cut: NotedCut) -> "Future[None]":
         """Write a cut down in a thread of its own, one after the other: a slow store holds up nobody else."""
+        if cut.thawed_us is not None:
+            self._owed[cut.id] = cut
         return self._writer.submit(self.note, cut)
 
     def has(self, cut: str) -> bool:
@@ -78,6 +82,8 @@ class Mirror:
 
         self._desk.secrets.mirror.change(cut.id, judge)
         self._agreed.add(cut.id)
+        if cut.thawed_us is not None:
+            self._owed.pop(cut.id, None)
 
     def merge(self) -> None:
         """Bring both together, as far as they differ; called every few seconds.
@@ -88,6 +94,8 @@ class Mirror:
         self._claim()
         if self.superseded:
             return
+        for cut in list(self._owed.values()):
+            self.note(cut)
         mirror = self._desk.secrets.mirror
         names = [name for name in mirror.names() if name != INSTANCE]
         for name in names:

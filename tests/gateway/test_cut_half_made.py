@@ -140,7 +140,23 @@ async def test_a_cut_that_was_taken_back_is_in_force_nowhere_after_a_restart(
                 await asyncio.wrap_future(made.settled)
             slow.set()
             await until(lambda name=made.noted.id: mirror.read(name) is not None)
+        slow.set()
         fails[0] = False
+        with held(world) as let_go:
+            made = world.service.cuts.closing.begin(
+                targets=("consumer:bot", "consumer:nobody"), mode=Mode.CLOSED, reason="x", actor="me"
+            )
+            await asyncio.wrap_future(world.service.cuts.closing.note(made))
+            with monkeypatch.context() as patched:
+
+                def refuses(*_: object) -> None:
+                    raise StoreUnavailable("away", "away on purpose")
+
+                patched.setattr(type(mirror), "change", refuses)
+                let_go()
+                with pytest.raises(NotFound):
+                    await asyncio.wrap_future(made.settled)
+                world.service.mirror._writer.submit(bool).result(30)  # the thaw there was tried
         world.service.mirror.merge()
         desk = world.service.desk
         after = open_service(desk.database, desk.secrets, WallClock())
