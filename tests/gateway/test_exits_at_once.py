@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.gate import Mode
 from broker.gateway import asking, forward
 from broker.gateway.sales import TAKEN_US
 from clients.paper.faults import Fault
@@ -40,6 +41,20 @@ async def test_market_exits_at_the_same_moment_do_not_each_take_the_whole_book(t
         assert len(passed) == 1, answers
         assert {answer.reason for answer in answers} == {None, "exit_size"}
         assert (await bot.order("SELL", half)).status == 200, "the book was asked anew"
+
+
+async def test_nor_do_those_of_two_accounts(tmp_path: Path) -> None:
+    """The book is the venue's: whoever sells into it takes it from all who sell through this gateway."""
+    async with running_world(tmp_path) as world:
+        for name in ("main", "second"):
+            world.account(name, USDT="100000", BTC="10000")
+        found = [*await bots(world, "one"), *await bots(world, "two", account="second")]
+        await world.cut("everything", mode=Mode.HALT)
+        most = str((await size_of_book(found[0]) * Decimal("0.6")).quantize(Decimal("0.01")))
+        world.paper.server.faults.append(Fault("delay", path="/api/v3/order", times=4, ms=300))
+        answers = await asyncio.gather(*(bot.order("SELL", most) for bot in (*found, *found)))
+        assert sum(answer.status == 200 for answer in answers) == 1, answers
+        assert {answer.reason for answer in answers} == {None, "exit_size"}
 
 
 async def test_a_sale_under_way_refuses_no_exit_of_the_rest(tmp_path: Path) -> None:
