@@ -223,3 +223,17 @@ async def test_a_narrower_limit_of_the_account_binds_the_others_at_once(tmp_path
         await world.settled()
         for bot in (*bots, bot_of(world, third)):
             assert (await bot.order()).reason == "day_notional"
+
+
+async def test_so_does_a_narrower_limit_of_the_consumer_on_its_other_accounts(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        grants = []
+        for account in ("main", "second"):
+            world.account(account, USDT="100000")
+            grants.append(world.issue("bot", account))
+        bots = [bot_of(world, issued) for issued in grants]
+        for bot in bots:
+            await spent(bot)
+        await changed(world, grants[0].grant.id, POLICY + '[consumer.day]\nmax_notional = "1300"')
+        for bot in bots:
+            assert (await bot.order()).reason == "day_notional"
