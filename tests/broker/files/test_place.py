@@ -210,6 +210,12 @@ def test_a_directory_of_ours_that_is_bound_elsewhere_is_still_ours(home: Path, t
         )
 
 
+def test_a_file_of_ours_that_is_bound_elsewhere_is_still_ours(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "bot.env").touch()
+    look = LOOK.format(path=str(tmp_path / "bot.env"), home=str(home))
+    assert "belongs to Portcullis" in mounted(home / "kek", tmp_path / "bot.env", look)
+
+
 # --- what stays behind ------------------------------------------------------------------------
 
 
