@@ -122,7 +122,7 @@ class GatewayChild:
             self.child = None
             if self._serving is not None:
                 await asyncio.gather(self._serving, return_exceptions=True)
-            self._authority.changes.dead(NAME)
+            self._tell(lambda: self._authority.changes.dead(NAME))
             if loop.time() - began > _STEADY_S:
                 pause = 0.0
             while self.child is None:
@@ -136,10 +136,14 @@ class GatewayChild:
                 except Exception as fault:  # noqa: BLE001 - whatever it was, without a gateway nobody trades
                     self._log.error("the gateway did not start", why=children.why(fault))
             self._log.warning("the gateway is back", pid=self.child.pid)
-            try:
-                self._moved()
-            except Exception as fault:  # noqa: BLE001 - it serves; what was not told (a full disk) must not end this
-                self._log.error("where the gateway is could not be told", why=children.why(fault))
+            self._tell(self._moved)
+
+    def _tell(self, told: Callable[[], None]) -> None:
+        """Tell of a death or a new place. What cannot be told (a full disk) must not end who keeps the gateway."""
+        try:
+            told()
+        except Exception as fault:  # noqa: BLE001 - the gateway is to come back all the same
+            self._log.error("a change of the gateway could not be told", why=children.why(fault))
 
 
 def _refuse_taken(doorway: Doorway) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,15 +37,20 @@ FAULTS: dict[str, Exception] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("where", ["the start", "telling where it is"])
+@pytest.mark.parametrize("where", ["the start", "telling where it is", "telling that it died"])
 async def test_a_gateway_comes_back_after_each_death(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, where: str
 ) -> None:
     """On a full disk it was not told where the gateway is; so nobody saw its second death."""
-    made, faults = list[Mortal](), [FAULTS[fault]]
+    made, faults, told = list[Mortal](), [FAULTS[fault]], list[int]()
 
     def moved() -> None:
-        if where != "the start":
+        if where == "telling where it is":
+            raise FAULTS[fault]
+
+    def dead(_: str) -> None:
+        told.append(len(made))
+        if where == "telling that it died":
             raise FAULTS[fault]
 
     async def start(_: Any) -> Mortal:
@@ -59,7 +65,8 @@ async def test_a_gateway_comes_back_after_each_death(
     real = asyncio.sleep
     monkeypatch.setattr(GatewayChild, "_start", start)
     home = Home(tmp_path, Environment.PAPER, "solo")
-    gateway = GatewayChild(home, None, Doorway(), moved)  # type: ignore[arg-type]
+    authority: Any = SimpleNamespace(changes=SimpleNamespace(dead=dead))
+    gateway = GatewayChild(home, authority, Doorway(), moved)
     await gateway.start()
     monkeypatch.setattr("portcullis.gateway_child.asyncio.sleep", at_once)
     for deaths in (1, 2, 3):
@@ -69,3 +76,4 @@ async def test_a_gateway_comes_back_after_each_death(
                 await real(0.01)
     monkeypatch.undo()
     await gateway.end()
+    assert told == [1, 2, 3], "each death was told, before the next one began"
