@@ -12,13 +12,15 @@ Rules:
    been held before.
 6. Orders that were closed long ago are added up (`retention`). One that a gateway knows and the record does not is a
    fresh one, unless its id is no higher than that of one that was added up: it is among those then.
+7. Sums of what orders executed are kept beside them, in the same transaction: a bot may have a million orders, and who
+   wants to leave asks before each exit. What is read is the sums, the open orders and those that the gateway names.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
+from dataclasses import dataclass, field, replace
+from decimal import Decimal, localcontext
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, or_, select, tuple_
 
 from broker.budget import ZERO
 from broker.calllog import progress
@@ -27,7 +29,11 @@ from broker.db.upsert import upsert
 from broker.policy_facts import Stake
 
 BUY, SELL = "BUY", "SELL"
+CLOSED = "0"
+"""How `open` is written where nothing of an order may execute any more: the index of open orders goes by it."""
+
 _AT_ONCE = 300
+_DIGITS = 60
 MOST_RESTING = 20
 
 
@@ -51,6 +57,7 @@ def note(connection: Connection, fills: Iterable[Fill]) -> None:
     told = list(fills)
     known = _known(connection, told)
     changed = {}
+    more: dict[_Sum, Decimal] = {}
     for fill in told:
         at = (fill.account, fill.symbol, fill.order_id)
         before = known.get(at)
@@ -58,12 +65,16 @@ def note(connection: Connection, fills: Iterable[Fill]) -> None:
             fill.executed, fill.open
         ):
             continue
+        if before is not None:  # whose it is does not change
+            fill = replace(fill, grant=before.grant, base=before.base, side=before.side)  # noqa: PLW2901
+        _more(more, fill, fill.executed - (ZERO if before is None else before.executed))
         known[at] = fill
         changed[at] = {
             "account": fill.account, "symbol": fill.symbol, "order_id": fill.order_id, "grant": fill.grant,
-            "base": fill.base, "side": fill.side, "executed": str(fill.executed), "open": str(fill.open),
-            "told_us": fill.told_us,
+            "base": fill.base, "side": fill.side, "executed": str(fill.executed),
+            "open": str(fill.open) if fill.open else CLOSED, "told_us": fill.told_us,
         }  # fmt: skip
+    add(connection, more)
     if changed:
         put = upsert(connection, t.FILLS)
         connection.execute(
@@ -73,6 +84,34 @@ def note(connection: Connection, fills: Iterable[Fill]) -> None:
             ),
             list(changed.values()),
         )
+
+
+_Sum = tuple[str, str, str, str, str]
+
+
+def _more(sums: dict[_Sum, Decimal], fill: Fill, amount: Decimal) -> None:
+    key = (fill.account, fill.base, fill.symbol, fill.grant, fill.side)
+    with localcontext(prec=_DIGITS):
+        sums[key] = sums.get(key, ZERO) + amount
+
+
+def add(connection: Connection, more: Mapping[_Sum, Decimal]) -> None:
+    """Add to the sums of what orders executed, by account, base asset, pair, grant and side."""
+    if not more:
+        return
+    c = t.FILL_SUMS.c
+    names = ("account", "base", "symbol", "grant", "side")
+    query = select(t.FILL_SUMS).where(tuple_(*(c[name] for name in names)).in_(list(more)))
+    known = {tuple(row[:5]): Decimal(row.executed) for row in connection.execute(query)}
+    put = upsert(connection, t.FILL_SUMS)
+    with localcontext(prec=_DIGITS):
+        rows = [
+            {**dict(zip(names, key, strict=True)), "executed": format(known.get(key, ZERO) + amount, "f")}
+            for key, amount in more.items()
+        ]
+    connection.execute(
+        put.on_conflict_do_update(index_elements=list(names), set_={"executed": put.excluded.executed}), rows
+    )
 
 
 def _known(connection: Connection, fills: Sequence[Fill]) -> dict[tuple[str, str, str], Fill]:
@@ -118,16 +157,27 @@ def stake(
     replaces: str = "",
 ) -> Stake:
     """Return whose an account's base asset is; `recent` are orders as its gateway knows them."""
-    query = select(t.FILLS).where(t.FILLS.c.account == account, t.FILLS.c.base == base)
-    found = {(fill.symbol, fill.order_id): fill for fill in map(_fill, connection.execute(query))}
-    added_up, upto = _before(connection, account, base)
+    told: dict[tuple[str, str, str], Fill] = {}
     for fill in recent:
-        known = found.get((fill.symbol, fill.order_id))
-        if known is None and fill.order_id.isdigit() and int(fill.order_id) <= upto.get(fill.symbol, -1):
+        at = (fill.account, fill.symbol, fill.order_id)
+        if at not in told or progress(fill.executed, fill.open) > progress(told[at].executed, told[at].open):
+            told[at] = fill
+    known = _known(connection, list(told.values()))
+    counted, upto = _sums(connection, account, base)
+    open_ = {
+        (fill.symbol, fill.order_id): replace(fill, executed=ZERO)
+        for fill in _open(connection, account, base)
+    }
+    for at, fill in told.items():
+        before = known.get(at)
+        if before is None and fill.order_id.isdigit() and int(fill.order_id) <= upto.get(fill.symbol, -1):
             continue
-        if known is None or progress(fill.executed, fill.open) > progress(known.executed, known.open):
-            found[(fill.symbol, fill.order_id)] = fill
-    return weigh([*found.values(), *added_up], whose, symbol, replaces)
+        if before is None:
+            open_[fill.symbol, fill.order_id] = fill
+        elif progress(fill.executed, fill.open) > progress(before.executed, before.open):
+            more = fill.executed - before.executed
+            open_[fill.symbol, fill.order_id] = replace(before, executed=more, open=fill.open)
+    return weigh([*counted, *open_.values()], whose, symbol, replaces)
 
 
 def resting(connection: Connection, account: str, base: str) -> tuple[tuple[str, str, str, str], ...]:
@@ -135,29 +185,41 @@ def resting(connection: Connection, account: str, base: str) -> tuple[tuple[str,
     c = t.FILLS.c
     query = (
         select(c.grant, c.symbol, c.order_id, c.side, c.open)
-        .where(c.account == account, c.base == base, c.open.not_in(["0", "0.00000000"]))
+        .where(c.account == account, c.base == base, or_(c.open < CLOSED, c.open > CLOSED))
         .order_by(c.told_us)
         .limit(MOST_RESTING)
     )
-    return tuple((row[0], row[1], row[2], row[3]) for row in connection.execute(query) if Decimal(row[4]))
+    return tuple((row[0], row[1], row[2], row[3]) for row in connection.execute(query))
+
+
+def _open(connection: Connection, account: str, base: str) -> list[Fill]:
+    """Return the orders of an asset of which something may execute still."""
+    c = t.FILLS.c
+    query = select(t.FILLS).where(c.account == account, c.base == base, or_(c.open < CLOSED, c.open > CLOSED))
+    return list(map(_fill, connection.execute(query)))
 
 
 def pairs_of(connection: Connection, account: str, base: str) -> list[str]:
     """Return the pairs in which orders of an asset are on record."""
-    c = t.FILLS.c
+    c = t.FILL_SUMS.c
     query = select(c.symbol).where(c.account == account, c.base == base).distinct()
     return list(connection.execute(query).scalars())
 
 
-def _before(connection: Connection, account: str, base: str) -> tuple[list[Fill], dict[str, int]]:
-    """Return what closed orders executed that were added up, and up to which id by pair."""
-    c = t.FILLS_BEFORE.c
-    rows = list(connection.execute(select(t.FILLS_BEFORE).where(c.account == account, c.base == base)))
+def _sums(connection: Connection, account: str, base: str) -> tuple[list[Fill], dict[str, int]]:
+    """Return what orders executed, added up, and up to which id by pair those were that are not kept any more."""
+    now, before = t.FILL_SUMS.c, t.FILLS_BEFORE.c
+    kept = connection.execute(select(t.FILL_SUMS).where(now.account == account, now.base == base))
+    rows = [(row.symbol, row.grant, row.side, row.executed) for row in kept]
     upto: dict[str, int] = {}
-    for row in rows:
+    for row in connection.execute(
+        select(t.FILLS_BEFORE).where(before.account == account, before.base == base)
+    ):
         upto[row.symbol] = max(row.upto, upto.get(row.symbol, -1))
+        rows.append((row.symbol, row.grant, row.side, row.executed))
     return [
-        Fill(account, row.symbol, "", row.grant, base, row.side, Decimal(row.executed), ZERO) for row in rows
+        Fill(account, symbol, "", grant, base, side, Decimal(executed), ZERO)
+        for symbol, grant, side, executed in rows
     ], upto
 
 

@@ -83,8 +83,20 @@ FILLS = Table(
     Column("told_us", BigInteger, nullable=False),
 )
 """What each grant's orders executed, as far as answers told, and what of them may still execute; in base asset."""
-Index("ix_fills_account_base", FILLS.c.account, FILLS.c.base)
+Index("ix_fills_account_base", FILLS.c.account, FILLS.c.base, FILLS.c.open)
 Index("ix_fills_told", FILLS.c.told_us)
+
+FILL_SUMS = Table(
+    "fill_sums",
+    LOG,
+    Column("account", String(64), primary_key=True),
+    Column("base", String(20), primary_key=True),
+    Column("symbol", String(40), primary_key=True),
+    Column("grant", String(32), primary_key=True),
+    Column("side", String(8), primary_key=True),
+    Column("executed", String(60), nullable=False),
+)
+"""What all orders in `fills` executed, added up: whoever asks whose an asset is reads these and the open orders."""
 
 FILLS_BEFORE = Table(
     "fills_before",

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select, tuple_
 from sqlalchemy.engine import Row
 
 from broker.budget import WINDOW_US, ZERO, spent_until_us
+from broker.db import fills
 from broker.db import log_tables as t
 from broker.db.upsert import upsert
 
@@ -47,6 +48,11 @@ def forget_orders(connection: Connection, places: Iterable[Place]) -> int:
     if not rows:
         return 0
     _add_up(connection, rows)
+    less: dict[tuple[str, str, str, str, str], Decimal] = {}
+    for row in rows:
+        key = (row.account, row.base, row.symbol, row.grant, row.side)
+        less[key] = less.get(key, ZERO) - Decimal(row.executed)
+    fills.add(connection, less)
     keys = [(row.account, row.symbol, row.order_id) for row in rows]
     connection.execute(t.FILLS.delete().where(tuple_(c.account, c.symbol, c.order_id).in_(keys)))
     _forget(connection, [(account, symbol, f"#{order_id}") for account, symbol, order_id in keys])

@@ -122,6 +122,7 @@ def test_calls_owners_and_slices_of_an_older_home_are_moved_whole(old: Database,
         "slices": 1,
         "fills": 0,
         "fills_before": 0,
+        "fill_sums": 0,
     }
     assert left(old) == (set() if kind == "sqlite" else set(LOG.tables))
     old.upgrade()
@@ -132,6 +133,7 @@ def test_calls_owners_and_slices_of_an_older_home_are_moved_whole(old: Database,
         "slices": 1,
         "fills": 0,
         "fills_before": 0,
+        "fill_sums": 0,
     }
 
 
@@ -160,7 +162,15 @@ def test_a_move_that_broke_off_is_finished_at_the_next_start(
     again.upgrade()
     again.look()
     assert (kept(again), left(again)) == (
-        {"calls": MANY, "orders": 1, "sent_orders": 1, "slices": 1, "fills": 0, "fills_before": 0},
+        {
+            "calls": MANY,
+            "orders": 1,
+            "sent_orders": 1,
+            "slices": 1,
+            "fills": 0,
+            "fills_before": 0,
+            "fill_sums": 0,
+        },
         set(),
     )
     again.close()
@@ -224,5 +234,6 @@ def test_a_backup_from_before_the_move_is_restored_into_both_stores(unused: str,
         "slices": 1,
         "fills": 0,
         "fills_before": 0,
+        "fill_sums": 0,
     }
     target.close()
