@@ -4,8 +4,9 @@ Rules:
 1. The lines of one gateway are taken in one after the other, in order: an answer is worth nothing before its ask.
 2. What was committed is acknowledged, by boot and number; what was not is said at once, and what follows it is not
    taken either: the gateway sends it all again from there.
-3. A line that cannot be read is never passed over in silence: it is in the audit trail, and the gateway is told.
-4. No more waits here than `MOST_WAITING` lines a gateway.
+3. A boot is over once every line that came of it was kept, whatever its gateway says of the last one.
+4. A line that cannot be read is never passed over in silence: it is in the audit trail, and the gateway is told.
+5. No more waits here than `MOST_WAITING` lines a gateway.
 """
 
 import logging
@@ -76,6 +77,7 @@ class Intake:
     async def _keep(self, link: Link, frame: frames.Calls) -> None:
         incoming, boot = link.incoming, frame.boot
         expected = incoming.expected.setdefault(boot, frame.first)
+        incoming.seen[boot] = max(incoming.seen.get(boot, 0), frame.first + len(frame.lines) - 1)
         if frame.first > expected:
             link.tell(frames.CallsNotKept(boot, expected))
             return
@@ -104,7 +106,7 @@ class Intake:
         """Close an earlier boot's slices, once every line of it is there."""
         incoming, boot = link.incoming, frame.boot
         expected = incoming.expected.get(boot)
-        if expected is not None and expected <= frame.last:
+        if expected is not None and expected <= max(frame.last, incoming.seen.get(boot, 0)):
             link.tell(frames.CallsNotKept(boot, expected))
             return
         whole = frame.whole and boot not in incoming.torn
@@ -114,4 +116,5 @@ class Intake:
             _LOG.error("an earlier boot's budget could not be closed yet: %s", described(fault))
             return
         incoming.expected.pop(boot, None)
+        incoming.seen.pop(boot, None)
         link.tell(frames.SpoolClosed(boot))

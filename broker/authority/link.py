@@ -47,11 +47,15 @@ class Kept:
 
 @dataclass(slots=True)
 class Incoming:
-    """Call-log lines that wait to be taken in; by boot the number of the line that comes next, and the torn boots."""
+    """Call-log lines that wait to be taken in; the torn boots.
+
+    By boot: `expected` is the number of the line that is to be kept next, `seen` that of the last line that ever came.
+    """
 
     queue: deque[frames.Calls | frames.SpoolDone] = field(default_factory=deque)
     lines: int = 0
     expected: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
     torn: set[str] = field(default_factory=set)
     working: bool = False
 

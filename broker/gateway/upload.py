@@ -158,7 +158,10 @@ class Upload:
             now_us = self._clock.boot_us()
             delivery.overdue(now_us)
             if delivery.may_send(now_us):
-                batch = _as_much_as_fits(await asyncio.to_thread(earlier.batch, delivery.sent, BATCH_LINES))
+                sent = delivery.sent
+                batch = _as_much_as_fits(await asyncio.to_thread(earlier.batch, sent, BATCH_LINES))
+                if delivery.sent != sent:
+                    continue  # the broker did not take them meanwhile: what was read is not what comes next
                 if batch:
                     self._send(frames.Calls(boot, batch[0][0], tuple(line for _, line in batch)))
                     delivery.went(batch[-1][0], now_us)

@@ -61,21 +61,26 @@ def error(*arguments: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("text", ["nan", "inf", "-infd", "soon", ""])
+@pytest.mark.parametrize("text", ["nan", "inf", "-infd", "soon"])
 def test_what_is_no_number_of_days_is_refused_here(broker: Broker, text: str) -> None:
     """The person is told how it is written, and nothing is asked of the broker."""
     assert error("set", "main", f"--interval={text}")["what"].startswith("--interval: ")
     assert broker.put_ == []
 
 
-@pytest.mark.parametrize(
-    "arguments", [("--window", "Sat 02:00-03:00", "--any-time"), ("--window", ""), ("--window", " ")]
-)
-def test_windows_that_contradict_are_not_silently_any_time(
-    broker: Broker, arguments: tuple[str, ...]
-) -> None:
-    """Two words that exclude each other, or an empty one, change nothing."""
-    assert error("set", "main", *arguments)["reason"] == "malformed"
+def test_windows_that_contradict_are_not_silently_any_time(broker: Broker) -> None:
+    """Two words that exclude each other change nothing."""
+    assert error("set", "main", "--window", "Sat 02:00-03:00", "--any-time")["reason"] == "malformed"
+    assert broker.put_ == []
+
+
+@pytest.mark.parametrize("arguments", [("--window", ""), ("--window", " "), ("--interval", "")])
+def test_what_is_named_but_empty_changes_nothing(broker: Broker, arguments: tuple[str, str]) -> None:
+    """A shell variable that is not set is neither any time nor the usual interval."""
+    done = schedule("set", "main", *arguments)
+    assert done.exit_code == 2
+    assert arguments[0] in done.output
+    assert "is empty" in done.output
     assert broker.put_ == []
 
 

@@ -6,16 +6,21 @@ import os
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from broker.authority.link import Link
 from broker.calllog import Answered, Ask, write_line
 from broker.db import calls as store
 from broker.errors import StoreUnavailable
+from broker.gateway.clock import SystemClock
 from broker.gateway.delivery import AGAIN_US, Delivery
 from broker.gateway.process import Gateway
 from broker.gateway.spool import Spool
+from broker.gateway.upload import Upload
+from broker.link import frames
 from broker.link.channel import LARGEST_FRAME, memory_pair
 from broker.service.calls import Owned
 from clients.venues.binance import WIRE
@@ -99,20 +104,86 @@ async def test_at_stop_the_spool_stays_and_the_next_boot_sends_it(tmp_path: Path
         issued = world.issue()
         assert issued.secret is not None
         away = [True]
-        failing(world, lambda _: away[0])
+        came = failing(world, lambda _: away[0])
         first, port, end = await edge(world, tmp_path)
         bot = Bot(port, issued.grant.key_id, issued.secret.reveal())
         for number in range(3):
             assert (await bot.order(newClientOrderId=f"o{number}", **SMALL)).status == 200
         await end()
         assert [path for path in (tmp_path / "edge").iterdir() if first.spool.boot in path.name]
+        tried = len(came)
         _, _, end = await edge(world, tmp_path)
+        await until(lambda: len(came) > tried)  # in vain at first
         away[0] = False
         await until(lambda: set(logged(world).values()) == {"done"} and len(logged(world)) == 3)
         await until(
             lambda: not [path for path in (tmp_path / "edge").iterdir() if first.spool.boot in path.name]
         )
         await end()
+
+
+class Read:
+    """What an earlier boot left, read in a thread: something may happen before what was read is there."""
+
+    boot, before, whole = "e" * 16, 0, True
+
+    def __init__(self, meanwhile: Callable[[int], None]) -> None:
+        self._meanwhile = meanwhile
+        self.over = False
+
+    def batch(self, after: int, most: int) -> list[tuple[int, str]]:
+        del most
+        self._meanwhile(after)
+        return [(number, f"line {number}") for number in range(after + 1, 4)]
+
+    def kept(self, seq: int, unreadable: tuple[int, ...] = ()) -> None:
+        del seq, unreadable
+
+    def done(self) -> None:
+        self.over = True
+
+    def let_go(self) -> None: ...
+
+
+async def test_an_earlier_boot_is_not_over_because_its_lines_came_back_while_the_next_were_read() -> None:
+    """A no between two lines of ours: nothing was left to read, nothing was kept, and so all of it was deleted."""
+    loop, sent = asyncio.get_running_loop(), list[Any]()
+
+    def meanwhile(after: int) -> None:
+        if after == 3 and len(sent) == 1:
+            told = asyncio.run_coroutine_threadsafe(not_kept(), loop)
+            told.result(60)
+
+    async def not_kept() -> None:
+        upload.not_kept(frames.CallsNotKept(Read.boot, 1))
+
+    def send(frame: Any) -> None:
+        sent.append(frame)
+        if isinstance(frame, frames.Calls) and len(sent) > 1:
+            loop.call_soon(upload.kept, frames.CallsKept(frame.boot, 3, 1, ()))
+        if isinstance(frame, frames.SpoolDone):
+            loop.call_soon(upload.closed, frames.SpoolClosed(frame.boot))
+
+    read = Read(meanwhile)
+    spool: Any = SimpleNamespace(boot="b" * 16, earlier=lambda: ([read], False))
+    upload = Upload(spool, SystemClock(), send)
+    async with asyncio.timeout(60):
+        await upload.send_earlier()
+    assert [type(frame) for frame in sent[:3]] == [frames.Calls, frames.Calls, frames.SpoolDone]
+    assert {frame.last for frame in sent[2:]} == {3}
+    assert read.over
+
+
+async def test_the_broker_calls_no_boot_over_whose_lines_it_has_refused(tmp_path: Path) -> None:
+    """Whatever a gateway says of its last line: it deletes what it has once it hears that the boot is over."""
+    async with running_world(tmp_path) as world:
+        failing(world, lambda _: True)
+        here, there = memory_pair()
+        link = Link(here, "edge", "f" * 16)
+        world.authority.intake.take(link, frames.Calls(Read.boot, 1, ("{}",)))
+        world.authority.intake.take(link, frames.SpoolDone(Read.boot, 0))
+        assert await there.receive() == frames.CallsNotKept(Read.boot, 1)
+        assert await there.receive() == frames.CallsNotKept(Read.boot, 1)
 
 
 async def test_what_a_gateway_left_that_still_ran_when_the_next_began_is_sent_once_it_is_over(
@@ -125,7 +196,7 @@ async def test_what_a_gateway_left_that_still_ran_when_the_next_began_is_sent_on
         issued = world.issue()
         assert issued.secret is not None
         away = [True]
-        failing(world, lambda _: away[0])
+        came = failing(world, lambda _: away[0])
         first, port, end_first = await edge(world, tmp_path)
         bot = Bot(port, issued.grant.key_id, issued.secret.reveal())
         await bot.ready()
@@ -146,7 +217,9 @@ async def test_what_a_gateway_left_that_still_ran_when_the_next_began_is_sent_on
         _, _, end = await edge(world, tmp_path, name="next")
         await until(lambda: bool(looked))
         assert looked[0], "the first one still runs, so its files are not ours yet"
+        tried = len(came)
         await end_first()
+        await until(lambda: len(came) > tried)  # in vain at first
         away[0] = False
         await until(lambda: {f"o{number}" for number in range(3)} <= {*logged(world)})
         await until(

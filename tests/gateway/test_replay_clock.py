@@ -38,7 +38,9 @@ async def test_bots_trade_on_after_a_clock_was_set_back(
         (bot,) = await bots(world)
         assert (await bot.order()).status == 200
         monkeypatch.setattr(
-            world.gateway.forwarder._replays, "_started_us", world.gateway.clock.wall_us() + HOUR
+            world.gateway.forwarder._authenticator._replays,
+            "_started_us",
+            world.gateway.clock.wall_us() + HOUR,
         )
         for side in ("BUY", "SELL"):
             assert (await bot.order(side)).status == 200
