@@ -32,6 +32,7 @@ from broker.authority.leases import Leases, Opening
 from broker.authority.lending import Lending
 from broker.authority.link import Link
 from broker.authority.owners import Owners
+from broker.authority.policies import PolicyMarks
 from broker.background import Background, described
 from broker.db import Connection, meta
 from broker.db import accounts as account_store
@@ -68,6 +69,7 @@ class LeaseAuthority:
         self.intake = Intake(service, self._beside, self._in_log)
         self.changes = Changes(service.desk, self.in_safety, self._beside)
         self.changes.note_flights = self._note_flights
+        self.policies = PolicyMarks(service.desk)
         self.cutovers = Cutovers(service, self.changes, self.in_safety, self._in_store)
         self.leases = Leases(service, self.changes, self.cutovers)
         self.ahead = Ahead(service.desk, self.changes, self._beside, self._in_store)
@@ -302,18 +304,19 @@ class LeaseAuthority:
     async def _open(self, link: Link, frame: frames.OpenLease) -> None:
         answer: frames.LeaseGranted | frames.LeaseRefused | None = None
         for number in range(_JUDGED_ANEW):
+            mark = self.policies.now()
             judged = await self.in_safety(lambda: self.leases.judge(link, frame))
             if isinstance(judged, frames.LeaseRefused):
                 answer = judged
                 break
             # where gates change again and again beside a slow log, a lease goes out without budget, not never
-            answer = await self._grant(link, frame, judged, lends=number == 0)
+            answer = await self._grant(link, frame, judged, mark, lends=number == 0)
             if answer is not None:
                 break
         link.channel.send(answer or frames.LeaseRefused(frame.ask, frame.key_id, "unavailable"))
 
     async def _grant(
-        self, link: Link, frame: frames.OpenLease, opening: Opening, *, lends: bool
+        self, link: Link, frame: frames.OpenLease, opening: Opening, mark: int, *, lends: bool
     ) -> frames.LeaseGranted | frames.LeaseRefused | None:
         if self._reading >= _MOST_READING:
             raise StoreUnavailable("store_slow", "too many leases wait for the secret store already")
@@ -328,6 +331,11 @@ class LeaseAuthority:
         granted = None
         try:
             granted = await self.in_safety(lambda: self.leases.grant(link, frame, opening, secrets, loan))
+            if isinstance(granted, frames.LeaseGranted) and self.policies.changed_since(
+                mark, granted.grant, granted.account, granted.consumer
+            ):
+                link.leases.pop(granted.lease, None)
+                granted = None
         finally:
             if loan is not None and (link.over or not isinstance(granted, frames.LeaseGranted)):
                 self.lending.undelivered(link, loan)

@@ -1,6 +1,7 @@
 """Orders of every kind: owned, replaced, amended, listed; budget goes back by what the venue says was executed."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,6 +104,33 @@ async def test_a_policy_change_is_in_force_at_once(tmp_path: Path) -> None:
             await world.settled()
             answer = await bot.order()
             assert answer.status == status, answer
+
+
+@pytest.mark.parametrize("beside", ["the grant's own", "the account's"])
+async def test_a_wider_policy_binds_a_lease_that_was_being_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: str
+) -> None:
+    """It was read before the change and told after it: it kept the old limits for as long as it was renewed."""
+    own = beside == "the grant's own"
+    narrow = POLICY.replace('"1000"', '"500"') if own else POLICY + '\n[account.day]\nmax_notional = "500"\n'
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        leases, late = world.authority.leases, list[str]()
+        real = leases.judge
+
+        def judge(link: Any, frame: Any) -> Any:
+            opening = real(link, frame)
+            if not late:
+                (grant,) = world.service.grants.list().items
+                late.append(grant.id)
+                world.service.grants.set_policy(grant.id, POLICY)
+            return opening
+
+        monkeypatch.setattr(leases, "judge", judge)
+        bot = world.bot(policy=narrow)
+        await bot.ready()
+        assert late
+        assert (await bot.order()).status == 200, "600 USDT"
 
 
 async def test_a_reissued_key_ends_the_old_one(tmp_path: Path) -> None:
