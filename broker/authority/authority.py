@@ -66,10 +66,10 @@ class LeaseAuthority:
         self._beside = Background(_LOG)
         self.lending = Lending(service, self._beside)
         self._owners = Owners(service)
-        self.intake = Intake(service, self._beside, self._in_log)
+        self.intake = Intake(service, self._beside, self._in_log, self.lending.run)
+        self.policies = PolicyMarks(service.desk)  # hears of a change before those who tell gateways
         self.changes = Changes(service.desk, self.in_safety, self._beside)
         self.changes.note_flights = self._note_flights
-        self.policies = PolicyMarks(service.desk)
         self.cutovers = Cutovers(service, self.changes, self.in_safety, self._in_store)
         self.leases = Leases(service, self.changes, self.cutovers)
         self.ahead = Ahead(service.desk, self.changes, self._beside, self._in_store)

@@ -29,8 +29,8 @@ Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 class Intake:
     """Takes the lines of every gateway."""
 
-    def __init__(self, service: Service, beside: Background, in_log: Run) -> None:
-        self._service, self._beside, self._in_log = service, beside, in_log
+    def __init__(self, service: Service, beside: Background, in_log: Run, in_budgets: Run) -> None:
+        self._service, self._beside, self._in_log, self._in_budgets = service, beside, in_log, in_budgets
 
     def take(self, link: Link, frame: frames.Calls | frames.SpoolDone) -> None:
         """Put lines, or the end of a boot's lines, behind what waits already."""
@@ -111,7 +111,8 @@ class Intake:
             return
         whole = frame.whole and boot not in incoming.torn
         try:
-            await self._in_log(lambda: self._service.calls.close_boot(link.gateway, boot, whole=whole))
+            # behind what the gateway gave back before: what is in its lines too must not come back a second time
+            await self._in_budgets(lambda: self._service.calls.close_boot(link.gateway, boot, whole=whole))
         except Exception as fault:  # noqa: BLE001 - the gateway asks again
             _LOG.error("an earlier boot's budget could not be closed yet: %s", described(fault))
             return

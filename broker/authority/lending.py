@@ -44,7 +44,8 @@ class Lending:
         self.owed: deque[tuple[str, Parts]] = deque(maxlen=_MOST_OWED)
         """Slices to take back, by gateway."""
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do what touches budgets, one after the other, in the order in which it came."""
         return await asyncio.get_running_loop().run_in_executor(self._budgets, work)
 
     def close(self) -> None:
@@ -74,7 +75,7 @@ class Lending:
                 raise StoreUnavailable("log_slow", "budgets wait for the call log: nothing was lent")
             return self._calls.lend(grant, link.gateway, link.boot, wanted, left, ahead=ahead)
 
-        lending = asyncio.ensure_future(self._run(work))
+        lending = asyncio.ensure_future(self.run(work))
         try:
             async with asyncio.timeout(within_s):
                 return await asyncio.shield(lending)
@@ -107,11 +108,11 @@ class Lending:
 
     async def close_slices(self, link: Link, frame: frames.CloseSlices) -> None:
         """Take back what a gateway gives back."""
-        await self._run(lambda: self._calls.close_slices(link.gateway, frame.parts))
+        await self.run(lambda: self._calls.close_slices(link.gateway, frame.parts))
 
     async def release(self, link: Link, frame: frames.Release) -> None:
         """Take back reservations of slices that were closed before."""
-        await self._run(lambda: self._calls.release(link.gateway, frame.parts))
+        await self.run(lambda: self._calls.release(link.gateway, frame.parts))
 
     def undelivered(self, link: Link, loan: Slice) -> None:
         """Take a slice back that never got to its gateway."""
@@ -128,7 +129,7 @@ class Lending:
         try:
             while self.owed and not self._over:
                 gateway, parts = self.owed[0]
-                await self._run(lambda: self._calls.close_slices(gateway, parts))  # noqa: B023 - awaited here
+                await self.run(lambda: self._calls.close_slices(gateway, parts))  # noqa: B023 - awaited here
                 self.owed.popleft()
         finally:
             self._taking_back = False

@@ -100,6 +100,9 @@ class Store:
                 connection.info.pop("unconfirmed", None)
                 with self._limited(connection, turn, urgent=urgent, is_long=is_long):
                     transaction = connection.begin()
+                    if is_long and isinstance(self._where, Postgres):
+                        for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                            connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
                     try:
                         yield connection
                     except BaseException:

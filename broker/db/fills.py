@@ -67,7 +67,7 @@ def note(connection: Connection, fills: Iterable[Fill]) -> None:
             continue
         if before is not None:  # whose it is does not change
             fill = replace(fill, grant=before.grant, base=before.base, side=before.side)  # noqa: PLW2901
-        _more(more, fill, fill.executed - (ZERO if before is None else before.executed))
+        _more(more, fill, fill.executed, ZERO if before is None else before.executed)
         known[at] = fill
         changed[at] = {
             "account": fill.account, "symbol": fill.symbol, "order_id": fill.order_id, "grant": fill.grant,
@@ -89,10 +89,10 @@ def note(connection: Connection, fills: Iterable[Fill]) -> None:
 _Sum = tuple[str, str, str, str, str]
 
 
-def _more(sums: dict[_Sum, Decimal], fill: Fill, amount: Decimal) -> None:
+def _more(sums: dict[_Sum, Decimal], fill: Fill, now: Decimal, before: Decimal) -> None:
     key = (fill.account, fill.base, fill.symbol, fill.grant, fill.side)
     with localcontext(prec=_DIGITS):
-        sums[key] = sums.get(key, ZERO) + amount
+        sums[key] = sums.get(key, ZERO) + now - before
 
 
 def add(connection: Connection, more: Mapping[_Sum, Decimal]) -> None:
@@ -175,7 +175,8 @@ def stake(
         if before is None:
             open_[fill.symbol, fill.order_id] = fill
         elif progress(fill.executed, fill.open) > progress(before.executed, before.open):
-            more = fill.executed - before.executed
+            with localcontext(prec=_DIGITS):
+                more = fill.executed - before.executed
             open_[fill.symbol, fill.order_id] = replace(before, executed=more, open=fill.open)
     return weigh([*counted, *open_.values()], whose, symbol, replaces)
 

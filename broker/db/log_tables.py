@@ -94,7 +94,7 @@ FILL_SUMS = Table(
     Column("symbol", String(40), primary_key=True),
     Column("grant", String(32), primary_key=True),
     Column("side", String(8), primary_key=True),
-    Column("executed", String(60), nullable=False),
+    Column("executed", Text, nullable=False),
 )
 """What all orders in `fills` executed, added up: whoever asks whose an asset is reads these and the open orders."""
 

@@ -49,9 +49,10 @@ def forget_orders(connection: Connection, places: Iterable[Place]) -> int:
         return 0
     _add_up(connection, rows)
     less: dict[tuple[str, str, str, str, str], Decimal] = {}
-    for row in rows:
-        key = (row.account, row.base, row.symbol, row.grant, row.side)
-        less[key] = less.get(key, ZERO) - Decimal(row.executed)
+    with localcontext(prec=_DIGITS):
+        for row in rows:
+            key = (row.account, row.base, row.symbol, row.grant, row.side)
+            less[key] = less.get(key, ZERO) - Decimal(row.executed)
     fills.add(connection, less)
     keys = [(row.account, row.symbol, row.order_id) for row in rows]
     connection.execute(t.FILLS.delete().where(tuple_(c.account, c.symbol, c.order_id).in_(keys)))

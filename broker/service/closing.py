@@ -85,8 +85,10 @@ class Closing:
         problems = []
         if not targets:
             problems.append(Problem("targets", "name at least one, or everything"))
-        if not reason.strip() or len(reason) > LONGEST_REASON:
-            problems.append(Problem("reason", f"say why, in 1 to {LONGEST_REASON} characters"))
+        if not reason.strip() or len(reason) > LONGEST_REASON or "\0" in reason:  # PostgreSQL holds no NUL
+            problems.append(
+                Problem("reason", f"say why, in 1 to {LONGEST_REASON} characters, none of them NUL")
+            )
         if problems:
             raise Malformed("bad_cut", tuple(problems))
         names = tuple(sorted({_scope(target) for target in targets}))
@@ -125,12 +127,11 @@ class Closing:
         """A person is told that it is in force; where it is taken back later, that has to be said.
 
         Raises:
-            NotFound: It was taken back.
-            Malformed: The same.
+            NotFound, Malformed: It was, or is being, taken back.
         """
         with self._telling:
-            if made.refused is not None:
-                raise made.refused
+            if (refused := made.refused or made.refusing) is not None:
+                raise refused
             self._answered.add(made.noted.id)
 
     def look(self, made: Made) -> None:
@@ -287,7 +288,8 @@ class Closing:
         if len(there) < len(made.noted.scopes):
             with self._telling:
                 if not there or made.noted.id not in self._answered:
-                    _ensure(connection, next(name for name in made.noted.scopes if name not in there))
+                    made.refusing = _nothing(next(name for name in made.noted.scopes if name not in there))
+                    raise made.refusing  # whoever is answered from here on is told
         return tuple(sorted({*there, *coverage.heirs(connection, there, _before(made))}))
 
     def _add(self, connection: Connection, made: Made) -> tuple[str, ...]:
@@ -347,9 +349,7 @@ class Closing:
         self._desk.take_back(made.noted.id)
         if answered:
             self._strays.append(Stray(made.noted, str(fault), self._desk.clock.now_us()))
-        if made.noting or self._mirror.has(
-            made.noted.id
-        ):  # one after the other: it may still be on its way there
+        if made.noting or self._mirror.has(made.noted.id):  # in turn: it may still be on its way there
             self._mirror.note_soon(replace(made.noted, thawed_us=self._desk.clock.now_us()))
 
 
@@ -383,8 +383,7 @@ def _exists(connection: Connection, name: str) -> bool:
 def _ensure(connection: Connection, name: str) -> None:
     """Refuse a scope that names nothing there is."""
     if not _exists(connection, name):
-        kind, _, ref = name.partition(":")
-        raise _unknown(kind, ref)
+        raise _nothing(name)
 
 
 def _before(made: Made) -> Mapping[coverage.Place, int | None]:
@@ -392,6 +391,11 @@ def _before(made: Made) -> Mapping[coverage.Place, int | None]:
     if made.before is None or not made.before.done() or made.before.cancelled():
         return {}
     return {} if made.before.exception() else made.before.result()
+
+
+def _nothing(name: str) -> NotFound:
+    kind, _, ref = name.partition(":")
+    return _unknown(kind, ref)
 
 
 def _unknown(kind: str, ref: str) -> NotFound:

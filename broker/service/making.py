@@ -47,10 +47,9 @@ class Made:
     """A cut that is in force, and how far it is with the record.
 
     `settled` ends once that is known: True on record and in force, False on record and thawed, an error where it was
-    taken back. `refused` is why it is, or will be, taken back; `noting` that the secret store was asked to write it
-    down. `doubt` says why it may be forgotten although it is
-    committed, `fault` why it is not committed yet. `before`: which key versions were in use when it was made, where
-    it names some.
+    taken back. `refused` is why it was taken back, `refusing` why it will be; `noting` that the secret store was asked
+    to write it down. `doubt` says why it may be forgotten although it is committed, `fault` why it is not committed
+    yet. `before`: which key versions were in use when it was made, where it names some.
     """
 
     noted: NotedCut
@@ -66,6 +65,7 @@ class Made:
     noting: bool = False
     thawing: Thawing | None = None
     refused: NotFound | Malformed | None = None
+    refusing: NotFound | None = None
     before: "Future[Mapping[Place, int | None]] | None" = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 

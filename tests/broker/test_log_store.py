@@ -237,3 +237,17 @@ def test_a_backup_from_before_the_move_is_restored_into_both_stores(unused: str,
         "fill_sums": 0,
     }
     target.close()
+
+
+def test_a_migration_is_not_ended_by_the_limit_of_other_statements(tmp_path: Path, kind: str) -> None:
+    """Of a large store one statement takes minutes; on PostgreSQL each try was rolled back after five seconds."""
+    database = database_at(tmp_path)
+    database.upgrade()
+    if kind == "postgres":
+        for store in (database, database.log):
+            for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                with store.write(is_long=True) as connection:
+                    assert connection.exec_driver_sql(f"SHOW {limit}").scalar() == "0"
+                with store.write() as connection:
+                    assert connection.exec_driver_sql(f"SHOW {limit}").scalar() != "0"
+    database.close()

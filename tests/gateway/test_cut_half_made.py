@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from broker.errors import NotFound, StoreUnavailable
+from broker.errors import Malformed, NotFound, StoreUnavailable
 from broker.gate import Mode
 from broker.gate_document import NotedCut
 from broker.service import cuts as cuts_service
@@ -247,3 +247,38 @@ async def test_a_move_that_was_stopped_before_its_commit_when_the_cut_was_made_i
         for _ in range(5):
             assert (await bot.order(**SMALL)).status != 200
             await asyncio.sleep(0.3)
+
+
+async def test_who_is_answered_while_a_slip_is_being_taken_back_is_told(tmp_path: Path) -> None:
+    """The commit had found the slip, and its rollback was slow: the person read "in force", and then it was taken back."""
+    async with running_world(tmp_path) as world:
+        world.account()
+        world.bot()
+        closing, taking, go = world.service.cuts.closing, threading.Event(), threading.Event()
+        real = closing._making._take_back
+
+        def slowly(made: Any, fault: Any) -> None:
+            taking.set()
+            go.wait(60)
+            real(made, fault)
+
+        closing._making._take_back = slowly
+        made = closing.begin(
+            targets=("consumer:bot", "consumer:bott"), mode=Mode.CLOSED, reason="leak", actor="me"
+        )
+        assert await asyncio.to_thread(taking.wait, 60)
+        with pytest.raises(NotFound):
+            closing.answered(made)
+        go.set()
+        await until(lambda: closing.standing() == ())
+        assert closing.strays() == ()
+
+
+async def test_a_reason_that_no_database_holds_is_refused_before_anything_closes(tmp_path: Path) -> None:
+    """PostgreSQL holds no NUL: the cut would be taken back after it was in force."""
+    async with running_world(tmp_path) as world:
+        with pytest.raises(Malformed):
+            world.service.cuts.closing.begin(
+                targets=("everything",), mode=Mode.CLOSED, reason="a\0b", actor="me"
+            )
+        assert world.service.desk.closings == {}

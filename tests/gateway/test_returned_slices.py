@@ -1,12 +1,14 @@
 """A budget slice that was lent and not spent comes back, whatever ended it, and nothing of it is lent or spent twice."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from broker.authority.link import Link
 from broker.gate import Mode
 from broker.gateway import asking, forward
 from broker.gateway.process import Gateway
@@ -210,3 +212,28 @@ async def test_a_halted_grant_keeps_its_slice(tmp_path: Path) -> None:
             await world.thaw(cut)
             await world.gateway.link._returns.idle()
             assert purse.left == before
+
+
+async def test_a_boot_is_closed_behind_what_its_gateway_gave_back_before(tmp_path: Path) -> None:
+    """What is freed stands in its lines too: closed first, the boot got it back, and then again by its own word."""
+    async with running_world(tmp_path) as world:
+        calls, order, go = world.service.calls, list[str](), threading.Event()
+        for name in ("close_slices", "release", "close_boot"):
+            setattr(calls, name, lambda *_, name=name, **__: order.append(name))
+        lending, intake = world.authority.lending, world.authority.intake
+        here, _ = memory_pair()
+        link = Link(here, "edge", "f" * 16)
+        busy = asyncio.ensure_future(lending.run(lambda: go.wait(60)))
+        back = [
+            asyncio.ensure_future(lending.close_slices(link, frames.CloseSlices((("s", Decimal(1)),)))),
+            asyncio.ensure_future(lending.release(link, frames.Release((("s", Decimal(1)),)))),
+        ]
+        await asyncio.sleep(0)
+        intake.take(link, frames.SpoolDone("e" * 16, 0))
+        await world.authority._in_log(lambda: None)  # what the log's thread would have done by now is done
+        go.set()
+        await asyncio.gather(busy, *back)
+        async with asyncio.timeout(60):
+            while len(order) < 3:  # noqa: ASYNC110 - a store tells nobody
+                await asyncio.sleep(0.01)
+        assert order == ["close_slices", "release", "close_boot"]

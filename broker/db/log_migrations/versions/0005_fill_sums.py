@@ -15,10 +15,9 @@ _DIGITS = 60
 
 
 def upgrade() -> None:
-    """Add the sums, and one spelling of "nothing of it is open"; what a state that was taken down left behind stays."""
-    here = sa.inspect(op.get_bind())
-    if here.has_table("fill_sums"):
-        return
+    """Add the sums, and one spelling of "nothing of it is open"; sums of an older try are made anew."""
+    if sa.inspect(op.get_bind()).has_table("fill_sums"):
+        op.drop_table("fill_sums")
     sums = op.create_table(
         "fill_sums",
         sa.Column("account", sa.String(length=64), nullable=False),
@@ -26,12 +25,12 @@ def upgrade() -> None:
         sa.Column("symbol", sa.String(length=40), nullable=False),
         sa.Column("grant", sa.String(length=32), nullable=False),
         sa.Column("side", sa.String(length=8), nullable=False),
-        sa.Column("executed", sa.String(length=60), nullable=False),
+        sa.Column("executed", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint(*_KEY, name=op.f("pk_fill_sums")),
     )
     op.drop_index("ix_fills_account_base", table_name="fills")
-    op.create_index("ix_fills_account_base", "fills", ["account", "base", "open"], unique=False)
     _add_up(op.get_bind(), sums)
+    op.create_index("ix_fills_account_base", "fills", ["account", "base", "open"], unique=False)
 
 
 def _add_up(connection: sa.Connection, sums: sa.Table) -> None:
@@ -40,7 +39,7 @@ def _add_up(connection: sa.Connection, sums: sa.Table) -> None:
     found: dict[tuple[str, ...], Decimal] = {}
     closed = set()
     with localcontext(prec=_DIGITS):
-        for row in connection.execute(sa.select(fills)):
+        for row in connection.execute(sa.select(fills), execution_options={"yield_per": 1000}):
             key = tuple(row[:5])
             found[key] = found.get(key, Decimal(0)) + Decimal(row.executed)
             if not Decimal(row.open):
