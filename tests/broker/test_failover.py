@@ -115,7 +115,7 @@ async def test_a_failover_that_forgot_a_cut_serves_nobody(tmp_path: Path) -> Non
             modes = {scope: one.mode for scope, one in world.authority.changes.gates.items()}
             assert modes["everything"] is Mode.CLOSED
             world.service.mirror._agreed.clear()
-            world.service.mirror.merge()
+            await _merged(world)
             assert {row[0] for row in second.sql("SELECT id FROM cuts", "state")} > {cut_id}, (
                 "the mirror remembers"
             )
@@ -127,6 +127,17 @@ async def _beaten(world: World) -> None:
         while True:
             try:
                 await world.authority.beat()
+            except StoreUnavailable:
+                continue
+            return
+
+
+async def _merged(world: World) -> None:
+    """Merge as upkeep does: a connection to the old primary is found dead by who takes it first."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await asyncio.to_thread(world.service.mirror.merge)
             except StoreUnavailable:
                 continue
             return
