@@ -29,9 +29,10 @@ from broker.db.turns import Urgency, urgency
 from broker.errors import Malformed, NotFound, Problem, StoreUnavailable
 from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
-from broker.model import EVERYTHING, NAME, ScopeKind, new_id, scope
+from broker.model import EVERYTHING, ScopeKind, new_id
+from broker.service import scopes
 from broker.service.audit import Audit
-from broker.service.desk import VENUES, Change, Desk
+from broker.service.desk import Change, Desk
 from broker.service.making import Made, Making, Thawing
 from broker.service.mirror import Mirror
 
@@ -42,8 +43,6 @@ _LOOK_S = 1.0
 _REHEARSED_S = 1.0
 _DAY_US = 86_400_000_000
 _US = 1_000_000
-_KINDS = {one.value for one in ScopeKind if one is not ScopeKind.EVERYTHING}
-_NAMED = {ScopeKind.ACCOUNT.value, ScopeKind.CONSUMER.value}
 
 
 class _Undone(Exception):
@@ -91,7 +90,7 @@ class Closing:
             )
         if problems:
             raise Malformed("bad_cut", tuple(problems))
-        names = tuple(sorted({_scope(target) for target in targets}))
+        names = tuple(sorted({scopes.scope_of(target) for target in targets}))
         noted = NotedCut(new_id("cut"), mode, names, reason, actor, self._desk.clock.now_us())
         made = Made(noted, self._desk.close_now(noted), contextvars.copy_context())
         if any(name.startswith(f"{ScopeKind.KEY_VERSION.value}:") for name in names):
@@ -144,7 +143,7 @@ class Closing:
         try:
             with self._desk.database.read() as connection:
                 for name in made.noted.scopes:
-                    _ensure(connection, name)
+                    scopes.ensure(connection, name)
         except NotFound as fault:
             if self._refuse(made, fault):
                 raise
@@ -284,11 +283,13 @@ class Closing:
         Raises:
             NotFound: It names what does not exist, and nobody was told that it is in force; or nothing that does.
         """
-        there = [name for name in made.noted.scopes if _exists(connection, name)]
+        there = [name for name in made.noted.scopes if scopes.exists(connection, name)]
         if len(there) < len(made.noted.scopes):
             with self._telling:
                 if not there or made.noted.id not in self._answered:
-                    made.refusing = _nothing(next(name for name in made.noted.scopes if name not in there))
+                    made.refusing = scopes.nothing(
+                        next(name for name in made.noted.scopes if name not in there)
+                    )
                     raise made.refusing  # whoever is answered from here on is told
         return tuple(sorted({*there, *coverage.heirs(connection, there, _before(made))}))
 
@@ -353,50 +354,8 @@ class Closing:
             self._mirror.note_soon(replace(made.noted, thawed_us=self._desk.clock.now_us()))
 
 
-def _scope(target: str) -> str:
-    """Return a target's scope, by its form alone.
-
-    Raises:
-        Malformed: It is none.
-        NotFound: Nothing can be called so.
-    """
-    if target == EVERYTHING:
-        return EVERYTHING
-    kind, _, ref = target.partition(":")
-    if kind not in _KINDS or not ref:
-        message = f"{target[:60]!r} is none: write everything, or KIND:NAME with {', '.join(sorted(_KINDS))}"
-        raise Malformed("bad_cut", (Problem("targets", message),))
-    if kind == ScopeKind.VENUE.value and ref not in VENUES:
-        raise NotFound("no_venue", f"there is no venue {ref[:60]!r}; known are {', '.join(VENUES)}")
-    if (kind in _NAMED and not NAME.fullmatch(ref)) or (
-        kind == ScopeKind.KEY_VERSION.value and not store.is_version(ref)
-    ):
-        raise _unknown(kind, ref)
-    return scope(ScopeKind(kind), ref)
-
-
-def _exists(connection: Connection, name: str) -> bool:
-    kind, _, ref = name.partition(":")
-    return name == EVERYTHING or kind == ScopeKind.VENUE.value or store.exists(connection, kind, ref)
-
-
-def _ensure(connection: Connection, name: str) -> None:
-    """Refuse a scope that names nothing there is."""
-    if not _exists(connection, name):
-        raise _nothing(name)
-
-
 def _before(made: Made) -> Mapping[coverage.Place, int | None]:
     """Return what was in use when a cut was made; nothing where that could not be read: then it covers what is now."""
     if made.before is None or not made.before.done() or made.before.cancelled():
         return {}
     return {} if made.before.exception() else made.before.result()
-
-
-def _nothing(name: str) -> NotFound:
-    kind, _, ref = name.partition(":")
-    return _unknown(kind, ref)
-
-
-def _unknown(kind: str, ref: str) -> NotFound:
-    return NotFound(f"no_{kind}", f"there is no {kind} {ref[:60]!r}; NOTHING was cut")

@@ -131,7 +131,7 @@ async def test_who_is_not_remembered_is_looked_up_however_long_it_takes(
             monkeypatch.setattr(access, "_CUT_WAITS_S", 0.01)
 
             def slow(token: Any) -> Any:
-                time.sleep(0.3)
+                time.sleep(0.3)  # a database that is slower than a cut waits for, not a wait of this test
                 return real(token)
 
             monkeypatch.setattr(operators, "by_token", slow)

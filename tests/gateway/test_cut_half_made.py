@@ -19,7 +19,7 @@ from broker.service.mirror import Mirror
 from broker.service.service import open_service
 from clients.venue import Credential, KeyFacts, KeyType, Slot
 from tests.gateway.test_cut_at_once import SMALL, close, held, monkeyed_commit, on_record, until
-from tests.gateway.world import WallClock, World, running_world
+from tests.gateway.world import Bot, WallClock, World, running_world
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +43,17 @@ def another_key(world: World) -> None:
     other.close()
 
 
+async def refused_over_beats(world: World, bot: Bot) -> None:
+    """See that nothing opens for a bot as heartbeats read the gates anew."""
+    for _ in range(3):
+        assert (await bot.order(**SMALL)).status != 200
+        before_us = world.authority.leases.began_us
+        async with asyncio.timeout(60):
+            while world.authority.leases.began_us == before_us:  # noqa: ASYNC110 - beats tell nobody
+                await asyncio.sleep(0.02)
+    assert (await bot.order(**SMALL)).status != 200
+
+
 @pytest.mark.parametrize("mode", [Mode.CLOSED, Mode.HALT])
 async def test_a_key_that_replaces_a_cut_one_before_the_cut_is_on_record_is_cut_too(
     tmp_path: Path, mode: Mode
@@ -63,9 +74,7 @@ async def test_a_key_that_replaces_a_cut_one_before_the_cut_is_on_record_is_cut_
                 )
             go.set()
         await until(lambda: world.service.cuts.closing.standing() == ())
-        for _ in range(5):
-            assert (await bot.order(**SMALL)).status != 200
-            await asyncio.sleep(0.3)
+        await refused_over_beats(world, bot)
         assert len(world.executed()) == 1
         assert "key-version:main/trade/2" in world.service.cuts.get(cut).scopes
         await world.thaw(cut)
@@ -244,9 +253,7 @@ async def test_a_move_that_was_stopped_before_its_commit_when_the_cut_was_made_i
         await moving
         await until(lambda: on_record(world) == {cut: True})
         assert "key-version:main/trade/2" in world.service.cuts.get(cut).scopes
-        for _ in range(5):
-            assert (await bot.order(**SMALL)).status != 200
-            await asyncio.sleep(0.3)
+        await refused_over_beats(world, bot)
 
 
 async def test_who_is_answered_while_a_slip_is_being_taken_back_is_told(tmp_path: Path) -> None:
