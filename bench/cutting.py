@@ -1,7 +1,8 @@
 """Cuts and thaws by the API, one after the other, and waits each time until the flood trades again.
 
 A process of its own, as the command line is: it shares neither loop nor interpreter with the broker. Each cut is a
-line of JSON on stdout; instants are of the clock that all processes of a host share.
+line of JSON on stdout; instants are of the clock that all processes of a host share. Each stays for a moment, now and
+then one for a second: what the venue took in its second half was not on its way as it closed.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ import httpx
 
 _TRADES_S = 60.0
 _MADE, _THAWED = 201, 200
+_STAYS_S = 0.002
+_LONG_S, _EVERY = 1.0, 50
 
 
 class _Venue:
@@ -36,7 +39,7 @@ class _Venue:
 
 async def _cut(api: httpx.AsyncClient, venue: _Venue, cuts: int) -> None:
     await venue.more(100)
-    for _ in range(cuts):
+    for number in range(cuts):
         began = time.perf_counter()
         made = await api.post(
             "/cuts", json={"targets": ["consumer:bot"], "mode": "closed", "reason": "flood"}
@@ -49,6 +52,12 @@ async def _cut(api: httpx.AsyncClient, venue: _Venue, cuts: int) -> None:
             "shut_us": [time.time_ns() // 1000],
         }
         if made.status_code == _MADE:
+            if number % _EVERY == 0:
+                await asyncio.sleep(_LONG_S / 2)
+                before = await venue.seen()
+                await asyncio.sleep(_LONG_S / 2)
+                said["late"] = await venue.seen() - before
+            await asyncio.sleep(_STAYS_S)
             said["shut_us"].append(time.time_ns() // 1000)
             thawed = await api.post("/thaws", json={"cut": made.json()["id"], "reason": "flood"})
             if thawed.status_code != _THAWED:

@@ -84,13 +84,16 @@ class Answered(
     tag="ans",
     rename={
         "seq": "q", "at_us": "at", "status": "st", "latency_us": "us", "outcome": "o", "orders": "oi",
-        "released": "rel", "account": "a", "grant": "g", "own": "w", "fills": "f",
+        "released": "rel", "account": "a", "grant": "g", "own": "w", "fills": "f", "boot": "bt",
+        "none_placed": "np",
     },
 ):  # fmt: skip
     """What came back to the ask `of`. `outcome` is `done`, `refused` or `unknown`.
 
     `own` are the orders that the venue placed for it, each by symbol, `#` and its id or `%` and a list's, and name:
-    with them `account` and `grant`, so that they are known without the ask.
+    with them `account` and `grant`, so that they are known without the ask. `boot`: the ask is of an earlier start of
+    this gateway, of which nobody heard the answer. `none_placed`: it was done by half, and the venue has none of the
+    orders that were to be placed.
     """
 
     seq: int
@@ -106,6 +109,8 @@ class Answered(
     grant: str = ""
     own: tuple[tuple[str, str, str], ...] = ()
     fills: Fills = ()
+    boot: str = ""
+    none_placed: bool = False
 
 
 _write = msgspec.json.Encoder(decimal_format="string").encode

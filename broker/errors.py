@@ -5,6 +5,7 @@
       NotGranted            known, and not allowed                                         403
       NotFound              the thing named does not exist                                 404
       Conflict              the state of things forbids it; nothing was changed            409
+        Withheld            the guard says no: see `broker.deeds`                          409
       Malformed             the input cannot be used; `problems` name field and remedy     400
       StoreUnavailable      secret store or database cannot answer; nothing was promised   503
       StoreConflict         a check-and-set lost: re-read and judge again                  409
@@ -28,7 +29,7 @@ class Done(StrEnum):
 
 _DONE = {
     "commit_unknown": Done.UNKNOWN, "cut_unknown": Done.UNKNOWN, "thaw_unknown": Done.UNKNOWN,
-    "not_replicated": Done.YES,
+    "not_replicated": Done.YES, "not_yet": Done.UNKNOWN,
 }  # fmt: skip
 """Reasons after which "nothing was changed" would be a lie."""
 
@@ -70,6 +71,10 @@ class Conflict(BrokerError):
     """The state of things forbids it; nothing was changed."""
 
     status = 409
+
+
+class Withheld(Conflict):
+    """Nothing of the kind is done here, or not now: another host has this home's place, a restore was not compared."""
 
 
 @dataclass(frozen=True, slots=True)

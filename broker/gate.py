@@ -7,10 +7,11 @@ Rules:
 4. A lease is void once any gate of its chain has a higher epoch than the lease was issued under.
 5. `halt` lets pass reads, cancels, amends that only shrink, and exits. `closed` lets pass nothing.
 6. A scope without a gate has epoch 0 and is open; a chain that names no scope is refused.
+7. An epoch belongs to a history of the record (`broker.history`): it is compared within one, never across.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -34,11 +35,12 @@ def strictest(modes: Iterable[Mode]) -> Mode:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """State of one scope."""
+    """State of one scope, as of one history of the record."""
 
     scope: str
     epoch: int = 0
     closers: Mapping[str, Mode] = field(default_factory=lambda: _NO_CLOSERS)
+    history: str = ""
 
     @property
     def mode(self) -> Mode:
@@ -55,7 +57,7 @@ def close(gate: Gate, closer: str, mode: Mode) -> Gate:
     if mode is Mode.OPEN:
         raise ValueError("a closer is closed or halt")
     kept = strictest((mode, gate.closers.get(closer, Mode.OPEN)))
-    return Gate(gate.scope, gate.epoch + 1, MappingProxyType({**gate.closers, closer: kept}))
+    return replace(gate, epoch=gate.epoch + 1, closers=MappingProxyType({**gate.closers, closer: kept}))
 
 
 def thaw(gate: Gate, closer: str) -> Gate | None:
@@ -63,12 +65,12 @@ def thaw(gate: Gate, closer: str) -> Gate | None:
     if closer not in gate.closers:
         return None
     rest = {name: mode for name, mode in gate.closers.items() if name != closer}
-    return Gate(gate.scope, gate.epoch + 1, MappingProxyType(rest))
+    return replace(gate, epoch=gate.epoch + 1, closers=MappingProxyType(rest))
 
 
 def touch(gate: Gate) -> Gate:
     """Raise the epoch only: a policy narrowed, a key was reissued."""
-    return Gate(gate.scope, gate.epoch + 1, gate.closers)
+    return replace(gate, epoch=gate.epoch + 1)
 
 
 def mode_of(gates: Mapping[str, Gate], chain: tuple[str, ...]) -> Mode:

@@ -2,7 +2,7 @@
 
 Rules:
 1. Strictly read: what cannot be understood is no cut that could be passed over, and the reader closes everything.
-2. A cut that was thawed never goes back to open: ids are used once.
+2. A cut that was thawed never closes again, but where the database never took its thaw: ids are used once.
 """
 
 import json

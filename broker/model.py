@@ -51,6 +51,9 @@ class ScopeKind(StrEnum):
     GRANT = "grant"
 
 
+ITSELF = "portcullis"
+"""The actor where no operator asked: the program by itself."""
+
 EVERYTHING = "everything"
 
 

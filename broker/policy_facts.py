@@ -39,7 +39,9 @@ class Stake(Struct, frozen=True, gc=False):
         coming: What its open buys may have brought since: nobody's as long as holdings show nothing of it.
         freed: What the order holds of it that the request replaces.
         resting: Orders of it that may still execute, as far as anybody was told: grant, symbol, order id and side.
+        more: Behind which of these there are more; empty where there are none.
         others: What other grants of the account bought of it, have not sold, and do not hold in open orders.
+        upto: Up to which line of the gateway that asked the record was read; below zero where that was not told.
     """
 
     bought_here: bool = False
@@ -48,6 +50,8 @@ class Stake(Struct, frozen=True, gc=False):
     freed: Decimal = ZERO
     coming: Decimal = ZERO
     resting: tuple[tuple[str, str, str, str], ...] = ()
+    more: str = ""
+    upto: int = -1
 
     def less(self, amount: Decimal) -> "Stake":
         """Return it after a sale of so much."""

@@ -12,6 +12,7 @@ Rules:
 5. A call names its endpoint in `extensions={"endpoint": "spot.account", "write": False}`.
 6. Nothing is sent while the venue asks our way out to wait (`clients.pauses`): that would make the wait longer. It is
    VenueUnavailable with the reason `venue_pause`. A client that is opened as `urgent` is let through.
+7. A call has bounds in all (`clients.bounds`): an exchange, or a proxy before it, that drips holds nobody for ever.
 
 Checked with httpx 0.28.1 and httpcore 1.0.
 """
@@ -25,12 +26,20 @@ from typing import TypeVar
 
 import httpx
 
+from clients.bounds import MIB, Bounds, OutOfBounds, TookTooLong, within
 from clients.egress import DIRECT, Egress, Way
 from clients.errors import VENUE_PAUSE, VenueAmbiguous, VenueError, VenueUnavailable
+from clients.http_lines import BoundedBackend
 from clients.pauses import Pauses
 
 TIMEOUT = httpx.Timeout(connect=5.0, read=10.0, write=5.0, pool=5.0)
 """Seconds. Read: Binance answers "status unknown" after 10 s of its own."""
+
+TOTAL_S = 20.0
+"""Of a call, where no part of it has a limit of its own: connecting, sending and reading, each to its last byte."""
+
+_MOST_BYTES = 64 * MIB
+"""The longest answer is a spot exchange's list of every pair: some 20 MiB."""
 
 _REFUSED = 400
 _LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=10, keepalive_expiry=30.0)
@@ -94,11 +103,17 @@ def open_client(
     silence()
     origins = frozenset(_origin(url) for url in (base_url, *also))
     inner = _inner(egress, verify)
+    inner._pool._network_backend = BoundedBackend()  # noqa: SLF001 - httpx has no other place for one
+    total_s = sum(one or 0.0 for one in (timeout.connect, timeout.write, timeout.read)) or TOTAL_S
     jar = CookieJar(DefaultCookiePolicy(allowed_domains=()))
     return httpx.Client(
         base_url=base_url,
         transport=_Pinned(
-            venue, origins, inner, _Meter(venue, egress.name, pauses or Pauses(), urgent=urgent)
+            venue,
+            origins,
+            inner,
+            _Meter(venue, egress.name, pauses or Pauses(), urgent=urgent),
+            Bounds(total_s, _MOST_BYTES),
         ),
         timeout=timeout,
         follow_redirects=False,
@@ -128,7 +143,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _inner(egress: Egress, verify: SSLContext | bool) -> httpx.BaseTransport:
+def _inner(egress: Egress, verify: SSLContext | bool) -> httpx.HTTPTransport:
     if egress.way is Way.DIRECT:
         return httpx.HTTPTransport(
             verify=verify, trust_env=False, limits=_LIMITS, retries=0, local_address=egress.source
@@ -176,9 +191,15 @@ class _Pinned(httpx.BaseTransport):
     """Refuses foreign hosts, asks the meter, translates errors, reads the whole body before it returns."""
 
     def __init__(
-        self, venue: str, origins: frozenset[tuple[str, str, int]], inner: httpx.BaseTransport, meter: _Meter
+        self,
+        venue: str,
+        origins: frozenset[tuple[str, str, int]],
+        inner: httpx.BaseTransport,
+        meter: _Meter,
+        bounds: Bounds,
     ) -> None:
         self._venue, self._origins, self._inner, self._meter = venue, origins, inner, meter
+        self._bounds = bounds
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         endpoint = str(request.extensions.get("endpoint", "unnamed"))
@@ -204,17 +225,22 @@ class _Pinned(httpx.BaseTransport):
             return False
 
     def _fetch(self, request: httpx.Request) -> httpx.Response:
-        response = self._inner.handle_request(request)
-        try:
-            response.read()
-        finally:
-            response.close()
-        return response
+        with within(self._bounds) as call:
+            response = self._inner.handle_request(request)
+            try:
+                parts = []
+                for part in response.iter_bytes():
+                    call.came(len(part))  # once more: a small one that is compressed may become large
+                    parts.append(part)
+                response._content = b"".join(parts)  # noqa: SLF001 - what `read` does, but counted
+            finally:
+                response.close()
+            return response
 
     def _error(self, endpoint: str, error: type[Exception], *, write: bool) -> VenueError:
         if issubclass(error, _BEFORE_SENT):
             return VenueUnavailable(self._venue, endpoint, "not_connected")
-        reason = "timed_out" if issubclass(error, httpx.TimeoutException) else "connection_lost"
+        reason = "timed_out" if issubclass(error, httpx.TimeoutException | TookTooLong) else "connection_lost"
         if write:
             return VenueAmbiguous(self._venue, endpoint, reason)
         return VenueUnavailable(self._venue, endpoint, reason)
@@ -224,5 +250,5 @@ def _guarded(fetch: Callable[[], T]) -> T | type[Exception]:
     """Run a fetch; of a failure only the kind comes back, so that nothing keeps the request."""
     try:
         return fetch()
-    except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+    except (httpx.HTTPError, httpx.StreamError, OSError, OutOfBounds) as error:
         return type(error)

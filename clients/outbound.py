@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
+from clients.lines import looked_up
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Lookup = Callable[..., Sequence[tuple[Any, ...]]]
@@ -88,7 +90,7 @@ class Reach:
             raise NotReachable(f"names {target.host}, which is not public; {_SETTING}")
         return target
 
-    def addresses(self, host: str, port: int, lookup: Lookup = socket.getaddrinfo) -> list[str]:
+    def addresses(self, host: str, port: int, lookup: Lookup = looked_up) -> list[str]:
         """Resolve a host, and return the addresses to connect to.
 
         Raises:

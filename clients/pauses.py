@@ -5,6 +5,7 @@ Rules:
 2. What stops everything (418, or a 429 of the general pool) stops everything by that way; a 429 of an endpoint that
    is counted by itself stops that endpoint.
 3. A later word never shortens an earlier one.
+4. Pauses are counted by a clock that nobody sets: wall time as it was when we started, carried on by the boot clock.
 """
 
 import threading
@@ -18,12 +19,19 @@ READERS: Mapping[str, Reader] = {"binance": binance.pause_s}
 _EVERYTHING = ""
 _APART = "/sapi/"
 _S_US = 1_000_000
+_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_AHEAD_NS = time.time_ns() - time.clock_gettime_ns(_BOOT)
+
+
+def steady_us() -> int:
+    """Return microseconds since the epoch, by rule 4."""
+    return (time.clock_gettime_ns(_BOOT) + _AHEAD_NS) // 1000
 
 
 class Pauses:
     """Pauses by way out and venue."""
 
-    def __init__(self, now_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+    def __init__(self, now_us: Callable[[], int] = steady_us) -> None:
         self._now_us, self._lock = now_us, threading.Lock()
         self._until_us: dict[tuple[str, str], int] = {}
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from broker.audit.anchors import FileAnchor, SyslogAnchor, TransitAnchor, WebhookAnchor
+from broker.audit.checkpoint import fingerprint
 from broker.audit.ports import Anchor
 from broker.service.audit import Signer
 from broker.stores.vault.session import Session
@@ -39,6 +40,15 @@ def signer_of(home: Home) -> Signer:
     """
     anchors = () if home.audit is None else tuple(_anchor(home, one) for one in home.audit.anchors)
     return Signer(SIGNER, _key(home), anchors)
+
+
+def signs_as(home: Home) -> str:
+    """Return what the home's signing key is known by; empty where it has none yet. Makes none.
+
+    Raises:
+        SettingsError: The key cannot be used.
+    """
+    return fingerprint(_key(home).public_key()) if (home.root / "audit.key").exists() else ""
 
 
 def transit_of(home: Home, document: TransitDocument) -> Transit:

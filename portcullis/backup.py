@@ -17,10 +17,13 @@ from broker.backup.content import Content, Counts, Header, lines, read
 from broker.db import accounts as account_store
 from broker.db import backup as rows
 from broker.db import meta
+from broker.deeds import Deed
+from broker.errors import NotFound
 from broker.files.named import NotWritten, created
 from broker.gate import Mode as GateMode
 from broker.ports import SecretStore
 from broker.service import Service
+from broker.service.host_guard import INSTANCE, SEAT, SUPERSEDED, facts_of, generation_of
 from broker.service.reconcile import RESTORED, RESTORED_KEYS
 from broker.service.service import open_service
 from broker.stores.embedded import key
@@ -30,6 +33,7 @@ from portcullis import settings, stores
 from portcullis.auditing import signer_of
 from portcullis.clock import SystemClock
 from portcullis.database_settings import DatabaseDocument
+from portcullis.seating import PLACE
 from portcullis.settings import Home, Mode, SettingsError, write_private
 from portcullis.vault_settings import VaultDocument
 
@@ -69,11 +73,13 @@ def make(home: Home, service: Service, path: Path) -> Made:
     Raises:
         SettingsError: There is no recovery code yet, or the file cannot be written.
         StoreUnavailable: A store cannot answer.
+        Withheld: Another host has this home's place: what a backup of this one holds is not the truth any more.
     """
     recipient = recovery_key(service)
     if not recipient:
         raise SettingsError("backup", "there is no recovery code yet; run `portcullis backup code`")
     facts, desk = service.desk.home, service.desk
+    desk.guard.ensure(Deed.BACKUP)
     revision, log_revision = rows.revisions(desk.database)
     header = Header(
         facts.instance, facts.generation, facts.environment.value, facts.mode, revision,
@@ -151,16 +157,19 @@ def restore(
     state = stores.database_of(home)
     secrets = None
     try:
+        secrets = stores.secrets_of(home)
+        generation = max(header.generation, _used(secrets, header)) + 1
         tell("database")
         rows.restore(state, (header.revision, header.log_revision), content.rows)
         with state.write() as connection:
-            meta.put(connection, "generation", str(header.generation + 1))
+            meta.put(connection, "generation", str(generation))
+            for of_the_old_host in (SEAT, PLACE, SUPERSEDED):
+                meta.remove(connection, of_the_old_host)
             if vault is None:
                 meta.put(connection, RESTORED, str(SystemClock().now_us()))
                 held = sorted(str(one.ref) for one in account_store.keys(connection))
                 meta.put(connection, RESTORED_KEYS, json.dumps(held))
         state.upgrade()
-        secrets = stores.secrets_of(home)
         service = open_service(state, secrets, SystemClock())
         service.audit.sign_with(signer_of(home))
         cut, _ = service.cuts.close(
@@ -180,7 +189,7 @@ def restore(
         with state.write() as connection:
             service.audit.record(
                 connection, "home.restore", f"instance:{header.instance}",
-                {"backup": header.at, "generation": header.generation + 1},
+                {"backup": header.at, "generation": generation},
             )  # fmt: skip
         service.audit.checkpoint(at_once=True)
         service.close()
@@ -192,13 +201,30 @@ def restore(
     return home, cut.id
 
 
+def _used(store: SecretStore, header: Header) -> int:
+    """Return the highest generation that this store has seen of the instance: a second restore is above the first."""
+    known = store.mirror.read(INSTANCE)
+    facts = {} if known is None else facts_of(known)
+    return generation_of(facts) if facts.get("instance") == header.instance else 0
+
+
 def _put(store: SecretStore, path: str, labels: dict[str, str], values: dict[str, Secret] | None) -> None:
-    """Write a secret, or the grave of one. What a Vault kept through it all is compared."""
-    if values is not None:
+    """Write a secret, or the grave of one. What a Vault kept is compared; what it destroyed since stays so."""
+    if values is not None and not _is_grave(store, path):
         store.write(path, values, labels)
-    elif path not in store.paths(path):
+    elif values is None and path not in store.paths(path):
         store.write(path, _GRAVE, labels)
         store.destroy(path)
+
+
+def _is_grave(store: SecretStore, path: str) -> bool:
+    if path not in store.paths(path):
+        return False
+    try:
+        store.read(path)
+    except NotFound:
+        return True
+    return False
 
 
 def _gate(store: SecretStore, name: str, document: str) -> None:

@@ -27,19 +27,21 @@ class ConnectedGateways:
         began, worst_case_s = time.monotonic(), self._worst_case_s()
         told: set[str] = set()
         missing: set[str] = set()
+        why_not: dict[str, str] = {}
         for change in changes:
             left = max(0.0, within_s - (time.monotonic() - began))
             asked, silent = await self._authority.changes.acknowledged(change, left)
             told.update(asked)
             missing.update(silent)
+            why_not.update(self._authority.changes.why_not(change))
         after_ms = max((self._authority.changes.took_ms(change) for change in changes), default=0)
         shuts = any(change.gates or change.closing for change in changes)
-        beyond = self._authority.changes.out_of_reach() if shuts else ()
+        beyond = self._authority.changes.starts.out_of_reach() if shuts else ()
         names = sorted({f"{name} (an earlier start)" for name, _ in beyond})
         worst_case_s = max([worst_case_s, *(seconds for _, seconds in beyond)])
         return Acknowledged(
             len(told) + len(names),
-            (*sorted(missing), *names),
+            (*(_with_why(name, why_not.get(name)) for name in sorted(missing)), *names),
             after_ms,
             worst_case_s,
             tuple(sorted(told - missing)),
@@ -49,7 +51,7 @@ class ConnectedGateways:
         """Wait until what was on its way at a cut has its answer, or time is up."""
         changes = self._authority.changes
         await asyncio.sleep(0)  # the push was queued by who closed
-        number = changes.cuts.get(cut)
+        number = changes.followed.cuts.get(cut)
         found = None if number is None else await changes.on_their_way(number, within_s)
         if found is None:
             return None
@@ -62,7 +64,7 @@ class ConnectedGateways:
         for link in self._authority.changes.links.values():
             health = link.health
             pid = 0 if self._child is None else self._child.pid
-            silent_s = int(time.monotonic() - link.heard_s)
+            silent_s = int(max(0.0, self._authority.alive_s - link.heard_s))
             if health is None:
                 found.append(Connected(link.gateway, pid, len(link.leases), silent_s=silent_s))
                 continue
@@ -91,6 +93,10 @@ class ConnectedGateways:
             for held in link.leases.values()
         ]
         return -(-max(lengths, default=LEASE_US) // US)
+
+
+def _with_why(name: str, why: str | None) -> str:
+    return name if why is None else f"{name} (it says: {why})"
 
 
 def _measured(value: int) -> int | None:

@@ -8,7 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 
 class DatabaseDocument(BaseModel):
-    """How to reach it. `hosts` are `HOST:PORT`; of several the one that takes writes is found."""
+    """How to reach it. `hosts` are `HOST:PORT`; of several the one that takes writes is found.
+
+    `namespace` is the schema that the tables are in, whatever a search path says.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -19,6 +22,7 @@ class DatabaseDocument(BaseModel):
     ssl_mode: Literal["verify-full", "verify-ca", "disable"] = "verify-full"
     ca_file: Path | None = None
     single_node: bool = False
+    namespace: str = Field(default="public", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
 
     @field_validator("hosts")
     @classmethod

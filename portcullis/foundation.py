@@ -9,18 +9,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.errors import BrokerError
+from broker.db.database import Database
+from broker.db.faults import DISK_FULL
+from broker.errors import BrokerError, StoreUnavailable
 from broker.model import NAME
+from broker.ports import SecretStore
 from broker.service import Service
 from broker.service.operators import Role
 from broker.service.service import found_home, is_founded, open_service
+from broker.steady import moment
 from broker.stores.embedded import key
+from broker.stores.vault.values import VaultStore
 from clients.venue import Environment
 from portcullis import settings, stores
 from portcullis.auditing import signer_of
 from portcullis.belongings import ours_of
 from portcullis.clock import SystemClock
 from portcullis.database_settings import DatabaseDocument
+from portcullis.seating import look_at
 from portcullis.settings import Home, Mode, SettingsError, write_private
 from portcullis.vault_settings import VaultDocument
 
@@ -59,25 +65,43 @@ def found(
             raise SettingsError(
                 "--operator", f"{name[:40]!r} cannot be a name; use a-z, 0-9, dot, dash, underscore"
             )
-    if vault is not None:
-        _refuse_used(vault)
     if database is not None:
         _refuse_taken(database)
+    logged_in = None if vault is None else _unused(vault)  # last: a wrapped secret id lets in once
+    try:
+        return _found(
+            root, environment, mode, operators, (api_port, gateway_port), vault, database, logged_in
+        )
+    finally:
+        if logged_in is not None:
+            logged_in.close()
+
+
+def _found(
+    root: Path,
+    environment: Environment,
+    mode: Mode,
+    operators: Sequence[str],
+    ports: tuple[int, int],
+    vault: VaultDocument | None,
+    database: DatabaseDocument | None,
+    store: VaultStore | None,
+) -> Founded:
     home = settings.create(
-        root, environment, mode, api_port=api_port, gateway_port=gateway_port, vault=vault, database=database
+        root, environment, mode, api_port=ports[0], gateway_port=ports[1], vault=vault, database=database
     )
     if vault is None:
         key.to_file(home.kek, key.fresh())
     state = stores.database_of(home)
     try:
         state.upgrade()
-        found_home(state, environment, mode, SystemClock().now_us())
+        found_home(state, environment, mode, moment(SystemClock()))
     except BrokerError as fault:
         raise SettingsError("database", str(fault)) from None
     finally:
         state.close()
     tokens: dict[str, Path] = {}
-    with opened(home) as service:
+    with opened(home, store) as service:
         for name in operators:
             path = home.operator_token if not tokens else root / f"operator-{name}.token"
             try:
@@ -93,27 +117,28 @@ def found(
 
 
 @contextmanager
-def opened(home: Home) -> Iterator[Service]:
+def opened(home: Home, store: SecretStore | None = None) -> Iterator[Service]:
     """Open a home's stores, bring an SQLite schema up to date, and put the service together.
 
-    A Vault need not answer for this: what runs goes on without, and the rest says so.
+    A Vault need not answer for this: what runs goes on without, and the rest says so. A `store` that is logged in
+    already is used, and closed: a wrapped secret id lets in once.
 
     Raises:
         SettingsError: A store cannot be used; nothing was changed.
     """
     _refuse_half(home)
     database = stores.database_of(home)
-    store = None
     service = None
     try:
         try:
             if home.database is None:
-                database.upgrade()
+                _upgraded(database)
             database.look()
-            store = stores.secrets_of(home)
+            store = stores.secrets_of(home) if store is None else store
             service = open_service(database, store, SystemClock())
             service.desk.reach = home.reach
             service.desk.ours = ours_of(home)
+            look_at(home, service)
             service.audit.sign_with(signer_of(home))
         except BrokerError as fault:
             raise SettingsError("--home", f"{home.root} cannot be opened: {fault}") from None
@@ -132,6 +157,16 @@ def opened(home: Home) -> Iterator[Service]:
         database.close()
 
 
+def _upgraded(database: Database) -> None:
+    """Bring the schema up to date. On a full disk that takes of the room which is kept for a cut."""
+    try:
+        database.upgrade()
+    except StoreUnavailable as fault:
+        if fault.reason != DISK_FULL or not database.reserve.lend():
+            raise
+        database.upgrade()
+
+
 def _refuse_half(home: Home) -> None:
     """Refuse a home that lost one of its files; a home that was just founded has none yet."""
     if not home.operator_token.exists():
@@ -148,20 +183,23 @@ def _refuse_half(home: Home) -> None:
             )
 
 
-def _refuse_used(vault: VaultDocument) -> None:
-    """Refuse a Vault that does not answer, or a prefix in it that holds somebody's keys already."""
+def _unused(vault: VaultDocument) -> VaultStore:
+    """Log in to a Vault; refuse one that does not answer, or a prefix in it that holds somebody's keys already."""
     store = stores.vault_store(vault)
     try:
         used = store.mirror.names() or stores.all_paths(store)
     except BrokerError as fault:
-        raise SettingsError("vault", f"{fault} (`portcullis vault check` looks closer)") from None
-    finally:
         store.close()
+        raise SettingsError(
+            "vault", f"{fault} (`portcullis vault check --vault FILE` looks closer)"
+        ) from None
     if used:
+        store.close()
         raise SettingsError(
             "vault.prefix",
             f"mount {vault.mount} holds what belongs to another Portcullis already; choose another prefix",
         )
+    return store
 
 
 def _refuse_taken(document: DatabaseDocument) -> None:

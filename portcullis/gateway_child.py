@@ -122,7 +122,7 @@ class GatewayChild:
             self.child = None
             if self._serving is not None:
                 await asyncio.gather(self._serving, return_exceptions=True)
-            self._tell(lambda: self._authority.changes.dead(NAME))
+            self._tell(lambda: self._authority.changes.starts.dead(NAME))
             if loop.time() - began > _STEADY_S:
                 pause = 0.0
             while self.child is None:

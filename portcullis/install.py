@@ -35,7 +35,9 @@ UMask=0077
 Restart=on-failure
 RestartSec=2
 WatchdogSec=30
-TimeoutStopSec=30
+# it ends its own parts in order: told beside it, they would be started anew
+KillMode=mixed
+TimeoutStopSec=60
 LimitCORE=0
 LimitNOFILE=65536
 

@@ -7,7 +7,6 @@ Rules:
 2. Hosts are compiled in; an account of a paper home names its own, on loopback.
 """
 
-import time
 from typing import Protocol
 
 from broker.errors import Malformed, Problem
@@ -16,7 +15,7 @@ from broker.model import Account
 from clients.egress import Egress
 from clients.errors import VenueError, VenueRefused
 from clients.http import open_client
-from clients.pauses import Pauses
+from clients.pauses import Pauses, steady_us
 from clients.venue import Credential, KeyFacts
 from clients.venues.binance.account import BinanceAccount
 from clients.venues.binance.asker import clock_of
@@ -45,7 +44,7 @@ class VenueInspector:
         """
         base = upstream_of(account.venue, account.environment, account.upstream or "")
         with open_client(account.venue, base, egress=egress, pauses=self._pauses) as http:
-            asked = BinanceAccount(http, credential, clock_of(http, lambda: time.time_ns() // 1000))
+            asked = BinanceAccount(http, credential, clock_of(http, steady_us))
             try:
                 try:
                     return asked.key_facts()

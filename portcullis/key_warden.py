@@ -1,6 +1,5 @@
 """Asking a venue with manager keys. See `broker.api.ports.KeyWarden`."""
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,7 +9,7 @@ from broker.model import KeyVersion, Manager
 from clients.egress import Egress
 from clients.http import open_client
 from clients.keys import VenueKey
-from clients.pauses import Pauses
+from clients.pauses import Pauses, steady_us
 from clients.venue import Credential, KeyFacts
 from clients.venues.binance.account import BinanceAccount
 from clients.venues.binance.admin import BinanceAdmin
@@ -35,7 +34,7 @@ class VenueWarden:
     def facts(self, manager: Manager, egress: Egress, credential: Credential) -> KeyFacts:
         """Ask what a manager key may do, and make sure that it sees sub-accounts."""
         with self._asking(manager, egress) as http:
-            clock = clock_of(http, _now_us)
+            clock = clock_of(http, steady_us)
             try:
                 facts = BinanceAccount(http, credential, clock).key_facts()
             except ValueError:
@@ -51,7 +50,7 @@ class VenueWarden:
     ) -> tuple[VenueKey, ...] | None:
         """Return the keys of a sub-account; None where there is no such sub-account."""
         with self._asking(manager, egress) as http:
-            admin = BinanceAdmin(http, credential, clock_of(http, _now_us))
+            admin = BinanceAdmin(http, credential, clock_of(http, steady_us))
             return admin.list(subaccount) if subaccount in admin.subaccounts() else None
 
     @contextmanager
@@ -67,7 +66,3 @@ class VenueWarden:
 
 def _word(one: Found) -> str:
     return _WORDS[one.what].format(key=f"{one.key_id[:8]}...{one.key_id[-4:]}", label=one.label, ref=one.ref)
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

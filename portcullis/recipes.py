@@ -124,6 +124,7 @@ def _freqtrade(place: Place) -> str:
     config = ccxt_config(place)
     exchange = {
         "name": "binance", "key": config["apiKey"], "secret": config["secret"],
+        "enable_ws": False,  # else candles come from the exchange itself, past the gateway and the paper exchange
         "ccxt_config": {"urls": config["urls"], "options": config["options"]},
     }  # fmt: skip
     return json.dumps({"exchange": exchange}, indent=4) + "\n"

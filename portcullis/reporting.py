@@ -1,4 +1,4 @@
-"""A broker writes down every few seconds what only it sees wrong: its host, its stores, its gateways.
+"""A broker writes down every second what only it sees wrong: its host, its stores, its gateways.
 
 So every other view knows it too, and the rotator tells people. What did not change is said again before it grows stale.
 """
@@ -11,8 +11,8 @@ from broker.api.wrong import of_this_process
 from broker.db.reports import Report
 from broker.errors import BrokerError
 
-EVERY_S = 5.0
-AGAIN = 4
+EVERY_S = 1.0
+AGAIN = 20
 _LOG = logging.getLogger("portcullis.reporting")
 
 

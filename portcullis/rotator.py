@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +21,12 @@ from portcullis import logs
 from portcullis.children import end_with_parent
 from portcullis.foundation import opened
 from portcullis.gateway import harden
+from portcullis.seating import look_at
 from portcullis.settings import Home, SettingsError, locate, open_home
+from portcullis.stopping import Stop
 from rotation.schedule import Rotator
+
+SAY_S = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,27 +35,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--who", required=True, help="what it claims work under; nobody else's")
     parser.add_argument("--with-parent", action="store_true", help="end when the starting process does")
+    parser.add_argument(
+        "--seat", type=int, help="the seat of the home that it works under, held by who starts it"
+    )
     given = parser.parse_args(arguments)
     if given.with_parent:
         end_with_parent()
     harden()
     os.umask(0o077)
     logs.configure()
-    over = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: over.set())
+    stop, over = Stop(signal.SIGTERM, signal.SIGINT), threading.Event()
     try:
-        with opened(_as_rotator(open_home(locate(given.home)))) as service:
+        home = _as_rotator(open_home(locate(given.home)))
+        with opened(home) as service:
+            look_at(home, service, given.seat)
             rotator = Rotator(service, given.who, lambda: datetime.now(UTC), random.SystemRandom())
             rotator.start()
             sys.stdout.write(json.dumps({"ready": given.who}) + "\n")
             sys.stdout.flush()
-            over.wait()
+            if given.with_parent:
+                threading.Thread(target=_say, args=(over,), name="say", daemon=True).start()
+            stop.wait()
+            over.set()
             rotator.stop()
     except SettingsError as fault:
         sys.stderr.write(f"{fault}\n")
         return 1
     return 0
+
+
+def _say(over: threading.Event) -> None:
+    """Tell who started us that we live: one that was stopped says nothing, and is missed."""
+    with suppress(OSError):
+        while not over.wait(SAY_S):
+            os.write(1, b".\n")
 
 
 def _as_rotator(home: Home) -> Home:

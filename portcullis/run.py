@@ -1,7 +1,7 @@
 """Composition root of `portcullis run`: every part under one command, over one home.
 
-Started in this order, ended in the reverse:
-1. The home's lock; the stores, migrated; service and lease authority.
+Started in this order, ended in the reverse, but for gateway and rotator, which end at once:
+1. The home's lock; the stores, migrated; the home's seat (`seating`); service and lease authority.
 2. In a paper home its paper exchange, as a child, unless another is named.
 3. The authority's heartbeat; the gateway, as a child on a socketpair.
 4. The API on loopback and on a socket in the home, in the same event loop; the rotator, as a child on the stores;
@@ -17,7 +17,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,11 +30,12 @@ import uvloop
 from broker.api.app import create_app
 from broker.api.context import Context
 from broker.authority import LeaseAuthority
-from broker.background import Background
+from broker.background import Background, described
+from broker.errors import BrokerError
 from broker.service import Service
 from clients.pauses import Pauses
 from clients.venue import Environment
-from portcullis import logs, paper_process, running
+from portcullis import logs, paper_process, running, seating
 from portcullis.addresses import bindable
 from portcullis.api_server import ApiServer, places
 from portcullis.children import Child, ChildFailed
@@ -51,6 +52,7 @@ from portcullis.reporting import Reporting
 from portcullis.rotator_child import RotatorChild
 from portcullis.running import Running
 from portcullis.settings import Home, SettingsError, locate, open_home, write_private
+from portcullis.standing_in import StandIn
 from portcullis.upkeep import Upkeep
 
 _SWITCH_S = 0.0005
@@ -116,7 +118,9 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
     sys.setswitchinterval(_SWITCH_S)
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(running.held(home))
-        service = stack.enter_context(opened(home))
+        service = stack.enter_context(_warm(home))
+        await asyncio.to_thread(seating.take, home, service)
+        stack.push_async_callback(asyncio.to_thread, seating.leave, service)
         paper, base = None, options.paper_upstream or ""
         if home.environment is Environment.PAPER and not base:
             paper = await paper_process.start(home)
@@ -140,7 +144,7 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
         gateway = GatewayChild(home, authority, doorway, lambda: running.tell(home, broker.running))
         peers = Peers(lambda: gateway.port)
         pauses = Pauses()
-        inspector, warden, rotator = VenueInspector(pauses), VenueWarden(pauses), RotatorChild(home)
+        inspector, warden, rotator = VenueInspector(pauses), VenueWarden(pauses), RotatorChild(home, service)
         context = Context(
             service,
             ConnectedGateways(authority, gateway),
@@ -153,10 +157,9 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
         await rehearse(app, service)
         api = ApiServer(app, port, home.root)
         stack.push_async_callback(api.end)
-        stack.push_async_callback(gateway.end)
+        stack.push_async_callback(_together, rotator.end, gateway.end)
         await gateway.start()
         await api.start()
-        stack.push_async_callback(rotator.end)
         await rotator.start()
         fallen: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         broker = Broker(
@@ -164,10 +167,26 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
         )
         if paper is not None:
             _background(stack, partial(_mourn, paper, fallen), "watch the paper exchange")
+        _background(stack, partial(_unseated, service, fallen), "watch the home's seat")
+        _background(stack, StandIn(service, lambda: rotator.is_missed).run, "tell in the rotator's place")
         _background(stack, partial(_look, peers), "watch who connects")
         _background(stack, Reporting(context, f"{os.uname().nodename}").run, "report what is wrong here")
-        running.tell(home, broker.running)
+        try:
+            running.tell(home, broker.running)
+        except OSError as fault:  # bots are served all the same, and by its address the API, too
+            _LOG.error("where this broker listens could not be written down: %s", fault.strerror)
         yield broker
+
+
+@contextlib.contextmanager
+def _warm(home: Home) -> Iterator[Service]:
+    """Open a home, with the connections that its cuts and heartbeats need."""
+    with opened(home) as service:
+        try:
+            service.desk.database.warm()
+        except BrokerError as fault:
+            raise SettingsError("database", str(fault)) from None
+        yield service
 
 
 def _listening(host: str) -> str:
@@ -192,11 +211,26 @@ def _background(
     stack.push_async_callback(end)
 
 
+async def _together(*ends: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """End parts at once: each may take its patience, and what comes after them puts cuts on record."""
+    for fault in await asyncio.gather(*(end() for end in ends), return_exceptions=True):
+        if isinstance(fault, Exception):
+            _LOG.error("a part did not end in order: %s", described(fault))
+
+
 async def _mourn(paper: Child, fallen: "asyncio.Future[str]") -> None:
     """Say that the paper exchange is gone: nothing is left to trade on."""
     code = await paper.ended()
     if not fallen.done():
         fallen.set_result(f"the paper exchange ended by itself (code {code})")
+
+
+async def _unseated(service: Service, fallen: "asyncio.Future[str]") -> None:
+    """Say that another host runs this home: two would rotate the same keys."""
+    while not service.desk.guard.seating.lives:  # noqa: ASYNC110 - the heartbeat finds it out
+        await asyncio.sleep(_LOOK_S)
+    if not fallen.done():
+        fallen.set_result(service.desk.guard.superseded)
 
 
 async def _look(peers: Peers) -> None:

@@ -4,6 +4,7 @@ Rules:
 1. The lock is the operating system's: it is gone with the process, however that ended.
 2. `run.json` is a hint. Who reads it checks that the lock is held; a stale file counts for nothing.
 3. That check takes the lock for a moment itself, so who wants to hold it asks more than once.
+4. A full disk keeps no broker from starting: what the last one wrote there is written over where no room is left.
 """
 
 import fcntl
@@ -19,6 +20,9 @@ from portcullis.settings import Home, SettingsError, write_private
 
 _ATTEMPTS = 20
 _BETWEEN_S = 0.025
+_SIZE = 1024
+_STARTS_S = 10.0
+"""For so long a command waits for a broker that is starting: a cut is given as it comes up, not refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,8 @@ def held(home: Home) -> Iterator[None]:
             raise SettingsError(
                 "--home", f"{who} runs on {home.root} already; end it first, or use another home"
             )
-        home.running.unlink(missing_ok=True)
+        if not _over(home, ""):
+            home.running.unlink(missing_ok=True)
         try:
             yield
         finally:
@@ -73,25 +78,64 @@ def held(home: Home) -> Iterator[None]:
 
 
 def tell(home: Home, running: Running) -> None:
-    """Write down where we listen."""
-    write_private(home.running, json.dumps(asdict(running)) + "\n")
+    """Write down where we listen.
+
+    Raises:
+        OSError: There is no room for it, nor an older one to write over.
+    """
+    text = json.dumps(asdict(running))
+    try:
+        write_private(home.running, _padded(text))
+    except OSError:
+        if not _over(home, text):
+            raise
+
+
+def _padded(text: str) -> str:
+    return text.ljust(_SIZE - 1) + "\n"
+
+
+def _over(home: Home, text: str) -> bool:
+    """Write over what is there, in its room; False where that cannot be done."""
+    try:
+        fd = os.open(home.running, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        data = _padded(text).encode()
+        return os.pwrite(fd, data, 0) == len(data)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
 
 
 def find(home: Home) -> Running | None:
     """Return who runs on a home; None where nobody does."""
-    if not home.running.exists():
-        return None
+    return _read(home) if home.running.exists() and is_held(home) else None
+
+
+def find_started(home: Home, within_s: float = _STARTS_S) -> Running | None:
+    """Return who runs on a home, waiting for one that holds the lock and does not listen yet: it is starting."""
+    until = time.monotonic() + within_s
+    while (found := find(home)) is None and is_held(home) and time.monotonic() < until:
+        time.sleep(_BETWEEN_S)
+    return found
+
+
+def is_held(home: Home) -> bool:
+    """Tell whether a process holds a home, whether or not it listens."""
     try:
         fd = os.open(home.lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        return None
+        return False
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _read(home)
+        return True
     finally:
         os.close(fd)
-    return None
+    return False
 
 
 def _taken(fd: int) -> bool:

@@ -32,7 +32,7 @@ VARIABLE = "PORTCULLIS_HOME"
 Mode = Literal["solo", "team"]
 T = TypeVar("T", bound=BaseModel)
 Port = Annotated[int, Field(ge=0, le=65535)]
-PRIVATE = ("kek", "operator.token", "secrets.db", "state.db", "calls.db", "audit.key")
+PRIVATE = ("kek", "kek.next", "operator.token", "secrets.db", "state.db", "calls.db", "audit.key")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -294,7 +294,8 @@ def _read(root: Path) -> _Document:
     except FileNotFoundError:
         raise SettingsError(
             "--home",
-            f"{root} is no home yet; run `portcullis --home {root} init`, or `portcullis demo` to try",
+            f"{root} is no home yet. A home that is elsewhere is named by --home DIR or $PORTCULLIS_HOME; "
+            f"for a new one `portcullis --home {root} init`, or `portcullis demo` to try",
         ) from None
     except (OSError, UnicodeDecodeError):
         raise SettingsError("--home", f"{path} cannot be read; check its owner and its rights") from None
@@ -338,15 +339,19 @@ def private_directory(path: Path) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file that only its owner may read, whole or not at all."""
+    """Replace a file that only its owner may read, whole or not at all; where that fails nothing is left beside it."""
     fresh = path.with_name(path.name + ".new")
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        os.fchmod(fd, 0o600)
-        file.write(text)
-        file.flush()
-        os.fsync(fd)
-    fresh.replace(path)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            os.fchmod(fd, 0o600)
+            file.write(text)
+            file.flush()
+            os.fsync(fd)
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def _refuse_readable_by_others(root: Path) -> None:

@@ -3,11 +3,12 @@
 from broker.db.database import Database
 from broker.db.engines import Postgres
 from broker.ports import SecretStore
-from broker.stores.embedded import key
+from broker.stores.embedded import keyfile
 from broker.stores.embedded.store import EmbeddedStore
 from broker.stores.vault.session import Session
 from broker.stores.vault.values import VaultStore
 from clients.secret import Secret
+from portcullis.clock import SystemClock
 from portcullis.database_settings import DatabaseDocument
 from portcullis.settings import Home, SettingsError
 from portcullis.vault_settings import VaultDocument
@@ -41,7 +42,7 @@ def postgres_of(document: DatabaseDocument) -> Database:
     return Database(
         Postgres(
             tuple(document.hosts), document.database, document.user, password, document.ssl_mode,
-            document.ca_file, document.single_node,
+            document.ca_file, document.single_node, document.namespace,
         )
     )  # fmt: skip
 
@@ -54,7 +55,16 @@ def secrets_of(home: Home) -> SecretStore:
     """
     if home.vault is not None:
         return vault_store(home.vault)
-    return EmbeddedStore(home.secrets, key.from_file(home.kek))
+    return embedded_store(home)
+
+
+def embedded_store(home: Home) -> EmbeddedStore:
+    """Open the embedded store with the key that lies beside it.
+
+    Raises:
+        StoreUnavailable: It does not open.
+    """
+    return keyfile.open_store(home.secrets, home.kek, SystemClock().now_us())
 
 
 def vault_store(document: VaultDocument) -> VaultStore:

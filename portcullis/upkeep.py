@@ -3,12 +3,14 @@
 Rules:
 1. The way to the store is kept open, and the mirror of the gates merged; a failure of either is tried again.
 2. That the store went away is logged once, that it is back once; `status` says it in red all the while.
-3. With real keys somebody is to be told what goes wrong: a broker whose alerts go nowhere says so.
+3. A disk that is as good as full is told before nothing can be written there.
+4. With real keys somebody is to be told what goes wrong: a broker whose alerts go nowhere says so.
 """
 
 import asyncio
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 
 from broker.api.context import Hazard
@@ -28,20 +30,37 @@ class Upkeep:
         self._service = service
         self._away_since: datetime | None = None
         self._why = ""
-        self._untold = False
+        self._untold = self._short = False
+        self._back = ""
 
     def once(self) -> None:
-        """Look after it once, and note how it fares."""
-        self._sign()
-        self._settle()
-        self._learn()
-        self._tidy()
+        """Look after it once, and note how it fares. One part that fails as nobody foresaw keeps no other back.
+
+        What takes old rows away comes last: nothing waits for it, and it may read for long.
+        """
+        for part in (
+            self._service.cuts.closing.wake, self._sign, self._settle, self._learn, self._look, self._keep_time,
+            self._keep_store, self._tidy,
+        ):  # fmt: skip
+            try:
+                part()
+            except Exception as fault:  # noqa: BLE001 - whatever it is, the others go on; its text may quote
+                what, name = getattr(part, "__name__", "a part").strip("_"), type(fault).__name__
+                _LOG.critical("upkeep (%s) failed unforeseen: %s", what, name)
+
+    def _keep_time(self) -> None:
+        with suppress(BrokerError):  # a log store that is away says so elsewhere
+            self._service.calls.keep_time()
+
+    def _keep_store(self) -> None:
+        """Keep the way to the secret store open, and bring the mirror of the gates together with the record."""
         try:
             self._service.desk.secrets.maintain()
             self._service.mirror.merge()
             self._service.secrets.tidy()
             self._service.operators.tidy()
             self._untold = self._tells_nobody()
+            self._back = self._service.mirror.put_back()
         except BrokerError as fault:
             if self._away_since is None:
                 self._away_since = self._service.desk.clock.now()
@@ -61,9 +80,11 @@ class Upkeep:
         try:
             self._service.desk.database.settle()
             self._service.desk.database.log.settle()
-            self._service.desk.database.reserve.keep()
         except BrokerError as fault:
             _LOG.error("the write-ahead log could not be copied back: %s", fault)
+        reserve = self._service.desk.database.reserve
+        reserve.keep()
+        self._short = reserve.is_short()
 
     def _learn(self) -> None:
         """Know who may cut while the database cannot say it."""
@@ -71,6 +92,13 @@ class Upkeep:
             self._service.operators.learn()
         except BrokerError as fault:
             _LOG.error("who has a token could not be read: %s", fault)
+
+    def _look(self) -> None:
+        """Count the ten minutes of what is announced from now, where they were counted on another host before."""
+        try:
+            self._service.openings.look()
+        except BrokerError as fault:
+            _LOG.warning("what is announced could not be looked at: %s", fault)
 
     def _tidy(self) -> None:
         """Take away what of the log can no longer matter."""
@@ -101,19 +129,34 @@ class Upkeep:
         if self._service.mirror.superseded:
             yield Hazard(
                 f"NOTHING IS SERVED: {self._service.mirror.superseded}",
-                "RB-03, and do not start it again",
+                "do not start it again: RB-14",
                 "superseded",
+            )
+        if self._back:
+            yield Hazard(
+                f"THE SECRET STORE WAS PUT BACK ({self._back}): no key is made, moved, handed out or deleted "
+                "before the record was compared; secrets of keys in use may be gone",
+                "portcullis reconcile, then RB-15",
+                "store put back",
+            )
+        if self._short:
+            yield Hazard(
+                "the disk of the home is as good as full: little is left beside the room that is kept for a cut, or "
+                "not even that; soon no order can be written down, and no lease goes on",
+                "make room on it: df, and RB-02",
+                "disk",
             )
         for name, why in self._service.audit.unanchored().items():
             yield Hazard(
                 f"the audit trail is not anchored at {name}: {why}",
-                "mend it: docs/guides/operator.md",
+                "mend it: docs/guides/people.md",
                 f"anchor {name}",
             )
         if self._untold:
             yield Hazard(
-                "alerts go nowhere: nobody hears of a rotation that stalls or a key we do not know",
-                "portcullis alerts add telegram (or slack, mail, ...)",
+                "alerts go nowhere: nobody hears of a rotation that stalls or a key we do not know. "
+                "Telegram is one place, `portcullis alerts add --help` names the others",
+                "portcullis alerts add telegram",
                 "no channel",
             )
         if self._away_since is None:

@@ -20,7 +20,7 @@ from enum import Enum
 
 from clients.errors import VenueUnavailable
 from clients.keys import Capabilities, KeyAdmin, KeyOrder, MadeKey, VenueKey
-from clients.pauses import Pauses
+from clients.pauses import Pauses, steady_us
 from rotation.state import OUT_OF_BUDGET
 from rotation.weight import Weight
 
@@ -38,12 +38,15 @@ class Haste(Enum):
 
 
 class Budgets:
-    """Counts calls by manager key and kind, and weight by egress. `clock_us` is wall time: minutes are the venue's."""
+    """Counts calls by manager key and kind, and weight by egress.
+
+    `clock_us` is wall time that nobody sets: minutes are the venue's.
+    """
 
     def __init__(
         self,
         now_s: Callable[[], float] = time.monotonic,
-        clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        clock_us: Callable[[], int] = steady_us,
     ) -> None:
         self._now_s, self._clock_us, self._lock = now_s, clock_us, threading.Lock()
         self.pauses = Pauses(clock_us)

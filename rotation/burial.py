@@ -1,6 +1,7 @@
 """Effects that end a key: deleted, probed until it is proven dead, entombed; and what nobody needs is cleared away.
 
-The key in use is never deleted outside an incident, whatever the record of the rotation says. A key is dead when the
+The key in use is never deleted outside an incident, whatever the record of the rotation says, and no other before the
+one that stays was looked at (`rotation.staying`). No tombstone is written over a key in use. A key is dead when the
 venue was seen refusing it by name on every host, by the account's own way out, or when two lists do not have it. What
 was seen, where and when, is the proof, and it is kept with the rotation. A person's word beside a refusal without a
 name counts only while the key in use is served by the same way.
@@ -9,6 +10,7 @@ name counts only while the key in use is served by the same way.
 from broker.db import accounts as account_store
 from broker.db import findings
 from broker.db import rotations as rotation_store
+from broker.deeds import Deed
 from broker.errors import NotFound
 from broker.model import Account, KeyRef, Stage
 from clients.keys import Standing
@@ -16,6 +18,7 @@ from clients.venue import Credential
 from rotation.reach import Reach
 from rotation.retire import ABSENT, ALIVE, LISTED, UNNAMED
 from rotation.state import Answer, Reply, Rotation, State
+from rotation.staying import Staying
 
 
 class Burial:
@@ -23,27 +26,37 @@ class Burial:
 
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
+        self._staying = Staying(reach)
 
     def delete(self, rotation: Rotation, version: int) -> Reply:
         """Delete a key at the venue, signed with the timestamp that was saved."""
         if rotation.stamp_us is None:
             raise RuntimeError("a delete is signed with a saved timestamp")
         key = self._reach.version(rotation, version)
-        if rotation.halt is None and self._is_in_use(key.venue_key_id):
-            return Reply(Answer.REFUSED, "it is the key in use: it was not deleted")
         with self._reach.manager(rotation) as desk:
+            if (no := self._staying.look(rotation, version)) is not None:
+                return no
             desk.admin.delete(desk.subaccount, key.venue_key_id, timestamp_us=rotation.stamp_us)
         return Reply(Answer.OK)
 
-    def _is_in_use(self, key_id: str) -> bool:
-        """Tell whether any version in use is this key at the venue, whatever the record of a rotation calls it."""
-        return any(
-            key.venue_key_id == key_id and key.stage is Stage.CURRENT
-            for key in self._reach.service.keys.list()
-        )
+    def ask_delete(self, rotation: Rotation, version: int) -> Reply:
+        """Ask a person to delete a key: the record says what (`rotation.sitting`), alerts say that."""
+        no = self._staying.look(rotation, version)
+        return no or Reply(Answer.OK, f"waits for a person: {rotation.account}/{rotation.slot.value}")
 
     def probe(self, rotation: Rotation, version: int) -> Reply:
-        """Ask the venue with the key itself; where that proves nothing, look it up in the list."""
+        """Ask the venue with the key itself; where that proves nothing, look it up in the list.
+
+        While a person is asked to delete it, what is on record of the key that stays is looked at each time.
+        """
+        reply = self._probed(rotation, version)
+        if (
+            rotation.by_hand and reply.answer is Answer.REFUSED
+        ):  # it lives: whoever is asked to delete it still may
+            return self._staying.on_record(rotation, version) or reply
+        return reply
+
+    def _probed(self, rotation: Rotation, version: int) -> Reply:
         account, key_id = self._reach.account(rotation), self._reach.version(rotation, version).venue_key_id
         seen, seen_us = "its secret is lost, so it was not asked with", None
         if self._reach.has_secret(rotation, version):
@@ -98,12 +111,15 @@ class Burial:
         return f"{self._reach.desk.clock.now():%Y-%m-%d %H:%M:%S}Z"
 
     def entomb(self, rotation: Rotation, version: int) -> Reply:
-        """Write the tombstone, then destroy the secret."""
+        """Write the tombstone, then destroy the secret. Outside an incident no key in use is called dead."""
         ref = self._reach.ref(rotation, version)
         proof = rotation.retirement.proof if rotation.retirement is not None else ""
         key_id = self._reach.version(rotation, version).venue_key_id
-        with self._reach.desk.database.write() as connection:
-            account_store.set_stage(connection, ref, Stage.TOMBSTONE)
+        never = () if rotation.halt is not None else (Stage.CURRENT,)
+        with self._reach.fence(rotation).writing() as connection:
+            self._reach.desk.guard.fence(connection, Deed.BURY)
+            if not account_store.set_stage(connection, ref, Stage.TOMBSTONE, unless=never, key_id=key_id):
+                return Reply(Answer.REFUSED, f"{ref} is in use by now")
             findings.end(connection, key_id, self._reach.desk.clock.now_us())
             self._reach.service.audit.record(
                 connection, "key.dead", f"key-version:{ref}", {"rotation": rotation.id, "proof": proof}
@@ -114,15 +130,25 @@ class Burial:
     def clear(self, ref: KeyRef) -> None:
         """After a rotation that made no key: its pending version is a tombstone, and its pair is destroyed.
 
+        What lies in its place and is another's stays: a database that was put back has forgotten whose.
+
         Raises:
             StoreUnavailable: A store cannot answer; done again later.
+            Conflict: It may not be done here, or not now.
         """
+        self._reach.desk.guard.ensure(Deed.BURY)
         key = next((one for one in self._reach.service.keys.list(ref.account) if one.ref == ref), None)
         if key is None or key.stage is not Stage.PENDING or key.venue_key_id:
             return
-        self._destroy(key.ref)
+        with self._reach.desk.database.read() as connection:
+            made_by = rotation_store.making(connection, ref)
+        if made_by is not None and made_by.held:
+            return  # given up after a restore: its key may have been made since, and be the one in use
+        if self._is_of("" if made_by is None else made_by.id, key.ref):
+            self._destroy(key.ref)
+        living = (Stage.CURRENT, Stage.PREVIOUS)
         with self._reach.desk.database.write() as connection:
-            account_store.set_stage(connection, key.ref, Stage.TOMBSTONE)
+            account_store.set_stage(connection, key.ref, Stage.TOMBSTONE, unless=living, key_id="")
 
     def clear_up(self) -> None:
         """Clear away what rotations left that were given up, and whose rotator died before it did.
@@ -130,13 +156,27 @@ class Burial:
         Raises:
             StoreUnavailable: A store cannot answer; done again later.
         """
+        if self._reach.desk.guard.allows(Deed.BURY) is not None:
+            return
         for key in self._reach.service.keys.list():
             if key.stage is not Stage.PENDING or key.venue_key_id:
                 continue
             with self._reach.desk.database.read() as connection:
                 made_by = rotation_store.making(connection, key.ref)
-            if made_by is not None and State(made_by.state) in {State.ABANDONED, State.HALTED}:
+            if (
+                made_by is not None
+                and not made_by.held
+                and State(made_by.state) in {State.ABANDONED, State.HALTED}
+            ):
                 self.clear(key.ref)
+
+    def _is_of(self, rotation: str, ref: KeyRef) -> bool:
+        """Tell whether a version's secret is what a rotation prepared; labels come last, so without them it is."""
+        try:
+            labels = self._reach.desk.secrets.metadata(ref.path)
+        except NotFound:
+            return False
+        return not labels or labels.get("rotation") == rotation
 
     def _destroy(self, ref: KeyRef) -> None:
         try:

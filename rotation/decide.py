@@ -4,7 +4,7 @@ Rules:
 1. One function per state. An event that the table (style 7.1) does not list for it is `IllegalTransition`: our bug.
 2. Nothing here reads a clock, a store or dice; `now` is passed in, jitter was drawn at planning.
 3. `current` is moved only after the new key was verified; the old key is deleted only after every gateway has left it.
-   Up to then everything can be taken back.
+   Up to then, and as long as no delete was ever sent, everything can be taken back.
 4. What is not safe to repeat is answered UNKNOWN after a restart, and then looked up, never done again blindly.
 5. An incident may come at any moment: whatever is open goes to HALTING, and takes along what is in doubt.
 """
@@ -255,7 +255,8 @@ def _given_up(rotation: Rotation, reason: str, now: datetime) -> Step | None:
 
 
 def _roll_back(rotation: Rotation, reason: str, now: datetime) -> Step:
-    return enter(replace(rotation, reason=reason), State.ROLLING_BACK, now, note=f"rolls back: {reason}")
+    back = replace(rotation, reason=reason, retirement=None)
+    return enter(back, State.ROLLING_BACK, now, note=f"rolls back: {reason}")
 
 
 def _rolling_back(rotation: Rotation, event: Event, now: datetime) -> Step:
@@ -302,6 +303,9 @@ def _stalled(rotation: Rotation, event: Event, now: datetime) -> Step:
     if event.onward:
         going = replace(fresh, deadline_at=now + rotation.limits.drain_for)
         return enter(going, State.DRAINING, now, keep_deadline=True, note="goes on with the new key")
+    if event.leave:
+        goes = fresh.old if origin is State.RETIRING_OLD else fresh.new
+        return end(fresh, State.ABANDONED, f"the operator ends it: version {goes} may live on", now)
     if event.discard:  # whether it was moved is not known: it is moved back
         return _roll_back(fresh, "the operator gives the new key up", now)
     if fresh.retirement is not None and origin in {State.RETIRING_OLD, State.DISCARDING_NEW}:
@@ -313,9 +317,11 @@ def _stalled(rotation: Rotation, event: Event, now: datetime) -> Step:
 
 def _belongs(event: Resume, origin: State) -> bool:
     """Tell whether what is said with a resume is an answer to what stalled."""
-    asked = ((event.key_id is not None, State.RECONCILING), (event.discard, State.CUTTING_OVER),
-             (event.onward, State.ROLLING_BACK))  # fmt: skip
-    return all(origin is state for said, state in asked if said)
+    asked = (
+        (event.key_id is not None, (State.RECONCILING,)), (event.discard, (State.CUTTING_OVER,)),
+        (event.onward, (State.ROLLING_BACK,)), (event.leave, (State.RETIRING_OLD, State.DISCARDING_NEW)),
+    )  # fmt: skip
+    return all(origin in states for said, states in asked if said)
 
 
 def _unstalled(rotation: Rotation) -> Rotation:

@@ -4,17 +4,21 @@ Rules:
 1. Every effect but CREATE and DELETE is safe to repeat; those two are signed with the timestamp that was saved.
 2. A venue's error carries what it knows: REFUSED, RETRY or UNKNOWN. A store that cannot answer before anything was
    asked of the venue is RETRY, after it UNKNOWN.
-3. What fails unforeseen is UNKNOWN: tries and deadlines count it, and a human is paged in the end.
+3. Before each the one guard is asked (`broker.deeds`); a no is RETRY: nothing was done, and it is asked again later.
+4. What fails unforeseen is UNKNOWN: tries and deadlines count it, and a human is paged in the end.
+5. What it writes, it writes only while its claim stands (`rotation.fence`). Who lost it does nothing more (`Lost`).
 """
 
 import logging
 import traceback
 from collections.abc import Callable
 
-from broker.errors import BrokerError, StoreUnavailable
+from broker.deeds import Deed, No
+from broker.errors import BrokerError, StoreUnavailable, Withheld
 from broker.service import Service
 from clients.errors import Outcome, VenueError
 from rotation.burial import Burial
+from rotation.journal import Lost
 from rotation.making import Making
 from rotation.moving import Moving
 from rotation.reach import Reach
@@ -25,12 +29,22 @@ _LOG = logging.getLogger("portcullis.rotation")
 _ANSWERS = {Outcome.REFUSED: Answer.REFUSED, Outcome.RETRY: Answer.RETRY, Outcome.UNKNOWN: Answer.UNKNOWN}
 
 
+DEEDS: dict[Do, Deed] = {
+    Do.PREPARE: Deed.MAKE, Do.READ_CLOCK: Deed.LOOK, Do.CREATE: Deed.MAKE, Do.FIND: Deed.LOOK, Do.VERIFY: Deed.LOOK,
+    Do.CANARY: Deed.MOVE, Do.MOVE: Deed.MOVE, Do.MOVE_BACK: Deed.MOVE, Do.DRAIN: Deed.LOOK, Do.DELETE: Deed.DELETE,
+    Do.PROBE: Deed.LOOK, Do.ENTOMB: Deed.BURY, Do.ASK_CREATE: Deed.LOOK, Do.ASK_DELETE: Deed.LOOK,
+}  # fmt: skip
+"""What the guard is asked before each."""
+
+
 class Effects:
     """What a rotation can do in the world."""
 
     def __init__(self, service: Service, venues: Venues) -> None:
-        reach = Reach(service, venues)
+        self._guard = service.desk.guard
+        self._reach = reach = Reach(service, venues)
         making, moving, self.burial = Making(reach), Moving(reach), Burial(reach)
+        self.deliveries = moving.deliveries
         self._do: dict[Do, Callable[[Rotation, int], Reply]] = {
             Do.PREPARE: making.prepare,
             Do.READ_CLOCK: making.read_clock,
@@ -45,17 +59,32 @@ class Effects:
             Do.PROBE: self.burial.probe,
             Do.ENTOMB: self.burial.entomb,
             Do.ASK_CREATE: making.asked,
-            Do.ASK_DELETE: making.asked,
+            Do.ASK_DELETE: self.burial.ask_delete,
         }
 
+    def denied(self) -> No | None:
+        """Say why no rotation is carried on now; None where one may be."""
+        return self._guard.allows(Deed.MAKE)
+
     def perform(self, rotation: Rotation, effect: Effect) -> Reply:
-        """Do one thing. Blocks."""
+        """Do one thing. Blocks.
+
+        Raises:
+            Lost: Somebody else works on this rotation; nothing more was changed.
+        """
         version = rotation.new if effect.version is None else effect.version
         try:
+            self._guard.ensure(DEEDS[effect.do])
+            self._reach.fence(rotation).ensure()
+        except (StoreUnavailable, Withheld) as fault:
+            return Reply(Answer.RETRY, fault.reason)
+        try:
             return self._do[effect.do](rotation, version)
+        except Lost:
+            raise
         except VenueError as fault:
             return Reply(_ANSWERS[fault.outcome], _said(rotation, effect, fault))
-        except StoreUnavailable as fault:
+        except (StoreUnavailable, Withheld) as fault:
             return Reply(Answer.RETRY, fault.reason)
         except BrokerError as fault:
             return Reply(Answer.REFUSED, f"{fault.reason}: {fault}")

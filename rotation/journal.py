@@ -2,19 +2,24 @@
 
 Rules:
 1. A rotator works on what it has claimed. A claim lasts longer than any request it signs can take effect, so whoever
-   comes back late finds its claim gone and its request dead.
-2. A save names the row version that was read. One that is lost stops the run (`Lost`): somebody else goes on.
-3. An account's slot has one open rotation at a time; the database holds that, not hope.
+   comes back late finds its claim gone and its request dead. It is counted on the host's boot clock (`broker.steady`).
+2. A save names the row version that was read. One that is lost stops the run (`Lost`): somebody else goes on. What an
+   effect writes names it, too (`rotation.fence`).
+3. An account's slot has one open rotation at a time, and no key is imported into it meanwhile; the database holds that,
+   not hope: who plans and who imports hold the account's row, and an open rotation has its slot's only place.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from broker.db import Connection
 from broker.db import accounts as account_store
 from broker.db import rotations as store
 from broker.db.database import Database
+from broker.deeds import Deed
+from broker.errors import Conflict, Withheld
 from broker.model import KeyRef, KeyVersion, Stage
 from broker.service.audit import Audit
 from rotation import document
@@ -28,16 +33,27 @@ which each lets us wait to the end of our patience."""
 _LONGEST_NOTE = 500
 
 
+Also = Callable[[Connection], None]
+
+
+def nothing_more(_connection: Connection) -> None:
+    """Do nothing more in a transaction."""
+
+
 class Lost(Exception):
     """Somebody else works on this rotation now: nothing more may be done about it here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A rotation that is ours to carry on, and the row version to save it with."""
+    """A rotation that is ours to carry on, as long as nobody else claims or changes it."""
 
     rotation: Rotation
-    row_version: int
+
+    @property
+    def row_version(self) -> int:
+        """Return what the next save has to name."""
+        return self.rotation.row_version
 
 
 class Journal:
@@ -45,12 +61,15 @@ class Journal:
 
     def __init__(self, database: Database, audit: Audit, who: str) -> None:
         self._database, self._audit, self._who = database, audit, who
+        self.spans = audit.spans
 
-    def plan(self, rotation: Rotation) -> None:
+    def plan(self, rotation: Rotation, also: Also = nothing_more) -> None:
         """Put a rotation on record, with the pending key version it is to make.
 
+        `also` is done first, in the same transaction; what it raises stops it.
+
         Raises:
-            Conflict: The account's slot has an open rotation.
+            Conflict: The account's slot has an open rotation, or its keys are others than it was drawn up for.
         """
         now_us = microseconds(rotation.started_at)
         ref = KeyRef(rotation.account, rotation.slot, rotation.new)
@@ -58,22 +77,45 @@ class Journal:
             ref, Stage.PENDING, "", rotation.key_type, ref.path, rotation.started_at, True, False
         )
         with self._database.write() as connection:
-            store.add(connection, _fresh(rotation))
+            also(connection)
+            self._audit.guard.fence(connection, Deed.START)
+            self._begin(connection, rotation)
             account_store.add_key(connection, pending, now_us)
             self._audit.record(
                 connection, "rotation.plan", rotation.id, {"key": str(ref), "why": rotation.why}
             )
 
-    def begin(self, rotation: Rotation) -> None:
+    def begin(self, rotation: Rotation, also: Also = nothing_more) -> None:
         """Put a rotation on record that makes no key: one that only retires.
 
+        `also` is done first, in the same transaction; what it raises stops it.
+
         Raises:
-            Conflict: The account's slot has an open rotation.
+            Conflict: The account's slot has an open rotation, or its keys are others than it was drawn up for.
         """
         with self._database.write() as connection:
-            store.add(connection, _fresh(rotation))
+            also(connection)
+            self._audit.guard.fence(connection, Deed.START)
+            self._begin(connection, rotation)
             self._audit.record(
                 connection, "rotation.plan", rotation.id, {"retires": str(rotation.old), "why": rotation.why}
+            )
+
+    @staticmethod
+    def _begin(connection: Connection, rotation: Rotation) -> None:
+        """Take the slot: no import moves its keys from now on. It was drawn up from what was read before."""
+        account_store.hold(connection, rotation.account)
+        store.add(connection, _fresh(rotation))
+        current = account_store.current_key(connection, rotation.account, rotation.slot)
+        stays = rotation.old
+        if (
+            rotation.retirement is not None
+        ):  # it makes no key; where none is in use it names the one that goes twice
+            stays = None if rotation.new == rotation.old else rotation.new
+        if (None if current is None else current.ref.version) != stays:
+            raise Conflict(
+                "moved",
+                f"another key of {rotation.account}/{rotation.slot.value} is in use by now: ask again",
             )
 
     @staticmethod
@@ -85,40 +127,46 @@ class Journal:
         """Claim a rotation that is due; None where there is none."""
         now_us = microseconds(now)
         with self._database.write() as connection:
-            found = store.claim_due(connection, self._who, now_us, now_us + CLAIM_US)
-        return None if found is None else Claimed(document.load(found.document), found.row_version)
+            found = store.claim_due(connection, self._who, now_us, self.spans.begin(CLAIM_US), self.spans)
+        return None if found is None else _claimed(found)
 
-    def claim_one(self, rotation: str, now: datetime) -> Claimed | None:
-        """Claim one rotation, due or not; None where somebody works on it, or it is over."""
-        now_us = microseconds(now)
+    def claim_one(self, rotation: str, _now: datetime, also: Also = nothing_more) -> Claimed | None:
+        """Claim one rotation, due or not; None where somebody works on it, or it is over. `also` as in `plan`."""
         with self._database.write() as connection:
-            found = store.claim_one(connection, rotation, self._who, now_us, now_us + CLAIM_US)
-        return None if found is None else Claimed(document.load(found.document), found.row_version)
+            also(connection)
+            found = store.claim_one(connection, rotation, self._who, self.spans.begin(CLAIM_US), self.spans)
+        return None if found is None else _claimed(found)
 
-    def give_back(self, claimed: Claimed, now: datetime) -> None:
+    def give_back(self, claimed: Claimed, _now: datetime) -> None:
         """Let others claim a rotation that was claimed and not changed."""
-        values = {"claimed_by": self._who, "claimed_until_us": microseconds(now)}
         with self._database.write() as connection:
-            store.save(connection, claimed.rotation.id, claimed.row_version, values)
+            store.save(
+                connection, claimed.rotation.id, claimed.row_version, store.claim_values(self._who, None)
+            )
 
     def save(
-        self, claimed: Claimed, step: Step, event: Event, now: datetime, *, goes_on: bool = False
-    ) -> Claimed:
+        self, claimed: Claimed, step: Step, event: Event, now: datetime, *, goes_on: bool = False,
+        also: Also = nothing_more,
+    ) -> Claimed:  # fmt: skip
         """Save what a step made of a rotation, before its effect is performed.
 
-        The claim is kept where there is an effect to perform, or where who saves `goes_on` with it at once.
+        The claim is kept where there is an effect to perform, or where who saves `goes_on` with it at once. `also`
+        as in `plan`.
 
         Raises:
             Lost: It was claimed or changed by somebody else.
             StoreUnavailable: The database cannot answer; nothing may be performed.
         """
-        rotation, was = step.rotation, claimed.rotation
+        rotation, was = replace(step.rotation, seen=self.spans.now()), claimed.rotation
         with self._database.write() as connection:
-            claim_us = CLAIM_US if step.effect is not None or goes_on else 0
-            values = _values(rotation) | {
-                "claimed_by": self._who,
-                "claimed_until_us": microseconds(now) + claim_us,
-            }
+            also(connection)
+            try:
+                self._audit.guard.fence(connection, Deed.RECORD)
+            except Withheld as fault:
+                raise Lost(f"{rotation.id}: {fault}") from None
+            keeps = step.effect is not None or goes_on
+            claim = self.spans.begin(CLAIM_US) if keeps else None
+            values = _values(rotation) | store.claim_values(self._who, claim)
             if not store.save(connection, rotation.id, claimed.row_version, values):
                 raise Lost(rotation.id)
             if step.note or rotation.state is not was.state or step.effect is not None:
@@ -127,7 +175,7 @@ class Journal:
                 ref = KeyRef(rotation.account, rotation.slot, rotation.new)
                 account_store.set_venue_key_id(connection, ref, rotation.new_key_id)
             self._tell(connection, was, rotation)
-        return Claimed(rotation, claimed.row_version + 1)
+        return Claimed(replace(rotation, row_version=claimed.row_version + 1))
 
     def _note(self, connection: Connection, was: Rotation, line: dict[str, object]) -> None:
         """Add a line to the history; a look that is repeated while nothing changes is one line."""
@@ -152,6 +200,10 @@ class Journal:
                 connection, f"rotation.{rotation.state.value}", rotation.id,
                 {"account": rotation.account, "reason": rotation.reason},
             )  # fmt: skip
+
+
+def _claimed(found: store.Stored) -> Claimed:
+    return Claimed(replace(document.load(found.document), row_version=found.row_version))
 
 
 def _fresh(rotation: Rotation) -> dict[str, object]:

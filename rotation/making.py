@@ -1,5 +1,6 @@
 """Effects that make a key: prepared, created once, looked up, and compared with what was ordered."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 from cryptography.hazmat.primitives import serialization
@@ -42,6 +43,10 @@ class Making:
 
     def _prepare_store(self, rotation: Rotation, version: int) -> Reply:
         path = self._reach.ref(rotation, version).path
+        self._reach.fence(rotation).ensure()
+        taken = self._taken_by(rotation, path)
+        if taken:
+            return Reply(Answer.REFUSED, taken)
         if rotation.key_type is KeyType.HMAC:
             proof = f"{path}/{new_id('proof')}"
             self._reach.desk.secrets.write(proof, {"proof": Secret(rotation.id)}, {"rotation": rotation.id})
@@ -55,6 +60,24 @@ class Making:
             self._store(rotation, version, secret)
         return Reply(Answer.OK, has_private=True, public_key=_public_of(secret))
 
+    def _taken_by(self, rotation: Rotation, path: str) -> str:
+        """Return what lies where the new secret is to lie; empty where nothing ever did, or our own private half."""
+        secrets = self._reach.desk.secrets
+        try:
+            labels = secrets.metadata(path)
+        except NotFound:
+            return ""
+        own = labels.get("rotation", "")
+        if (own == rotation.id or not labels) and rotation.key_type is not KeyType.HMAC:
+            with suppress(NotFound):  # destroyed: its key was made, and given up
+                secrets.read(path)
+                return ""
+        of = f"the key of {own}" if own else "another key"
+        return (
+            f"the secret store holds {of} at {path}, under a number that the record has not given yet: the database "
+            "was put back. Nothing was made. Start it anew: it takes the next number that is free"
+        )
+
     def _store(self, rotation: Rotation, version: int, secret: Secret) -> None:
         """Write a secret once, and read it back."""
         ref = self._reach.ref(rotation, version)
@@ -67,7 +90,7 @@ class Making:
             raise StoreUnavailable("read_back", "the secret store did not give back what was written")
 
     def asked(self, rotation: Rotation, _: int) -> Reply:
-        """Ask a person: the record says what (`rotation.sitting`), alerts say that."""
+        """Ask a person to make a key: the record says what (`rotation.sitting`), alerts say that."""
         return Reply(Answer.OK, f"waits for a person: {rotation.account}/{rotation.slot.value}")
 
     def read_clock(self, rotation: Rotation, _: int) -> Reply:
@@ -89,6 +112,8 @@ class Making:
             )
             made = desk.admin.create(order, timestamp_us=rotation.stamp_us)
         if made.secret is not None:
+            with suppress(StoreUnavailable):  # a secret that is lost for want of a look costs the key
+                self._reach.fence(rotation).ensure()
             try:
                 self._store(rotation, version, made.secret)
             except BrokerError as fault:  # it exists, and we may have lost its secret
@@ -137,7 +162,7 @@ class Making:
         if wrong:
             return Reply(Answer.REFUSED, "; ".join(wrong))
         if account.venue_uid is None:
-            with self._reach.desk.database.write() as connection:
+            with self._reach.fence(rotation).writing() as connection:
                 account_store.set_uid(connection, account.name, found.account_uid)
         return Reply(Answer.OK)
 

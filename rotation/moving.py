@@ -2,8 +2,10 @@
 
 from broker import gate
 from broker.db import Connection, calls, cutovers, rows
+from broker.deeds import Deed
 from broker.gate import Mode
 from broker.model import Stage, whereabouts
+from broker.steady import Watch
 from clients.keys import Standing
 from rotation.budget import Haste
 from rotation.destinations.delivery import Deliveries
@@ -27,16 +29,20 @@ class Moving:
 
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
-        self._deliveries = Deliveries(reach.service, reach.desk.clock.now_us)
+        self.deliveries = Deliveries(reach.service, reach.desk.clock.now_us)
+
+    @property
+    def _spans(self) -> Watch:
+        return self._reach.desk.spans
 
     def canary(self, rotation: Rotation, version: int) -> Reply:
         """Have one gateway after the other try the new key, until one served a signed read with it."""
         if rotation.old is None or not rotation.leased:
             return Reply(Answer.OK, "no gateway uses this slot")
         now_us, new = self._reach.desk.clock.now_us(), str(self._reach.ref(rotation, version))
-        with self._reach.desk.database.write() as connection:
+        with self._reach.fence(rotation).writing() as connection:
             old = str(self._reach.ref(rotation, rotation.old))
-            holders = {one.gateway for one in cutovers.holders(connection, old, now_us)}
+            holders = {one.gateway for one in cutovers.holders(connection, old, self._spans)}
             gateways = sorted(one for one in holders if not self._is_cut(connection, rotation, version, one))
             tried = {one.gateway: one for one in cutovers.canaries(connection, rotation.id)}
             if not gateways and not tried:
@@ -69,7 +75,8 @@ class Moving:
         return gate.mode_of(rows.gates(connection, scopes), scopes) is Mode.CLOSED
 
     def move(self, rotation: Rotation, version: int) -> Reply:
-        """Make the new version current in the place of the old one, if that is still there."""
+        """Make the new version current in the place of the old one, if both are as they were and its secret is kept."""
+        self._reach.desk.secrets.read(self._reach.ref(rotation, version).path)
         return self._moved(rotation, version, rotation.old)
 
     def move_back(self, rotation: Rotation, version: int) -> Reply:
@@ -87,7 +94,8 @@ class Moving:
 
     def _moved(self, rotation: Rotation, to: int, away_from: int | None) -> Reply:
         there = self._reach.ref(rotation, to)
-        with self._reach.desk.database.write() as connection:
+        with self._reach.fence(rotation).writing() as connection:
+            self._reach.desk.guard.fence(connection, Deed.MOVE)
             away = None if away_from is None else self._reach.ref(rotation, away_from)
             if not cutovers.move_current(connection, there, away):
                 return Reply(Answer.REFUSED, "another version is current than this rotation knows of")
@@ -102,8 +110,8 @@ class Moving:
         leaving = rotation.new if back else rotation.old
         now_us, new = self._reach.desk.clock.now_us(), str(self._reach.ref(rotation, rotation.new))
         with self._reach.desk.database.read() as connection:
-            held = () if leaving is None else self._held(connection, rotation, leaving, now_us)
-            used = cutovers.holders(connection, new, now_us)
+            held = () if leaving is None else self._held(connection, rotation, leaving)
+            used = cutovers.holders(connection, new, self._spans)
         refused = "" if back else self._refusals(rotation)
         if refused:
             return Reply(Answer.REFUSED, f"{KEYS_REFUSED}: {refused}")
@@ -134,17 +142,15 @@ class Moving:
             return ""  # at least half as often with the old key
         return f"{refused} of {answered} requests since the cutover"
 
-    def _held(
-        self, connection: Connection, rotation: Rotation, version: int, now_us: int
-    ) -> tuple[cutovers.Hold, ...]:
-        return cutovers.holders(connection, str(self._reach.ref(rotation, version)), now_us)
+    def _held(self, connection: Connection, rotation: Rotation, version: int) -> tuple[cutovers.Hold, ...]:
+        return cutovers.holders(connection, str(self._reach.ref(rotation, version)), self._spans)
 
     def _brought(self, rotation: Rotation, *, back: bool) -> str:
         """Bring the key that stays to whoever holds one outside a gateway; return who is waited for."""
         to = rotation.old if back else rotation.new
         if to is None:
             return ""
-        only = self._deliveries.holders(rotation.id, rotation.new) if back else None
-        return self._deliveries.bring(
-            rotation.id, self._reach.version(rotation, to), venue=rotation.venue, only=only
+        only = self.deliveries.holders(rotation.id, rotation.new) if back else None
+        return self.deliveries.bring(
+            self._reach.fence(rotation), self._reach.version(rotation, to), venue=rotation.venue, only=only
         )

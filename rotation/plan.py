@@ -18,10 +18,11 @@ from broker.db import cutovers
 from broker.db import destinations as destination_store
 from broker.db import grants as grant_store
 from broker.db import rotations as store
-from broker.errors import Conflict
+from broker.errors import Conflict, StoreUnavailable
 from broker.model import KeyRef, Stage
 from broker.policy_document import PolicyMode
 from broker.service import Service
+from broker.service.numbers import next_version
 from clients.keys import Capabilities, Permissions
 from clients.venue import KeyType, Slot
 from clients.venues.binance import admin, by_hand
@@ -46,10 +47,11 @@ def draw_up(
     *,
     rotation: str | None = None,
     hmac: bool = False,
+    makes: bool = True,
 ) -> Rotation:
     """Draw up a rotation of an account's slot, under an id of ours where none was given.
 
-    `hmac`: the venue makes the secret, where a person makes the key.
+    `hmac`: the venue makes the secret, where a person makes the key. `makes`: it makes a key, whose number is free.
 
     Raises:
         NotFound: No such account.
@@ -72,6 +74,7 @@ def draw_up(
         current = account_store.current_key(connection, account, slot)
         last = account_store.last_version(connection, account, slot)
         places = destination_store.every(connection, account, slot)
+    number = _free(service, account, slot, last) if makes else last + 1
     patience = [timedelta(seconds=one.patience_s) for one in places]
     limits = Limits(
         window_for=timedelta(seconds=capable.window_s + 1), settling_for=timedelta(seconds=capable.settling_s),
@@ -79,7 +82,7 @@ def draw_up(
     )  # fmt: skip
     own = capable.public_key and not (alone and hmac)
     return Rotation(
-        rotation or f"rot_{secrets.token_hex(10)}", account, slot, last + 1,
+        rotation or f"rot_{secrets.token_hex(10)}", account, slot, number,
         None if current is None else current.ref.version,
         KeyType.ED25519 if own else KeyType.HMAC, _permissions(service, account, slot), addresses,
         why, by_hand=alone, listed=capable.label and capable.list, leased=slot is Slot.TRADE, state=State.PLANNED,
@@ -93,22 +96,23 @@ def draw_up_retirement(
 ) -> Rotation:
     """Draw up a rotation that makes nothing: it retires a version that is not in use any more.
 
-    `undead`: it was proven dead, and the exchange lists it all the same.
+    `undead`: it was proven dead, or never known to exist, and the exchange lists it all the same.
 
     Raises:
         NotFound: No such account.
         Conflict: The version is in use, somebody may still use it, it is dead or unknown, or its slot is being rotated.
     """
-    planned = draw_up(service, ref.account, ref.slot, why, now)
+    planned = draw_up(service, ref.account, ref.slot, why, now, makes=False)
     keys = {one.ref: one for one in service.keys.list(ref.account)}
     key = keys.get(ref)
     if key is not None and key.stage is Stage.TOMBSTONE and not undead:
         raise Conflict("dead", f"{ref} is dead already: there is nothing to retire")
-    if key is None or key.stage not in {Stage.PREVIOUS, Stage.TOMBSTONE}:
+    left = key is not None and key.stage is Stage.PENDING and (key.venue_key_id or undead)
+    if key is None or not (left or key.stage in {Stage.PREVIOUS, Stage.TOMBSTONE}):
         raise Conflict("in_use", f"{ref} is no version that was replaced: it is not retired")
     current = None if planned.old is None else keys[KeyRef(ref.account, ref.slot, planned.old)]
     with service.desk.database.read() as connection:
-        held = cutovers.holders(connection, str(ref), service.desk.clock.now_us())
+        held = cutovers.holders(connection, str(ref), service.desk.spans)
         places = [] if undead else destination_store.lacking(connection, ref.account, ref.slot, planned.old)
     if held:
         names = ", ".join(sorted({one.gateway for one in held}))
@@ -139,6 +143,14 @@ def enrol_standby(service: Service, journal: Journal, planned: Rotation, now: da
             return
     hmac = planned.key_type is KeyType.HMAC
     journal.plan(draw_up(service, planned.account, Slot.STANDBY, "standby", now, hmac=hmac))
+
+
+def _free(service: Service, account: str, slot: Slot, last: int) -> int:
+    """Return the number of the key that is to be made; while the store is away that is looked at before it is made."""
+    try:
+        return next_version(service.desk.secrets, account, slot, last)
+    except StoreUnavailable:
+        return last + 1
 
 
 def _permissions(service: Service, account: str, slot: Slot) -> Permissions:

@@ -5,8 +5,10 @@ Rules:
 2. After downtime there is no stampede: at each venue only so many scheduled rotations are under way at once, and so
    many in all; those due longest come first. Who asks for one by hand is not held up.
 3. One that was given up is tried again after a rest, not at once.
+4. Nothing is started where the guard says no (`broker.deeds`): another host serves, or a restore was not compared yet.
 """
 
+import logging
 import random
 from collections import Counter
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from datetime import datetime, timedelta
 from broker import maintenance
 from broker.db import rotations as store
 from broker.db import schedules as schedule_store
+from broker.deeds import Deed
 from broker.errors import BrokerError
 from broker.model import Account, KeyVersion, Schedule, Stage, moment
 from broker.service import Service
@@ -31,6 +34,7 @@ MOST_AT_A_VENUE = 4
 MOST_IN_ALL = 8
 REST = timedelta(hours=1)
 SCHEDULED = "schedule"
+_LOG = logging.getLogger("portcullis.rotation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ class Planner:
         Raises:
             StoreUnavailable: The database cannot answer.
         """
+        if self._service.desk.guard.allows(Deed.PLAN) is not None:
+            return ()
         slots = self._slots(now)
         with self._service.desk.database.read() as connection:
             rows = store.every_open(connection)
@@ -89,11 +95,14 @@ class Planner:
     def _start(self, one: _Slot, now: datetime) -> tuple[str, str]:
         """Plan a rotation; return its id, empty where it cannot be, and what is to be said of it."""
         try:
+            self._service.desk.guard.ensure(Deed.PLAN)
             planned = draw_up(self._service, one.account.name, one.key.ref.slot, SCHEDULED, now)
             self._journal.plan(planned)
             enrol_standby(self._service, self._journal, planned, now)
         except BrokerError as fault:
             return "", f"cannot be rotated: {fault}"
+        except Exception as fault:  # noqa: BLE001 - one slot must not stop the others; its text may quote
+            return "", f"cannot be rotated: {_told(one.name, fault)}"
         return planned.id, "is being rotated"
 
     # --- when what is due -----------------------------------------------------------------
@@ -102,7 +111,15 @@ class Planner:
         """Return every slot with a key in use, and when it is due."""
         keys = [key for key in self._service.keys.list() if key.stage is Stage.CURRENT]
         accounts = {name: self._service.accounts.get(name) for name in {key.ref.account for key in keys}}
-        return [self._slot(key, accounts[key.ref.account], now) for key in keys]
+        found = []
+        for key in keys:
+            try:
+                found.append(self._slot(key, accounts[key.ref.account], now))
+            except BrokerError:
+                raise  # the database cannot answer: nothing is known of the others, either
+            except Exception as fault:  # noqa: BLE001 - one slot must not stop the others; its text may quote
+                _told(str(key.ref), fault)
+        return found
 
     def _slot(self, key: KeyVersion, account: Account, now: datetime) -> _Slot:
         with self._service.desk.database.read() as connection:
@@ -132,6 +149,13 @@ class Planner:
         at_us = None if at is None else microseconds(at)
         with self._service.desk.database.write() as connection:
             schedule_store.work_out(connection, known.account, known.slot, at_us, why)
+
+
+def _told(what: str, fault: Exception) -> str:
+    """Log what nobody foresaw; return the words for it."""
+    name = type(fault).__name__
+    _LOG.critical("planning %s failed unforeseen: %s", what, name)
+    return f"it failed unforeseen ({name})"
 
 
 def ends_at(key: KeyVersion, venue: str) -> datetime | None:

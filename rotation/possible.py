@@ -5,7 +5,7 @@ It lists what `decide` takes: a test tries every command here, and that nothing 
 
 from collections.abc import Iterator
 
-from rotation.state import Do, Rotation, State
+from rotation.state import Do, Phase, Rotation, State
 
 _PAUSES = frozenset(
     {State.PLANNED, State.PREPARING, State.VERIFYING, State.CANARY, State.DRAINING, State.DRAINING_NEW}
@@ -25,9 +25,21 @@ def may_give_up(rotation: Rotation) -> bool:
         case State.CREATING:
             return rotation.asked is None or rotation.asked.do is not Do.CREATE
         case State.STALLED:
-            return rotation.stalled_from is State.DRAINING
+            return rotation.stalled_from is State.DRAINING or _is_old_untouched(rotation)
         case _:
             return False
+
+
+def _is_old_untouched(rotation: Rotation) -> bool:
+    """Tell whether a rotation that made a key stalled before a delete of the old one was ever sent, or asked for."""
+    retirement = rotation.retirement
+    return (
+        rotation.stalled_from is State.RETIRING_OLD
+        and rotation.has_private
+        and retirement is not None
+        and retirement.phase is Phase.DELETING
+        and retirement.deleted_at is None
+    )
 
 
 def commands(rotation: Rotation) -> tuple[str, ...]:
@@ -49,6 +61,8 @@ def _commands(rotation: Rotation) -> Iterator[str]:
             yield f"rotation resume {name} --discard (gives the new key up)"
         case State.ROLLING_BACK:
             yield f"rotation resume {name} --onward (goes on with the new key)"
+        case State.RETIRING_OLD | State.DISCARDING_NEW:
+            yield f"rotation resume {name} --leave (ends it; the key that was to go lives on)"
         case _:
             pass
     if may_pause(rotation):

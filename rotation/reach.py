@@ -7,6 +7,7 @@ from broker.model import Account, KeyRef, KeyVersion
 from broker.service import Service
 from clients.venue import Credential
 from rotation.budget import Haste
+from rotation.fence import Fence
 from rotation.state import Rotation
 from rotation.venues import Desk, Venues
 
@@ -25,6 +26,10 @@ class Reach:
     def haste(rotation: Rotation) -> Haste:
         """Return how much of a venue's budget it may use."""
         return Haste.ORDINARY if rotation.halt is None else Haste.URGENT
+
+    def fence(self, rotation: Rotation) -> Fence:
+        """Return what lets an effect of a rotation write while its claim stands."""
+        return Fence(self.desk.database, rotation.id, rotation.row_version)
 
     def account(self, rotation: Rotation) -> Account:
         """Return the account that is rotated."""

@@ -2,7 +2,8 @@
 
 Used by a rotation's end, by the discarding of a new key, and by an incident.
 
-1. A venue's clock is read, the delete signed with that instant, so that a delete that was held up dies by itself.
+1. A venue's clock is read, the delete signed with that instant, so that a delete that was held up dies by itself. Right
+   before it is sent the key that stays is looked at (`rotation.staying`); a no there is a no of ours: nothing was sent.
 2. Whatever the answer, unless it is a no for another reason than "not found": probe until this key is refused by name
    on every host.
 3. Still alive: delete again. Cannot tell: probe again. Budget spent: a human is paged.
@@ -20,6 +21,9 @@ from datetime import UTC, datetime
 from rotation.state import Answer, Do, Effect, Limits, Phase, Reply, Retirement
 
 GONE = "unknown_key"
+NOT_DELETED = "not deleted: "
+"""How a reply begins where a delete was not sent, because of the key that stays: a person has to look."""
+
 ALIVE, ABSENT, LISTED, UNNAMED = "alive", "absent", "listed", "refused-unnamed"
 """What a probe answers beside proof. Unnamed: the exchange refuses the key without saying that it does not know it."""
 
@@ -82,29 +86,33 @@ def step(retirement: Retirement, asked: Do, reply: Reply, limits: Limits, now: d
     """Go on by the answer to what was asked."""
     match asked:
         case Do.READ_CLOCK:
-            return _clock(retirement, reply, now)
+            return _clock(retirement, reply)
         case Do.DELETE | Do.ASK_DELETE:
-            return _deleted(retirement, reply)
+            return _deleted(retirement, asked, reply, now)
         case Do.PROBE:
             return _probed(retirement, reply, limits, now)
         case _:
             return _entombed(retirement, reply, limits)
 
 
-def _clock(retirement: Retirement, reply: Reply, now: datetime) -> Outcome:
+def _clock(retirement: Retirement, reply: Reply) -> Outcome:
     if reply.answer is Answer.OK:
-        stamped = replace(retirement, deletes=retirement.deletes + 1, deleted_at=now)
+        stamped = replace(retirement, deletes=retirement.deletes + 1)
         return Onward(stamped, Effect(Do.DELETE, retirement.version))
     return Onward(retirement, Effect(Do.READ_CLOCK, retirement.version), wait=True)
 
 
-def _deleted(retirement: Retirement, reply: Reply) -> Outcome:
+def _deleted(retirement: Retirement, asked: Do, reply: Reply, now: datetime) -> Outcome:
+    undone = replace(retirement, deletes=max(retirement.deletes - 1, 0))
+    if reply.answer is Answer.REFUSED and reply.reason.startswith(NOT_DELETED):
+        return Stuck(undone, reply.reason)
     if reply.answer is Answer.REFUSED and reply.reason != GONE:
         return Stuck(retirement, f"the exchange refuses to delete it: {reply.reason}")
     if reply.answer is Answer.RETRY:
-        undone = replace(retirement, deletes=retirement.deletes - 1)
-        return Onward(undone, Effect(Do.READ_CLOCK, retirement.version), wait=True)
-    return Onward(replace(retirement, phase=Phase.PROBING), Effect(Do.PROBE, retirement.version))
+        return Onward(undone, effect_of(undone), wait=True)
+    at = now if asked is Do.DELETE else retirement.deleted_at
+    probing = replace(retirement, phase=Phase.PROBING, deleted_at=at)
+    return Onward(probing, Effect(Do.PROBE, retirement.version))
 
 
 def _probed(retirement: Retirement, reply: Reply, limits: Limits, now: datetime) -> Outcome:
@@ -112,6 +120,8 @@ def _probed(retirement: Retirement, reply: Reply, limits: Limits, now: datetime)
     if reply.answer is Answer.OK:
         done = replace(retirement, phase=Phase.ENTOMBING, proof=reply.proof)
         return Onward(done, Effect(Do.ENTOMB, retirement.version))
+    if reply.reason.startswith(NOT_DELETED):  # a person was asked to delete it, and had better not
+        return Stuck(replace(retirement, phase=Phase.DELETING), reply.reason)
     probes = retirement.probes + 1
     deleted_at = retirement.deleted_at
     settled = deleted_at is not None and now - deleted_at >= limits.window_for + limits.settling_for

@@ -4,17 +4,23 @@ Rules:
 1. A checkout is over when its key is proven dead, whoever rotated it and why; until then each look asks again.
 2. A rotation that cannot be started now (another is under way, a store is away) or that was given up is started at a
    later look, after a rest; at once where somebody ends the checkout again.
+3. Its time is over when no clock can say otherwise: a step of one ends it later, never sooner (`broker.steady`).
 """
 
+import logging
+from collections.abc import Callable
 from datetime import datetime
 
+from broker.db import Connection
 from broker.db import accounts as account_store
 from broker.db import checkouts as store
 from broker.db import rotations as rotation_store
 from broker.db.checkouts import Checkout
+from broker.deeds import Deed
 from broker.errors import BrokerError
 from broker.model import KeyVersion, Stage
 from broker.service import Service
+from broker.steady import long_left_us
 from clients.venue import Slot
 from rotation.journal import Journal, microseconds
 from rotation.plan import draw_up, draw_up_retirement
@@ -22,6 +28,7 @@ from rotation.planner import REST
 from rotation.state import State
 
 WHY = "checkout"
+_LOG = logging.getLogger("portcullis.rotation")
 
 
 class Returned:
@@ -36,9 +43,13 @@ class Returned:
         Raises:
             StoreUnavailable: The database cannot answer.
         """
+        if self._service.desk.guard.allows(Deed.RETURN) is not None:
+            return ()
         with self._service.desk.database.read() as connection:
             over = store.over(connection, microseconds(now))
-        return tuple(filter(None, (self._see_to(one, now) for one in over)))
+        at = self._service.desk.spans.now().at(microseconds(now))
+        surely = [one for one in over if one.closed_at is not None or long_left_us(one.span, at) <= 0]
+        return tuple(filter(None, (self._see_to(one, now) for one in surely)))
 
     def _see_to(self, one: Checkout, now: datetime) -> str:
         account, now_us = one.ref.account, microseconds(now)
@@ -58,16 +69,25 @@ class Returned:
         if last is not None and last.state == State.ABANDONED.value and _rests(one, last.ended_us, now_us):
             return f"{one.id}: {one.ref} was handed out, and rotating it was given up: {last.reason}"
         try:
+            self._service.desk.guard.ensure(Deed.RETURN)
             if key.stage is Stage.CURRENT:
                 planned = draw_up(self._service, account, Slot.TRADE, WHY, now)
-                self._journal.plan(planned)
+                self._journal.plan(planned, self._named(one, planned.id, now_us))
             else:  # an import replaced it
                 planned = draw_up_retirement(self._service, one.ref, "retire", now)
-                self._journal.begin(planned)
+                self._journal.begin(planned, self._named(one, planned.id, now_us))
         except BrokerError as fault:
             return f"{one.id}: {one.ref} was handed out and cannot be ended: {fault}"
-        self._being_ended(one, planned.id, now_us)
+        except Exception as fault:  # noqa: BLE001 - one must not stop the others; its text may quote
+            name = type(fault).__name__
+            _LOG.critical("ending the checkout %s failed unforeseen: %s", one.id, name)
+            return f"{one.id}: {one.ref} was handed out and cannot be ended: it failed unforeseen ({name})"
         return ""
+
+    @staticmethod
+    def _named(one: Checkout, rotation: str, now_us: int) -> Callable[[Connection], None]:
+        """Return what says which rotation ends a checkout, in the transaction that begins it."""
+        return lambda connection: store.being_ended(connection, one.id, rotation, now_us)
 
     def _being_ended(self, one: Checkout, rotation: str, now_us: int) -> None:
         if one.rotation == rotation:

@@ -3,7 +3,8 @@
 Rules:
 1. What is decided is saved before it is done. A save that is lost, or fails, stops the run: nothing is performed.
 2. A rotation that was left in the middle of an effect is told so (`Restarted`) before anything else.
-3. One rotation is carried on as far as it goes at once; where it has to wait, it is given back.
+3. Where the guard lets nothing be done (`broker.deeds`), nothing is claimed; a save that it refuses is lost.
+4. One rotation is carried on as far as it goes at once; where it has to wait, it is given back.
 """
 
 import logging
@@ -13,6 +14,7 @@ from datetime import datetime
 
 from broker.errors import BrokerError
 from broker.model import KeyRef
+from rotation.carrying import carried
 from rotation.decide import decide
 from rotation.effects import Effects
 from rotation.journal import Claimed, Journal, Lost
@@ -36,6 +38,8 @@ class Runner:
         Raises:
             StoreUnavailable: The database cannot answer; nothing was performed that is not on record.
         """
+        if self.effects.denied() is not None:
+            return None
         claimed = self.journal.claim(self.now())
         if claimed is None:
             return None
@@ -55,7 +59,7 @@ class Runner:
         """
         for _ in range(_MOST_STEPS):
             now = self.now()
-            step = decide(claimed.rotation, event, now)
+            step = decide(carried(claimed.rotation, self.journal.spans.now()), event, now)
             rests = step.rotation.over or step.rotation.paused or step.rotation.due_at > now
             claimed = self.journal.save(claimed, step, event, now, goes_on=not rests)
             rotation = claimed.rotation

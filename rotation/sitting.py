@@ -18,7 +18,7 @@ def todo(rotation: Rotation) -> dict[str, object] | None:
     if rotation.state is State.CREATING:
         return _create(rotation)
     retirement = rotation.retirement
-    if retirement is not None and retirement.phase is not Phase.ENTOMBING:
+    if retirement is not None and retirement.phase is Phase.PROBING:  # not before it was looked at what stays
         return _delete(rotation, retirement.version)
     return None
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from broker.steady import Moment
 from clients.keys import Permissions
 from clients.venue import KeyType, Slot
 
@@ -126,8 +127,9 @@ class Phase(StrEnum):
 class Retirement:
     """Retiring one key version: how far it is, and what it has cost.
 
-    `by_hand`: a person deletes it at the exchange; `stated`: and says that it is done. `seen` is what the exchange
-    said of the key when it was probed last: where, what and when. `absent_since` is venue time.
+    `by_hand`: a person deletes it at the exchange; `stated`: and says that it is done. `deleted_at` is when a delete
+    was answered, or not answered, last: until then none was ever sent. `seen` is what the exchange said of the key when
+    it was probed last: where, what and when. `absent_since` is venue time.
     """
 
     version: int
@@ -158,6 +160,8 @@ class Rotation:
     `stamp_us` is venue time in microseconds to sign the next create or delete with; None: to be read first.
     `may_be_current` from the moment the move was asked for until it was taken back for certain.
     `due_at` is when the state wants to be looked at again. `deadline_at`, where set, is when it stalls.
+    `row_version` is that of the record as it was read or saved last: what an effect writes, it writes only where the
+    record still has it. `seen` is when it was saved last, by both clocks of who did (`rotation.carrying`).
     """
 
     id: str
@@ -194,6 +198,8 @@ class Rotation:
     venue: str = "binance"
     public_key: str = ""
     old_key_id: str = ""
+    row_version: int = 1
+    seen: Moment | None = None
 
     @property
     def label(self) -> str:
@@ -250,13 +256,14 @@ class Resume:
     """An operator lets a stalled or paused rotation go on.
 
     `key_id` answers RECONCILING: the key that was found by hand, or empty for none. `discard` gives the new version up;
-    `onward` keeps it where the old one cannot be taken back.
+    `onward` keeps it where the old one cannot be taken back. `leave` ends it with the key that was to go as it is.
     """
 
     key_id: str | None = None
     has_private: bool = False
     discard: bool = False
     onward: bool = False
+    leave: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,34 +2,41 @@
 
 | Found | What is done |
 |---|---|
-| a key that a rotation of this account made and gave up | deleted: its label names the rotation, and that is over |
+| a key that a rotation of this account made and gave up | retired: its label names the rotation, and that is over |
 | the same, of a rotation that goes on | left to it: it looks it up by its label |
 | any other key that is not on record | reported; a person decides |
 | a key on record as dead | retired again, with proof |
 | a living key that is not listed | reported: no proof of its death |
 | a key in use whose permissions or addresses are others | reported |
-| a key that was replaced by an import | reported: `portcullis sweep retire` |
+| a key that was replaced by an import, or never taken into use | reported: `portcullis sweep retire` |
 | a manager key that the exchange refuses | reported: nothing can be made or deleted with it |
 
 A list that cannot be had changes nothing: what was found before stands. A list may lag: what a rotation changed within
-the last minutes is not looked at. No key that is on record anywhere, under whatever account, is ever deleted here.
+the last minutes is not looked at. Nothing is deleted here: what has to go is put on record, and a rotation of its slot
+retires it, so that no import takes it into use meanwhile and what stays is looked at first. A sweep writes only while
+no later one of the account began: who stood still in between changes nothing.
 """
 
 import logging
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from broker.db import Connection
+from broker.db import accounts as account_store
 from broker.db import findings as store
 from broker.db import rotations as rotation_store
 from broker.db.findings import Finding
+from broker.deeds import Deed
 from broker.errors import BrokerError, Conflict
-from broker.model import Account, KeyVersion, Stage, moment
+from broker.model import Account, KeyRef, KeyVersion, Stage, moment, new_id
 from broker.service import Service
 from clients.errors import VENUE_PAUSE, VenueError, VenueRefused
 from clients.keys import VenueKey, differences
-from clients.venue import Credential
+from clients.venue import Credential, Slot
 from rotation.budget import Haste
-from rotation.journal import Journal, microseconds
+from rotation.journal import Also, Journal, microseconds, nothing_more
 from rotation.plan import draw_up_retirement
 from rotation.state import OUT_OF_BUDGET, TERMINAL, State
 from rotation.sweep import Found, Oddity, compare
@@ -40,6 +47,9 @@ RESTS = timedelta(minutes=10)
 
 SETTLES = timedelta(minutes=1)
 """After a rotation ended: a list that lags may still show the old key, and not the new one. Our caution."""
+
+TURN_S = 60.0
+"""After this no further account is begun with: the accounts of an exchange that does not answer are many waits."""
 
 _LOG = logging.getLogger("portcullis.rotation")
 _WORDS = {
@@ -60,8 +70,8 @@ class Sweeper:
     def sweep(self, now: datetime, again_for: timedelta = timedelta(0)) -> tuple[str, ...]:
         """Sweep the accounts under a manager key that were not looked at for so long, those longest ago first.
 
-        Rotations go first: it uses half of their share. Where the venue's minute is spent it stops; the rest comes
-        first the next time.
+        Rotations go first: it uses half of their share. Where the venue's minute is spent, or its own time, it stops;
+        the rest comes first the next time.
 
         Returns:
             The accounts that could not be looked at, and why.
@@ -69,42 +79,79 @@ class Sweeper:
         Raises:
             StoreUnavailable: The database cannot answer.
         """
+        no = self._service.desk.guard.allows(Deed.SWEEP)
+        if no is not None:
+            return (no.message,)
         never = datetime.min.replace(tzinfo=now.tzinfo)
         due = [
             account
             for account in self._service.managers.managed()
-            if self._looked.get(account.name, never) <= now - again_for
+            if not now - again_for < self._looked.get(account.name, never) <= now
         ]
         due.sort(key=lambda account: self._looked.get(account.name, never))
-        troubles: list[str] = []
+        troubles, ends_s = list[str](), time.monotonic() + TURN_S
         for number, account in enumerate(due):
+            if time.monotonic() >= ends_s:
+                return (
+                    *troubles,
+                    f"{len(due) - number} accounts wait: the exchange is slow; they come first next",
+                )
             try:
-                self._sweep(account, now)
+                self._looked_at(account, now)
             except VenueError as fault:
                 if fault.reason in {OUT_OF_BUDGET, VENUE_PAUSE}:
                     left = len(due) - number
                     return (*troubles, f"{left} accounts wait: the exchange's calls of this minute are spent")
                 troubles.append(f"{account.name} could not be swept: {fault}")
-                if isinstance(fault, VenueRefused):
-                    self._note(account.name, [self._refused(account, fault)], now, only_more=True)
             except BrokerError as fault:
                 troubles.append(f"{account.name} could not be swept: {fault}")
+            except Exception as fault:  # noqa: BLE001 - one account must not stop the others; its text may quote
+                name = type(fault).__name__
+                _LOG.critical("sweeping %s failed unforeseen: %s", account.name, name)
+                troubles.append(f"{account.name} could not be swept: it failed unforeseen ({name})")
             self._looked[account.name] = now
         return tuple(troubles)
 
+    def _looked_at(self, account: Account, now: datetime) -> None:
+        """Sweep one account. Where the exchange refuses its manager key, that is found."""
+        try:
+            self._sweep(account, now)
+        except VenueRefused as fault:
+            if fault.reason not in {OUT_OF_BUDGET, VENUE_PAUSE}:
+                refused = [self._refused(account, fault)]
+                self._note(account.name, refused, self._begin(account.name, now), now, only_more=True)
+            raise
+
     def _sweep(self, account: Account, now: datetime) -> None:
+        sweep = self._begin(account.name, now)
         before = self._service.keys.list(account.name)
         with self._venues.desk(account, haste=Haste.AT_LEISURE, needs=("list", "addresses")) as desk:
             listed = desk.admin.list(desk.subaccount)
             known = self._service.keys.list(account.name)
             if known != before:
                 raise Conflict("moving", "its keys are being changed this moment; the next sweep looks again")
-            ones = [*self._odd(account, desk, known, listed, now), *self._drift(account, desk, known, listed)]
-        self._note(account.name, ones, now)
+            drift = list(self._drift(account, desk, known, listed))
+        ones = [*self._odd(account, known, listed, sweep, now), *drift]
+        self._note(account.name, ones, sweep, now)
 
-    def _note(self, account: str, ones: list[Finding], now: datetime, *, only_more: bool = False) -> None:
+    def _begin(self, account: str, now: datetime) -> str:
+        """Put on record that a sweep of an account begins; return which."""
+        sweep = new_id("swp")
+        with self._service.desk.database.write() as connection:
+            store.begin(connection, account, sweep, microseconds(now))
+        return sweep
+
+    @staticmethod
+    def _hold(connection: Connection, account: str, sweep: str) -> None:
+        if not store.is_last(connection, account, sweep):
+            raise Conflict("swept_since", "another sweep of it began meanwhile: what this one saw may be old")
+
+    def _note(
+        self, account: str, ones: list[Finding], sweep: str, now: datetime, *, only_more: bool = False
+    ) -> None:
         """Write down what was found; what is new goes into the audit trail."""
         with self._service.desk.database.write() as connection:
+            self._hold(connection, account, sweep)
             fresh = store.found(connection, account, ones, microseconds(now), only_more=only_more)
             for one in fresh:
                 self._service.audit.record(
@@ -126,9 +173,9 @@ class Sweeper:
     def _odd(
         self,
         account: Account,
-        desk: Desk,
         known: tuple[KeyVersion, ...],
         listed: tuple[VenueKey, ...],
+        sweep: str,
         now: datetime,
     ) -> Iterator[Finding]:
         elsewhere = {key.venue_key_id: key.ref for key in self._service.keys.list() if key.venue_key_id}
@@ -140,12 +187,11 @@ class Sweeper:
                 standing = self._rotation_of(account.name, one.label, now)
                 if standing == "open":
                     continue
-                if standing == "over" and one.key_id not in elsewhere:
-                    self._delete(desk, one)
-                else:  # of another home's or account's, or older than our record: not ours to delete
-                    what = Oddity.UNKNOWN
+                ours = standing == "over" and one.key_id not in elsewhere
+                if not ours or not self._retire_orphan(account.name, one, sweep, now):
+                    what = Oddity.UNKNOWN  # somebody else's, or not as our record has it: not ours to delete
             if what is Oddity.UNDEAD and one.ref is not None:
-                self._retire(account, one, now)
+                self._retire(one.ref, "undead", sweep, now)
             says = _WORDS[what].format(label=one.label, ref=one.ref)
             if one.key_id in elsewhere and one.ref is None:
                 says = f"this is {elsewhere[one.key_id]}, the key of another account: two accounts are one sub-account"
@@ -156,13 +202,23 @@ class Sweeper:
             if key.stage is Stage.PREVIOUS and not self._is_busy(key):
                 says = f"{key.ref} was replaced and still lives: portcullis sweep retire {key.ref}, once nobody uses it"
                 yield Finding(account.name, key.venue_key_id, "replaced", says, str(key.ref))
+            left = key.stage is Stage.PENDING and key.venue_key_id and not self._is_busy(key)
+            lately = key.created_at + SETTLES > now or self._is_settling(
+                account.name, key.ref.slot.value, now
+            )
+            if left and not lately:
+                says = (
+                    f"{key.ref} was never taken into use, and lives: import it again, or "
+                    f"portcullis sweep retire {key.ref}"
+                )
+                yield Finding(account.name, key.venue_key_id, "unused", says, str(key.ref))
 
     def _rotation_of(self, account: str, label: str, now: datetime) -> str:
         """Tell whether the rotation that a label names is open, given up for a while, or none of this account."""
         with self._service.desk.database.read() as connection:
             row = rotation_store.get(connection, label)
-        if row is None or row.account != account:
-            return "none"
+        if row is None or row.account != account or row.held:
+            return "none"  # one that was dropped after a restore: what became of its key is not known here
         if State(row.state) not in TERMINAL or moment(row.ended_us) + RESTS > now:
             return "open"
         return "over" if State(row.state) in {State.ABANDONED, State.HALTED} else "none"
@@ -178,24 +234,42 @@ class Sweeper:
         with self._service.desk.database.read() as connection:
             return rotation_store.open_of(connection, key.ref.account, key.ref.slot.value) is not None
 
-    def _delete(self, desk: Desk, one: Found) -> None:
-        """Delete a key that a rotation of ours left behind; that it is gone the next sweep sees."""
-        try:
-            desk.admin.delete(desk.subaccount, one.key_id, timestamp_us=desk.now_us())
-        except VenueRefused as fault:
-            _LOG.error("the orphan of %s is not deleted: %s", one.label, fault)
-        else:
-            _LOG.warning("the orphan of %s was deleted", one.label)
+    def _retire_orphan(self, account: str, one: Found, sweep: str, now: datetime) -> bool:
+        """Retire the key that a rotation made and never heard of, as the version that it was to become.
 
-    def _retire(self, account: Account, one: Found, now: datetime) -> None:
-        """Retire a key again that was called dead."""
-        if one.ref is None:
-            return
+        False where that version is another key: a label is a name, and whoever can make keys can give it.
+        """
+        with self._service.desk.database.read() as connection:
+            row = rotation_store.get(connection, one.label)
+        if row is None:
+            return False
+        ref = KeyRef(account, Slot(row.slot), row.new_version)
+        key = next((key for key in self._service.keys.list(account) if key.ref == ref), None)
+        if key is None or key.venue_key_id or key.stage in {Stage.CURRENT, Stage.PREVIOUS}:
+            return False
+
+        def name(connection: Connection) -> None:
+            if not account_store.name_unnamed(connection, ref, one.key_id):
+                raise Conflict("moving", f"{ref} is another key by now")
+
+        self._retire(ref, "orphan", sweep, now, name, one.key_id)
+        return True
+
+    def _retire(
+        self, ref: KeyRef, why: str, sweep: str, now: datetime, also: Also = nothing_more, key_id: str = ""
+    ) -> None:
+        """Retire a key that lives and should not; a later sweep tries again where that cannot begin now."""
+
+        def held(connection: Connection) -> None:
+            self._hold(connection, ref.account, sweep)
+            also(connection)
+
         try:
-            planned = draw_up_retirement(self._service, one.ref, "undead", now, undead=True)
-            self._journal.begin(planned)
+            self._service.desk.guard.ensure(Deed.DELETE_ORPHAN)
+            planned = draw_up_retirement(self._service, ref, why, now, undead=True)
+            self._journal.begin(replace(planned, old_key_id=key_id or planned.old_key_id), held)
         except BrokerError as fault:
-            _LOG.error("%s of %s is undead and not retired again yet: %s", one.ref, account.name, fault)
+            _LOG.error("%s lives and is not retired yet: %s", ref, fault)
 
     # --- keys in use that are not what they were --------------------------------------------
 

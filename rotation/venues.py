@@ -9,14 +9,16 @@ from dataclasses import dataclass
 
 import httpx
 
+from broker.deeds import Deed
 from broker.errors import Conflict
 from broker.gateway.mounts import upstream_of
 from broker.model import Account
 from broker.service import Service
+from broker.service.host_guard import HostGuard
 from clients.egress import Egress
 from clients.errors import VENUE_PAUSE, VenueUnavailable
 from clients.http import open_client
-from clients.keys import KeyAdmin, KeyProbe
+from clients.keys import Capabilities, KeyAdmin, KeyOrder, KeyProbe, MadeKey
 from clients.venues.binance import admin, weights
 from clients.venues.binance.account import BinanceAccount
 from clients.venues.binance.admin import BinanceAdmin, BinanceProbe
@@ -42,6 +44,26 @@ class Desk:
     subaccount: str
     now_us: Callable[[], int]
     lacks: Callable[[], str]
+
+
+class Guarded:
+    """A manager key's calls: before one that makes or deletes the guard is asked, whoever calls. See `KeyAdmin`."""
+
+    def __init__(self, admin: KeyAdmin, guard: HostGuard) -> None:
+        self._admin, self._guard = admin, guard
+        self.capabilities: Capabilities = admin.capabilities
+        self.list, self.find = admin.list, admin.find
+        self.addresses, self.subaccounts = admin.addresses, admin.subaccounts
+
+    def create(self, order: KeyOrder, *, timestamp_us: int) -> MadeKey:
+        """See `KeyAdmin`."""
+        self._guard.ensure(Deed.MAKE)
+        return self._admin.create(order, timestamp_us=timestamp_us)
+
+    def delete(self, subaccount: str, key_id: str, *, timestamp_us: int) -> None:
+        """See `KeyAdmin`."""
+        self._guard.ensure(Deed.DELETE)
+        self._admin.delete(subaccount, key_id, timestamp_us=timestamp_us)
 
 
 class Venues:
@@ -73,7 +95,7 @@ class Venues:
         credential = managers.credential(manager)
         with self._client(manager.venue, base, egress, haste) as http:
             self._listen(http, manager.egress, account.venue)
-            now_us = clock_of(http, self._service.desk.clock.now_us)
+            now_us = clock_of(http, self._service.desk.spans.sure_us)
             owner = BinanceAccount(http, credential, now_us)
 
             def lacks() -> str:
@@ -84,7 +106,7 @@ class Venues:
 
             key_admin = BinanceAdmin(http, credential, now_us)
             metered = Metered(key_admin, self._budgets, manager.name, account.venue, haste)
-            yield Desk(metered, account.subaccount, now_us, lacks)
+            yield Desk(Guarded(metered, self._service.desk.guard), account.subaccount, now_us, lacks)
 
     @contextmanager
     def probe(self, account: Account, *, haste: Haste = Haste.ORDINARY) -> Iterator[KeyProbe]:
@@ -94,7 +116,7 @@ class Venues:
         base = upstream_of(account.venue, account.environment, account.upstream or "")
         with self._client(account.venue, base, egress, haste) as http:
             self._listen(http, account.egress, account.venue)
-            yield BinanceProbe(http, self._service.desk.clock.now_us)
+            yield BinanceProbe(http, self._service.desk.spans.sure_us)
 
     def _client(self, venue: str, base: str, egress: Egress, haste: Haste) -> httpx.Client:
         """Open a client that waits where the venue asks to, unless it is urgent: it may have asked a gateway's bots.
@@ -103,7 +125,7 @@ class Venues:
             VenueUnavailable: The venue asks everybody behind this egress to wait; nothing was sent.
         """
         urgent = haste is Haste.URGENT
-        left_us = self._service.reports.pause_until_us(egress.name) - self._service.desk.clock.now_us()
+        left_us = self._service.reports.pause_left_us(egress.name)
         if left_us > 0 and not urgent:
             text = f"the exchange asks everybody behind {egress.name} to wait {left_us // 1_000_000 + 1} s"
             raise VenueUnavailable(venue, "weight", VENUE_PAUSE, text=text)

@@ -1,12 +1,14 @@
 """One real Vault, one real PostgreSQL and one migrated SQLite for all tests; each has a mount or database of its own."""
 
 import itertools
+import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import places, templates
+from tests import memory, places, templates
 from tests.services import binaries
 from tests.services.postgres.server import PostgresServer, postgres
 from tests.services.vault.server import VaultServer, dev_vault
@@ -16,10 +18,26 @@ MIGRATED = "migrated"
 """A database that every test's own is a copy of: migrating takes longer than most tests."""
 
 
+def pytest_configure() -> None:
+    """Let the files of tests lie in memory."""
+    where = memory.folder()
+    if where is not None:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", where)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with templates.copied(tmp_path_factory.mktemp("sqlite")):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _log_ends_with_the_test() -> Iterator[None]:
+    """A process that ran inside a test leaves no log handler: its stream is closed by then, and each line a traceback."""
+    yield
+    for handler in logging.root.handlers[:]:
+        if type(handler) is logging.StreamHandler:
+            logging.root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

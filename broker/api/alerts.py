@@ -82,7 +82,7 @@ async def add_channel(body: NewChannel, given: Given, _: Clerk) -> ChannelShown:
     except StoreUnavailable as fault:
         await run(given.service.alerts.remove, made.name)
         raise StoreUnavailable(
-            fault.reason,
+            "no_rotator" if fault.reason == "not_yet" else fault.reason,
             f"no rotator sent a test to {made.name}, and it is not kept. Look whether one runs: portcullis status; "
             "then add it again",
         ) from None

@@ -21,6 +21,12 @@ _MOST_MARKS = 12_000
 # Possessive, and closed by the end of the body where nothing else closes it: no match is ever tried twice.
 _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
 _LONG = re.compile(rb"[^\s\[\]{},:]{41}")
+_WHOLE = re.compile(
+    rb"(?:[^\\]++|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?!u[dD][89a-fA-F]).)*+",
+    re.DOTALL,
+)
+"""No escape is half of a character: text that is none is an error to whatever it is handed on to."""
+
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _OPENING = frozenset(b"[{")
 
@@ -50,6 +56,8 @@ def odd_body(body: bytes) -> str:
         return "the body has more quotation marks or backslashes than any request needs"
     if b"\0" in body or b"\\u0000" in body or not _is_text(body):
         return "the body is not JSON in UTF-8, or has a NUL in it"
+    if b"\\ud" in body.lower() and _WHOLE.fullmatch(body) is None:
+        return "the body has half a character in it: an escaped surrogate without the other"
     bare, texts = _TEXT.subn(b'"', body)
     counts = (
         (texts, _MOST_TEXTS, "texts"), (bare.count(b","), _MOST_COMMAS, "values"),

@@ -95,6 +95,11 @@ async def thaw(body: schemas.NewThaw, given: Given, operator: Admin) -> schemas.
     )
     still = [schemas.Cut(**shown(one)) for one in await run(given.service.cuts.still_holding, cut)]
     notes = [f"Open, but {cut.doubt}; the cut would hold again then: thaw it again."] if cut.doubt else []
+    if not cut.on_record:
+        notes.append(
+            "Open, and written down in the secret store, but the database has not taken it yet. If this broker ends "
+            "before it does, the cut may hold again: look with portcullis cuts, and thaw it again."
+        )
     return schemas.Thawed(
         cut=cut.id, targets=list(cut.scopes), gateways=heard, still_closed=still, notes=notes
     )
@@ -154,7 +159,7 @@ async def _as_made(context: Context, made: Made) -> Cut:
     try:
         async with asyncio.timeout(_LOOKED_WITHIN_S):
             return await run(cuts.made, made)
-    except (TimeoutError, StoreUnavailable):
+    except (TimeoutError, StoreUnavailable, RuntimeError):  # the last: no thread can be had to look
         return cuts.unchecked(made)
 
 
@@ -174,7 +179,7 @@ async def _replaced(context: Context, cut: Cut) -> list[str]:
     try:
         async with asyncio.timeout(_LOOKED_WITHIN_S):
             found = await run(context.service.cuts.replaced, cut)
-    except (BrokerError, TimeoutError):
+    except (BrokerError, TimeoutError, RuntimeError):
         return []  # the cut is in force, and its answer must come
     return [
         f"{old} is not in use any more, {new} is: bots TRADE ON with it. This cut covers what replaces a key version "

@@ -26,6 +26,7 @@ from broker.service.operators import Role
 
 CODE, ACT = "Portcullis-Code", "Portcullis-Act"
 _LONGEST_SUBJECT = 200
+_CALLED = ("name", "cut", "consumer", "grant")
 M = TypeVar("M", bound=BaseModel)
 When = Callable[[Context, Request], Awaitable[bool]]
 
@@ -51,10 +52,21 @@ class Opens:
             (request.method.encode(), path.encode(), await request.body(), "\n".join(shows).encode())
         )
         wanted = Wanted(
-            self.action, path.removeprefix("/v1/")[:_LONGEST_SUBJECT], hashlib.sha256(asked).hexdigest(),
+            self.action, _subject(path, await request.body()), hashlib.sha256(asked).hexdigest(),
             operator.name, request.headers.get(CODE, ""), request.headers.get(ACT, ""), shows,
         )  # fmt: skip
         await run(context.service.openings.judge, wanted)
+
+
+def _subject(path: str, body: bytes) -> str:
+    """Return what an act is listed as: the path, and by which name the body calls what it is about."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    names = document if isinstance(document, dict) else {}
+    called = next((one for key in _CALLED if isinstance(one := names.get(key), str)), "")
+    return f"{path.removeprefix('/v1/')} {called}".strip()[:_LONGEST_SUBJECT]
 
 
 def parsed(model: type[M], body: bytes) -> M:

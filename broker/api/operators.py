@@ -75,7 +75,7 @@ class Done(BaseModel):
 
 
 class ShownAct(BaseModel):
-    """An act that is announced. `ready_at` null: a second person is awaited.
+    """An act that is announced. `ready_at` null: a second person is awaited. `ready`: it may be sent again now.
 
     `shows` says in lines what it would do, with everything it names; `content` names exactly that.
     """
@@ -89,6 +89,7 @@ class ShownAct(BaseModel):
     confirmed_by: str | None
     shows: list[str]
     content: str
+    ready: bool
 
 
 # --- who may --------------------------------------------------------------------------------------
@@ -193,6 +194,7 @@ def _act(one: Act) -> ShownAct:
     return ShownAct(
         id=one.id, action=one.action, subject=one.subject, operator=one.operator, created_at=one.created_at,
         ready_at=one.ready_at, confirmed_by=one.confirmed_by, shows=list(one.shows), content=one.content,
+        ready=one.ready,
     )  # fmt: skip
 
 

@@ -66,7 +66,7 @@ async def reconcile(body: Asked, given: Given, _: Admin) -> Reconciled:
     ]
     steps = [
         StepShown(what=one.what, do=one.do, commands=list(one.commands), blocks=blocks)
-        for listed, blocks in ((found.blocking, True), (found.opening, False))
+        for listed, blocks in ((found.blocking, True), (found.opening, False), (found.held, False))
         for one in listed
     ]
     return Reconciled(well=found.well, keys=keys, missing=list(found.missing), steps=steps)

@@ -36,7 +36,10 @@ _KeyId = Annotated[str, StringConstraints(max_length=128, pattern=r"^[\x21-\x7e]
 
 
 class RotationShown(BaseModel):
-    """One rotation. `todo` is what a person has to do now: null where nothing."""
+    """One rotation. `todo` is what a person has to do now: null where nothing.
+
+    `held`: it was open at a restore or a failover, and nobody carries it on before a person lets it; empty else.
+    """
 
     id: str
     account: str
@@ -53,6 +56,7 @@ class RotationShown(BaseModel):
     due_at: datetime
     ended_at: datetime | None
     todo: dict[str, Any] | None
+    held: str = ""
 
 
 class TransitionShown(BaseModel):
@@ -112,10 +116,17 @@ class Resumed(schemas.Input):
     key_id: _KeyId | None = None
     discard: bool = False
     onward: bool = False
+    leave: bool = False
 
 
 class RolledBack(schemas.Input):
     """Why the old key is wanted back."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class Dropped(schemas.Input):
+    """Why a rotation that a restore found open is not carried on."""
 
     reason: Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
@@ -184,6 +195,12 @@ async def resume_rotation(rotation: str, body: Resumed, given: Given, _: Clerk) 
 async def roll_back_rotation(rotation: str, body: RolledBack, given: Given, _: Clerk) -> RotationWhole:
     """Give the new key up: before it is made, or by taking the old one back, which lives until the drain is over."""
     return await _asked(given, rotation, Wish.ROLL_BACK, {"reason": body.reason})
+
+
+@router.post("/rotations/{rotation}/drop")
+async def drop_rotation(rotation: str, body: Dropped, given: Given, _: Clerk) -> RotationWhole:
+    """End one that is held since a restore or a failover on record alone: nothing is asked of the exchange."""
+    return await _asked(given, rotation, Wish.DROP, {"reason": body.reason})
 
 
 @router.post("/rotations/{rotation}/answer")
@@ -262,7 +279,7 @@ async def outcome_of(given: Context, ask: Ask, patience_s: float) -> None:
         ask = await run(given.service.rotations.outcome, ask.id)
     if ask.outcome is None:
         raise StoreUnavailable(
-            "no_rotator",
+            "not_yet",
             f"no rotator has done this yet; it is on record as {ask.rotation or ask.id}, and carried out once one "
             "does. Look whether one runs: portcullis status",
         )
@@ -299,6 +316,7 @@ def _shown(one: Rotation) -> dict[str, Any]:
         "old_version": one.old_version, "new_version": one.new_version, "reason": one.reason,
         "runbook": one.runbook, "paused": one.paused, "created_at": one.created_at, "entered_at": one.entered_at,
         "due_at": one.due_at, "ended_at": one.ended_at, "todo": dict(one.todo) or None,
+        "held": one.held,
     }  # fmt: skip
 
 

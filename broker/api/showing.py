@@ -2,7 +2,8 @@
 
 Rules:
 1. Every field of the request stands there but secrets. Names are followed by what they stand for now: the pairs and
-   caps of a policy, what differs from the one in force, what a cut holds, which key would be handed out.
+   caps of a policy, what differs from the one in force, what a cut holds, which key would be handed out; where an
+   account is, by which way, and under which manager key.
 2. The lines are part of what is approved. They are made again when the act is used: where a name stands for something
    else by then, it is another request, and is refused.
 """
@@ -20,6 +21,7 @@ from broker.api.context import Context, run
 from broker.errors import BrokerError
 from broker.model import Grant, Stage
 from broker.service import Service
+from broker.service.accounts import DIRECT
 from clients.venue import Slot
 
 _SECRET = frozenset({"secret", "password", "passphrase", "proxy_password", "token", "code", "address"})
@@ -38,6 +40,8 @@ async def lines_of(context: Context, request: Request, action: str) -> tuple[str
         found = None
     body: Body = found if isinstance(found, dict) else {}
     path = {name: str(value) for name, value in request.path_params.items()}
+    if request.url.query:
+        path["query"] = request.url.query
     return tuple(await run(_lines, context.service, action, path, body))
 
 
@@ -68,11 +72,13 @@ def _new_grant(service: Service, path: Path, body: Body) -> Iterator[str]:
         text = like.policy
     for line in policy_words.meaning(policy_document.load(text)):
         yield f"  {line}"
+    yield from _account(service, str(body.get("account") or ""))
 
 
 def _policy(service: Service, path: Path, body: Body) -> Iterator[str]:
     known = service.grants.get(path["grant"])
     yield _grant(known)
+    yield from _account(service, known.account)
     old, new = policy_document.load(known.policy), policy_document.load(str(body.get("policy", "")))
     for name, before, after, effect in policy_words.differences(old, new):
         yield f"  {name}: {before} -> {after} ({effect})"
@@ -83,6 +89,7 @@ def _reissue(service: Service, path: Path, body: Body) -> Iterator[str]:
     known = service.grants.get(path["grant"])
     yield _grant(known)
     yield f"  its virtual key {known.key_id} is replaced by a new one"
+    yield from _account(service, known.account)
 
 
 def _thaw(service: Service, path: Path, body: Body) -> Iterator[str]:
@@ -96,6 +103,7 @@ def _destination_key(service: Service, path: Path, body: Body) -> Iterator[str]:
     del body
     place = service.destinations.get(path["name"])
     yield f"shows a real key for {place.where}: {_key(service, place.account, place.slot)}"
+    yield from _account(service, place.account)
 
 
 def _checkout(service: Service, path: Path, body: Body) -> Iterator[str]:
@@ -103,6 +111,32 @@ def _checkout(service: Service, path: Path, body: Body) -> Iterator[str]:
     known = service.grants.get(str(body.get("grant", "")))
     yield _grant(known)
     yield f"shows a real key, past every policy: {_key(service, known.account, Slot.TRADE)}"
+    yield from _account(service, known.account)
+
+
+def _destination(service: Service, path: Path, body: Body) -> Iterator[str]:
+    del path
+    account, slot = str(body.get("account") or ""), str(body.get("slot") or Slot.TRADE.value)
+    if slot in {one.value for one in Slot}:
+        yield f"gets every key of {account}/{slot} from now on; now {_key(service, account, Slot(slot))}"
+    yield from _account(service, account)
+
+
+def _unsafe(service: Service, path: Path, body: Body) -> Iterator[str]:
+    del path
+    yield from _account(service, str(body.get("account") or ""))
+
+
+def _new_manager(service: Service, path: Path, body: Body) -> Iterator[str]:
+    del path
+    yield from _egress(service, str(body.get("egress") or DIRECT))
+
+
+def _managed(service: Service, path: Path, body: Body) -> Iterator[str]:
+    yield from _account(service, path["name"])
+    manager = service.managers.get(str(body.get("manager") or ""))
+    yield f"would be under the manager key {manager.name} ({manager.venue_key_id}) at {manager.venue}"
+    yield from _egress(service, manager.egress)
 
 
 def _enrol(service: Service, path: Path, body: Body) -> Iterator[str]:
@@ -114,7 +148,31 @@ def _enrol(service: Service, path: Path, body: Body) -> Iterator[str]:
 _MORE: dict[str, Callable[[Service, Path, Body], Iterator[str]]] = {
     "grant.create": _new_grant, "grant.policy": _policy, "grant.reissue": _reissue, "cut.thaw": _thaw,
     "destination.key": _destination_key, "checkout.open": _checkout, "operator.enrol": _enrol,
+    "destination.create": _destination, "key.unsafe": _unsafe, "manager.import": _new_manager,
+    "account.manage": _managed,
 }  # fmt: skip
+
+
+def _account(service: Service, name: str) -> Iterator[str]:
+    """Say what an account is: where, by which way, and under which manager key."""
+    one = service.accounts.get(name)
+    where = f" at {one.upstream}" if one.upstream else ""
+    under = f", under the manager key {one.manager} as {one.subaccount}" if one.manager else ""
+    yield f"account {one.name}: {one.venue} {one.environment.value}{where}{under}"
+    yield from _egress(service, one.egress)
+
+
+def _egress(service: Service, name: str) -> Iterator[str]:
+    """Say what a way is: all that the exchange sees of it, and all that it passes."""
+    found = next((one for one in service.accounts.egresses() if one.name == name), None)
+    if found is None:
+        if name == DIRECT:  # recorded at its first use
+            yield f"egress {name}: direct; addresses not declared"
+        return
+    by = "".join(
+        f", {what} {value}" for what, value in (("from", found.source), ("proxy", found.proxy)) if value
+    )
+    yield f"egress {name}: {found.way}{by}; addresses {', '.join(found.addresses) or 'not declared'}"
 
 
 def _grant(one: Grant) -> str:

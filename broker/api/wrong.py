@@ -12,8 +12,8 @@ BEHIND_LINES = 20_000
 """Call-log lines a gateway holds that no broker has kept yet: an hour of a busy bot."""
 
 
-SILENT_S = 20
-"""A gateway says something every few seconds; one that says nothing for so long serves nobody, nor hears of a cut."""
+SILENT_S = 4
+"""A gateway says something every second; one that says nothing for so long serves nobody, nor hears of a cut."""
 
 LATE_US = 2_000_000
 """A cut that is not on record by then is told."""
@@ -58,8 +58,9 @@ def of_this_process(context: Context) -> Iterator[Condition]:
         if gateway.silent_s >= SILENT_S:
             yield Condition(
                 "gateway-silent", gateway.name,
-                f"the gateway {gateway.name} is connected and says nothing: it hangs, and no bot can trade through it",
-                f"end its process ({gateway.pid}); it is started again by itself",
+                f"the gateway {gateway.name} is connected and says nothing: it is stopped or hangs, and no bot can "
+                "trade through it",
+                f"end its process (kill -KILL {gateway.pid}); it is started again by itself",
             )  # fmt: skip
         if gateway.spool_lines > BEHIND_LINES:
             yield Condition(
@@ -73,8 +74,8 @@ def _of_cuts(context: Context) -> Iterator[Condition]:
     """Yield cuts that are in force here and not on record, and those that were answered and named nobody."""
     closing = context.service.cuts.closing
     for made in closing.standing():
-        if context.service.desk.clock.now_us() - made.noted.opened_us < LATE_US:
-            continue  # it is being committed right now
+        if 0 <= context.service.desk.clock.now_us() - made.noted.opened_us < LATE_US:
+            continue  # it is being committed right now; below: the clock was set back
         where = (
             "the secret store has it"
             if closing.is_noted(made.noted.id)
@@ -92,5 +93,5 @@ def _of_cuts(context: Context) -> Iterator[Condition]:
             "cut-of-nobody", stray.noted.id,
             f"{stray.noted.id} of {', '.join(stray.noted.scopes)} was answered as in force with the database away, "
             f"and stops NOBODY: {stray.why}",
-            "portcullis cut --reason WHY, with the right name",
+            "cut again, with the right name: portcullis cut --consumer NAME --reason WHY",
         )  # fmt: skip

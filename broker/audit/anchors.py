@@ -1,7 +1,8 @@
 """Where checkpoints are kept outside: a file, syslog, a webhook; signed besides by Vault's transit engine.
 
 Rules:
-1. Each checkpoint is one line of JSON, and every line can be read back by `audit verify --anchor`.
+1. Each checkpoint is one line of JSON, and every line can be read back by `audit verify --anchor`. A file that was left
+   in the middle of a line gets a new one first: what is torn spoils nothing after it.
 2. An anchor fails loudly and within seconds. It is asked again with the next checkpoint, which covers everything.
 """
 
@@ -16,11 +17,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
-
 from broker.audit.ports import AnchorFailed
-from clients.outbound import LOOPBACK, NotReachable, Reach
-from clients.outbound_http import OutboundClient
+from clients.bounds import Bounds, OutOfBounds, within
+from clients.lines import looked_up
+from clients.outbound import LOOPBACK, NotReachable, Reach, read
+from clients.outbound_http import NotAnswered, OutboundClient
 from clients.secret import Secret
 
 _TIMEOUT_S = 5.0
@@ -45,12 +46,27 @@ class FileAnchor:
             try:
                 if not stat.S_ISREG(os.fstat(fd).st_mode):
                     raise AnchorFailed(f"{self._path} is no file: name one that is only added to")
-                os.write(fd, line.encode() + b"\n")
+                data = (b"" if _is_at_a_line(self._path) else b"\n") + line.encode() + b"\n"
+                if os.write(fd, data) != len(data):
+                    raise AnchorFailed(f"{self._path} took a part of it only: is its disk full?")
                 os.fsync(fd)
             finally:
                 os.close(fd)
         except OSError as fault:
             raise AnchorFailed(f"{self._path} cannot be added to ({fault.strerror})") from None
+
+
+def _is_at_a_line(path: Path) -> bool:
+    """Tell whether a file is empty or ends with a line's end; one that we may only add to counts as such."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except PermissionError:
+        return True
+    try:
+        size = os.fstat(fd).st_size
+        return size == 0 or os.pread(fd, 1, size - 1) == b"\n"
+    finally:
+        os.close(fd)
 
 
 class SyslogAnchor:
@@ -68,10 +84,21 @@ class SyslogAnchor:
         try:
             with socket.socket(socket.AF_INET if by_udp else socket.AF_UNIX, socket.SOCK_DGRAM) as out:
                 out.settimeout(_TIMEOUT_S)
-                out.connect((host, int(port)) if by_udp else self._address)
+                with within(Bounds(_TIMEOUT_S)):
+                    out.connect(_datagram(host, int(port)) if by_udp else self._address)
                 out.send(data)
+        except OutOfBounds as fault:
+            raise AnchorFailed(f"syslog at {self._address} does not take it ({fault})") from None
         except OSError as fault:
-            raise AnchorFailed(f"syslog at {self._address} does not take it ({fault.strerror})") from None
+            raise AnchorFailed(
+                f"syslog at {self._address} does not take it ({fault.strerror or fault})"
+            ) from None
+
+
+def _datagram(host: str, port: int) -> tuple[str, int]:
+    """Return where a host is; its name is looked up within the call's time."""
+    found = looked_up(host, port, socket.AF_INET, socket.SOCK_DGRAM)
+    return str(found[0][4][0]), port
 
 
 class WebhookAnchor:
@@ -81,7 +108,7 @@ class WebhookAnchor:
         self, url: str, secret: Secret, now_s: Callable[[], float] = time.time, reach: Reach = LOOPBACK
     ) -> None:
         self._url, self._secret, self._now_s, self._reach = url, secret, now_s, reach
-        self.name = f"webhook:{httpx.URL(url).host}"
+        self.name = f"webhook:{read(url).host}"
 
     def keep(self, line: str) -> None:
         """See `ports.Anchor`."""
@@ -97,8 +124,8 @@ class WebhookAnchor:
                 answer = client.send("POST", self._url, content=line.encode(), headers=headers)
         except NotReachable as fault:
             raise AnchorFailed(f"nothing is sent to {self.name}: its URL {fault}") from None
-        except httpx.HTTPError as fault:
-            raise AnchorFailed(f"{self.name} cannot be reached ({type(fault).__name__})") from None
+        except NotAnswered as fault:
+            raise AnchorFailed(f"{self.name} cannot be reached ({fault})") from None
         if not answer.is_success:
             raise AnchorFailed(f"{self.name} answered {answer.status_code}")
 

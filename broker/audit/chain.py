@@ -14,6 +14,9 @@ from dataclasses import dataclass
 FIRST = "0" * 64
 """What the first record of a chain takes for the digest before it."""
 
+CONTROL = "control"
+"""The writer of what operators and the program do; calls have chains of their own."""
+
 Detail = str | int | bool | None | list[str] | list[list[int]]
 
 

@@ -53,6 +53,11 @@ def is_signed(checkpoint: Checkpoint) -> bool:
     return True
 
 
+def fingerprint(key: Ed25519PublicKey) -> str:
+    """Return what a signing key is known by."""
+    return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
+
+
 def digest(checkpoint: Checkpoint) -> str:
     """Return the digest that the signer's next statement refers to."""
     return hashlib.sha256(dump(checkpoint).encode()).hexdigest()

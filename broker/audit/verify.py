@@ -5,12 +5,17 @@ What is found, and by what:
     missing     a number of a chain is left out, or its begin is
     reordered   a record does not follow the one before it
     truncated   a checkpoint or an anchor knows records that are gone
-    forked      a chain is consistent, but not the one that a checkpoint or an anchor has signed
+    forked      a chain is consistent, but not the one that a checkpoint or an anchor has signed; or an anchor knows
+                another checkpoint of that number
     unsigned    a checkpoint's signature, number or predecessor is not right
-    unreadable  an anchor's line cannot be understood
+    unreadable  an anchor's line cannot be understood: it is torn, or something else
     calls       the call log is not what the chain says it was
+
+Calls are not kept for ever: of runs that the chain gave up later (`calls.given-up`), each of them old enough by then,
+nothing is asked for. How old that is no record says: whoever takes calls away could write one.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +24,11 @@ from broker.audit.chain import FIRST, Record
 from broker.audit.checkpoint import Checkpoint
 
 CALLS_ACTION = "calls.kept"
+GIVEN_UP_ACTION = "calls.given-up"
+KEPT_DAYS = 90
+"""So long calls are kept at least."""
+
+_DAY_US = 24 * 3600 * 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +43,13 @@ class Bad:
 
 @dataclass(slots=True)
 class Report:
-    """What was looked at, and what is wrong with it. `anchored` is the last anchored record by writer."""
+    """What was looked at, and what is wrong with it. `anchored` is the last anchored record by writer.
+
+    `given_up`: so many runs of calls are not what was kept, and need not be any more.
+    """
 
     records: dict[str, int] = field(default_factory=dict)
+    given_up: int = 0
     checkpoints: int = 0
     anchors: int = 0
     anchored: dict[str, int] = field(default_factory=dict)
@@ -63,8 +77,8 @@ def verify(
     """
     report = Report()
     digests = _chains(records, report, calls_digest)
-    keys = _checkpoints(checkpoints, digests, report)
-    _anchors(anchors, digests, keys, report)
+    keys, known = _checkpoints(checkpoints, digests, report)
+    _anchors(anchors, digests, keys, known, report)
     return report
 
 
@@ -73,6 +87,8 @@ def _chains(
 ) -> dict[str, dict[int, str]]:
     digests: dict[str, dict[int, str]] = {}
     previous, writer = FIRST, ""
+    lost: dict[str, list[tuple[int, int]]] = {}
+    """Runs of calls that are not what was kept, by writer: number of the record, and when it was written."""
     for record in records:
         if record.writer != writer:
             writer, previous = record.writer, FIRST
@@ -91,24 +107,36 @@ def _chains(
             record.entry.action == CALLS_ACTION
             and calls_digest(record.entry.details) not in record.entry.details
         ):
-            report.bad.append(
-                Bad(
-                    "calls",
-                    writer,
-                    record.seq,
-                    "the call log is not what was kept: lines were changed or removed",
-                )
-            )
+            lost.setdefault(writer, []).append((record.seq, record.entry.at_us))
+        elif record.entry.action == GIVEN_UP_ACTION:
+            lost[writer] = _left(record, lost.get(writer, []), report)
         known[record.seq] = right
         previous = record.digest
+    said = "the call log is not what was kept: lines were changed or removed"
+    report.bad += [Bad("calls", writer, seq, said) for writer, runs in lost.items() for seq, _ in runs]
+    order = {name: place for place, name in enumerate(report.records)}
+    report.bad.sort(key=lambda bad: (order.get(bad.writer, 0), bad.seq))
     return digests
+
+
+def _left(record: Record, lost: list[tuple[int, int]], report: Report) -> list[tuple[int, int]]:
+    """Return what a record that gives runs up leaves of those that are not what was kept."""
+    try:
+        found = json.loads(record.entry.details)
+        through, kept_us = int(found["through"]), max(KEPT_DAYS, int(found["days"])) * _DAY_US
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return lost
+    left = [(seq, at_us) for seq, at_us in lost if seq > through or record.entry.at_us - at_us < kept_us]
+    report.given_up += len(lost) - len(left)
+    return left
 
 
 def _checkpoints(
     lines: Sequence[str], digests: Mapping[str, Mapping[int, str]], report: Report
-) -> dict[str, str]:
-    """Judge the stored statements; return the public keys by signer."""
+) -> tuple[dict[str, str], dict[tuple[str, int], str]]:
+    """Judge the stored statements; return the public keys by signer, and each statement's digest by its number."""
     keys: dict[str, str] = {}
+    known: dict[tuple[str, int], str] = {}
     last: dict[str, tuple[int, str]] = {}
     for line in lines:
         report.checkpoints += 1
@@ -126,14 +154,20 @@ def _checkpoints(
         elif one.number != number + 1 or one.previous != before:
             report.bad.append(Bad("unsigned", one.signer, 0, f"{where} does not follow the one before it"))
         last[one.signer] = (one.number, checkpoint.digest(one))
+        known[one.signer, one.number] = checkpoint.digest(one)
         keys[one.signer] = one.public_key
         _heads(one, digests, where, report)
-    return keys
+    return keys, known
 
 
 def _anchors(
-    lines: Sequence[str], digests: Mapping[str, Mapping[int, str]], keys: Mapping[str, str], report: Report
+    lines: Sequence[str],
+    digests: Mapping[str, Mapping[int, str]],
+    keys: Mapping[str, str],
+    known: Mapping[tuple[str, int], str],
+    report: Report,
 ) -> None:
+    after: list[Bad] = []
     for number, line in enumerate(lines, 1):
         where = f"anchor line {number}"
         try:
@@ -154,6 +188,23 @@ def _anchors(
         if _heads(one, digests, where, report):
             for writer, (seq, _) in one.heads.items():
                 report.anchored[writer] = max(seq, report.anchored.get(writer, 0))
+        stored = known.get((one.signer, one.number))
+        if stored is None:
+            after.append(
+                Bad(
+                    "truncated",
+                    one.signer,
+                    0,
+                    f"{where} is checkpoint {one.number}, which the database lacks",
+                )
+            )
+        elif stored != checkpoint.digest(one):
+            after.append(
+                Bad(
+                    "forked", one.signer, 0, f"{where} is another checkpoint {one.number} than the stored one"
+                )
+            )
+    report.bad += after  # what the chains themselves show comes first
 
 
 def _heads(one: Checkpoint, digests: Mapping[str, Mapping[int, str]], where: str, report: Report) -> bool:

@@ -56,6 +56,11 @@ class Ahead:
         self._looking = True
         self._beside.begin(self._look(), "telling gateways what they serve")
 
+    def forget(self, link: Link) -> None:
+        """One has not heard what it was told last: it is told again."""
+        self._told.pop(link, None)
+        self.look()
+
     async def _look(self) -> None:
         try:
             while True:

@@ -6,10 +6,11 @@ Rules:
 2. A change is pushed as one frame per gateway, whatever the number of grants; a `closed` gate needs no walk over
    leases, because gateways judge each request by the gates. Successors follow where something may still be served.
    A cut is pushed before its transaction is waited for: see `changes`.
-3. The heartbeat, leases and cutovers have a thread of their own, and nothing in it waits for the log or for the secret
-   store. Budgets (`lending`), owners (`owners`) and call-log lines (`intake`) have theirs, so that each waits for its
-   own kind only; the secret store, which may be slow, is asked in others. Too many asks at once are refused, and what
-   nobody waits for any more is not done: a slice that is lent too late would count as spent.
+3. The heartbeat, leases and cutovers have a thread of their own, the heartbeat going first (`order`), and nothing in
+   it waits for the log or for the secret store. Budgets (`lending`), owners (`owners`) and call-log lines (`intake`)
+   have theirs, so that each waits for its own kind only; the secret store, which may be slow, is asked in others. Too
+   many asks at once are refused, and what nobody waits for any more is not done: a slice that is lent too late would
+   count as spent.
 4. A gateway is told its keys once per version; they are wiped where every lease on them is closed.
 5. No frame ends a link. What cannot be answered is logged, and whoever waits is told so; slices that could not be
    taken back are taken back at a later heartbeat, and count as lent until then. Nothing that waits for a store keeps
@@ -17,28 +18,31 @@ Rules:
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from broker.authority.ahead import Ahead
-from broker.authority.changes import Changes, OnTheirWay
+from broker.authority.anew import Anew, unread, with_gates
+from broker.authority.changes import Changes
 from broker.authority.cutover import Cutovers, Noted
 from broker.authority.intake import Intake
 from broker.authority.leases import Leases, Opening
 from broker.authority.lending import Lending
-from broker.authority.link import Link
+from broker.authority.link import Link, OnTheirWay
+from broker.authority.order import InOrder
 from broker.authority.owners import Owners
 from broker.authority.policies import PolicyMarks
 from broker.background import Background, described
 from broker.db import Connection, meta
 from broker.db import accounts as account_store
 from broker.db import cutovers as holds
-from broker.db.turns import Urgency
-from broker.errors import StoreUnavailable
+from broker.db.turns import Urgency, urgency
+from broker.errors import BrokerError, StoreUnavailable
 from broker.link import frames
 from broker.link.channel import Channel
 from broker.link.codec import BadFrame
@@ -47,6 +51,8 @@ from clients.venue import Environment
 
 T = TypeVar("T")
 HEARTBEAT_SECONDS = 1.0
+MARK_US = 5_000_000
+_LIVE_SECONDS = 0.25
 _STORE_THREADS = 4
 _MOST_READING = 64
 _JUDGED_ANEW = 3
@@ -59,26 +65,29 @@ class LeaseAuthority:
     def __init__(self, service: Service, paper_upstream: str = "") -> None:
         self._service, self._desk = service, service.desk
         self._paper_upstream = paper_upstream
-        self._safety = ThreadPoolExecutor(1, "safety")
+        self._safety = InOrder("safety", partial(urgency.set, Urgency.SAFETY))
         self._log = ThreadPoolExecutor(1, "call-log")
-        self._secrets = ThreadPoolExecutor(_STORE_THREADS, "secrets")
+        urgent = partial(urgency.set, Urgency.SAFETY)
+        self._secrets = ThreadPoolExecutor(_STORE_THREADS, "secrets", initializer=urgent)
         self._reading = 0
+        self.alive_s = time.monotonic()  # who is called silent was silent while our loop listened
         self._beside = Background(_LOG)
         self.lending = Lending(service, self._beside)
         self._owners = Owners(service)
         self.intake = Intake(service, self._beside, self._in_log, self.lending.run)
         self.policies = PolicyMarks(service.desk)  # hears of a change before those who tell gateways
         self.changes = Changes(service.desk, self.in_safety, self._beside)
-        self.changes.note_flights = self._note_flights
+        self.changes.note_flights, self.changes.on_begin = self._note_flights, self.intake.recount
         self.cutovers = Cutovers(service, self.changes, self.in_safety, self._in_store)
         self.leases = Leases(service, self.changes, self.cutovers)
         self.ahead = Ahead(service.desk, self.changes, self._beside, self._in_store)
+        self._anew = Anew(self.changes, self.ahead, self.intake)
 
     # --- time and threads -----------------------------------------------------------------
 
-    async def in_safety(self, work: Callable[[], T]) -> T:
-        """Do what heartbeat, leases and cutovers do, in their thread: one after the other, in order."""
-        return await asyncio.get_running_loop().run_in_executor(self._safety, work)
+    async def in_safety(self, work: Callable[[], T], *, first: bool = False) -> T:
+        """Do what heartbeat, leases and cutovers do, in their thread: in order, but for the heartbeat, `first`."""
+        return await asyncio.wrap_future(self._safety.submit(work, first=first))
 
     async def _in_log(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._log, work)
@@ -94,37 +103,68 @@ class LeaseAuthority:
         def note(connection: Connection) -> None:
             found.append(self.cutovers.note(connection))
 
-        gates = await self.in_safety(lambda: self._service.continuity.beat(note))
-        self.changes.read(
-            gates.values()
-        )  # another process may have changed them, or a commit whose answer was lost
+        self.changes.strange.clear()
+        changes = self.changes
+        beat = await self.in_safety(
+            lambda: self._service.continuity.beat(note, changes.remembered, keeps=changes.told.keeps),
+            first=True,
+        )
+        # another process may have changed them, or a commit whose answer was lost; or the record went back
+        self.changes.follow(beat)
         self.cutovers.follow(found[-1])
         self.ahead.look()
         self.leases.began_us = began_us
+        self._mark(beat.mark, began_us)
+
+    def _mark(self, mark: str, now_us: int) -> None:
+        """Tell gateways how far the record has come, now and then: their next start says it again."""
+        for link in list(self.changes.links.values()):
+            if link.marked != mark and now_us - link.marked_us >= MARK_US:
+                link.marked, link.marked_us = mark, now_us
+                link.tell(frames.Marked(self._desk.home.instance, mark))
 
     async def run(self) -> None:
         """Beat until cancelled; a beat that fails grants nothing new."""
         self.changes.loop = asyncio.get_running_loop()
+        living = asyncio.create_task(self._live(), name="live")
+        try:
+            await self._beat_on()
+        finally:
+            living.cancel()
+
+    async def _live(self) -> None:
+        while True:
+            self.alive_s = time.monotonic()
+            await asyncio.sleep(_LIVE_SECONDS)
+
+    async def _beat_on(self) -> None:
         while True:
             try:
                 await self.beat()
                 self.lending.take_back()
             except Exception as fault:  # noqa: BLE001 - whatever it was, the next beat has to come
                 _LOG.error("a heartbeat failed: leases end unless this mends: %s", described(fault))
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await self.changes.strange.wait()
 
     def close(self) -> None:
-        """Let the threads end."""
-        self._safety.shutdown(wait=True)
+        """Let the threads end, and put on record what was on its way at cuts, as far as it is known."""
+        self._safety.end()
         self._log.shutdown(wait=True)
+        with contextlib.suppress(BrokerError):  # a database that is away is not waited for again
+            for cut, found in self.changes.followed.unnoted():
+                self._noted(cut, found)
         self.lending.close()
         self._owners.close()
         self._secrets.shutdown(wait=False, cancel_futures=True)
 
     async def _note_flights(self, cut: str, found: OnTheirWay) -> None:
+        await self._in_log(lambda: self._noted(cut, found))
+
+    def _noted(self, cut: str, found: OnTheirWay) -> None:
         last_ms = None if found.last_us is None else found.last_us // 1000
-        note = self._service.cuts.note_flights
-        await self._in_log(lambda: note(cut, found.requests, found.unanswered, last_ms, found.silent))
+        self._service.cuts.note_flights(cut, found.requests, found.unanswered, last_ms, found.silent)
 
     # --- one gateway ----------------------------------------------------------------------
 
@@ -154,6 +194,9 @@ class LeaseAuthority:
         link = Link(channel, hello.gateway, hello.boot)
         try:
             await self.in_safety(lambda: self._greet(link))
+            told = self._service.continuity.is_told
+            if await self.in_safety(lambda: told(hello.instance, hello.mark, f"gateway {hello.gateway}")):
+                await self.beat()
             welcome = await self.in_safety(self._welcome)
         except Exception as fault:  # noqa: BLE001 - it comes again
             _LOG.error("gateway %s could not be greeted: %s", link.gateway, described(fault))
@@ -164,8 +207,7 @@ class LeaseAuthority:
             old.channel.close()
         # welcome first, then broadcasts, without a wait between: a change committed before this line is among these
         # gates, and one after it is pushed once the loop goes on
-        gates, closings = self.changes.states()
-        channel.send(replace(welcome, gates=gates, closings=closings))
+        channel.send(with_gates(welcome, self.changes.states()))
         self.changes.links[link.gateway] = link
         self.ahead.look()
         return link
@@ -176,7 +218,7 @@ class LeaseAuthority:
                 try:
                     frame = await link.channel.receive()
                 except BadFrame as fault:
-                    _LOG.error("a frame of gateway %s cannot be read: it %s", link.gateway, fault)
+                    unread(link, fault)
                     continue
                 if frame is None:
                     return
@@ -184,15 +226,15 @@ class LeaseAuthority:
                 await self._take(link, frame)
         finally:
             link.over = True
-            self.changes.gone(link.gateway, link.boot)
+            self.changes.starts.gone(link.gateway, link.boot)
             if self.changes.links.get(link.gateway) is link:
                 del self.changes.links[link.gateway]
             if link.parted:
                 await self._parted(link)
 
     async def _parted(self, link: Link) -> None:
-        """A gateway gave every lease back before it went: no cut and no rotation waits for it."""
-        self.changes.over(link.gateway, link.boot)
+        """A gateway said that it serves nothing more before it went: no cut and no rotation waits for it."""
+        self.changes.starts.over(link.gateway, link.boot)
 
         def let_go() -> None:
             with self._desk.database.write(Urgency.SAFETY) as connection:
@@ -253,7 +295,7 @@ class LeaseAuthority:
             case frames.AskSlice() | frames.OwnerQuery() | frames.StakeQuery():
                 link.tell(frames.AskFailed(frame.ask))
             case frames.CloseSlices():
-                self.lending.owed.append((link.gateway, frame.parts))
+                self.lending.owe(link.gateway, frame.parts)
             case frames.Release():
                 pass  # it may have been written: given back twice it would be a hole in the limit; it counts as spent
             case _:
@@ -269,7 +311,7 @@ class LeaseAuthority:
             case frames.EndLease():
                 for lease_id in frame.leases:
                     link.leases.pop(lease_id, None)
-                link.parted = not link.leases
+                link.parted |= frame.last  # of leases that we ended ourselves it may not know yet
             case frames.AskSlice():
                 return self.lending.lend(link, frame)
             case frames.CloseSlices():
@@ -287,10 +329,12 @@ class LeaseAuthority:
                 if frame.in_flight:
                     self.changes.flying(link.gateway, frame.change, frame.in_flight)
                 self.changes.acknowledge(link.gateway, frame.change)
+            case frames.NotInForce():
+                self.changes.refused(link.gateway, frame.change, frame.reason)
             case frames.Landed():
                 self.changes.landed(link.gateway, frame.change, frame.after_us, frame.left)
             case frames.AskGates():
-                link.channel.send(frames.AllGates(*self.changes.states()))
+                self._anew.tell(link, frame)
             case frames.CanaryDone():
                 self.cutovers.answer(frame)
             case frames.Health():
@@ -343,12 +387,7 @@ class LeaseAuthority:
 
     def _fares(self, link: Link, frame: frames.Health) -> Coroutine[Any, Any, None] | None:
         """Take in how a gateway fares; return the work of writing down what it finds wrong, where that changed."""
-        link.health = frame
-        said = (frame.keys, frame.troubles)
-        if said == link.said:
-            return None
-        link.said = said
-        return self._report(link, frame)
+        return self._report(link, frame) if link.says(frame) else None
 
     async def _report(self, link: Link, frame: frames.Health) -> None:
         try:

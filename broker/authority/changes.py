@@ -4,54 +4,49 @@ Rules:
 1. A change counts here before anybody is told of it: no lease is granted on older gates. A cut closes here and at
    every gateway at once, before its transaction is waited for; the committed change takes its place (`broker.gates`).
 2. What another process changed is found by reading, at each heartbeat and for each lease, and pushed like that.
-3. One frame per gateway, whatever the number of grants; a `closed` gate needs no walk over leases, because
+3. Epochs are compared within one history of the record. Where another begins, all of it is told to every gateway in
+   one frame, and every lease of the last one ends; until then its news close, and open nothing.
+4. One frame per gateway, whatever the number of grants; a `closed` gate needs no walk over leases, because
    gateways judge each request by the gates. Successors follow where something may still be served.
 """
 
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from broker import gate, policy_document
-from broker.authority.link import Link, Terms, Waiting, closing_of, has_beside, has_grant, state_of, terms_of
+from broker.authority.followed import Followed
+from broker.authority.link import (
+    Link,
+    OnTheirWay,
+    Terms,
+    Waiting,
+    closing_of,
+    has_beside,
+    has_grant,
+    state_of,
+    terms_of,
+)
+from broker.authority.starts import LANDED_SECONDS, Starts
+from broker.authority.wiping import WIPE_SECONDS, wipe
 from broker.background import Background
 from broker.db import coverage
 from broker.db import grants as grant_store
-from broker.db.cutovers import Hold
 from broker.errors import StoreUnavailable
-from broker.gate import Gate, Mode
+from broker.gate import Gate, Mode, strictest
 from broker.gate_document import NotedCut
 from broker.gates import Gates
 from broker.link import frames
 from broker.model import KeyRef, ScopeKind, scope
 from broker.service import Change, Desk
+from broker.service.adoption import FORGOTTEN
+from broker.service.continuity import Beat
 
-_KEPT_CHANGES = 200
-_WIPE_SECONDS = 2.0
-_ANSWER_SECONDS = 0.05
-_LANDED_SECONDS = 20.0
-"""A gateway gives up on an answer of the venue after 12 s: then its outcome is unknown, and the flight over."""
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 _LOG = logging.getLogger("portcullis.authority")
-
-
-@dataclass(frozen=True, slots=True)
-class OnTheirWay:
-    """Requests that had left for the venue, unanswered, when a change came in force: nothing calls them back.
-
-    `unanswered` are those without answer yet; `last_us` is when the last answer of the others came, after the change
-    was in force at their gateway. Of `silent` gateways nothing is known: they have not answered, or their link had
-    ended so shortly before that what they had sent may still have been on its way.
-    """
-
-    requests: int
-    unanswered: int
-    last_us: int | None
-    silent: tuple[str, ...]
 
 
 class Changes:
@@ -61,20 +56,24 @@ class Changes:
         self, desk: Desk, in_control: Callable[[Callable[[], Any]], Awaitable[Any]], beside: Background
     ) -> None:
         self._desk, self._in_control, self._beside = desk, in_control, beside
-        self._gates = Gates()
+        self._gates = self.told = Gates()
         self.gates = self._gates.now
         self.links: dict[str, Link] = {}
-        self.cuts: dict[str, int] = {}
-        """The changes that recent cuts made, by the cut's id."""
         self.note_flights: Callable[[str, OnTheirWay], Awaitable[None]] | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
-        self._waiting: dict[int, Waiting] = {}
-        self._gone: dict[str, int] = {}
-        self._holds: dict[tuple[str, str], int] = {}
-        self._over: set[tuple[str, str]] = set()
-        self._met: dict[str, str] = {}
-        self._starts: set[tuple[str, str]] = set()
+        self.on_begin: Callable[[Link], None] = lambda _: None
+        self.strange = asyncio.Event()
+        """News of another history came than the one that is told: the next beat is wanted at once."""
+        self.followed = self._waiting = Followed()
+        self.starts = Starts(desk, self.links)
         desk.listeners.append(self._changed)
+
+    def refused(self, gateway: str, change: int, reason: str) -> None:
+        """A gateway has a change not in force, and says why."""
+        _LOG.error("gateway %s does not have change %d in force: %s", gateway, change, reason)
+        waiting = self._waiting.get(change)
+        if waiting is not None:
+            waiting.refuse(gateway, reason)
 
     def acknowledge(self, gateway: str, change: int) -> None:
         """A gateway has a change in force."""
@@ -94,65 +93,46 @@ class Changes:
         if waiting is not None:
             waiting.land(gateway, after_us, left)
 
-    def gone(self, gateway: str, boot: str) -> None:
-        """A gateway's link has ended: what it had sent to the venue nobody will tell us."""
-        self._met[gateway] = boot
-        self._starts.add((gateway, boot))
-        self._gone[gateway] = self._desk.clock.boot_us()
-
-    def _lately_gone(self) -> tuple[str, ...]:
-        """Return the gateways whose last requests the venue may still be answering."""
-        since_us = self._desk.clock.boot_us() - round(_LANDED_SECONDS * 1_000_000)
-        self._gone = {name: at_us for name, at_us in self._gone.items() if at_us > since_us}
-        return tuple(self._gone)
-
-    # --- starts of gateways that nobody can tell --------------------------------------------
-
-    def hold(self, holds: Iterable[Hold]) -> None:
-        """Take in who may use a key until when, as it is on record: starts of gateways that we never met, too."""
-        self._holds = {}
-        for one in holds:
-            start = (one.gateway, one.boot)
-            self._holds[start] = max(self._holds.get(start, 0), one.until_us)
-        self._over &= self._holds.keys()
-
-    def over(self, gateway: str, boot: str) -> None:
-        """One start of a gateway serves nothing any more: it said so, or its process is dead."""
-        self._over.add((gateway, boot))
-        self._holds.setdefault((gateway, boot), 0)
-
-    def dead(self, gateway: str) -> None:
-        """The process of a gateway that we met last is dead."""
-        boot = self._met.get(gateway)
-        if boot is not None:
-            self.over(gateway, boot)
-
-    def out_of_reach(self) -> tuple[tuple[str, int], ...]:
-        """Return the starts of gateways that may serve on and cannot be told, each with for how many seconds."""
-        return tuple((gateway, seconds) for gateway, _, seconds in self._out_of_reach())
-
-    def _out_of_reach(self) -> list[tuple[str, str, int]]:
-        now_us = self._desk.clock.now_us()
-        met = self._over | {(link.gateway, link.boot) for link in self.links.values()}
-        return [
-            (gateway, boot, -(-(until_us - now_us) // 1_000_000))
-            for (gateway, boot), until_us in self._holds.items()
-            if (gateway, boot) not in met and until_us > now_us
-        ]
-
-    def _unheard(self) -> tuple[str, ...]:
-        """Return the gateways of whose last requests nothing is known: gone lately, or never met since we began."""
-        strangers = {name for name, boot, _ in self._out_of_reach() if (name, boot) not in self._starts}
-        return tuple(sorted({*self._lately_gone(), *strangers}))
-
     def expect(self, change: Change, link: Link) -> asyncio.Event:
         """Await one gateway's acknowledgement of a change that only it is told of."""
         self._waiting[change.number] = waiting = Waiting((link.gateway,), {link.gateway})
         return waiting.done
 
+    @property
+    def history(self) -> str:
+        """The history that is told."""
+        return self._gates.history
+
+    def is_of(self, history: str) -> bool:
+        """Tell whether what was read in a history can be compared with what is told; where not, a beat is wanted."""
+        if self._gates.history not in {"", history}:
+            self._look_soon()
+            return False
+        return True
+
+    def _look_soon(self) -> None:
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(self.strange.set)
+
     def merge(self, gates: Iterable[Gate], over: Iterable[str] = ()) -> tuple[Gate, ...]:
         """Take gates in, in whatever thread; one that is older than ours is passed over. Return those that rose."""
-        return tuple(self._gates.take(gates, over, same=True))
+        taken = self._gates.take(gates, over, same=True)
+        if taken.foreign:
+            self._look_soon()
+        return taken.risen
+
+    def _closes(self, one: Gate) -> bool:
+        """Tell whether a gate has something closed that is not closed here."""
+        known = self.gates.get(one.scope)
+        return bool(one.closers.keys() - (known.closers.keys() if known is not None else ()))
+
+    def remembered(self) -> dict[str, NotedCut]:
+        """Return the cuts that are known to be on record and in force, as far as their gates tell."""
+        now_us = self._desk.clock.now_us()
+        return {
+            name: NotedCut(name, strictest(held.values()), tuple(sorted(held)), FORGOTTEN, "unknown", now_us)
+            for name, held in self._gates.closers().items()
+        }
 
     def with_closings(self, gates: Mapping[str, Gate]) -> dict[str, Gate]:
         """Return gates as they were read just now, with what is closed above them and not on record yet."""
@@ -178,6 +158,8 @@ class Changes:
                 self.loop.call_soon_threadsafe(self._push_more, more)
 
     def _push_more(self, closing: NotedCut) -> None:
+        if closing.id not in self._gates.closing():
+            return  # over meanwhile: gateways were told, or are told next, and nothing would end it there once more
         number = self._desk.number().number
         for link in list(self.links.values()):
             link.tell(frames.CloseNow(number, closing_of(closing)))
@@ -186,16 +168,58 @@ class Changes:
         """Take in gates as the database has them, in whatever thread.
 
         What rose there without our hearing of it was changed by another process: gateways are told, and no lease goes
-        on under it.
+        on under it. So are they of what another history has closed: that it begins is told at the next heartbeat.
         """
-        risen = self.merge(gates)
-        if risen and self.loop is not None:
-            self.loop.call_soon_threadsafe(self._push, Change(self._desk.number().number, risen, void=True))
+        gates = tuple(gates)
+        strange = tuple(one for one in gates if self.history not in {"", one.history} and self._closes(one))
+        for news in self.merge(gates), strange:
+            if news and self.loop is not None:
+                self.loop.call_soon_threadsafe(
+                    self._push, Change(self._desk.number().number, news, void=True)
+                )
 
-    def states(self) -> tuple[tuple[frames.GateState, ...], tuple[frames.ClosingPart, ...]]:
-        """Return every gate and every closing as of now, as frames have them."""
-        gates, closings = self._gates.states()
-        return tuple(map(state_of, gates)), tuple(map(closing_of, closings))
+    def follow(self, beat: Beat) -> None:
+        """Take in what a heartbeat read, in the loop's thread; where another history began, begin it everywhere."""
+        before = self._gates.history
+        if beat.history == before:
+            self.read(beat.gates.values())
+            self._open_thawed(beat.thawed)
+            return
+        self._gates.were_opened(beat.opened)
+        if not self._gates.begin(beat.history, beat.gates.values(), beat.thawed):
+            raise StoreUnavailable(
+                "older_history", "the database is of an older history than it was: nothing is served"
+            )
+        if before:
+            _LOG.error(
+                "the record went from history %s to %s: every lease ends, and all of it is told anew",
+                before, beat.history,
+            )  # fmt: skip
+        self.starts.remember()
+        for link in self.links.values():
+            link.leases.clear()
+            link.holds.clear()
+            link.keys.clear()
+        change = self._desk.number().number
+        self._wait_for(change, list(self.links.values()))
+        frame = replace(self.states(), change=change)
+        for link in list(self.links.values()):
+            link.tell(frame)
+            self.on_begin(link)
+
+    def _open_thawed(self, cuts: tuple[str, ...]) -> None:
+        """End what only another history has closed where a person opened it in ours, here and at every gateway."""
+        if cuts:
+            self._gates.take((), cuts)
+            self._push(replace(self._desk.number(), over=cuts))
+
+    def states(self) -> frames.AllGates:
+        """Return all that is known of gates as of now, as a frame has it."""
+        whole = self._gates.whole()
+        return frames.AllGates(
+            tuple(map(state_of, whole.gates)), tuple(map(closing_of, whole.closings)), whole.history,
+            over=whole.opened, kept=tuple(map(closing_of, whole.kept)),
+        )  # fmt: skip
 
     def _changed(self, change: Change) -> None:
         """Hear of a change, in whatever thread made it."""
@@ -218,27 +242,28 @@ class Changes:
         known = self._waiting.get(change.number)  # of a cut: who had to acknowledge when it came in force
         waiting = known if known is not None else self._wait_for(change.number, links)
         states = tuple(state_of(one) for one in change.gates)
+        history = next((one.history for one in change.gates), self._gates.history)
         if change.grant is not None:
             if states:  # void the leases at once; what may go on is told together with the policy
                 for link in links:
-                    link.tell(frames.GateChanged(change.number, states))
+                    link.tell(frames.GateChanged(change.number, states, history=history))
             self._beside.begin(self._push_policy(change, links), f"pushing the policy of {change.grant}")
             return
         closed = all(one.mode is Mode.CLOSED for one in change.gates)
         for link in links:
             successors = () if closed or change.void else self._successors(link, change.gates)
-            link.tell(frames.GateChanged(change.number, states, successors, change.over))
+            link.tell(frames.GateChanged(change.number, states, successors, change.over, history))
         if closed and states:
-            self._beside.begin(self._wipe(links, waiting), "wiping keys after a cut")
+            self._beside.begin(wipe(self.gates, links, waiting), "wiping keys after a cut")
         if change.cut:
-            self.cuts[change.cut] = change.number
+            self.followed.cuts[change.cut] = change.number
             self._beside.begin(self._note_flights(change), "noting what was on its way at a cut")
 
     def _push_closing(self, change: Change, closing: NotedCut) -> None:
         """Tell every gateway what is closed and not on record yet."""
         links = list(self.links.values())
         waiting = self._wait_for(change.number, links)
-        self.cuts[closing.id] = change.number
+        self.followed.cuts[closing.id] = change.number
         for link in links:
             link.tell(frames.CloseNow(change.number, closing_of(closing)))
         if closing.mode is Mode.CLOSED:
@@ -246,14 +271,12 @@ class Changes:
 
     def _wait_for(self, number: int, links: list[Link]) -> Waiting:
         names = tuple(link.gateway for link in links)
-        self._waiting[number] = waiting = Waiting(names, set(names), self._unheard())
+        self._waiting[number] = waiting = Waiting(names, set(names), self.starts.unheard())
         if not links:
             waiting.took_s = 0.0
             waiting.done.set()
             waiting.over.set()
-        for old in [known for known in self._waiting if known <= number - _KEPT_CHANGES]:
-            del self._waiting[old]
-            self.cuts = {cut: known for cut, known in self.cuts.items() if known != old}
+        self._waiting.forget_old(number)
         return waiting
 
     def _successors(self, link: Link, raised: tuple[Gate, ...]) -> tuple[frames.Successor, ...]:
@@ -261,7 +284,7 @@ class Changes:
 
         By the change's own epochs, not by those of now: another change may be on its way that ends a lease.
         """
-        risen = {one.scope: one.epoch for one in raised}
+        risen = {one.scope: one.epoch for one in raised if one.history == self._gates.history}
         found = []
         for held in list(link.leases.values()):
             if risen.keys().isdisjoint(held.chain) or gate.mode_of(self.gates, held.chain) is Mode.CLOSED:
@@ -274,35 +297,16 @@ class Changes:
 
     async def _wipe_later(self, closing: str, links: list[Link], waiting: Waiting) -> None:
         """Take keys away where a cut is in force and is not on record after a while: its commit would have done it."""
-        await asyncio.sleep(_WIPE_SECONDS)
+        await asyncio.sleep(WIPE_SECONDS)
         if closing in self._gates.closing():
-            await self._wipe(links, waiting)
-
-    async def _wipe(self, links: list[Link], waiting: Waiting) -> None:
-        """Take keys away from gateways where every lease on them is closed.
-
-        After the cut is in force and answered: this walks leases, and whoever cut must not wait for that.
-        """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_WIPE_SECONDS):
-                await waiting.done.wait()
-        await asyncio.sleep(_ANSWER_SECONDS)
-        shut = {scope for scope, one in list(self.gates.items()) if one.mode is Mode.CLOSED}
-        for link in links:
-            alive = {str(held.key) for held in list(link.leases.values()) if shut.isdisjoint(held.chain)}
-            gone = tuple(sorted(link.keys - alive))
-            if gone:
-                link.keys.difference_update(gone)
-                for lease_id in [name for name, held in list(link.leases.items()) if str(held.key) in gone]:
-                    del link.leases[lease_id]
-                link.tell(frames.Wipe(gone))
+            await wipe(self.gates, links, waiting)
 
     async def _note_flights(self, change: Change) -> None:
         """Put on record what was on its way, once it is known how it ended, or that it did not."""
-        found = await self.on_their_way(change.number, _LANDED_SECONDS)
-        note = self.note_flights
-        if found is not None and (found.requests or found.silent) and note is not None:
-            await note(change.cut, found)
+        self._waiting.to_note(change.cut, change.number)
+        found = await self.on_their_way(change.number, LANDED_SECONDS)
+        if self.note_flights is not None:
+            await self._waiting.note(change.cut, change.number, found, self.note_flights, _PAUSES)
 
     async def _push_policy(self, change: Change, links: list[Link]) -> None:
         def work() -> tuple[list[Terms], Terms] | None:
@@ -319,16 +323,18 @@ class Changes:
         concerned, terms = found
         grant = terms.grant
         policy = policy_document.load(grant.policy)
+        # where the record went over to another history meanwhile, these gates are none of it: they were told before
+        raised = tuple(one for one in change.gates if one.history == terms.history)
         for link in links:
             for one in concerned:  # limits of an account or a consumer bind every grant of it
                 if has_grant(link, one.grant.id):
                     link.tell(one.frame(0))
             # a revoked grant has no successor: its leases are void for good
-            successors = self._successors(link, change.gates) if grant.revoked_at is None else ()
+            successors = self._successors(link, raised) if grant.revoked_at is None else ()
             for held in list(link.leases.values()):
                 if held.grant == grant.id:
                     held.length_us, held.exits_us = policy.lease_us, policy.exits_after_end_us
-            link.tell(terms.frame(change.number, tuple(state_of(one) for one in change.gates), successors))
+            link.tell(terms.frame(change.number, tuple(map(state_of, raised)), successors))
 
     async def _again(self, work: Callable[[], Any]) -> Any:
         """Read; while the database cannot answer, again: narrowed leases are void already, and wait for it."""
@@ -357,14 +363,15 @@ class Changes:
             pass
         return waiting.told, tuple(sorted(waiting.left))
 
+    def why_not(self, change: Change) -> Mapping[str, str]:
+        """Return which gateways said that a change is not in force there, and why."""
+        waiting = self._waiting.get(change.number)
+        return {} if waiting is None else waiting.why_not()
+
     def took_ms(self, change: Change) -> int:
         """Return after how long every gateway had acknowledged a change; as of now where one has not."""
         waiting = self._waiting.get(change.number)
-        if waiting is None:
-            return 0
-        return round(
-            1000 * (time.monotonic() - waiting.began_s if waiting.took_s is None else waiting.took_s)
-        )
+        return 0 if waiting is None else waiting.took_ms()
 
     async def on_their_way(self, change: int, seconds: float) -> OnTheirWay | None:
         """Wait until everything that was on its way when a change came in force has its answer, not for long.
@@ -379,12 +386,7 @@ class Changes:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await waiting.over.wait()
-        return OnTheirWay(
-            sum(waiting.flying.values()),
-            sum(waiting.out.values()),
-            max(waiting.landed.values(), default=None),
-            tuple(sorted({*waiting.left, *waiting.gone})),
-        )
+        return waiting.on_their_way()
 
 
 def _running() -> asyncio.AbstractEventLoop | None:

@@ -3,6 +3,9 @@
 Rules:
 1. No lease is granted, and none goes on, without a hold on record that outlasts it: gateway, boot, key version, until.
    Who retires a key waits for the last hold, so a partitioned gateway or a dead broker is waited for, never forgotten.
+   Holds are counted on the host's boot clock: a wall clock that steps ends no lease and no hold (`broker.steady`).
+   A lease that its gateway does not name any more when it asks for all of its own to go on is none: it was given back,
+   or never came.
 2. A hold that ran out is never prolonged: meanwhile its key may have been retired. The leases on it are void.
 3. Once another version is current, every gateway gets its material and one `Cutover` frame; its hold on the old one
    ends when it has acknowledged, which is after its last request in flight. Without the material nothing is moved:
@@ -17,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from broker import gate
+from broker import gate, steady
 from broker.authority.changes import Changes
 from broker.authority.link import Kept, Link
 from broker.background import Background, described
@@ -33,6 +36,9 @@ from broker.service import Service
 
 MARGIN_US = 2_000_000
 """Added to every hold: clocks of hosts differ a little, and a heartbeat may be a second old."""
+
+UNNAMED_US = 60_000_000
+"""A gateway names its leases every few seconds; one that stood still for so long has none that runs."""
 
 NOT_ASKED = "venue_pause"
 CANARY_US = 60_000_000
@@ -70,44 +76,49 @@ class Cutovers:
 
     def note(self, connection: Connection) -> Noted:
         """Prolong the holds of every lease, and read what is current; in the heartbeat's transaction."""
-        now_us = self._desk.clock.now_us()
+        now, now_us, boot_us = self._desk.spans.now(), self._desk.clock.now_us(), self._desk.clock.boot_us()
         lost: set[tuple[str, str]] = set()
         kept: dict[tuple[str, str], Kept] = {}
         accounts: set[str] = set()
         for link in list(self._changes.links.values()):
             lengths: dict[str, int] = {}
             for held in list(link.leases.values()):
+                if boot_us - held.named_us > UNNAMED_US:
+                    link.leases.pop(held.id, None)
+                    continue
                 accounts.add(held.key.account)
                 name = str(held.key)
                 lengths[name] = max(lengths.get(name, 0), held.length_us + held.exits_us)
             for key, length_us in lengths.items():
-                one = store.Hold(link.gateway, link.boot, key, now_us + length_us + MARGIN_US)
-                if store.prolong(connection, one, now_us):
-                    kept[link.gateway, key] = Kept(length_us, one.until_us)
+                one = steady.span(now, length_us + MARGIN_US)
+                if store.prolong(connection, store.begun(link.gateway, link.boot, key, one), now):
+                    kept[link.gateway, key] = Kept(length_us, one.boot_until_us)
                 else:
                     lost.add((link.gateway, key))
-        store.forget_holds(connection, now_us - _FORGET_US)
+        store.forget_holds(connection, now_us - _FORGET_US, self._desk.spans)
         return Noted(
             kept,
             frozenset(lost),
             store.currents(connection, accounts),
             store.open_canaries(connection, now_us - CANARY_US),
-            store.running(connection, now_us),
+            store.running(connection, self._desk.spans),
         )
 
     def hold(self, connection: Connection, link: Link, key: KeyRef, length_us: int) -> Kept | None:
         """Put a hold on record for a lease that is about to be granted; None where the key is current no more."""
         if not store.is_current(connection, key):
             return None
-        until_us = self._desk.clock.now_us() + length_us + MARGIN_US
-        store.hold(connection, store.Hold(link.gateway, link.boot, str(key), until_us))
-        return Kept(length_us, until_us)
+        one = self._desk.spans.begin(length_us + MARGIN_US)
+        store.hold(connection, store.begun(link.gateway, link.boot, str(key), one))
+        return Kept(length_us, one.boot_until_us)
 
     # --- after a heartbeat ----------------------------------------------------------------
 
     def follow(self, noted: Noted) -> None:
         """Do what a heartbeat found to be done; in the loop's thread."""
-        self._changes.hold(noted.running)
+        self._changes.starts.hold(noted.running)
+        if not self._desk.guard.serves:
+            return  # another host serves: no key goes out from here
         for link in list(self._changes.links.values()):
             for (gateway, key), kept in noted.kept.items():
                 if gateway == link.gateway and key in link.holds:
@@ -142,8 +153,6 @@ class Cutovers:
                 await work
             except BrokerError as fault:
                 _LOG.warning("not yet: %s", fault)
-            except TimeoutError:
-                _LOG.warning("a gateway did not acknowledge a cutover; its leases are waited for")
             except Exception as fault:  # noqa: BLE001 - the next heartbeat tries again
                 _LOG.error("a gateway could not be moved, or try a key: %s", described(fault))
             finally:
@@ -180,10 +189,15 @@ class Cutovers:
             link.keys.add(new)
         change = self._desk.number()
         left = self._changes.expect(change, link)
-        link.tell(frames.Cutover(change.number, old, new, tuple(moved)))
-        async with asyncio.timeout(_ACK_SECONDS):
-            await left.wait()
-        if await self._in_control(lambda: self._let_go(link, old)):
+        link.tell(frames.Cutover(change.number, old, new, tuple(moved), self._changes.history))
+        try:
+            async with asyncio.timeout(_ACK_SECONDS):
+                await left.wait()
+            gone = await self._in_control(lambda: self._let_go(link, old))
+        except TimeoutError:  # its hold runs out by itself; the key goes all the same
+            _LOG.warning("gateway %s did not acknowledge a cutover; its leases are waited for", link.gateway)
+            gone = old not in link.holds
+        if gone:
             link.keys.discard(old)
             link.tell(frames.Wipe((old,)))
 

@@ -7,18 +7,27 @@ Rules:
 3. A boot is over once every line that came of it was kept, whatever its gateway says of the last one.
 4. A line that cannot be read is never passed over in silence: it is in the audit trail, and the gateway is told.
 5. No more waits here than `MOST_WAITING` lines a gateway.
+6. Where another history of the record begins, lines that were acknowledged may be lost: what the gateway still has on
+   disk of them is asked for again. All that was kept in the last `LATELY_SECONDS`, too: later lines may have come in
+   there before anybody saw that it is another, and behind them the loss cannot be seen.
 """
 
+import asyncio
 import logging
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from broker.authority.link import Link
 from broker.background import Background, described
+from broker.errors import StoreUnavailable
 from broker.link import frames
 from broker.service import Service
 
 MOST_WAITING = 50_000
+RECOUNT_SECONDS = 1.0
+LATELY_SECONDS, _EACH_S = 600.0, 5.0
 _MOST_JOINED = 1_000
 """Lines of one transaction: several frames that wait already are written together."""
 
@@ -44,6 +53,28 @@ class Intake:
         if not incoming.working:
             incoming.working = True
             self._beside.begin(self._work(link), f"taking in the calls of gateway {link.gateway}")
+
+    def recount(self, link: Link) -> None:
+        """The record may have lost lines that were acknowledged: look, and ask for them again."""
+        self._beside.begin(self._recount(link), f"asking gateway {link.gateway} for lines that were lost")
+
+    async def _recount(self, link: Link) -> None:
+        boot, incoming = link.boot, link.incoming
+        while not link.over:
+            kept = incoming.expected.get(boot, 1) - 1
+            try:
+                last = await self._in_log(lambda: self._service.calls.last_of(link.gateway, boot))
+            except StoreUnavailable as fault:
+                _LOG.error("which call-log lines were lost cannot be read yet: %s", fault)
+                await asyncio.sleep(RECOUNT_SECONDS)
+                continue
+            first = min([last + 1, *(number for _, number in list(incoming.lately)[:1])])
+            if first <= kept:  # from the last ask on: answers to it have numbers, and no rows, of their own
+                _LOG.warning(
+                    "gateway %s is asked for its call-log lines from %d on again", link.gateway, first
+                )
+                link.tell(frames.CallsForgotten(boot, first))
+            return
 
     async def _work(self, link: Link) -> None:
         incoming = link.incoming
@@ -82,7 +113,9 @@ class Intake:
             link.tell(frames.CallsNotKept(boot, expected))
             return
         try:
-            odd = await self._in_log(lambda: self._service.calls.ingest(link.gateway, boot, frame.lines))
+            odd = await self._in_log(
+                lambda: self._service.calls.ingest(link.gateway, boot, frame.lines, frame.first)
+            )
             unreadable = tuple(frame.first + index for index in odd)
             if unreadable:
                 incoming.torn.add(boot)
@@ -92,6 +125,8 @@ class Intake:
             link.tell(frames.CallsNotKept(boot, frame.first))
             return
         last = frame.first + len(frame.lines) - 1
+        if boot == link.boot:
+            _note(incoming.lately, frame.first, time.monotonic())
         incoming.expected[boot] = max(expected, last + 1)
         link.tell(frames.CallsKept(boot, last, frame.first, unreadable))
 
@@ -119,3 +154,11 @@ class Intake:
         incoming.expected.pop(boot, None)
         incoming.seen.pop(boot, None)
         link.tell(frames.SpoolClosed(boot))
+
+
+def _note(lately: "deque[tuple[float, int]]", first: int, now_s: float) -> None:
+    """Note from which line on something is kept now; what was noted long ago goes, but for the last of it."""
+    if not lately or now_s - lately[-1][0] >= _EACH_S:
+        lately.append((now_s, first))
+    while len(lately) > 1 and now_s - lately[1][0] > LATELY_SECONDS:
+        lately.popleft()

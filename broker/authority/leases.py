@@ -19,7 +19,7 @@ from broker.authority.link import Link, Open, slice_part, speaks_for_account
 from broker.budget import Rules, Slice
 from broker.db import accounts as account_store
 from broker.db import grants as grant_store
-from broker.db import rows
+from broker.db import history, rows
 from broker.db.turns import Urgency
 from broker.errors import NotFound, StoreUnavailable
 from broker.gate import Gate, Shut
@@ -46,6 +46,7 @@ class Opening:
     epochs: tuple[int, ...]
     sole: bool = False
     rules: Rules = _NO_RULES
+    history: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,11 @@ class Leases:
             scopes = chain(account.venue, key.ref, link.gateway, grant.consumer, grant.id)
             rules = rules_of(connection, grant)
             here = rows.gates(connection, scopes)
+            of = str(history.here(connection))
         # a rotation may have made this version current, and carried a cut to it, since the last heartbeat
         self._changes.read(here.values())
+        if not self._changes.is_of(of):
+            return _no(frame, grant, "unavailable")  # nobody has looked yet what that history forgot
         fresh = {
             name: one for name, one in here.items() if name not in gates or gates[name].epoch < one.epoch
         }
@@ -99,7 +103,7 @@ class Leases:
         shut = gate.judge(gates, scopes, epochs)
         if isinstance(shut, Shut):
             return _no(frame, grant, "cut", shut.scope)
-        return Opening(grant, account, key, owner, scopes, epochs, sole, rules)
+        return Opening(grant, account, key, owner, scopes, epochs, sole, rules, of)
 
     def secrets(self, link: Link, opening: Opening) -> Secrets:
         """Read what a lease needs. May wait for the secret store.
@@ -131,6 +135,8 @@ class Leases:
         shut = gate.judge(self._changes.gates, opening.scopes, opening.epochs)
         if isinstance(shut, Shut):
             return _no(frame, grant, "cut", shut.scope) if shut.reason == "cut" else None
+        if not self._changes.is_of(opening.history):
+            return None
         if secrets.material is None and str(key.ref) not in link.keys:
             return None  # wiped while we read
         policy = policy_document.load(grant.policy)
@@ -147,9 +153,9 @@ class Leases:
             link.keys.add(str(key.ref))
         held = Open(
             new_id("lse"), grant.id, key.ref, opening.scopes, opening.epochs, policy.lease_us, grant.consumer,
-            policy.exits_after_end_us,
+            policy.exits_after_end_us, now_us,
         )  # fmt: skip
-        link.parted, link.leases[held.id] = False, held
+        link.leased(frame.key_id, held)
         return frames.LeaseGranted(
             frame.ask, held.id, frame.key_id, grant.id, grant.consumer, grant.account, account.venue,
             str(key.ref), held.chain, held.epochs, ttl_us, grant.policy, grant.policy_version, opening.owner,
@@ -159,7 +165,7 @@ class Leases:
                 egress.proxy_port, egress.proxy_user, egress.proxy_password,
             ),
             account.upstream or "", opening.rules.usual,
-            None if loan is None else slice_part(loan), opening.sole, opening.rules.number,
+            None if loan is None else slice_part(loan), opening.sole, opening.rules.number, opening.history,
         )  # fmt: skip
 
     def _hold(self, link: Link, opening: Opening, length_us: int, *, sends: bool) -> bool:
@@ -171,7 +177,7 @@ class Leases:
         key = str(opening.key.ref)
         sends = sends and key not in link.keys
         kept = link.holds.get(key)
-        ends_us = self._desk.clock.now_us() + length_us
+        ends_us = self._desk.clock.boot_us() + length_us
         if not sends and kept is not None and kept.length_us >= length_us and kept.until_us >= ends_us:
             return True
         with self._desk.database.write(Urgency.SAFETY) as connection:
@@ -215,7 +221,7 @@ class Leases:
         """Answer which leases go on, and for how long."""
         now_us = self._desk.clock.boot_us()
         began_us = min(self.began_us, now_us)
-        may_go_on = self._desk.secrets.may_serve_on() and not self._service.mirror.superseded
+        may_go_on = self._desk.secrets.may_serve_on() and self._desk.guard.serves
         ttls, voided = [], []
         for lease_id in frame.leases:
             held = link.leases.get(lease_id)
@@ -224,6 +230,7 @@ class Leases:
                 link.leases.pop(lease_id, None)
                 voided.append((lease_id, shut.reason if isinstance(shut, Shut) else "unknown_lease"))
                 continue
+            held.named_us = now_us
             kept = link.holds.get(str(held.key))
             length_us = min(held.length_us, (0 if kept is None else kept.length_us) - held.exits_us)
             ttl_us = lease.granted_us(max(0, length_us), began_us, now_us)

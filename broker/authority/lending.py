@@ -6,28 +6,29 @@ Rules:
    is taken back at once.
 3. What could not be taken back is owed until it is: it counts as lent. Closing a slice twice changes nothing; a
    release given back twice would be a hole in the limit, so one that may have been written counts as spent.
+4. What is owed of one gateway, or cannot be written at all, keeps nothing of another's from being taken back.
+5. That nothing is left is said only where nothing is being taken back: until it is, what is left cannot be told.
 """
 
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from broker.authority.leases import Opening
 from broker.authority.link import Link, slice_part
-from broker.background import Background
+from broker.background import Background, described
 from broker.budget import ZERO, Parts, Slice
 from broker.errors import StoreUnavailable
 from broker.link import frames
 from broker.service import Service
 
 T = TypeVar("T")
-_MOST_OWED = 10_000
-_LOAN_S = 0.9
+_MOST_OWED, _AT_ONCE = 10_000, 500
+LOAN_SECONDS = 0.9
 """A gateway waits a second for a slice."""
 
 _FIRST_LOAN_S = 0.3
@@ -41,8 +42,9 @@ class Lending:
         self._calls, self._beside = service.calls, beside
         self._budgets = ThreadPoolExecutor(1, "budgets")
         self._taking_back = self._over = False
-        self.owed: deque[tuple[str, Parts]] = deque(maxlen=_MOST_OWED)
-        """Slices to take back, by gateway."""
+        self._owings = 0
+        self.owed: dict[str, dict[str, Decimal]] = {}
+        """Slices to take back, by gateway, with what is left of each."""
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do what touches budgets, one after the other, in the order in which it came."""
@@ -91,16 +93,22 @@ class Lending:
         if loan is not None:
             self.undelivered(link, loan)
 
-    async def lend(self, link: Link, frame: frames.AskSlice) -> None:
-        """Lend a lease its next slice."""
+    def lend(self, link: Link, frame: frames.AskSlice) -> Coroutine[Any, Any, None] | None:
+        """Lend a lease its next slice: one that is held as the ask comes, its next frame may give it back."""
         held = link.leases.get(frame.lease)
-        grant = "" if held is None else held.grant
-        loan = (
-            None if held is None else await self._lent(link, grant, frame.wanted, _LOAN_S, ahead=frame.ahead)
-        )
+        if held is None:  # nothing is said of its limits
+            link.knows_not(frame.lease, frame.ask)
+            return None
+        return self._lend(link, frame, held.grant)
+
+    async def _lend(self, link: Link, frame: frames.AskSlice, grant: str) -> None:
+        owings = self._owings
+        loan = await self._lent(link, grant, frame.wanted, LOAN_SECONDS, ahead=frame.ahead)
         if loan is not None and link.over:
             self.undelivered(link, loan)
             return
+        if loan is None and (self.owed or self._owings != owings):
+            raise StoreUnavailable("log_slow", "budget is being taken back: what is left cannot be told yet")
         part = None if loan is None else slice_part(loan)
         link.channel.send(frames.SliceLent(frame.ask, grant, part))
 
@@ -116,8 +124,18 @@ class Lending:
 
     def undelivered(self, link: Link, loan: Slice) -> None:
         """Take a slice back that never got to its gateway."""
-        self.owed.append((link.gateway, ((loan.id, loan.amount),)))
+        self.owe(link.gateway, ((loan.id, loan.amount),))
         self.take_back()
+
+    def owe(self, gateway: str, parts: Parts) -> None:
+        """Keep in mind what is to be taken back; of more than a gateway can have been lent the rest counts as spent."""
+        owed = self.owed.setdefault(gateway, {}) if parts else {}
+        self._owings += 1
+        for slice_id, amount in parts:
+            if len(owed) >= _MOST_OWED and slice_id not in owed:
+                _LOG.error("gateway %s gives back more than can be kept in mind: it counts as spent", gateway)
+                return
+            owed.setdefault(slice_id, amount)
 
     def take_back(self) -> None:
         """Close slices that could not be closed when they came; closing them twice changes nothing. No beat waits."""
@@ -128,8 +146,24 @@ class Lending:
     async def _taken_back(self) -> None:
         try:
             while self.owed and not self._over:
-                gateway, parts = self.owed[0]
-                await self.run(lambda: self._calls.close_slices(gateway, parts))  # noqa: B023 - awaited here
-                self.owed.popleft()
+                for gateway in list(self.owed):
+                    await self._closed(gateway, tuple(self.owed[gateway].items())[:_AT_ONCE])
         finally:
             self._taking_back = False
+
+    async def _closed(self, gateway: str, parts: Parts) -> None:
+        """Close slices of a gateway; of several, one of which cannot be written, each by itself."""
+        try:
+            await self.run(lambda: self._calls.close_slices(gateway, parts))
+        except StoreUnavailable:
+            raise  # a later heartbeat tries again
+        except Exception as fault:  # noqa: BLE001 - what can never be written must not stand before the rest
+            if len(parts) > 1:
+                for part in parts:
+                    await self._closed(gateway, (part,))
+                return
+            _LOG.error("what gateway %s gives back counts as spent: %s", gateway, described(fault))
+        for slice_id, _ in parts:
+            self.owed[gateway].pop(slice_id, None)
+        if not self.owed[gateway]:
+            del self.owed[gateway]

@@ -4,12 +4,12 @@ import asyncio
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from broker import policy_document
 from broker.background import described
 from broker.budget import Rules, Slice
-from broker.db import Connection
+from broker.db import Connection, history
 from broker.db import grants as grant_store
 from broker.gate import Gate
 from broker.gate_document import NotedCut
@@ -21,11 +21,13 @@ from broker.service.desk import Change
 from broker.service.limits import rules_of
 
 _LOG = logging.getLogger("portcullis.authority")
+_SAME_END_US = 10_000_000
+"""Ends of a pause that are no further apart are one: two clocks tell them."""
 
 
 @dataclass(slots=True)
 class Open:
-    """One lease as the broker has it."""
+    """One lease as the broker has it. `named_us`: when its gateway asked for it, or asked for it to go on, last."""
 
     id: str
     grant: str
@@ -35,11 +37,12 @@ class Open:
     length_us: int
     consumer: str = ""
     exits_us: int = 0
+    named_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A hold on record as we wrote it last: for a lease of which length, and until when (wall time, microseconds)."""
+    """A hold on record as we wrote it last: for a lease of which length, and until when on our boot clock."""
 
     length_us: int
     until_us: int
@@ -50,6 +53,7 @@ class Incoming:
     """Call-log lines that wait to be taken in; the torn boots.
 
     By boot: `expected` is the number of the line that is to be kept next, `seen` that of the last line that ever came.
+    `lately`: when lines of the gateway's own boot were kept, and from which number on.
     """
 
     queue: deque[frames.Calls | frames.SpoolDone] = field(default_factory=deque)
@@ -57,6 +61,7 @@ class Incoming:
     expected: dict[str, int] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
     torn: set[str] = field(default_factory=set)
+    lately: deque[tuple[float, int]] = field(default_factory=deque)
     working: bool = False
 
 
@@ -66,15 +71,17 @@ class Link:
 
     The control thread adds leases while the loop reads them: whoever walks `leases` walks a copy.
     `holds` are the key versions with a hold on record; each heartbeat prolongs those that a lease needs.
+    `latest` are the leases that virtual keys were given last, and the ones before them (`leased`).
     `heard_s`: when it said something last. `said`: what it found wrong last; None where it did not say yet, and
     what its last life found may still stand. `over`: it has ended, or said that it does: it reads nothing more.
-    `parted`: it gave back every lease that it had.
+    `parted`: it said that it serves nothing more. `marked`: what it was told last of how far the record has come.
     """
 
     channel: Channel
     gateway: str
     boot: str
     leases: dict[str, Open] = field(default_factory=dict)
+    latest: dict[str, tuple[str, ...]] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)
     holds: dict[str, Kept] = field(default_factory=dict)
     health: frames.Health | None = None
@@ -82,7 +89,22 @@ class Link:
     heard_s: float = field(default_factory=time.monotonic)
     over: bool = False
     parted: bool = False
+    marked: str = ""
+    marked_us: int = -(2**62)
     said: tuple[tuple[frames.KeyWord, ...], tuple[frames.Trouble, ...]] | None = None
+
+    def says(self, frame: frames.Health) -> bool:
+        """Take in how the gateway fares; tell whether it finds anything else wrong than before.
+
+        A pause that goes on is none: what is left of it is less with every word, and each would be a write.
+        """
+        self.health = frame
+        wrong = tuple(
+            replace(one, until_us=(one.until_us + _SAME_END_US // 2) // _SAME_END_US, left_us=0)
+            for one in frame.troubles
+        )
+        before, self.said = self.said, (frame.keys, wrong)
+        return before != self.said
 
     def tell(self, frame: Frame) -> bool:
         """Send one frame; a gateway that cannot be told is hung up on, and others are told all the same.
@@ -98,6 +120,23 @@ class Link:
             return False
         return True
 
+    def leased(self, key_id: str, held: Open) -> None:
+        """Take a lease in; the one that it takes the place of ends when the gateway says so.
+
+        Until it has the new one it asks on the old one, and where the new one never goes out it has no other. Of those
+        before it, none is left.
+        """
+        before = [one for one in self.latest.get(key_id, ()) if one in self.leases]
+        for gone in before[:-1]:
+            self.leases.pop(gone, None)
+        self.leases[held.id] = held
+        self.latest[key_id] = (*before[-1:], held.id)
+
+    def knows_not(self, lease: str, ask: int) -> None:
+        """Answer an ask on a lease that is over: its gateway opens another one at once, not after its next renewal."""
+        self.channel.send(frames.Renewed(ask, (), ((lease, "unknown_lease"),)))
+        self.channel.send(frames.AskFailed(ask))
+
 
 @dataclass(slots=True)
 class Waiting:
@@ -105,6 +144,7 @@ class Waiting:
 
     By gateway: `flying` are these requests, `out` those without answer yet, `landed` the microseconds after which the
     last answer came. `gone` are gateways whose links had just ended. `took_s`: after how long all had acknowledged.
+    `refused` said that it is not in force there, and why; what they say last counts.
     """
 
     told: tuple[str, ...]
@@ -117,11 +157,18 @@ class Waiting:
     over: asyncio.Event = field(default_factory=asyncio.Event)
     began_s: float = field(default_factory=time.monotonic)
     took_s: float | None = None
+    refused: dict[str, str] = field(default_factory=dict)
 
     def acknowledge(self, gateway: str) -> None:
         """A gateway has it in force."""
         self.left.discard(gateway)
         self._look()
+
+    def refuse(self, gateway: str, reason: str) -> None:
+        """A gateway has it not in force: nobody need wait for it, and it counts as missing."""
+        if gateway in self.left:
+            self.refused[gateway] = reason
+            self._look()
 
     def fly(self, gateway: str, requests: int) -> None:
         """So many were in flight at a gateway that is about to acknowledge."""
@@ -134,13 +181,50 @@ class Waiting:
             self.landed[gateway], self.out[gateway] = after_us, left
             self._look()
 
+    def why_not(self) -> dict[str, str]:
+        """Return who said that it is not in force there, and why."""
+        return {name: why for name, why in self.refused.items() if name in self.left}
+
+    def took_ms(self) -> int:
+        """Return after how long all had acknowledged; as of now where one has not."""
+        return round(1000 * (time.monotonic() - self.began_s if self.took_s is None else self.took_s))
+
+    def on_their_way(self) -> "OnTheirWay":
+        """Return what was on its way, and what of it is still unanswered."""
+        return OnTheirWay(
+            sum(self.flying.values()),
+            sum(self.out.values()),
+            max(self.landed.values(), default=None),
+            tuple(sorted({*self.left, *self.gone})),
+        )
+
     def _look(self) -> None:
-        if not self.left:
+        if self.left <= self.refused.keys():
             if self.took_s is None:
                 self.took_s = time.monotonic() - self.began_s
             self.done.set()
             if not any(self.out.values()):
                 self.over.set()
+
+
+@dataclass(frozen=True, slots=True)
+class OnTheirWay:
+    """Requests that had left for the venue, unanswered, when a change came in force: nothing calls them back.
+
+    `unanswered` are those without answer yet; `last_us` is when the last answer of the others came, after the change
+    was in force at their gateway. Of `silent` gateways nothing is known: they have not answered, or their link had
+    ended so shortly before that what they had sent may still have been on its way.
+    """
+
+    requests: int
+    unanswered: int
+    last_us: int | None
+    silent: tuple[str, ...]
+
+    @property
+    def is_news(self) -> bool:
+        """Whether there is something to tell: something was on its way, or nobody knows whether."""
+        return bool(self.requests or self.silent)
 
 
 def state_of(one: Gate) -> frames.GateState:
@@ -182,6 +266,7 @@ class Terms:
     owner: bool
     sole: bool
     rules: Rules
+    history: str
 
     def frame(
         self,
@@ -193,13 +278,14 @@ class Terms:
         grant = self.grant
         return frames.PolicyChanged(
             change, grant.id, grant.policy, grant.policy_version, self.owner, self.rules.usual, gates, successors,
-            self.sole, self.rules.number,
+            self.sole, self.rules.number, self.history,
         )  # fmt: skip
 
 
 def terms_of(connection: Connection, grant: Grant) -> Terms:
     """Read the terms of a grant."""
-    return Terms(grant, *speaks_for_account(connection, grant), rules_of(connection, grant))
+    of = str(history.here(connection))
+    return Terms(grant, *speaks_for_account(connection, grant), rules_of(connection, grant), of)
 
 
 def slice_part(loan: Slice) -> frames.SlicePart:

@@ -4,11 +4,13 @@ It is read in threads of its own: who asks waits for the log store, and nobody w
 """
 
 import asyncio
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from typing import Any
 
 from broker.authority.link import Link
-from broker.db.fills import Fill
+from broker.db.fills import Fill, Rest
 from broker.link import frames
 from broker.service import Service
 
@@ -40,23 +42,30 @@ class Owners:
         )  # fmt: skip
         link.channel.send(frames.OwnerAnswer(frame.ask, found.grant, claims, found.gone))
 
-    async def stake(self, link: Link, frame: frames.StakeQuery) -> None:
-        """Tell whose a base asset is."""
+    def stake(self, link: Link, frame: frames.StakeQuery) -> Coroutine[Any, Any, None] | None:
+        """Tell whose a base asset is, by a lease that is held as the question comes."""
         held = link.leases.get(frame.lease)
         if held is None:
-            link.channel.send(frames.AskFailed(frame.ask))
-            return
-        account, grant = held.key.account, held.grant
+            link.knows_not(frame.lease, frame.ask)
+            return None
+        return self._stake(link, frame, held.key.account, held.grant)
+
+    async def _stake(self, link: Link, frame: frames.StakeQuery, account: str, grant: str) -> None:
         seen = tuple(
             Fill(account, symbol, order, whose, frame.base, side, Decimal(executed), Decimal(left))
             for whose, symbol, order, side, executed, left in frame.recent
         )
+        rest = tuple(
+            Rest(whose, symbol, side, Decimal(executed), Decimal(offered), Decimal(bound))
+            for whose, symbol, side, executed, offered, bound in frame.rest
+        )
         found = await asyncio.get_running_loop().run_in_executor(
             self._threads,
             lambda: self._calls.stake(
-                account, grant, frame.symbol, frame.base, seen, frame.replaces, link.boot
+                account, grant, frame.symbol, frame.base, seen, frame.replaces, link.boot, frame.resting_after,
+                link.gateway, rest, frame.as_of,
             ),
-        )
+        )  # fmt: skip
         link.channel.send(
             frames.StakeAnswer(
                 frame.ask,
@@ -66,5 +75,7 @@ class Owners:
                 found.freed,
                 found.coming,
                 found.resting,
+                found.more,
+                found.upto,
             )
         )

@@ -1,5 +1,6 @@
 """Queries on egresses, accounts and key versions."""
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -93,17 +94,46 @@ def add_key(connection: Connection, key: KeyVersion, created_us: int) -> None:
     )  # fmt: skip
 
 
-def set_stage(connection: Connection, ref: KeyRef, stage: Stage) -> None:
-    """Move a key version to another stage."""
+def set_stage(
+    connection: Connection,
+    ref: KeyRef,
+    stage: Stage,
+    *,
+    unless: Collection[Stage] = (),
+    key_id: str | None = None,
+) -> bool:
+    """Move a key version to another stage; False where it is in a stage that forbids it, or another key by now."""
+    key = t.KEY_VERSIONS.c
+    query = t.KEY_VERSIONS.update().where(
+        key.account == ref.account, key.slot == ref.slot.value, key.version == ref.version,
+        key.stage.not_in([one.value for one in unless]),
+    )  # fmt: skip
+    if key_id is not None:
+        query = query.where(key.venue_key_id == key_id)
+    return connection.execute(query.values(stage=stage.value)).rowcount == 1
+
+
+def hold(connection: Connection, name: str) -> None:
+    """Keep an account's slots from others until the transaction ends: imports and rotations begin one by one."""
     connection.execute(
+        select(t.ACCOUNTS.c.name).where(t.ACCOUNTS.c.name == name).with_for_update(key_share=True)
+    )
+
+
+def name_unnamed(connection: Connection, ref: KeyRef, key_id: str) -> bool:
+    """Remember the venue's id of a version that was thought never to exist; False where it, or another, has one."""
+    key = t.KEY_VERSIONS.c
+    if connection.execute(select(key.version).where(key.venue_key_id == key_id)).first() is not None:
+        return False
+    done = connection.execute(
         t.KEY_VERSIONS.update()
         .where(
-            t.KEY_VERSIONS.c.account == ref.account,
-            t.KEY_VERSIONS.c.slot == ref.slot.value,
-            t.KEY_VERSIONS.c.version == ref.version,
+            key.account == ref.account, key.slot == ref.slot.value, key.version == ref.version,
+            key.venue_key_id == "", key.stage.in_([Stage.PENDING.value, Stage.TOMBSTONE.value]),
         )
-        .values(stage=stage.value)
-    )
+        .values(venue_key_id=key_id)
+    )  # fmt: skip
+    return done.rowcount == 1
 
 
 def set_venue_key_id(connection: Connection, ref: KeyRef, key_id: str) -> None:

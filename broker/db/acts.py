@@ -13,9 +13,25 @@ def add(connection: Connection, **values: object) -> None:
     connection.execute(t.ACTS.insert().values(**values))
 
 
-def get(connection: Connection, act: str) -> Row[Any] | None:
-    """Return one act."""
-    return connection.execute(select(t.ACTS).where(t.ACTS.c.id == act)).first()
+def get(connection: Connection, act: str, *, keep: bool = False) -> Row[Any] | None:
+    """Return one act; `keep`: it stays as it is until the transaction ends."""
+    query = select(t.ACTS).where(t.ACTS.c.id == act)
+    return connection.execute(query.with_for_update() if keep else query).first()
+
+
+def sighted(connection: Connection, act: str, sightings: str) -> None:
+    """Write down when which host saw an act first."""
+    connection.execute(t.ACTS.update().where(t.ACTS.c.id == act).values(sightings=sightings))
+
+
+def unsighted(connection: Connection, base: str, since_us: int) -> list[str]:
+    """Return the acts announced since an instant that are not over, wait for nobody, and were not seen on this base."""
+    c = t.ACTS.c
+    query = select(c.id).where(
+        c.created_us > since_us, c.ended_us.is_(None), c.ready_us.is_not(None), c.confirmed_by.is_(None),
+        ~c.sightings.contains(base, autoescape=True),
+    )  # fmt: skip
+    return list(connection.execute(query).scalars())
 
 
 def confirm(connection: Connection, act: str, by: str, at_us: int) -> bool:

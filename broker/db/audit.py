@@ -10,6 +10,7 @@ from broker.audit.chain import FIRST, Entry, Record
 from broker.db import tables as t
 
 _AT_ONCE = 1000
+_LAST = 2**62
 
 
 def append(connection: Connection, writer: str, entry: Entry) -> Record:
@@ -32,11 +33,41 @@ def append(connection: Connection, writer: str, entry: Entry) -> Record:
     return record
 
 
-def last_of(connection: Connection, writer: str, subject: str) -> Record | None:
-    """Return a writer's last record about a subject."""
-    query = select(t.AUDIT).where(t.AUDIT.c.writer == writer, t.AUDIT.c.subject == subject)
+def last_of(
+    connection: Connection, writer: str, subject: str, upto: int = _LAST, after: int = 0
+) -> Record | None:
+    """Return a writer's last record about a subject, up to one of its records and after another.
+
+    The chain is read back to it, whole where there is none: whoever writes says after which record.
+    """
+    c = t.AUDIT.c
+    query = select(t.AUDIT).where(c.writer == writer, c.subject == subject, c.seq <= upto, c.seq > after)
     row = connection.execute(query.order_by(t.AUDIT.c.seq.desc()).limit(1)).first()
     return None if row is None else _record(row)
+
+
+def head(connection: Connection, writer: str) -> int:
+    """Return the number of a writer's last record; 0 where it has none."""
+    query = select(func.max(t.AUDIT.c.seq)).where(t.AUDIT.c.writer == writer)
+    return int(connection.execute(query).scalar() or 0)
+
+
+def about(connection: Connection, writer: str, subject: str, most: int) -> list[Entry]:
+    """Return the last entries of a writer about a subject, newest first."""
+    query = select(t.AUDIT).where(t.AUDIT.c.writer == writer, t.AUDIT.c.subject == subject)
+    rows = connection.execute(query.order_by(t.AUDIT.c.seq.desc()).limit(most))
+    return [_record(row).entry for row in rows]
+
+
+def through(connection: Connection, writer: str, action: str, after: int, before_us: int) -> int:
+    """Return the number up to which all records of a writer that are about an action are older than an instant."""
+    c = t.AUDIT.c
+    here = (c.writer == writer, c.action == action, c.seq > after)
+    younger = connection.execute(select(func.min(c.seq)).where(*here, c.at_us >= before_us)).scalar()
+    older = select(func.max(c.seq)).where(*here, c.at_us < before_us)
+    if younger is not None:
+        older = older.where(c.seq < younger)
+    return int(connection.execute(older).scalar() or after)
 
 
 def heads(connection: Connection) -> dict[str, tuple[int, str]]:

@@ -54,6 +54,8 @@ def add_lines(connection: Connection, gateway: str, boot: str, lines: Iterable[A
         known = _known(connection, gateway, boot, [row["seq"] for row in asks])
         # what became of them was settled when they came first: one that was refused must not be there once more
         orders = [order for order in orders if order["seq"] not in known]
+        asks = [row for row in asks if row["seq"] not in known]
+    if asks:
         connection.execute(upsert(connection, t.CALLS).on_conflict_do_nothing(), asks)
     if orders:
         connection.execute(upsert(connection, t.SENT_ORDERS).on_conflict_do_nothing(), orders)
@@ -65,7 +67,15 @@ def _known(connection: Connection, gateway: str, boot: str, seqs: list[Any]) -> 
     """Return which of a boot's asks are there already."""
     c = t.CALLS.c
     query = select(c.seq).where(c.gateway == gateway, c.boot == boot, c.seq.between(min(seqs), max(seqs)))
-    return set(connection.execute(query).scalars())
+    gone = _gone(connection, gateway, boot)  # they were there, and what became of them is settled
+    return set(connection.execute(query).scalars()) | {seq for seq in seqs if seq <= gone}
+
+
+def _gone(connection: Connection, gateway: str, boot: str) -> int:
+    """Return up to which number a boot's calls are not kept any more; 0 where all are."""
+    b = t.CALLS_BEFORE.c
+    found = connection.execute(select(b.upto).where(b.gateway == gateway, b.boot == boot)).scalar()
+    return int(found or 0)
 
 
 def _sent(gateway: str, boot: str, line: Ask, one: SentLine) -> dict[str, object]:
@@ -89,7 +99,11 @@ def _answered(connection: Connection, gateway: str, boot: str, answers: list[Ans
         else one
         for one in answers
     ]
-    refused = [{"_seq": one.of} for one in answers if one.outcome == "refused"]
+    refused = [
+        {"_boot": one.boot or boot, "_seq": one.of}
+        for one in answers
+        if one.outcome == "refused" or one.none_placed
+    ]
     owned = {
         (one.account, symbol, known_as): {
             "account": one.account, "symbol": symbol, "name": known_as, "grant": one.grant, "seen_us": one.at_us
@@ -99,13 +113,13 @@ def _answered(connection: Connection, gateway: str, boot: str, answers: list[Ans
         for symbol, known_as, _ in one.own
     }  # fmt: skip
     named = [
-        {"_seq": one.of, "_symbol": symbol, "_name": name, "known_as": known_as}
+        {"_boot": one.boot or boot, "_seq": one.of, "_symbol": symbol, "_name": name, "known_as": known_as}
         for one in answers
         if one.outcome != "refused"
         for symbol, known_as, name in one.own
     ]
     sent = t.SENT_ORDERS.c
-    here = (sent.gateway == gateway, sent.boot == boot, sent.seq == bindparam("_seq"))
+    here = (sent.gateway == gateway, sent.boot == bindparam("_boot"), sent.seq == bindparam("_seq"))
     if refused:
         connection.execute(t.SENT_ORDERS.delete().where(*here), refused)
     if owned:
@@ -122,7 +136,9 @@ def _answered(connection: Connection, gateway: str, boot: str, answers: list[Ans
             named,
         )
     fills.note(connection, _fills(connection, answers, owned))
-    call = t.CALLS.c
+    call, own = t.CALLS.c, [one for one in answers if not one.boot]  # the log of an earlier boot is sealed
+    if not own:
+        return
     connection.execute(  # the first answer stands: the log is only ever added to
         t.CALLS.update().where(
             call.gateway == gateway, call.boot == boot, call.seq == bindparam("_seq"), call.outcome.is_(None)
@@ -132,7 +148,7 @@ def _answered(connection: Connection, gateway: str, boot: str, answers: list[Ans
                 "_seq": one.of, "status": one.status, "code": one.code, "outcome": one.outcome,
                 "latency_us": one.latency_us, "released": _parts_text(one.released),
             }
-            for one in answers
+            for one in own
         ],
     )  # fmt: skip
 
@@ -184,10 +200,19 @@ def owner(connection: Connection, account: str, symbol: str, known_as: str) -> s
 
 
 def sent_as(connection: Connection, account: str, symbol: str, name: str) -> list[Row[Any]]:
-    """Return what was sent under a name, newest first."""
+    """Return what was sent under a name, newest first: so many that have an id, and so many that have none.
+
+    Of those the latest of each grant in turn: however often another one uses the name, a request whose answer was
+    lost is its sender's to claim.
+    """
     c = t.SENT_ORDERS.c
-    query = select(t.SENT_ORDERS).where(c.account == account, c.symbol == symbol, c.name == name)
-    return list(connection.execute(query.order_by(c.sent_us.desc()).limit(MOST_NAMESAKES)))
+    here = (c.account == account, c.symbol == symbol, c.name == name)
+    answered = select(t.SENT_ORDERS).where(*here, c.known_as.is_not(None)).order_by(c.sent_us.desc())
+    turn = func.row_number().over(partition_by=c.grant, order_by=c.sent_us.desc()).label("turn")
+    open_ = select(t.SENT_ORDERS, turn).where(*here, c.known_as.is_(None)).subquery()
+    in_turn = select(open_).order_by(open_.c.turn, open_.c.sent_us.desc())
+    rows = [row for query in (answered, in_turn) for row in connection.execute(query.limit(MOST_NAMESAKES))]
+    return sorted(rows, key=lambda row: -row.sent_us)
 
 
 def unanswered_sales(
@@ -274,6 +299,13 @@ def boots_since(connection: Connection, since_us: int) -> list[tuple[str, str]]:
     """Return gateways and boots that have asked for something since."""
     query = select(t.CALLS.c.gateway, t.CALLS.c.boot).where(t.CALLS.c.at_us >= since_us).distinct()
     return [(row.gateway, row.boot) for row in connection.execute(query)]
+
+
+def last_of(connection: Connection, gateway: str, boot: str) -> int:
+    """Return the number of a boot's last call, kept still or not; 0 where there is none."""
+    c = t.CALLS.c
+    query = select(func.max(c.seq)).where(c.gateway == gateway, c.boot == boot)
+    return max(int(connection.execute(query).scalar() or 0), _gone(connection, gateway, boot))
 
 
 def after(connection: Connection, gateway: str, boot: str, seq: int, limit: int) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, or_, select
@@ -12,6 +12,7 @@ from broker.db import accounts as account_store
 from broker.db import grants as grant_store
 from broker.db import tables as t
 from broker.model import KeyRef, chain, moment
+from broker.steady import Span
 from clients.venue import Slot
 
 
@@ -30,6 +31,15 @@ class Checkout:
     closed_at: datetime | None = None
     rotation: str | None = None
     dead_at: datetime | None = None
+    base: str = ""
+    skew_us: int = 0
+
+    @property
+    def span(self) -> Span:
+        """How long it lasts, by the clocks (`broker.steady`)."""
+        ends_us = microseconds(self.ends_at)
+        length_us = (self.ends_at - self.opened_at) // timedelta(microseconds=1)
+        return Span(ends_us, length_us, self.base, self.skew_us)
 
 
 def add(connection: Connection, one: Checkout, opened_us: int, ends_us: int) -> None:
@@ -37,9 +47,22 @@ def add(connection: Connection, one: Checkout, opened_us: int, ends_us: int) -> 
     connection.execute(
         t.CHECKOUTS.insert().values(
             id=one.id, grant=one.grant, account=one.ref.account, version=one.ref.version, operator=one.operator,
-            holder=one.holder, reason=one.reason, opened_us=opened_us, ends_us=ends_us,
+            holder=one.holder, reason=one.reason, opened_us=opened_us, ends_us=ends_us, base=one.base,
+            skew_us=one.skew_us,
         )
     )  # fmt: skip
+
+
+def restore(connection: Connection, one: Checkout) -> None:
+    """Insert a checkout as it was known, of which nothing is on record."""
+    add(connection, one, microseconds(one.opened_at), microseconds(one.ends_at))
+    if one.closed_at is not None:
+        close(connection, one.id, microseconds(one.closed_at))
+
+
+def microseconds(at: datetime) -> int:
+    """Return an instant as it is kept."""
+    return round(at.timestamp() * 1_000_000)
 
 
 def get(connection: Connection, checkout: str) -> Checkout | None:
@@ -85,7 +108,7 @@ def end_in(connection: Connection, names: Iterable[str], now_us: int) -> list[st
 
 
 def over(connection: Connection, now_us: int) -> list[Checkout]:
-    """Return those whose time is over or that were closed, and whose key is not known to be dead."""
+    """Return those whose time is over by the wall clock or that were closed, and whose key is not known to be dead."""
     out = t.CHECKOUTS.c
     query = select(t.CHECKOUTS).where(
         out.dead_us.is_(None), or_(out.closed_us.is_not(None), out.ends_us <= now_us)
@@ -115,5 +138,5 @@ def _checkout(row: Row[Any]) -> Checkout:
     return Checkout(
         row.id, row.grant, KeyRef(row.account, Slot.TRADE, row.version), row.operator, row.holder, row.reason,
         moment(row.opened_us), moment(row.ends_us), None if row.closed_us is None else moment(row.closed_us),
-        row.rotation, None if row.dead_us is None else moment(row.dead_us),
+        row.rotation, None if row.dead_us is None else moment(row.dead_us), row.base, row.skew_us,
     )  # fmt: skip

@@ -4,13 +4,15 @@ So does a cut that is made, and not on record yet, while that happens: its heirs
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, literal_column, select
+from sqlalchemy.engine import Row
 
 from broker import gate
 from broker.db import rows
 from broker.db import tables as t
-from broker.gate import Gate, Mode
+from broker.gate import Mode
 from broker.model import KeyRef, ScopeKind, Stage, scope
 
 
@@ -29,7 +31,7 @@ def carry(connection: Connection, to: KeyRef, away_from: KeyRef | None) -> None:
     for left in rows.gates(connection, places - {here}).values():
         for cut, mode in left.closers.items():
             holding.setdefault(cut, []).append(mode)
-    closed = rows.gates(connection, [here]).get(here, Gate(here))
+    closed = rows.gates_of(connection, [here])[here]
     fresh = {cut: gate.strictest(modes) for cut, modes in holding.items() if cut not in closed.closers}
     for cut, mode in fresh.items():
         closed = gate.close(closed, cut, mode)
@@ -41,8 +43,10 @@ def carry(connection: Connection, to: KeyRef, away_from: KeyRef | None) -> None:
 Place = tuple[str, str]
 """Account and slot."""
 
-_LONGEST_US = 30_000_000
+LONGEST_US = 30_000_000
 """A version is in use when its transaction is committed, so long after what the audit trail says at most."""
+
+MOST_READ, _AT_ONCE = 20_000, 300
 
 
 def in_use(connection: Connection, scopes: Iterable[str]) -> dict[Place, int | None]:
@@ -56,19 +60,77 @@ def in_use(connection: Connection, scopes: Iterable[str]) -> dict[Place, int | N
     return found
 
 
+def changed_since(connection: Connection, scopes: Iterable[str], at_us: int) -> set[Place]:
+    """Return the places where another version was taken into use since an instant, by the audit trail."""
+    return {place for place in _named(scopes) if _taken(connection, place, t.AUDIT.c.at_us >= at_us)}
+
+
 def in_use_at(connection: Connection, scopes: Iterable[str], at_us: int) -> dict[Place, int | None]:
-    """Return what was in use at an instant, by the audit trail; rather too early than too late."""
-    audit, found = t.AUDIT.c, dict[Place, int | None]()
-    for account, slot in _named(scopes):
-        place = scope(ScopeKind.KEY_VERSION, f"{account}/{slot}/")
-        query = select(audit.subject).where(
-            audit.at_us <= at_us - _LONGEST_US,
-            audit.action == "key.current",
-            audit.subject.startswith(place, autoescape=True),
+    """Return what was in use at an instant, by the audit trail; rather too early than too late, None in doubt."""
+    at, found = t.AUDIT.c.at_us, dict[Place, int | None]()
+    for place in _named(scopes):
+        before = _taken(connection, place, at <= at_us - LONGEST_US)
+        row = max(before, key=lambda one: (one.at_us, one.seq), default=None)
+        unsure = (
+            row is None
+            or _went_back(connection, row)
+            or any(
+                _may_be_earlier(connection, later)
+                for later in _taken(connection, place, at > at_us - LONGEST_US)
+                if later.writer == row.writer and later.seq > row.seq
+            )
         )
-        subject = connection.execute(query.order_by(audit.at_us.desc(), audit.seq.desc()).limit(1)).scalar()
-        found[account, slot] = None if subject is None else int(subject.rpartition("/")[2])
+        found[place] = None if row is None or unsure else int(row.subject.rpartition("/")[2])
     return found
+
+
+def _taken(connection: Connection, place: Place, when: ColumnElement[bool]) -> list[Row[Any]]:
+    """Return when versions of a place were taken into use, as far as the trail says: read by an index of only these."""
+    key, audit, found = t.KEY_VERSIONS.c, t.AUDIT.c, list[Row[Any]]()
+    versions = connection.execute(
+        select(key.version).where(key.account == place[0], key.slot == place[1])
+    ).scalars()
+    subjects = [scope(ScopeKind.KEY_VERSION, "/".join((*place, str(version)))) for version in versions]
+    for first in range(0, len(subjects), _AT_ONCE):
+        query = select(
+            audit.writer, audit.seq, audit.at_us, audit.subject
+        ).where(
+            literal_column("action") == literal_column("'key.current'"),  # the index is of these words
+            audit.subject.in_(subjects[first : first + _AT_ONCE]),
+            when,
+        )
+        found.extend(connection.execute(query))
+    return found
+
+
+def _went_back(connection: Connection, row: Row[Any]) -> bool:
+    """Tell whether the clock was set back before a record was written: by then it may have been later than it says."""
+    seq = t.AUDIT.c.seq
+    written, whole = _written(connection, row.writer, seq < row.seq, seq.desc())
+    return not whole or any(at_us > row.at_us + LONGEST_US for at_us in written)
+
+
+def _may_be_earlier(connection: Connection, row: Row[Any]) -> bool:
+    """Tell whether what came into use may have done so earlier than it says: written by a clock that ran ahead.
+
+    So it is where the clock was set back after that.
+    """
+    seq = t.AUDIT.c.seq
+    written, whole = _written(connection, row.writer, seq > row.seq, seq)
+    return not whole or any(at_us < row.at_us - LONGEST_US for at_us in written)
+
+
+def _written(
+    connection: Connection, writer: str, part: ColumnElement[bool], order: ColumnElement[Any]
+) -> tuple[list[int], bool]:
+    """Return when records were written, in a part of a writer's chain, and whether that is all of it: not too many.
+
+    This is read while a cut is put on record. What is not known of a long chain is in doubt.
+    """
+    audit = t.AUDIT.c
+    query = select(audit.at_us).where(audit.writer == writer, part).order_by(order).limit(MOST_READ + 1)
+    found = list(connection.execute(query).scalars())
+    return found, len(found) <= MOST_READ
 
 
 def heirs(

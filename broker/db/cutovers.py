@@ -1,7 +1,7 @@
 """Queries on who may still use a key version, which one is current, and canaries."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -11,17 +11,34 @@ from broker.db import coverage, rows
 from broker.db import tables as t
 from broker.db.upsert import upsert
 from broker.model import KeyRef, KeyVersion, Stage
+from broker.steady import SLEWED_US, Moment, Span, Watch
 from clients.venue import Slot
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Until when a gateway may use a key version at most, microseconds since the epoch. `key` as `str(KeyRef)`."""
+    """Until when a gateway may use a key version at most, microseconds since the epoch. `key` as `str(KeyRef)`.
+
+    The rest says by which clocks (`broker.steady`). As it is read, `until_us` is by the wall clock of who looks.
+    """
 
     gateway: str
     boot: str
     key: str
     until_us: int
+    length_us: int = 0
+    base: str = ""
+    skew_us: int = 0
+
+    @property
+    def span(self) -> Span:
+        """What is counted."""
+        return Span(self.until_us, self.length_us, self.base, self.skew_us)
+
+
+def begun(gateway: str, boot: str, key: str, one: Span) -> Hold:
+    """Return a hold for a span of time."""
+    return Hold(gateway, boot, key, one.until_us, one.length_us, one.base, one.skew_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +58,27 @@ class Canary:
 
 def hold(connection: Connection, one: Hold) -> None:
     """Write a hold, or write it over."""
-    row = upsert(connection, t.LEASE_HOLDS).values(
-        gateway=one.gateway, boot=one.boot, key=one.key, until_us=one.until_us
-    )
-    connection.execute(
-        row.on_conflict_do_update(index_elements=["gateway", "boot", "key"], set_={"until_us": one.until_us})
-    )
+    values = _values(one)
+    row = upsert(connection, t.LEASE_HOLDS).values(gateway=one.gateway, boot=one.boot, key=one.key, **values)
+    connection.execute(row.on_conflict_do_update(index_elements=["gateway", "boot", "key"], set_=values))
 
 
-def prolong(connection: Connection, one: Hold, now_us: int) -> bool:
-    """Move a hold's end, if it is still there and not over; it is gone for good otherwise."""
+def prolong(connection: Connection, one: Hold, now: Moment) -> bool:
+    """Move a hold's end, if it is still there and not over; it is gone for good otherwise.
+
+    That is asked of the boot clock alone: no looker calls a hold over before it does, and no step of a wall clock ends
+    a lease. Of another base it is not known.
+    """
     held = t.LEASE_HOLDS.c
-    done = connection.execute(
-        t.LEASE_HOLDS.update()
-        .where(
-            held.gateway == one.gateway, held.boot == one.boot, held.key == one.key, held.until_us > now_us
-        )
-        .values(until_us=one.until_us)
-    )
-    return done.rowcount == 1
+    there = (held.gateway == one.gateway, held.boot == one.boot, held.key == one.key)
+    row = connection.execute(select(t.LEASE_HOLDS).where(*there).with_for_update()).first()
+    if row is None or row.base != now.base:
+        return False
+    left_us = _hold(row).span.boot_until_us - now.boot_us
+    if not 0 < left_us <= row.length_us + SLEWED_US:
+        return False
+    connection.execute(t.LEASE_HOLDS.update().where(*there).values(**_values(one)))
+    return True
 
 
 def let_go(connection: Connection, gateway: str, boot: str, key: str) -> None:
@@ -70,16 +89,36 @@ def let_go(connection: Connection, gateway: str, boot: str, key: str) -> None:
     )
 
 
-def holders(connection: Connection, key: str, now_us: int) -> tuple[Hold, ...]:
-    """Return who may still use a key version."""
-    query = select(t.LEASE_HOLDS).where(t.LEASE_HOLDS.c.key == key, t.LEASE_HOLDS.c.until_us > now_us)
-    return tuple(Hold(row.gateway, row.boot, row.key, row.until_us) for row in connection.execute(query))
+def holders(connection: Connection, key: str, watch: Watch) -> tuple[Hold, ...]:
+    """Return who may still use a key version, as far as who looks can know."""
+    query = select(t.LEASE_HOLDS).where(t.LEASE_HOLDS.c.key == key)
+    return _living(map(_hold, connection.execute(query)), watch)
 
 
-def running(connection: Connection, now_us: int) -> tuple[Hold, ...]:
+def running(connection: Connection, watch: Watch) -> tuple[Hold, ...]:
     """Return every hold that is not over, whoever has it."""
-    query = select(t.LEASE_HOLDS).where(t.LEASE_HOLDS.c.until_us > now_us)
-    return tuple(Hold(row.gateway, row.boot, row.key, row.until_us) for row in connection.execute(query))
+    return _living(map(_hold, connection.execute(select(t.LEASE_HOLDS))), watch)
+
+
+def _living(holds: Iterable[Hold], watch: Watch) -> tuple[Hold, ...]:
+    found = []
+    for one in holds:
+        left_us = watch.left_us(_name(one), one.span)
+        if left_us > 0:
+            found.append(replace(one, until_us=watch.now().wall_us + left_us))
+    return tuple(found)
+
+
+def _name(one: Hold) -> str:
+    return f"hold {one.gateway} {one.boot} {one.key}"
+
+
+def _hold(row: Row[Any]) -> Hold:
+    return Hold(row.gateway, row.boot, row.key, row.until_us, row.length_us, row.base, row.skew_us)
+
+
+def _values(one: Hold) -> dict[str, Any]:
+    return {"until_us": one.until_us, "length_us": one.length_us, "base": one.base, "skew_us": one.skew_us}
 
 
 def let_all_go(connection: Connection, gateway: str, boot: str) -> None:
@@ -88,9 +127,13 @@ def let_all_go(connection: Connection, gateway: str, boot: str) -> None:
     connection.execute(t.LEASE_HOLDS.delete().where(held.gateway == gateway, held.boot == boot))
 
 
-def forget_holds(connection: Connection, before_us: int) -> None:
-    """Delete holds that were over long ago."""
-    connection.execute(t.LEASE_HOLDS.delete().where(t.LEASE_HOLDS.c.until_us < before_us))
+def forget_holds(connection: Connection, before_us: int, watch: Watch) -> None:
+    """Delete holds that were over long ago: by the wall clock, and by who looks."""
+    held = t.LEASE_HOLDS.c
+    for row in connection.execute(select(t.LEASE_HOLDS).where(held.until_us < before_us)).all():
+        one = _hold(row)
+        if watch.is_over(_name(one), one.span):
+            let_go(connection, one.gateway, one.boot, one.key)
 
 
 # --- which one is current ---------------------------------------------------------------------

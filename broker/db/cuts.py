@@ -1,13 +1,16 @@
 """Queries on cuts, and on what a cut may name."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, or_, select
 from sqlalchemy.engine import Row
 
 from broker.db import tables as t
+from broker.model import EVERYTHING, ITSELF
+
+_AT_ONCE = 500
 
 
 def add(connection: Connection, cut: Mapping[str, object], scopes: Iterable[str]) -> None:
@@ -31,6 +34,43 @@ def unthaw(connection: Connection, cut: str) -> None:
     )
 
 
+def widen(connection: Connection, cut: str, names: Iterable[str]) -> None:
+    """Let a cut be about some more."""
+    for name in set(names) - set(scopes(connection, cut)):
+        connection.execute(t.CUT_SCOPES.insert().values(cut=cut, scope=name))
+
+
+def standing(connection: Connection, ids: Collection[str]) -> dict[str, bool]:
+    """Return which of some cuts are on record, and whether they stand there, with a closer at each of their gates."""
+    found = {}
+    asked = sorted(ids)
+    for start in range(0, len(asked), _AT_ONCE):
+        some = asked[start : start + _AT_ONCE]
+        query = select(t.CUTS.c.id, t.CUTS.c.thawed_us).where(t.CUTS.c.id.in_(some))
+        found.update({row.id: row.thawed_us is None for row in connection.execute(query)})
+        here = (t.CLOSERS.c.cut == t.CUT_SCOPES.c.cut) & (t.CLOSERS.c.scope == t.CUT_SCOPES.c.scope)
+        gone = (
+            select(t.CUT_SCOPES.c.cut)
+            .outerjoin(t.CLOSERS, here)
+            .where(t.CUT_SCOPES.c.cut.in_(some), t.CLOSERS.c.cut.is_(None))
+        )
+        found.update(dict.fromkeys(connection.execute(gone.distinct()).scalars(), False))
+    return found
+
+
+def describe(connection: Connection, cut: str, reason: str, actor: str, opened_us: int) -> None:
+    """Say of a cut who made it, why and when, where that was not known."""
+    connection.execute(
+        t.CUTS.update().where(t.CUTS.c.id == cut).values(reason=reason, actor=actor, opened_us=opened_us)
+    )
+
+
+def with_reason(connection: Connection, ids: Collection[str], reason: str) -> set[str]:
+    """Return which of some cuts have a reason."""
+    query = select(t.CUTS.c.id).where(t.CUTS.c.reason == reason)
+    return set(connection.execute(query).scalars()) & set(ids)
+
+
 def get(connection: Connection, cut: str) -> Row[Any] | None:
     """Return one cut."""
     return connection.execute(select(t.CUTS).where(t.CUTS.c.id == cut)).first()
@@ -42,14 +82,32 @@ def scopes(connection: Connection, cut: str) -> tuple[str, ...]:
     return tuple(connection.execute(query).scalars())
 
 
-def page(connection: Connection, before_us: int, limit: int, *, open_only: bool) -> list[Row[Any]]:
-    """Return cuts, newest first."""
-    query = (
-        select(t.CUTS).where(t.CUTS.c.opened_us < before_us).order_by(t.CUTS.c.opened_us.desc()).limit(limit)
-    )
+def page(
+    connection: Connection, before_us: int, limit: int, *, open_only: bool, before_id: str = ""
+) -> list[Row[Any]]:
+    """Return cuts, newest first; of those of one instant, as all that a database forgot are, before an id."""
+    c = t.CUTS.c
+    earlier = or_(c.opened_us < before_us, and_(c.opened_us == before_us, c.id < before_id))
+    query = select(t.CUTS).where(earlier).order_by(c.opened_us.desc(), c.id.desc()).limit(limit)
     if open_only:
         query = query.where(t.CUTS.c.thawed_us.is_(None))
     return list(connection.execute(query))
+
+
+def thawed_last(connection: Connection, limit: int) -> tuple[str, ...]:
+    """Return the cuts that were thawed last, the latest of them last."""
+    thawed = t.CUTS.c.thawed_us
+    query = select(t.CUTS.c.id).where(thawed.is_not(None)).order_by(thawed.desc(), t.CUTS.c.id).limit(limit)
+    return tuple(reversed(tuple(connection.execute(query).scalars())))
+
+
+def by_itself(connection: Connection) -> frozenset[str]:
+    """Return the cuts by which the program holds everything closed: after a restore, a failover."""
+    query = select(t.CUTS.c.id).join(t.CUT_SCOPES, t.CUT_SCOPES.c.cut == t.CUTS.c.id)
+    found = query.where(
+        t.CUTS.c.thawed_us.is_(None), t.CUTS.c.actor == ITSELF, t.CUT_SCOPES.c.scope == EVERYTHING
+    )
+    return frozenset(connection.execute(found).scalars())
 
 
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")

@@ -15,28 +15,23 @@ Rules:
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from broker.db import replication, schema
-from broker.db.engines import Postgres, Which, engines
+from broker.db import faults, replication, schema, sessions
+from broker.db.engines import URGENT_KEPT, Postgres, Which, bare, engines
 from broker.db.overdue import Overdue
 from broker.db.reserve import Reserve
 from broker.db.turns import Turn, Turns, Urgency, urgency
-from broker.errors import Conflict, Malformed, Problem, StoreUnavailable
+from broker.errors import StoreUnavailable
 
 LOG_FILE = "calls.db"
 """The log store's file, beside the state's."""
 
-MAYBE_WRITTEN = frozenset({"commit_unknown", "not_replicated"})
-"""Reasons of failures after which a write may be in force all the same."""
-
-DISK_FULL = "disk_full"
-_NO_LOCK = "55P03"
 _LEAST_S = 5.0
 """A transaction that has its turn has at least so long, whatever it waited."""
 
@@ -49,8 +44,8 @@ class Store:
     ) -> None:
         """Open a file, reach a PostgreSQL, or make a database in memory where nothing is named."""
         self._where, self._which = where, which
-        self._engines = engines(where, which)
         self._overdue = Overdue()
+        self._engines = engines(where, which, self._overdue)
         self.turns = Turns(gives_way_to)
 
     @contextmanager
@@ -113,24 +108,44 @@ class Store:
                     except SQLAlchemyError as fault:
                         if turn is None or not isinstance(self._where, Postgres):
                             raise
-                        raise _unknown(fault) from None
+                        raise faults.unknown(fault) from None
                 if connection.info.pop("unconfirmed", False):
                     raise StoreUnavailable(
                         "not_replicated",
                         "the database wrote it, but no standby confirmed it: it may be forgotten after a failover",
                     )
         except SQLAlchemyError as fault:
-            raise _translated(fault) from None
+            raise faults.translated(fault) from None
 
     def _limited(
         self, connection: sa.Connection, turn: Turn | None, *, urgent: bool, is_long: bool
-    ) -> AbstractContextManager[None]:
-        """Hang up on a PostgreSQL that answers nothing. A read that is not urgent may be long: a backup is one."""
-        if not isinstance(self._where, Postgres) or is_long or (turn is None and not urgent):
+    ) -> AbstractContextManager[object]:
+        """Hang up on a PostgreSQL that answers nothing. A read that is not urgent may be long: a backup is one.
+
+        So each of its statements has a time of its own.
+        """
+        if not isinstance(self._where, Postgres) or is_long:
             return nullcontext()
         driver = connection.connection.driver_connection
+        if turn is None and not urgent:
+            return self._overdue.prolonged(driver.pgconn.socket, connection)  # type: ignore[union-attr]
         seconds = _LEAST_S if turn is None else max(_LEAST_S, turn.until - time.monotonic())
         return self._overdue.limited(driver.pgconn.socket, seconds)  # type: ignore[union-attr] # psycopg's
+
+    def warm(self) -> None:
+        """Open the connections that urgent work has of its own, and keep them: others may spend what a server has.
+
+        Raises:
+            StoreUnavailable: They cannot be had.
+        """
+        if not isinstance(self._where, Postgres):
+            return
+        try:
+            with ExitStack() as stack:
+                for _ in range(URGENT_KEPT):
+                    stack.enter_context(self._engines.urgent_writer.connect())
+        except SQLAlchemyError as fault:
+            raise faults.translated(fault) from None
 
     def settle(self) -> None:
         """Copy the write-ahead log back, as far as nobody needs it, beside the writers; SQLite only."""
@@ -191,7 +206,7 @@ class LogStore(Store):
                 connection.info.update(turn=turn, which=self._which)
                 yield connection
         except SQLAlchemyError as fault:
-            raise _translated(fault) from None
+            raise faults.translated(fault) from None
 
 
 class Database(Store):
@@ -210,6 +225,8 @@ class Database(Store):
             StoreUnavailable: One is newer than the program, or cannot be read; the log store's file is gone.
         """
         with self.read() as connection:
+            if isinstance(self._where, Postgres):
+                sessions.refuse_elsewhere(connection, self._where.namespace, schema.STATE.version_table)
             here = schema.STATE.here(connection)
         if schema.before_apart(here):
             with self.write(is_long=True) as connection:
@@ -241,10 +258,23 @@ class Database(Store):
         """
         with self.read() as connection:
             if isinstance(self._where, Postgres):
-                replication.look(connection, single_node=self._where.single_node)
+                with bare(self._where, self._overdue) as plain:
+                    replication.look(plain, single_node=self._where.single_node)
+                sessions.refuse_elsewhere(connection, self._where.namespace, schema.STATE.version_table)
             schema.STATE.refuse_other(connection)
         self._refuse_without_log()
         self.log.look()
+
+    def set_otherwise(self) -> tuple[sessions.Off, ...]:
+        """Return what PostgreSQL's server, database or role are set to otherwise than we need; nothing for SQLite.
+
+        Raises:
+            StoreUnavailable: It cannot answer.
+        """
+        if not isinstance(self._where, Postgres):
+            return ()
+        with bare(self._where, self._overdue) as plain:
+            return sessions.off(plain, self._where.namespace)
 
     def _refuse_without_log(self) -> None:
         """Refuse a state whose log store is gone: what was spent of the budgets would be forgotten."""
@@ -263,28 +293,3 @@ class Database(Store):
         """Close every connection."""
         super().close()
         self.log.close()
-
-
-def _unknown(fault: SQLAlchemyError) -> StoreUnavailable:
-    return StoreUnavailable(
-        "commit_unknown",
-        f"the database was lost while it wrote ({type(fault).__name__}): whether it was done is not known",
-    )
-
-
-def _translated(fault: SQLAlchemyError) -> StoreUnavailable | Conflict | Malformed:
-    if isinstance(fault, DataError):
-        return Malformed("unfit", (Problem("value", "is more, or other, than its column holds"),))
-    if isinstance(fault, IntegrityError):
-        return Conflict("taken", "the name or key is taken, or what it names does not exist")
-    if getattr(getattr(fault, "orig", None), "sqlstate", None) == _NO_LOCK:
-        return StoreUnavailable(
-            "store_busy", "the database was busy with other writes for too long: nothing was changed"
-        )
-    if getattr(getattr(fault, "orig", None), "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-        return StoreUnavailable(
-            DISK_FULL,
-            "the disk is full: nothing was changed. Make room on it, then do it again; no order can be written down "
-            "meanwhile, and no lease goes on for longer than its 15 seconds",
-        )
-    return StoreUnavailable("database", f"the database cannot answer ({type(fault).__name__})")

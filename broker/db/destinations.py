@@ -1,9 +1,14 @@
-"""Queries on destinations and how far each is with a key version."""
+"""Queries on destinations and how far each is with a key version.
 
+Which key a destination got last is told by the order in which deliveries were written (`turn`), not by their times: a
+clock may be set, and when one that failed is tried again lies ahead.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.engine import Row
 
 from broker import destination as values
@@ -15,7 +20,10 @@ from clients.venue import Slot
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How far a destination is with a key version. `says`: what it waits for, or why the last try failed."""
+    """How far a destination is with a key version. `says`: what it waits for, or why the last try failed.
+
+    `turn` is set as it is written, higher than that of every delivery to the destination before.
+    """
 
     rotation: str
     destination: str
@@ -26,6 +34,17 @@ class Delivery:
     confirmed_us: int | None = None
     waived_by: str | None = None
     says: str = ""
+    turn: int = 0
+
+    @property
+    def has_since(self) -> tuple[int, int]:
+        """Since when it holds that version for certain: by turn, and by time where it was written before turns were."""
+        return self.turn, 0 if self.confirmed_us is None else self.confirmed_us
+
+    @property
+    def may_have_since(self) -> tuple[int, int]:
+        """When it may have got that version at the latest, likewise."""
+        return self.turn, self.next_us if self.confirmed_us is None else self.confirmed_us
 
     @property
     def over(self) -> bool:
@@ -70,13 +89,26 @@ def every_ever(connection: Connection) -> list[Destination]:
 
 
 def lacking(connection: Connection, account: str, slot: Slot, version: int | None) -> list[str]:
-    """Return the names of a slot's destinations that have not confirmed a version, and were not waived for it."""
+    """Return the names of a slot's destinations that may hold another version than this one.
+
+    Who confirmed this one, or was waived for it, holds it: unless another was brought there since.
+    """
     here = t.DELIVERIES.c
-    query = select(here.destination).where(
-        here.version == version, here.confirmed_us.is_not(None) | here.waived_by.is_not(None)
-    )
-    have = set(connection.execute(query).scalars())
-    return [one.name for one in every(connection, account, slot) if one.name not in have]
+    return [
+        one.name
+        for one in every(connection, account, slot)
+        if not _holds(
+            map(_delivery, connection.execute(select(t.DELIVERIES).where(here.destination == one.name))),
+            version,
+        )
+    ]
+
+
+def _holds(deliveries: Iterable[Delivery], version: int | None) -> bool:
+    known = list(deliveries)
+    has = max((one.has_since for one in known if one.version == version and one.over), default=None)
+    other = max((one.may_have_since for one in known if one.version != version), default=None)
+    return has is not None and (other is None or has > other)
 
 
 def is_taken(connection: Connection, name: str) -> bool:
@@ -114,7 +146,10 @@ def deliveries(connection: Connection, rotation: str) -> list[Delivery]:
 
 def save(connection: Connection, one: Delivery) -> None:
     """Write a delivery, or write it over; what was waived stays so."""
+    here = t.DELIVERIES.c
+    last = connection.execute(select(func.max(here.turn)).where(here.destination == one.destination)).scalar()
     found = {
+        "turn": int(last or 0) + 1,
         "tries": one.tries, "next_us": one.next_us, "delivered_us": one.delivered_us,
         "confirmed_us": one.confirmed_us, "says": one.says[:300],
     }  # fmt: skip
@@ -138,5 +173,5 @@ def _destination(row: Row[Any]) -> Destination:
 def _delivery(row: Row[Any]) -> Delivery:
     return Delivery(
         row.rotation, row.destination, row.version, row.tries, row.next_us, row.delivered_us, row.confirmed_us,
-        row.waived_by, row.says,
+        row.waived_by, row.says, row.turn,
     )  # fmt: skip

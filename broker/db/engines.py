@@ -4,7 +4,8 @@ Rules:
 1. Writers of one store come one after the other, so that a check and its write are one: by turns within a process
    (see `turns`), between processes by SQLite's write lock (BEGIN IMMEDIATE), in PostgreSQL by an advisory lock of
    the transaction. State and log have a lock each.
-2. Reads see one state: SQLite's snapshot, REPEATABLE READ and read-only in PostgreSQL. They wait for no writer.
+2. Reads see one state: SQLite's snapshot, REPEATABLE READ and read-only in PostgreSQL. They wait for no writer. What
+   else a session needs it sets itself, and is used only where it got it (`sessions`, `_pragmas`).
 3. Nothing waits for ever: connecting, locks, statements and idle transactions have limits, and a PostgreSQL that
    answers nothing is hung up on (see `overdue`).
 4. In PostgreSQL urgent work has connections of its own, so that no flood of other work uses them up.
@@ -15,25 +16,32 @@ Rules:
 """
 
 import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import psycopg
 import sqlalchemy as sa
 
+from broker.db import sessions
+from broker.db.faults import out_of_reach
+from broker.db.overdue import Overdue
 from broker.db.turns import Turn
+from broker.errors import StoreUnavailable
 from clients.secret import Secret
 
 BUSY_SECONDS = 5
 AUTO_CHECKPOINT = {"state": 8000, "log": 2000}
 """Pages of the write-ahead log."""
 
-_CONNECT_S = 3
-_STATEMENT_MS = {False: 5000, True: 12_000}
-_LOCK_MS = {False: 4000, True: 8000}
-"""For urgent work longer than anybody else may hold it."""
+URGENT_KEPT = 4
+"""Connections that urgent work keeps open, once `Database.warm` has opened them."""
 
-_IDLE_MS = 8000
+_CONNECT_S = 3
+_LOOK_S = 10.0
+_PATIENT = "-c statement_timeout=5000 -c lock_timeout=0"
 _SILENT_MS = 6000
 _UNCONFIRMED = "01000"
 Which = Literal["state", "log"]
@@ -56,6 +64,7 @@ class Postgres:
     ssl_mode: str = "verify-full"
     ca_file: Path | None = None
     single_node: bool = False
+    namespace: str = "public"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +96,11 @@ def _closed(connection: Any, record: Any) -> None:
         record.invalidate()
 
 
-def engines(where: "Path | Postgres | None", which: Which) -> Engines:
+def engines(where: "Path | Postgres | None", which: Which, overdue: Overdue) -> Engines:
     """Prepare the ways to a store; nothing is opened yet."""
     if isinstance(where, Postgres):
-        usual = _postgres(where, which, urgent=False)
-        urgent = _postgres(where, which, urgent=True) if which == "state" else usual
+        usual = _postgres(where, which, overdue, urgent=False)
+        urgent = _postgres(where, which, overdue, urgent=True) if which == "state" else usual
         return Engines(usual, usual, urgent, urgent)
     if where is None:
         one = _sqlite(None, which, writes=True)
@@ -115,29 +124,41 @@ def _sqlite(path: Path | None, which: Which, *, writes: bool) -> sa.Engine:
             pool_timeout=3,
         )
         sa.event.listen(engine, "do_connect", lambda *_: path.touch(mode=0o600, exist_ok=True))
-    pragmas = [
-        "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"wal_autocheckpoint={AUTO_CHECKPOINT[which]}",
-        f"secure_delete={'ON' if which == 'state' else 'OFF'}",
-    ]  # fmt: skip
-    if writes and path is not None:
-        pragmas.append(
-            "busy_timeout=0"
-        )  # its turn waits for the lock, more gently or more eagerly than SQLite
+    # a writer's turn waits for the lock, more gently or more eagerly than SQLite
+    busy_ms = 0 if writes and path is not None else BUSY_SECONDS * 1000
 
     def prepare(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # transactions are begun by `_begin_sqlite`, not by the driver
-        cursor = connection.cursor()
-        for pragma in pragmas:
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+        connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+        for name, value, answer in _pragmas(which, in_memory=path is None):
+            connection.execute(f"PRAGMA {name}={value}").close()
+            (found,) = connection.execute(f"PRAGMA {name}").fetchone()
+            if found != answer:
+                raise StoreUnavailable(
+                    "sqlite_settings",
+                    f"SQLite has {name}={found} although it was asked for {value}: does the file lie on a disk of "
+                    "another host? Put the home on a disk of this one",
+                )
+        connection.execute(f"PRAGMA busy_timeout={busy_ms}")
 
     sa.event.listen(engine, "connect", prepare)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _postgres(where: Postgres, which: Which, *, urgent: bool) -> sa.Engine:
-    """Prepare connections to a PostgreSQL; none is opened yet."""
+def _pragmas(which: Which, *, in_memory: bool) -> tuple[tuple[str, str, object], ...]:
+    """Return what every connection to SQLite sets, and what it then answers: nothing is left to how it was built."""
+    return (
+        ("journal_mode", "WAL", "memory" if in_memory else "wal"), ("synchronous", "FULL", 2),
+        ("foreign_keys", "ON", 1), ("ignore_check_constraints", "OFF", 0), ("defer_foreign_keys", "OFF", 0),
+        ("query_only", "OFF", 0), ("read_uncommitted", "OFF", 0), ("trusted_schema", "OFF", 0),
+        ("wal_autocheckpoint", str(AUTO_CHECKPOINT[which]), AUTO_CHECKPOINT[which]),
+        ("secure_delete", "ON" if which == "state" else "OFF", 1 if which == "state" else 0),
+    )  # fmt: skip
+
+
+def _way(where: Postgres) -> dict[str, Any]:
+    """Return how libpq reaches a PostgreSQL."""
     names = [host.rpartition(":") for host in where.hosts]
     arguments: dict[str, Any] = {
         "host": ",".join(name for name, _, _ in names),
@@ -150,28 +171,79 @@ def _postgres(where: Postgres, which: Which, *, urgent: bool) -> sa.Engine:
         "keepalives_interval": 2,
         "keepalives_count": 2,
         "application_name": "portcullis",
-        "options": f"-c statement_timeout={_STATEMENT_MS[urgent]} -c lock_timeout={_LOCK_MS[urgent]} "
-        f"-c idle_in_transaction_session_timeout={_IDLE_MS} -c timezone=UTC",
+        "client_encoding": "UTF8",
     }
     if where.ca_file is not None:
         arguments["sslrootcert"] = str(where.ca_file)
     if where.password is not None:
         arguments["password"] = where.password.reveal()
+    return arguments
+
+
+@contextmanager
+def bare(where: Postgres, overdue: Overdue) -> Iterator[Any]:
+    """Lend a driver's connection that asks for nothing, to see what others would get; for a few seconds.
+
+    Raises:
+        StoreUnavailable: It cannot be had.
+    """
+    try:
+        with (
+            psycopg.connect(
+                **_way(where), user=where.user, dbname=where.database, autocommit=True, options=_PATIENT
+            ) as connection,
+            overdue.limited(connection.pgconn.socket, _LOOK_S),
+        ):
+            yield connection
+    except psycopg.Error as fault:
+        raise out_of_reach(fault.with_traceback(None)) from None
+
+
+def _postgres(where: Postgres, which: Which, overdue: Overdue, *, urgent: bool) -> sa.Engine:
+    """Prepare connections to a PostgreSQL; none is opened yet."""
+    arguments = _way(where) | {"options": sessions.options(where.namespace, urgent=urgent)}
     url = sa.URL.create("postgresql+psycopg", username=where.user, database=where.database)
     engine = sa.create_engine(
         url,
         connect_args=arguments,
-        pool_size=4 if urgent or which == "log" else 8,
+        pool_size=URGENT_KEPT if urgent or which == "log" else 8,
         max_overflow=4 if urgent or which == "log" else 8,
         pool_timeout=_CONNECT_S,
         hide_parameters=True,
     )
-    sa.event.listen(engine, "connect", _prepare_postgres)
+
+    def prepare(connection: Any, record: Any) -> None:
+        _hear(connection, record)
+        with overdue.limited(connection.pgconn.socket, _CONNECT_S):
+            sessions.prepare(connection, where.namespace, urgent=urgent)
+
+    sa.event.listen(engine, "do_connect", _connect)
+    sa.event.listen(engine, "connect", prepare)
     sa.event.listen(engine, "begin", _begin_postgres)
+    sa.event.listen(engine, "before_cursor_execute", _prolong)
     return engine
 
 
-def _prepare_postgres(connection: Any, record: Any) -> None:
+def _connect(dialect: sa.Dialect, _record: Any, args: Sequence[Any], arguments: dict[str, Any]) -> Any:
+    """Connect; of an attempt that failed nothing stays open.
+
+    The error would hold on to the attempt while anybody holds the error: a server that stood still for a minute found
+    its places taken by those that had long given up.
+    """
+    try:
+        return dialect.connect(*args, **arguments)
+    except psycopg.Error as fault:
+        raise fault.with_traceback(None) from None
+
+
+def _prolong(connection: sa.Connection, *_: Any) -> None:
+    """Give a statement of a long read its own time (see `overdue`)."""
+    prolong = connection.info.get("prolong")
+    if prolong is not None:
+        prolong()
+
+
+def _hear(connection: Any, record: Any) -> None:
     """Hear of a commit that a standby did not confirm: PostgreSQL calls it done, with a warning."""
 
     def heard(said: Any) -> None:
@@ -203,7 +275,9 @@ def _is_busy(fault: sa.exc.OperationalError) -> bool:
 
 
 def _begin_postgres(connection: sa.Connection) -> None:
+    driver: Any = connection.connection.driver_connection  # says it with BEGIN, in one way there and back
     if connection.info.get("turn") is None:
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        driver.isolation_level, driver.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
     else:
+        driver.isolation_level, driver.read_only = psycopg.IsolationLevel.READ_COMMITTED, None
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCKS[connection.info['which']]})")

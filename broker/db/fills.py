@@ -14,13 +14,16 @@ Rules:
    fresh one, unless its id is no higher than that of one that was added up: it is among those then.
 7. Sums of what orders executed are kept beside them, in the same transaction: a bot may have a million orders, and who
    wants to leave asks before each exit. What is read is the sums, the open orders and those that the gateway names.
+8. Of orders that a question has no room to name it says what they come to beyond what the record had of them at some
+   line (`Rest`): that is right as of this line only.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
+from itertools import chain
 
-from sqlalchemy import Connection, or_, select, tuple_
+from sqlalchemy import Connection, and_, or_, select, tuple_
 
 from broker.budget import ZERO
 from broker.calllog import progress
@@ -34,7 +37,8 @@ CLOSED = "0"
 
 _AT_ONCE = 300
 _DIGITS = 60
-MOST_RESTING = 20
+_DIGITS_OF_TIME = 18
+MOST_RESTING = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,29 @@ def _fill(row: object) -> Fill:
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """What orders of a grant in a pair come to on one side, beyond what is on record of them.
+
+    Attributes:
+        grant: Whose.
+        symbol: The pair.
+        side: Of them.
+        executed: What they executed.
+        offered: What they hold, also those that wait for another one.
+        bound: What they hold at the venue.
+        order_id: Of the one that it is, if it is one.
+    """
+
+    grant: str
+    symbol: str
+    side: str
+    executed: Decimal
+    offered: Decimal
+    bound: Decimal
+    order_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Whose:
     """Whose orders count as whose (rule 5).
 
@@ -155,8 +182,9 @@ def stake(
     base: str,
     recent: Iterable[Fill] = (),
     replaces: str = "",
+    rest: Iterable[Rest] = (),
 ) -> Stake:
-    """Return whose an account's base asset is; `recent` are orders as its gateway knows them."""
+    """Return whose an account's base asset is; `recent` are orders as its gateway knows them, `rest` all others."""
     told: dict[tuple[str, str, str], Fill] = {}
     for fill in recent:
         at = (fill.account, fill.symbol, fill.order_id)
@@ -178,19 +206,48 @@ def stake(
             with localcontext(prec=_DIGITS):
                 more = fill.executed - before.executed
             open_[fill.symbol, fill.order_id] = replace(before, executed=more, open=fill.open)
-    return weigh([*counted, *open_.values()], whose, symbol, replaces)
+    return weigh([*counted, *open_.values()], whose, symbol, replaces, rest)
 
 
-def resting(connection: Connection, account: str, base: str) -> tuple[tuple[str, str, str, str], ...]:
-    """Return orders of an asset that may still execute, those that were told of longest ago first."""
+Named = tuple[str, str, str, str]
+"""Grant, symbol, order id and side of an order."""
+
+
+def resting(connection: Connection, account: str, base: str) -> tuple[Named, ...]:
+    """Return the first orders of an asset that may still execute."""
+    return resting_after(connection, account, base, "")[0]
+
+
+def resting_after(
+    connection: Connection, account: str, base: str, after: str
+) -> tuple[tuple[Named, ...], str]:
+    """Return orders of an asset that may still execute, those that were told of longest ago first.
+
+    Args:
+        connection: To the log store.
+        account: Of the asset.
+        base: The asset.
+        after: Behind which one to go on, as it was returned before; empty from the first one.
+
+    Returns:
+        Some of them, and behind which one there are more; empty where there are none.
+    """
     c = t.FILLS.c
     query = (
-        select(c.grant, c.symbol, c.order_id, c.side, c.open)
+        select(c.grant, c.symbol, c.order_id, c.side, c.told_us)
         .where(c.account == account, c.base == base, or_(c.open < CLOSED, c.open > CLOSED))
-        .order_by(c.told_us)
-        .limit(MOST_RESTING)
+        .order_by(c.told_us, c.symbol, c.order_id)
+        .limit(MOST_RESTING + 1)
     )
-    return tuple((row[0], row[1], row[2], row[3]) for row in connection.execute(query))
+    told, symbol, order = (*after.split(":"), "", "")[:3]
+    if told.isascii() and told.isdigit() and len(told) <= _DIGITS_OF_TIME:
+        at = int(told)
+        later = and_(c.told_us == at, or_(c.symbol > symbol, and_(c.symbol == symbol, c.order_id > order)))
+        query = query.where(or_(c.told_us > at, later))
+    rows = connection.execute(query).all()
+    found = tuple((row[0], row[1], row[2], row[3]) for row in rows[:MOST_RESTING])
+    more = rows[MOST_RESTING - 1] if len(rows) > MOST_RESTING else None
+    return found, "" if more is None else f"{more.told_us}:{more.symbol}:{more.order_id}"
 
 
 def _open(connection: Connection, account: str, base: str) -> list[Fill]:
@@ -224,23 +281,34 @@ def _sums(connection: Connection, account: str, base: str) -> tuple[list[Fill], 
     ], upto
 
 
-def weigh(fills: Iterable[Fill], whose: Whose, symbol: str, replaces: str = "") -> Stake:
+def _part(fill: Fill) -> Rest:
+    return Rest(
+        fill.grant, fill.symbol, fill.side, fill.executed, abs(fill.open), max(ZERO, fill.open), fill.order_id
+    )
+
+
+def weigh(
+    fills: Iterable[Fill], whose: Whose, symbol: str, replaces: str = "", rest: Iterable[Rest] = ()
+) -> Stake:
     """Add orders up, for a request that replaces one of them or none. Pure."""
     own, freed, coming, bought_here = ZERO, ZERO, ZERO, False
     net: dict[str, Decimal] = {}
     bound: dict[str, Decimal] = {}
-    for fill in fills:
+    for fill in chain(map(_part, fills), rest):
         signed = fill.executed if fill.side == BUY else -fill.executed
         if fill.grant in whose.own:
-            replaced = fill.side == SELL and (fill.symbol, fill.order_id) == (symbol, replaces)
-            freed += abs(fill.open) if replaced else ZERO
-            own += signed - (abs(fill.open) if fill.side == SELL and not replaced else ZERO)
-            coming += max(ZERO, fill.open) if fill.side == BUY else ZERO
+            replaced = fill.side == SELL and (fill.symbol, fill.order_id) == (symbol, replaces) != (
+                symbol,
+                "",
+            )
+            freed += fill.offered if replaced else ZERO
+            own += signed - (fill.offered if fill.side == SELL and not replaced else ZERO)
+            coming += fill.bound if fill.side == BUY else ZERO
             bought_here = bought_here or (fill.symbol == symbol and fill.side == BUY)
         elif fill.grant not in whose.gone:
             who = whose.heirs.get(fill.grant, fill.grant)
             net[who] = net.get(who, ZERO) + signed
             if fill.side == SELL:
-                bound[who] = bound.get(who, ZERO) + max(ZERO, fill.open)
+                bound[who] = bound.get(who, ZERO) + fill.bound
     others = sum((max(ZERO, left - bound.get(who, ZERO)) for who, left in net.items()), ZERO)
     return Stake(bought_here, max(ZERO, own), others, freed, max(ZERO, own + coming) - max(ZERO, own))

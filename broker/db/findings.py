@@ -1,4 +1,4 @@
-"""Queries on what the sweep found."""
+"""Queries on what the sweep found. A row without a key says which sweep of an account began last."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -57,6 +57,28 @@ def found(
             .values(ended_us=now_us)
         )
     return [one for one in now if (one.key_id, one.what) not in known]
+
+
+_SWEEP = ("", "sweep")
+"""Key id and `what` of the row that is no finding."""
+
+
+def begin(connection: Connection, account: str, sweep: str, now_us: int) -> None:
+    """A sweep of an account begins: what earlier ones found counts no more."""
+    values = {"ref": sweep, "says": "", "first_us": now_us, "last_us": now_us, "ended_us": now_us}
+    row = upsert(connection, t.FINDINGS).values(account=account, key_id=_SWEEP[0], what=_SWEEP[1], **values)
+    connection.execute(row.on_conflict_do_update(index_elements=["account", "key_id", "what"], set_=values))
+
+
+def is_last(connection: Connection, account: str, sweep: str) -> bool:
+    """Tell whether no later sweep of an account began; none does until the transaction ends."""
+    here = t.FINDINGS.c
+    query = (
+        select(here.ref)
+        .where(here.account == account, here.key_id == _SWEEP[0], here.what == _SWEEP[1])
+        .with_for_update()
+    )
+    return connection.execute(query).scalar() == sweep
 
 
 def end(connection: Connection, key_id: str, now_us: int) -> None:

@@ -69,6 +69,17 @@ SLICES = Table(
 """Budget lent to gateways, in units of `asset`; it counts for its grant, account and consumer. Rows of before say only
 whose grant's."""
 
+CLOCKS = Table(
+    "clocks",
+    LOG,
+    Column("name", String(16), primary_key=True),
+    Column("counted_us", BigInteger, nullable=False),
+    Column("base", String(64), nullable=False),
+    Column("boot_us", BigInteger, nullable=False),
+    Column("wall_us", BigInteger, nullable=False),
+)
+"""How far the clock of money had come, at which moment by both clocks of a host."""
+
 FILLS = Table(
     "fills",
     LOG,
@@ -110,6 +121,39 @@ FILLS_BEFORE = Table(
     Column("upto", BigInteger, nullable=False),
 )
 """What closed orders executed that are not kept one by one any more; `upto` is the highest id among them."""
+
+FILLS_PAST = Table(
+    "fills_past",
+    LOG,
+    Column("account", String(64), primary_key=True),
+    Column("symbol", String(40), primary_key=True),
+    Column("order_id", String(64), primary_key=True),
+    Column("grant", String(32), nullable=False),
+    Column("base", String(20), nullable=False),
+    Column("side", String(8), nullable=False),
+    Column("executed", String(40), nullable=False),
+    Column("told_us", BigInteger, nullable=False),
+)
+"""Whose each of those orders was, and what it executed: nothing that bots wait for reads it."""
+Index("ix_fills_past_told", FILLS_PAST.c.told_us)
+
+CALLS_BEFORE = Table(
+    "calls_before",
+    LOG,
+    Column("gateway", String(64), primary_key=True),
+    Column("boot", String(32), primary_key=True),
+    Column("upto", BigInteger, nullable=False),
+)
+"""Up to which number a boot's calls are not kept any more (`old_calls`)."""
+
+LINES_TAKEN = Table(
+    "lines_taken",
+    LOG,
+    Column("gateway", String(64), primary_key=True),
+    Column("boot", String(32), primary_key=True),
+    Column("upto", BigInteger, nullable=False),
+)
+"""Up to which line of the spool of a boot that is not over lines are taken in (`taken`)."""
 
 CALLS = Table(
     "calls",

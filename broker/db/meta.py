@@ -4,10 +4,8 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, select
 
-from broker.db import rows
 from broker.db import tables as t
 from broker.db.upsert import upsert
-from broker.gate import Gate
 
 
 def read(connection: Connection) -> dict[str, str]:
@@ -37,10 +35,9 @@ def remove(connection: Connection, name: str) -> None:
     connection.execute(t.META.delete().where(t.META.c.name == name))
 
 
-def beat(connection: Connection, now_us: int) -> dict[str, Gate]:
-    """Write the heartbeat and read the gates, in the caller's one transaction."""
+def beat(connection: Connection, now_us: int) -> None:
+    """Write the heartbeat."""
     put(connection, "heartbeat", str(now_us))
-    return rows.gates(connection)
 
 
 def greet(connection: Connection, gateway: str, boot: str, now_us: int) -> None:

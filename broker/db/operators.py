@@ -6,6 +6,12 @@ from sqlalchemy import Connection, select
 from sqlalchemy.engine import Row
 
 from broker.db import tables as t
+from broker.steady import Moment
+
+_SESSIONS = select(
+    t.SESSIONS.c.digest.label("session_digest"), t.SESSIONS.c.expires_us, t.SESSIONS.c.base.label("session_base"),
+    t.SESSIONS.c.skew_us.label("session_skew_us"), t.OPERATORS,
+).join(t.OPERATORS, t.OPERATORS.c.name == t.SESSIONS.c.operator)  # fmt: skip
 
 
 def add(connection: Connection, **values: object) -> None:
@@ -47,18 +53,21 @@ def add_session(connection: Connection, **values: object) -> None:
 
 def session(connection: Connection, prefix: str) -> Row[Any] | None:
     """Return a session with its operator."""
-    query = select(t.SESSIONS.c.digest.label("session_digest"), t.SESSIONS.c.expires_us, t.OPERATORS).join(
-        t.OPERATORS, t.OPERATORS.c.name == t.SESSIONS.c.operator
-    )
-    return connection.execute(query.where(t.SESSIONS.c.prefix == prefix)).first()
+    return connection.execute(_SESSIONS.where(t.SESSIONS.c.prefix == prefix)).first()
 
 
-def sessions(connection: Connection, now_us: int) -> list[Row[Any]]:
+def sessions(connection: Connection, now: Moment) -> list[Row[Any]]:
     """Return every session that is not over, with its operator."""
-    query = select(t.SESSIONS.c.digest.label("session_digest"), t.SESSIONS.c.expires_us, t.OPERATORS).join(
-        t.OPERATORS, t.OPERATORS.c.name == t.SESSIONS.c.operator
+    rows = connection.execute(_SESSIONS.where(t.SESSIONS.c.expires_us > now.wall_us))
+    return [row for row in rows if not is_over(row, now)]
+
+
+def is_over(row: Row[Any], now: Moment) -> bool:
+    """Tell whether a session is over, by either clock: a wall clock that is set back makes none longer."""
+    boot_until_us = row.expires_us - row.session_skew_us
+    return bool(
+        row.expires_us <= now.wall_us or (row.session_base == now.base and boot_until_us <= now.boot_us)
     )
-    return list(connection.execute(query.where(t.SESSIONS.c.expires_us > now_us)))
 
 
 def end_sessions(connection: Connection, name: str) -> None:

@@ -11,9 +11,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import sqlalchemy as sa
+
+STATEMENT_S = 30.0
+"""For one statement of a long read, and what is done with its rows before the next: the server breaks it off before."""
+
+
+_IDLE_S = 10.0
+
 
 class Overdue:
-    """Watches over connections, in a thread that begins with the first one."""
+    """Watches over connections, in a thread that begins with the first one, and ends where none came for a while."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -22,23 +30,42 @@ class Overdue:
         self._runs = False
 
     @contextmanager
-    def limited(self, fd: int, seconds: float) -> Iterator[None]:
+    def limited(self, fd: int, seconds: float) -> Iterator[int]:
         """Hang up on a connection unless the work is done in time; whoever waits for it is told that it broke."""
         watched = socket.socket(fileno=os.dup(fd))
-        with self._changed:
-            self._number += 1
-            number = self._number
-            self._watched[number] = (time.monotonic() + seconds, watched)
-            if not self._runs:
-                self._runs = True
-                threading.Thread(target=self._run, name="overdue", daemon=True).start()
-            self._changed.notify()
+        number = 0
         try:
-            yield
+            with self._changed:
+                if (
+                    not self._runs
+                ):  # where no thread can be had, nobody watches, and whoever asks next begins it
+                    threading.Thread(target=self._run, name="overdue", daemon=True).start()
+                    self._runs = True
+                self._number += 1
+                number = self._number
+                self._watched[number] = (time.monotonic() + seconds, watched)
+                self._changed.notify()
+            yield number
         finally:
             with self._changed:
                 self._watched.pop(number, None)
             watched.close()
+
+    @contextmanager
+    def prolonged(self, fd: int, connection: sa.Connection) -> Iterator[None]:
+        """Hang up on a connection where one statement after the other is asked, unless each is done in time."""
+        with self.limited(fd, STATEMENT_S) as number:
+            connection.info["prolong"] = lambda: self._prolong(number)
+            try:
+                yield
+            finally:
+                connection.info.pop("prolong", None)
+
+    def _prolong(self, number: int) -> None:
+        """Begin the time anew; who watches finds it later than it thought, and waits on."""
+        known = self._watched.get(number)
+        if known is not None:
+            self._watched[number] = (time.monotonic() + STATEMENT_S, known[1])
 
     def _run(self) -> None:
         with self._changed:
@@ -49,5 +76,7 @@ class Overdue:
                         del self._watched[number]
                         with suppress(OSError):  # it is over already
                             watched.shutdown(socket.SHUT_RDWR)
-                ends = min((until for until, _ in self._watched.values()), default=now + 3600)
-                self._changed.wait(ends - now)
+                ends = min((until for until, _ in self._watched.values()), default=now + _IDLE_S)
+                if not self._changed.wait(ends - now) and not self._watched:
+                    self._runs = False
+                    return

@@ -2,10 +2,11 @@
 
 Rules:
 1. An order goes once it is closed and nobody told anything of it for long: its row, what it was sent as, and what it
-   executed, which is added up (`fills_before`). Closed is what an answer told as closed; all else stays, however old:
-   an order may rest for years, and whose it is must be known as long.
+   executed, which is added up (`fills_before`) and put aside with whose it was (`fills_past`). Closed is what an answer
+   told as closed; all else stays, however old: an order may rest for years, and whose it is must be known as long.
 2. A list goes with the last of its orders. What was sent and never got an id stays: its name may still lead to it.
 3. A slice goes once no window reaches back to where it can have been spent.
+4. Whose an order was that was put aside stays for years, and then goes.
 """
 
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, select, tuple_
 from sqlalchemy.engine import Row
 
 from broker.budget import WINDOW_US, ZERO, spent_until_us
-from broker.db import fills
+from broker.db import clocks, fills
 from broker.db import log_tables as t
 from broker.db.upsert import upsert
 
@@ -48,6 +49,7 @@ def forget_orders(connection: Connection, places: Iterable[Place]) -> int:
     if not rows:
         return 0
     _add_up(connection, rows)
+    _put_aside(connection, rows)
     less: dict[tuple[str, str, str, str, str], Decimal] = {}
     with localcontext(prec=_DIGITS):
         for row in rows:
@@ -86,6 +88,23 @@ def _add_up(connection: Connection, rows: Iterable[Row[Any]]) -> None:
     )  # fmt: skip
 
 
+def _put_aside(connection: Connection, rows: Iterable[Row[Any]]) -> None:
+    """Keep whose these orders were; one that came back after it had gone is there already."""
+    names = [column.name for column in t.FILLS_PAST.columns]
+    values = [{name: getattr(row, name) for name in names} for row in rows]
+    connection.execute(upsert(connection, t.FILLS_PAST).on_conflict_do_nothing(), values)
+
+
+def forget_past(connection: Connection, before_us: int, most: int) -> int:
+    """Take away whose orders were of which nobody told since; return how many."""
+    c = t.FILLS_PAST.c
+    query = select(c.account, c.symbol, c.order_id).where(c.told_us < before_us).limit(most)
+    keys = [tuple(row) for row in connection.execute(query)]
+    if keys:
+        connection.execute(t.FILLS_PAST.delete().where(tuple_(c.account, c.symbol, c.order_id).in_(keys)))
+    return len(keys)
+
+
 def _forget(connection: Connection, known: list[tuple[str, str, str]]) -> None:
     """Take away whose orders these were, and what they were sent as; lists that have no other order go, too."""
     o, s = t.ORDERS.c, t.SENT_ORDERS.c
@@ -111,7 +130,10 @@ def _forget(connection: Connection, known: list[tuple[str, str, str]]) -> None:
 
 
 def forget_slices(connection: Connection, now_us: int, most: int) -> int:
-    """Take away slices that no window reaches any more; return how many."""
+    """Take away slices that no window reaches any more, by the clock that they are stamped by; return how many."""
+    counted = clocks.get(connection, clocks.MONEY)
+    if counted is not None:
+        now_us = counted.us
     c = t.SLICES.c
     old_us = now_us - 2 * (spent_until_us(0) + WINDOW_US)
     gone = (c.lent_us < old_us, c.closed_us.is_(None) | (c.closed_us < now_us - 2 * WINDOW_US))

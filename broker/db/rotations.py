@@ -4,14 +4,19 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, Select, and_, func, or_, select
 from sqlalchemy.engine import Row
 
 from broker.db import tables as t
 from broker.model import KeyRef
+from broker.steady import Span, Watch
 
-RETIRES = ("undead", "retire")
+RETIRES = ("undead", "retire", "orphan")
 """Why a rotation was drawn up that makes no key."""
+
+
+_FAR = 1_000_000
+"""More saves than a rotation makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,50 +107,46 @@ def open_of(connection: Connection, account: str, slot: str) -> Row[Any] | None:
     return connection.execute(query).first()
 
 
-def claim_due(connection: Connection, who: str, now_us: int, until_us: int) -> Stored | None:
+def claim_due(connection: Connection, who: str, now_us: int, claim: Span, watch: Watch) -> Stored | None:
     """Claim the rotation that has been due longest and that nobody works on; None where there is none.
 
     On PostgreSQL rows that another rotator is claiming are passed over; on SQLite a writer is alone.
     """
-    row = t.ROTATIONS.c
-    query = (
-        select(row.id, row.document, row.row_version)
-        .where(
-            row.ended_us.is_(None),
-            row.paused.is_(False),
-            row.due_us <= now_us,
-            or_(row.claimed_until_us <= now_us, row.claimed_by == who),
-        )
-        .order_by(row.due_us)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    return _claimed(connection, connection.execute(query).first(), who, until_us)
+    query = _due(now_us).with_for_update(skip_locked=True)
+    found = next((row for row in connection.execute(query) if _is_free(row, (who,), claim, watch)), None)
+    return _claimed(connection, found, who, claim)
 
 
-def waiting(connection: Connection, who: Collection[str], now_us: int) -> int:
-    """Return how many rotations are due and free to be claimed by these."""
-    row = t.ROTATIONS.c
-    query = select(func.count()).where(
-        row.ended_us.is_(None), row.paused.is_(False), row.due_us <= now_us,
-        or_(row.claimed_until_us <= now_us, row.claimed_by.in_(list(who))),
-    )  # fmt: skip
-    return connection.execute(query).scalar() or 0
+def waiting(connection: Connection, who: Collection[str], now_us: int, claim: Span, watch: Watch) -> int:
+    """Return how many rotations are due and free to be claimed by these, for as long as `claim` lasts."""
+    return sum(_is_free(row, who, claim, watch) for row in connection.execute(_due(now_us)))
 
 
-def claim_one(connection: Connection, rotation: str, who: str, now_us: int, until_us: int) -> Stored | None:
+def claim_one(connection: Connection, rotation: str, who: str, claim: Span, watch: Watch) -> Stored | None:
     """Claim one rotation, due or not; None where somebody works on it, or it is over."""
     row = t.ROTATIONS.c
-    query = (
-        select(row.id, row.document, row.row_version)
-        .where(
-            row.id == rotation,
-            row.ended_us.is_(None),
-            or_(row.claimed_until_us <= now_us, row.claimed_by == who),
-        )
-        .with_for_update(skip_locked=True)
+    query = select(*_CLAIM).where(row.id == rotation, row.ended_us.is_(None))
+    found = connection.execute(query.with_for_update(skip_locked=True)).first()
+    if found is None or not _is_free(found, (who,), claim, watch):
+        return None
+    return _claimed(connection, found, who, claim)
+
+
+def look_anew(connection: Connection, now_us: int) -> None:
+    """Have every open rotation looked at now: by which clock it was put off is not sure any more."""
+    row = t.ROTATIONS.c
+    connection.execute(
+        t.ROTATIONS.update().where(row.ended_us.is_(None), row.due_us > now_us).values(due_us=now_us)
     )
-    return _claimed(connection, connection.execute(query).first(), who, until_us)
+
+
+def claim_values(who: str, claim: Span | None) -> dict[str, object]:
+    """Return what a claim is on record as; without one anybody may claim it at once."""
+    one = Span(0, 0) if claim is None else claim
+    return {
+        "claimed_by": who, "claimed_until_us": one.until_us, "claimed_base": one.base,
+        "claimed_skew_us": one.skew_us,
+    }  # fmt: skip
 
 
 def save(connection: Connection, rotation: str, row_version: int, values: Mapping[str, object]) -> bool:
@@ -154,6 +155,50 @@ def save(connection: Connection, rotation: str, row_version: int, values: Mappin
         t.ROTATIONS.update()
         .where(t.ROTATIONS.c.id == rotation, t.ROTATIONS.c.row_version == row_version)
         .values(**values, row_version=row_version + 1)
+    )
+    return done.rowcount == 1
+
+
+def is_as_read(connection: Connection, rotation: str, row_version: int, *, keep: bool) -> bool:
+    """Tell whether a rotation is open and as it was read; `keep`: it stays so until the transaction ends."""
+    row = t.ROTATIONS.c
+    query = select(row.row_version).where(row.id == rotation, row.ended_us.is_(None))
+    if keep:
+        query = query.with_for_update()
+    return connection.execute(query).scalar() == row_version
+
+
+def hold_open(connection: Connection, why: str) -> list[str]:
+    """Hold every open rotation that is not held; return their ids. Whoever works on one has lost it."""
+    row = t.ROTATIONS.c
+    query = select(row.id).where(row.ended_us.is_(None), row.held == "")
+    found = list(connection.execute(query.order_by(row.id)).scalars())
+    connection.execute(
+        t.ROTATIONS.update()
+        .where(row.id.in_(found))
+        .values(held=why, row_version=row.row_version + 1, claimed_by=None, claimed_until_us=0)
+    )
+    return found
+
+
+def outdate(connection: Connection) -> None:
+    """Let no row version of another history name an open rotation of this one. Claims stand until their time is over.
+
+    Whoever claimed it there may still have a request on its way.
+    """
+    row = t.ROTATIONS.c
+    connection.execute(
+        t.ROTATIONS.update().where(row.ended_us.is_(None)).values(row_version=row.row_version + _FAR)
+    )
+
+
+def release(connection: Connection, rotation: str, now_us: int) -> bool:
+    """Let a held rotation be carried on again, at once; False where it was not held, or is over."""
+    row = t.ROTATIONS.c
+    done = connection.execute(
+        t.ROTATIONS.update()
+        .where(row.id == rotation, row.ended_us.is_(None), row.held != "")
+        .values(held="", due_us=now_us)
     )
     return done.rowcount == 1
 
@@ -177,12 +222,34 @@ def steps(connection: Connection, rotation: str) -> list[Row[Any]]:
     return list(connection.execute(query.order_by(t.ROTATION_STEPS.c.number)))
 
 
-def _claimed(connection: Connection, found: Any, who: str, until_us: int) -> Stored | None:
+_CLAIM = (
+    t.ROTATIONS.c.id, t.ROTATIONS.c.document, t.ROTATIONS.c.row_version, t.ROTATIONS.c.claimed_by,
+    t.ROTATIONS.c.claimed_until_us, t.ROTATIONS.c.claimed_base, t.ROTATIONS.c.claimed_skew_us,
+)  # fmt: skip
+
+
+def _due(now_us: int) -> Select[Any]:
+    row = t.ROTATIONS.c
+    query = select(*_CLAIM).where(
+        row.ended_us.is_(None), row.paused.is_(False), row.held == "", row.due_us <= now_us
+    )
+    return query.order_by(row.due_us)
+
+
+def _is_free(row: Any, who: Collection[str], claim: Span, watch: Watch) -> bool:
+    """Tell whether nobody else works on a rotation: its claim is over, by the clocks (`broker.steady`)."""
+    if row.claimed_by in who:
+        return True
+    one = Span(row.claimed_until_us, claim.length_us, row.claimed_base, row.claimed_skew_us)
+    return watch.is_over(f"claim {row.id}", one)
+
+
+def _claimed(connection: Connection, found: Any, who: str, claim: Span) -> Stored | None:
     if found is None:
         return None
     connection.execute(
         t.ROTATIONS.update()
         .where(t.ROTATIONS.c.id == found.id)
-        .values(claimed_by=who, claimed_until_us=until_us, row_version=found.row_version + 1)
+        .values(**claim_values(who, claim), row_version=found.row_version + 1)
     )
     return Stored(found.id, found.document, found.row_version + 1)

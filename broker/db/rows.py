@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 from sqlalchemy.engine import Row
 
+from broker.db import history
 from broker.db import tables as t
 from broker.gate import Gate, Mode
 from broker.model import Account, Consumer, Grant, KeyRef, KeyVersion, Manager, Stage, moment
@@ -63,10 +64,18 @@ def gates(connection: Connection, scopes: Iterable[str] | None = None) -> dict[s
     held: dict[str, dict[str, Mode]] = {}
     for row in connection.execute(closers):
         held.setdefault(row.scope, {})[row.cut] = Mode(row.mode)
+    of = str(history.here(connection))
     return {
-        row.scope: Gate(row.scope, row.epoch, MappingProxyType(held.get(row.scope, {})))
+        row.scope: Gate(row.scope, row.epoch, MappingProxyType(held.get(row.scope, {})), of)
         for row in connection.execute(heads)
     }
+
+
+def gates_of(connection: Connection, scopes: Iterable[str]) -> dict[str, Gate]:
+    """Read the gates of some scopes to change them: those that were never touched, too."""
+    names = list(scopes)
+    known, of = gates(connection, names), str(history.here(connection))
+    return {name: known.get(name) or Gate(name, history=of) for name in names}
 
 
 def save_gate(connection: Connection, gate: Gate) -> None:

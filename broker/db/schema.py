@@ -34,7 +34,7 @@ class Schema:
     """One list of migrations, and where a database notes how far it has come."""
 
     def __init__(self, folder: str, version_table: str, what: str) -> None:
-        self._folder, self._version_table, self._what = folder, version_table, what
+        self._folder, self.version_table, self._what = folder, version_table, what
 
     @property
     def head(self) -> str | None:
@@ -48,7 +48,7 @@ class Schema:
             StoreUnavailable: It is newer than the program.
         """
         found = MigrationContext.configure(
-            connection, opts={"version_table": self._version_table}
+            connection, opts={"version_table": self.version_table}
         ).get_current_revision()
         if found is not None and found not in {
             script.revision for script in self._scripts().walk_revisions()
@@ -85,7 +85,7 @@ class Schema:
         config.set_main_option("script_location", str(Path(__file__).parent / self._folder))
         config.set_main_option("path_separator", "os")
         config.attributes["connection"] = connection
-        config.attributes["version_table"] = self._version_table
+        config.attributes["version_table"] = self.version_table
         return config
 
     @functools.cache  # noqa: B019 - two of them live as long as the program; every start asks for them several times

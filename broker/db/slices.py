@@ -3,9 +3,14 @@
 Rules:
 1. A slice is closed once; what comes back of it later is only added to what came back.
 2. It is closed as of when it can have been spent at the latest: one that comes back late takes no further window.
+3. One that was closed with nothing spent counts for nothing, so it is not read: each cut closes all that is lent.
+4. What was reserved from a slice that is not on record counts by itself: a failover may lose that it was lent. When
+   that was only a gateway's wall clock says, which may be wrong: it counts for up to an hour longer.
+5. All instants are of the clock of money (`service.money_clock`).
 """
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -13,8 +18,19 @@ from sqlalchemy import ColumnElement, Connection, or_, select
 from sqlalchemy.engine import Row
 
 from broker.budget import ZERO, Limit, Parts, Slice, spent_until_us
+from broker.calllog import Ask
 from broker.db import log_tables as t
 from broker.db.calls import parts_of
+from broker.db.upsert import upsert
+from broker.steady import UNSURE_US
+
+_AT_ONCE = 300
+
+
+def _counts(since_us: int) -> ColumnElement[bool]:
+    """Tell which slices can count: the open ones, and those closed since of which something was spent."""
+    c = t.SLICES.c
+    return c.closed_us.is_(None) | ((c.closed_us > since_us) & (c.returned != c.amount))
 
 
 def _loan(row: Row[Any]) -> Slice:
@@ -26,7 +42,7 @@ def _loan(row: Row[Any]) -> Slice:
 
 
 def slices_under(connection: Connection, limits: Iterable[Limit], since_us: int) -> list[Slice]:
-    """Return the slices that count for one of these limits and are open, or were closed since."""
+    """Return the slices that count for one of these limits and are open, or were closed since and spent from."""
     c = t.SLICES.c
     whose: list[ColumnElement[bool]] = []
     for limit in limits:
@@ -36,15 +52,13 @@ def slices_under(connection: Connection, limits: Iterable[Limit], since_us: int)
             whose.append(c.account == limit.account)
         if limit.consumer is not None:
             whose.append(c.consumer == limit.consumer)
-    query = select(t.SLICES).where(or_(*whose), c.closed_us.is_(None) | (c.closed_us > since_us))
+    query = select(t.SLICES).where(or_(*whose), _counts(since_us))
     return [_loan(row) for row in connection.execute(query)]
 
 
 def slices(connection: Connection, grant: str, since_us: int) -> list[Slice]:
-    """Return the slices of a grant that are open, or were closed since."""
-    query = select(t.SLICES).where(
-        t.SLICES.c.grant == grant, t.SLICES.c.closed_us.is_(None) | (t.SLICES.c.closed_us > since_us)
-    )
+    """Return the slices of a grant that are open, or were closed since and spent from."""
+    query = select(t.SLICES).where(t.SLICES.c.grant == grant, _counts(since_us))
     return [_loan(row) for row in connection.execute(query)]
 
 
@@ -70,6 +84,33 @@ def give_back(connection: Connection, gateway: str, parts: Parts, closed_us: int
         if closed_us is not None:
             values["closed_us"] = min(closed_us, spent_until_us(row.lent_us))
         connection.execute(t.SLICES.update().where(*here).values(**values))
+
+
+def spend_lost(
+    connection: Connection, gateway: str, boot: str, asks: Iterable[Ask], now_us: Callable[[], int]
+) -> None:
+    """Count what asks reserved from slices that are not on record, each ask once."""
+    asks = [ask for ask in asks if ask.reserved]
+    wanted = sorted({name for ask in asks for name, _ in ask.reserved})
+    known: set[str] = set()
+    for first in range(0, len(wanted), _AT_ONCE):
+        query = select(t.SLICES.c.id).where(t.SLICES.c.id.in_(wanted[first : first + _AT_ONCE]))
+        known.update(connection.execute(query).scalars())
+    lost = []
+    for ask in asks:
+        amount = sum((amount for name, amount in ask.reserved if name not in known), ZERO)
+        if amount > ZERO:
+            at_us = min(now_us(), ask.at_us + UNSURE_US)
+            number = hashlib.sha256(f"{gateway}/{boot}/{ask.seq}".encode()).hexdigest()[:20]
+            lost.append(
+                {
+                    "id": f"lost_{number}", "grant": ask.grant, "gateway": gateway, "boot": boot,
+                    "amount": str(amount), "returned": "0", "lent_us": at_us, "closed_us": at_us,
+                    "account": ask.account, "consumer": ask.consumer,
+                }
+            )  # fmt: skip
+    if lost:
+        connection.execute(upsert(connection, t.SLICES).on_conflict_do_nothing(), lost)
 
 
 def close_boot(connection: Connection, gateway: str, boot: str, now_us: int, *, whole: bool = True) -> None:

@@ -54,6 +54,9 @@ LEASE_HOLDS = Table(
     Column("boot", String(32), primary_key=True),
     Column("key", String(120), primary_key=True),
     Column("until_us", BigInteger, nullable=False, index=True),
+    Column("length_us", BigInteger, nullable=False, server_default="0"),
+    Column("base", String(64), nullable=False, server_default=""),
+    Column("skew_us", BigInteger, nullable=False, server_default="0"),
 )
 """Until when a gateway may use a key version at most. Written before a lease is granted, so that who retires a key
-can wait for its last user whatever became of gateway and broker."""
+can wait for its last user whatever became of gateway and broker. `base` and the rest: see `broker.steady`."""

@@ -1,6 +1,6 @@
 """The tables of operators, what they announced, what was done, and what they are told; see `tables` for the rules."""
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String, Table, Text, text
 
 from broker.db.tables_root import METADATA
 
@@ -19,6 +19,8 @@ OPERATORS = Table(
     Column("totp_last", BigInteger, nullable=False, server_default="0"),
     Column("failures", Integer, nullable=False, server_default="0"),
     Column("locked_until_us", BigInteger, nullable=False, server_default="0"),
+    Column("base", String(64), nullable=False, server_default=""),
+    Column("skew_us", BigInteger, nullable=False, server_default="0"),
 )
 """`password` is an argon2 hash; the seed of the one-time codes lies in the secret store, at `totp_path`."""
 
@@ -30,6 +32,8 @@ SESSIONS = Table(
     Column("operator", String(64), ForeignKey("operators.name"), nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Column("expires_us", BigInteger, nullable=False),
+    Column("base", String(64), nullable=False, server_default=""),
+    Column("skew_us", BigInteger, nullable=False, server_default="0"),
 )
 
 ACTS = Table(
@@ -46,9 +50,10 @@ ACTS = Table(
     Column("ended_us", BigInteger),
     Column("ended_how", String(16)),
     Column("shows", Text, nullable=False, server_default=""),
+    Column("sightings", Text, nullable=False, server_default=""),
 )
 """What opens something, announced before it is done. `digest` is of the very request and of `shows`, the lines that say
-what it would do; `ended_how` used, cancelled.
+what it would do; `ended_how` used, cancelled. `sightings`: when each host saw it first, by both of its clocks, as JSON.
 """
 
 IDEMPOTENCY = Table(
@@ -74,8 +79,17 @@ AUDIT = Table(
     Column("details", Text, nullable=False),
     Column("previous", String(64), nullable=False),
     Column("digest", String(64), nullable=False),
+    Index(
+        "ix_audit_taken_into_use",
+        "subject",
+        sqlite_where=text("action = 'key.current'"),
+        postgresql_where=text("action = 'key.current'"),
+    ),
 )
-"""The audit trail, one chain per writer. Only ever appended to."""
+"""The audit trail, one chain per writer. Only ever appended to.
+
+Which key version was in use when is read from it while a cut is put on record: by an index of what says that.
+"""
 
 AUDIT_CHECKPOINTS = Table(
     "audit_checkpoints",
@@ -97,6 +111,8 @@ REPORTS = Table(
     Column("account", String(64), nullable=False),
     Column("until_us", BigInteger, nullable=False),
     Column("at_us", BigInteger, nullable=False),
+    Column("base", String(64), nullable=False, server_default=""),
+    Column("skew_us", BigInteger, nullable=False, server_default="0"),
 )
 """What a process found wrong that the record does not show: a gateway of its keys and ways, a broker of its host."""
 

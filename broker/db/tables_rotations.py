@@ -35,14 +35,18 @@ ROTATIONS = Table(
     Column("row_version", BigInteger, nullable=False),
     Column("claimed_by", String(64)),
     Column("claimed_until_us", BigInteger, nullable=False),
+    Column("claimed_base", String(64), nullable=False, server_default=""),
+    Column("claimed_skew_us", BigInteger, nullable=False, server_default="0"),
     Column("due_us", BigInteger, nullable=False),
     Column("created_us", BigInteger, nullable=False, index=True),
     Column("entered_us", BigInteger, nullable=False),
     Column("ended_us", BigInteger),
     Column("todo", Text, nullable=False, server_default=""),
+    Column("held", Text, nullable=False, server_default=""),
 )
-"""`todo`: what a person has to do now, as JSON. `document` is the rotation as `rotation.journal` writes it;
-`open_slot` lets an account's slot have one at a time."""
+"""`held`: why nobody carries it on before a person has said so; of one that was dropped it stays. `todo`: what a
+person has to do now, as JSON. `document` is the rotation as `rotation.journal` writes it; `open_slot` lets an account's
+slot have one at a time."""
 
 ROTATION_STEPS = Table(
     "rotation_steps",
@@ -70,6 +74,8 @@ ROTATION_ASKS = Table(
     Column("outcome", Text),
     Column("claimed_by", String(64)),
     Column("claimed_until_us", BigInteger, nullable=False, server_default="0"),
+    Column("claimed_base", String(64), nullable=False, server_default=""),
+    Column("claimed_skew_us", BigInteger, nullable=False, server_default="0"),
 )
 """What operators ask of the rotator: start, pause, resume, roll back, an answer. `outcome`: empty where it was done."""
 
@@ -115,8 +121,12 @@ DELIVERIES = Table(
     Column("confirmed_us", BigInteger),
     Column("waived_by", String(64)),
     Column("says", String(300), nullable=False),
+    Column("turn", BigInteger, nullable=False, server_default="0"),
 )
-"""How far a destination is with a key version that a rotation brings, or, rolled back, takes back."""
+"""How far a destination is with a key version that a rotation brings, or, rolled back, takes back.
+
+`turn`: of a destination's deliveries the one with the highest was written last.
+"""
 
 CHECKOUTS = Table(
     "checkouts",
@@ -133,6 +143,8 @@ CHECKOUTS = Table(
     Column("closed_us", BigInteger),
     Column("rotation", String(32)),
     Column("dead_us", BigInteger),
+    Column("base", String(64), nullable=False, server_default=""),
+    Column("skew_us", BigInteger, nullable=False, server_default="0"),
 )
 """Real keys that were handed out. Its end is a rotation: what left cannot be taken back."""
 

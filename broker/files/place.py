@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from broker.files import mounts
 from broker.files.ours import Ours
 
 LARGEST = 1024 * 1024
@@ -65,7 +66,7 @@ class Spot:
         try:
             known = os.fstat(fd)
             _judge(known)
-            if _mount_of(fd) != _mount_of(self.directory):
+            if mounts.mount_of(fd) != mounts.mount_of(self.directory):
                 raise Unfit(
                     "is mounted as a single file, which cannot be replaced whole: mount the directory that it lies in"
                 )
@@ -198,12 +199,3 @@ def _judge(known: os.stat_result) -> None:
         )
     if os.geteuid() not in {0, known.st_uid}:
         raise Unfit("belongs to another user: let it belong to the user that Portcullis runs as")
-
-
-def _mount_of(fd: int) -> str:
-    """Return which mount a file was opened on; empty where the system does not say."""
-    with contextlib.suppress(OSError), open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as lines:  # noqa: PTH123
-        for line in lines:
-            if line.startswith("mnt_id:"):
-                return line
-    return ""

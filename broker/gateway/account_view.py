@@ -8,6 +8,7 @@ Rules:
 
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import partial
 
 from broker.gateway.clock import SystemClock
 from broker.gateway.limits import Need
@@ -79,21 +80,22 @@ class AccountView:
             self._sales.discard(sale)
             self._total[sale.asset] -= sale.amount
 
-    async def fetch(self, credential: Credential, need: Need = Need.READ) -> None:
+    async def fetch(self, credential: Credential, need: Need = Need.READ, whose: str = "") -> None:
         """Ask for the holdings as they are from now on; requests that need them share the question.
 
         One that was asked before this request came may not show what the bot was told since: a cancel, a fill.
         """
         came_us, name = self._clock.boot_us(), f"holdings:{id(self)}:{need}"
-        await self._venue.once(name, self._fetch(credential, need))
+        work = partial(self._fetch, credential, need, whose)
+        await self._venue.once(name, work, need, whose)
         if self._asked_us < came_us:
-            await self._venue.once(name, self._fetch(credential, need))
+            await self._venue.once(name, work, need, whose)
 
-    async def _fetch(self, credential: Credential, need: Need) -> None:
+    async def _fetch(self, credential: Credential, need: Need, whose: str) -> None:
         asked_us = self._clock.boot_us()
         self._asking += 1
         try:
-            body = await self._venue.signed(credential, market.holdings(), _HOLDINGS_WEIGHT, need)
+            body = await self._venue.signed(credential, market.holdings(), _HOLDINGS_WEIGHT, need, whose)
         finally:
             self._asking -= 1
         holdings = market.parse_holdings(body)
@@ -105,21 +107,28 @@ class AccountView:
 
     def may_ask(self, weight: int) -> bool:
         """Tell whether the venue's limits leave room for a read of ours now."""
-        return self._venue.meter.pause(Need.READ, GENERAL, weight, self._clock.wall_us()) is None
+        return self._venue.meter.pause(Need.READ, GENERAL, weight, self._venue.now_us()) is None
+
+    def leaves_room(self, whose: str) -> bool:
+        """Tell whether an order can be asked about beside an exit, and nothing is missed by those that follow."""
+        return self._venue.meter.leaves_room(GENERAL, ORDER_WEIGHT, self._venue.now_us(), whose)
 
     def venue_us(self) -> int:
         """Return the venue's time, as far as it was measured."""
-        return self._clock.wall_us() + self._venue.clock.offset_us
+        return self._venue.venue_us()
 
-    async def fetch_order(self, credential: Credential, ref: OrderRef, need: Need = Need.READ) -> OrderState:
+    async def fetch_order(
+        self, credential: Credential, ref: OrderRef, need: Need = Need.READ, whose: str = ""
+    ) -> OrderState:
         """Ask for the state of one order."""
-        return market.parse_order(await self._venue.signed(credential, market.order(ref), ORDER_WEIGHT, need))
+        body = await self._venue.signed(credential, market.order(ref), ORDER_WEIGHT, need, whose)
+        return market.parse_order(body)
 
     async def fetch_list(
-        self, credential: Credential, ref: OrderRef, need: Need = Need.READ
+        self, credential: Credential, ref: OrderRef, need: Need = Need.READ, whose: str = ""
     ) -> market.ListState:
         """Ask for an order list and its orders."""
-        body = await self._venue.signed(credential, market.order(ref), ORDER_WEIGHT, need)
+        body = await self._venue.signed(credential, market.order(ref), ORDER_WEIGHT, need, whose)
         return market.parse_order_list(body)
 
     async def fetch_orders(

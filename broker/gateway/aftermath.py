@@ -81,14 +81,24 @@ class Aftermath:
                     job.view.sells(symbol, job.sale)
         # whose an asset is follows from all orders of a shared account, where no limit counts them too
         if job.sent and (job.reserved or not held.sole):
-            orders = tuple(sent for sent in job.sent if not sent.is_list)
-            quantity = orders[0].quantity if len(orders) == 1 else None
-            self._settlement.hold(
-                Reservation(
-                    job.sent[0].number, held.lease.grant, held.account, symbol, job.reserved, quantity, orders,
-                    held_us=boot_us, asked_us=boot_us, sale=job.sale,
-                )
-            )  # fmt: skip
+            self._follow(job, held, boot_us)
+
+    def _follow(self, job: Job, held: Held, boot_us: int) -> None:
+        """Ask about the orders of a request until they are final."""
+        orders = tuple(sent for sent in job.sent if not sent.is_list)
+        quantity = orders[0].quantity if len(orders) == 1 else None
+        self._settlement.hold(
+            Reservation(
+                job.sent[0].number, held.lease.grant, held.account, orders[0].symbol, job.reserved, quantity, orders,
+                held_us=boot_us, asked_us=boot_us, sale=job.sale,
+            )
+        )  # fmt: skip
+
+    def _in_doubt(self, job: Job) -> None:
+        """Find out what became of a request whose answer does not tell: on record it would count as made for ever."""
+        untold = not job.none_placed and any(one.order_id is None for one in job.sent if not one.is_list)
+        if untold and job.held is not None and not self._settlement.holds(job.sent[0].number):
+            self._follow(job, job.held, job.held.used_us)
 
     def _renames(self, account: str, symbol: str, target: OrderRef) -> None:
         """An amendment gives an order another name: what has no id yet may not be found under its own any more."""
@@ -113,6 +123,7 @@ class Aftermath:
             )
             if self._ledger.in_flight == in_flight:
                 self._ledger.answered(job, _GATEWAY_TIMEOUT, None, "unknown", (), ())
+            self._in_doubt(job)
             job.reply(_GATEWAY_TIMEOUT, ((_REASON, b"unknown_outcome"),), b"")
         finally:
             for sent in job.sent:
@@ -127,16 +138,19 @@ class Aftermath:
             if job.sale is not None and job.account is not None:
                 job.account.landed(job.sale)
                 job.sale.unsure = True
+            self._in_doubt(job)
             refusal = job.wire.refusal(RefusalKind.UNKNOWN_OUTCOME, result.reason)
             self._ledger.answered(job, refusal.status, None, "unknown", (), ())
             job.reply(refusal.status, ((_REASON, b"unknown_outcome"),), b"")
             return
         view.heed(result, (came_ns - job.sent_ns) // 1000, reading.intent.weight_pool)
         answer = job.wire.answer(reading, result.status, result.headers, result.body)
-        if job.sale is not None and job.account is not None:
-            job.account.landed(job.sale, took_place=not answer.refused)
+        if job.sale is not None:
             job.sale.unsure = answer.unknown
         released = self._settled(job, answer)
+        self._in_doubt(job)
+        if job.sale is not None and job.account is not None:
+            job.account.landed(job.sale, took_place=not (answer.refused or job.none_placed))
         # a read that only the policy names has no row in the table, and changes nothing all the same
         write = reading.intent.action is not Action.READ and reading.request.method != "GET"
         outcome = "refused" if answer.refused else "unknown" if answer.unknown and write else "done"
@@ -150,7 +164,8 @@ class Aftermath:
                 job.held.account, job.held.lease.grant, _placing(job), answer, view.pairs, self._owners.find
             )
         )
-        self._ledger.answered(job, result.status, answer.code, outcome, orders, released, fills)
+        line = self._ledger.answered(job, result.status, answer.code, outcome, orders, released, fills)
+        self._book.recent.written(fills, line)
         if answer.code == _STALE:
             view.clock.distrust()
             self._measure(job)
@@ -185,6 +200,7 @@ class Aftermath:
 
     def _refused(self, job: Job, held: Held) -> Parts:
         """The venue placed none of a request's orders."""
+        job.none_placed = bool(job.sent)
         for sent in job.sent:
             self._owners.waiting.remove(sent)
         return (

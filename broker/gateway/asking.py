@@ -1,9 +1,11 @@
 """What a gateway asks its broker: leases, budget slices, owners of orders.
 
 Rules:
-1. An ask fails after a second: a bot is waiting. One for a lease goes on for `LEASE_SECONDS`: whoever comes next is
-   served by it. Several requests that need the same lease share the ask.
-2. An answer that comes when nobody waits any more is given back: nothing is held that nobody knows of.
+1. An ask fails after a second: a bot is waiting. One for a lease, or for whose something is, goes on for
+   `LONG_SECONDS`: whoever comes next is served by it, however long a slow broker takes. Several requests that need the
+   same lease share the ask; so do those that need budget (`borrowing`), or the owner of an order (`words`).
+2. An answer that comes when nobody waits any more is given back: nothing is held that nobody knows of. So is a lease
+   that another one takes the place of: what was asked on it before still counts.
 """
 
 import asyncio
@@ -14,13 +16,14 @@ from decimal import Decimal
 from broker.background import Background
 from broker.errors import LinkDown
 from broker.gateway.book import Book, Held
+from broker.gateway.borrowing import Borrowing
 from broker.gateway.clock import SystemClock
 from broker.link import frames
 from broker.link.frames import Down, Frame, Up
 from broker.policy_facts import Stake
 
 ASK_SECONDS = 1.0
-LEASE_SECONDS = 10.0
+LONG_SECONDS = 10.0
 ANSWERS = (
     frames.LeaseGranted, frames.LeaseRefused, frames.SliceLent, frames.OwnerAnswer, frames.AskFailed,
     frames.StakeAnswer,
@@ -32,14 +35,15 @@ class Asking:
 
     def __init__(
         self, book: Book, clock: SystemClock, send: Callable[[Frame], None], beside: Background,
-        give_back_void: Callable[[], None],
+        give_back_void: Callable[[], None], lacks: Callable[[str], None] = lambda _: None,
+        comes_back: Callable[[], bool] = lambda: False,
     ) -> None:  # fmt: skip
         self._book, self._clock, self._send, self._beside = book, clock, send, beside
-        self._give_back_void = give_back_void
+        self._give_back_void, self._lacks = give_back_void, lacks
         self._asks: dict[int, asyncio.Future[Down]] = {}
         self._number = 0
         self._opening: dict[str, asyncio.Future[Held | str]] = {}
-        self._refilling: set[str] = set()
+        self.budget = Borrowing(book, clock, self._ask_slice, beside, give_back_void, comes_back)
 
     def next(self) -> int:
         """Return the number of the next ask."""
@@ -68,14 +72,19 @@ class Asking:
     async def _open(self, key_id: str, *, ahead: bool) -> Held | str:
         number, sent_us = self.next(), self._clock.boot_us()
         try:
-            frame = await self._ask(number, frames.OpenLease(number, key_id, ahead), LEASE_SECONDS)
+            frame = await self._ask(number, frames.OpenLease(number, key_id, ahead), LONG_SECONDS)
         except LinkDown:
             return "unavailable"
         if isinstance(frame, frames.LeaseGranted):
+            replaced = self._book.by_key.get(frame.key_id)
             held = self._book.grant(frame, sent_us)
             self._give_back_void()
+            if held is not None and replaced is not None:
+                self._send(frames.EndLease((replaced.lease.id,)))
             if held is None:
                 self._give_back(frame)
+                if frame.key not in self._book.material:
+                    self._lacks(frame.key)
             return held or "unavailable"
         if not isinstance(frame, frames.LeaseRefused):
             return "unavailable"
@@ -94,24 +103,22 @@ class Asking:
         asked = frames.OwnerQuery(
             number, query.account, query.symbol, query.order_id, query.client_order_id, query.is_list
         )
-        frame = await self._ask(number, asked)
+        frame = await self._ask(number, asked, LONG_SECONDS)
         if not isinstance(frame, frames.OwnerAnswer):
             raise LinkDown("no_answer", "the broker answered something else")
         return frame
 
-    async def ask_slice(self, held: Held, wanted: Decimal, *, ahead: bool = False) -> None:
-        """Ask for the next budget slice and take it in, if there is one.
+    async def _ask_slice(self, held: Held, wanted: Decimal, ahead: bool) -> frames.SliceLent:
+        """Ask for the next budget slice.
 
         Raises:
             LinkDown: The broker did not answer in time.
         """
-        number, sent_us = self.next(), self._clock.boot_us()
+        number = self.next()
         frame = await self._ask(number, frames.AskSlice(number, held.lease.id, wanted, ahead))
         if not isinstance(frame, frames.SliceLent):
             raise LinkDown("no_answer", "the broker could not say")
-        if frame.slice is not None:
-            self._book.take_slice(held.standing, frame.slice, sent_us)
-            self._give_back_void()
+        return frame
 
     async def ask_stake(self, query: frames.StakeQuery) -> Stake:
         """Ask whose a base asset is.
@@ -120,27 +127,13 @@ class Asking:
             LinkDown: The broker did not answer in time, or could not.
         """
         number = self.next()
-        frame = await self._ask(number, replace(query, ask=number))
+        frame = await self._ask(number, replace(query, ask=number), LONG_SECONDS)
         if not isinstance(frame, frames.StakeAnswer):
             raise LinkDown("no_answer", "the broker could not say whose it is")
-        return Stake(frame.bought_here, frame.own, frame.others, frame.freed, frame.coming, frame.resting)
-
-    def refill(self, held: Held, *, ahead: bool = False) -> None:
-        """Ask for the next slice ahead of need, once at a time."""
-        grant = held.lease.grant
-        if grant in self._refilling:
-            return
-        self._refilling.add(grant)
-
-        async def refilling() -> None:
-            try:
-                await self.ask_slice(held, Decimal(0), ahead=ahead)
-            except LinkDown:
-                pass
-            finally:
-                self._refilling.discard(grant)
-
-        self._beside.begin(refilling(), "refilling a budget")
+        return Stake(
+            frame.bought_here, frame.own, frame.others, frame.freed, frame.coming, frame.resting, frame.more,
+            frame.upto,
+        )  # fmt: skip
 
     # --- answers --------------------------------------------------------------------------
 
@@ -173,6 +166,10 @@ class Asking:
             async with asyncio.timeout(ASK_SECONDS if seconds is None else seconds):
                 return await future
         except (TimeoutError, asyncio.CancelledError) as fault:
+            if future.done() and not future.cancelled():  # the answer came in this very pass of the loop
+                if isinstance(fault, TimeoutError):
+                    return future.result()
+                self._give_back(future.result())
             if isinstance(fault, asyncio.CancelledError) and not future.cancelled():
                 raise  # the asking task was cancelled, not the ask
             raise LinkDown("no_answer", "the broker did not answer in time") from None

@@ -104,7 +104,8 @@ class Authenticator:
 
     def _timely(self, job: Job, held: Held, reading: Reading) -> bool:
         """Check freshness and replay; refuse where one fails."""
-        wall, offset = self._clock.wall_us(), 0 if job.view is None else job.view.clock.offset_us
+        wall = self._clock.wall_us()
+        offset = 0 if job.view is None else job.view.venue_us() - wall
         stamp, window = reading.timestamp_us or 0, reading.window_us or 0
         if not fresh(stamp, window, wall, offset):
             self._refusals.refuse(job, RefusalKind.STALE, "stale")
@@ -116,7 +117,7 @@ class Authenticator:
                 self._refusals.refuse(job, RefusalKind.STALE, "before_start")
                 return False
             text = job.wire.signed_text(reading)
-            job.replay = self._replays.entry(held.lease.grant, text)
+            job.replay = self._replays.entry(held.lease.grant, text, stamp)
             return self.first(job)
         return True
 

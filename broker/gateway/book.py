@@ -4,6 +4,8 @@ Rules:
 1. Everything is looked up in place: a changed gate counts for the very next request, without walking leases.
 2. A lease without its material, its policy or its gates serves nothing.
 3. What is known of virtual keys without a lease is in `unleased`.
+4. What the broker counts (epochs, versions of policies, rules) is compared within one history of the record. Where
+   another one begins, leases and all that was counted end, and what was closed stays closed (`broker.gates`).
 """
 
 from collections.abc import Iterable
@@ -12,19 +14,20 @@ from decimal import Decimal
 
 from broker import gate, lease, policy_document
 from broker.budget import Parts, Purse
-from broker.gate import Gate, Mode, Shut
-from broker.gate_document import NotedCut
+from broker.gate import Mode, Shut
+from broker.gate_news import Whole
 from broker.gates import Gates
 from broker.gateway.fills import RecentFills
 from broker.gateway.flights import Flights
 from broker.gateway.limits import OrderRate
 from broker.gateway.sales import Stakes
+from broker.gateway.told import closing_of, egress_of, gate_of
 from broker.gateway.unleased import Unleased
 from broker.lease import Lease
 from broker.link import frames
 from broker.model import KeyRef
 from broker.policy_document import Policy
-from clients.egress import Egress, Way
+from clients.egress import Egress
 from clients.venue import Credential, KeyType, Verifier
 from clients.wire import Wire
 
@@ -70,30 +73,6 @@ class Held:
     sole: bool = False
 
 
-def egress_of(part: frames.EgressPart) -> Egress:
-    """Build an egress from what the broker said of it."""
-    return Egress(
-        part.name,
-        part.addresses,
-        Way(part.way),
-        part.source,
-        part.proxy_host,
-        part.proxy_port,
-        part.proxy_user,
-        part.proxy_password,
-    )
-
-
-def _gate(state: frames.GateState) -> Gate:
-    """Read a gate."""
-    return Gate(state.scope, state.epoch, {name: _mode(mode) for name, mode in state.closers})
-
-
-def _mode(text: str) -> Mode:
-    """Read the mode of a closer; one that we do not know closes."""
-    return Mode(text) if text in {Mode.HALT.value, Mode.CLOSED.value} else Mode.CLOSED
-
-
 class Book:
     """All of it, for one gateway."""
 
@@ -114,13 +93,28 @@ class Book:
 
     # --- gates ----------------------------------------------------------------------------
 
-    def set_gates(self, states: Iterable[frames.GateState], over: Iterable[str] = ()) -> None:
-        """Take gates in as they are now, then end closings; one that is older than ours is passed over."""
-        self._gates.take(map(_gate, states), over)
+    @property
+    def history(self) -> str:
+        """Which history of the record is told here."""
+        return self._gates.history
+
+    def is_of(self, history: str) -> bool:
+        """Tell whether what was counted in a history can be compared with what is known here."""
+        return history == self._gates.history
+
+    def set_gates(
+        self, states: Iterable[frames.GateState], over: Iterable[str] = (), history: str = ""
+    ) -> bool:
+        """Take gates in as they are now, then end closings; one that is older than ours is passed over.
+
+        Returns:
+            Whether they are in force. Those of another history are not: they close, open nothing, and end nothing.
+        """
+        return not self._gates.take([gate_of(state, history) for state in states], over).foreign
 
     def close_now(self, part: frames.ClosingPart) -> None:
         """Close scopes for a cut that is not on record yet."""
-        self._gates.close(NotedCut(part.cut, _mode(part.mode), part.scopes, "", "", 0))
+        self._gates.close(closing_of(part))
 
     def shut(self, scopes: Iterable[str]) -> None:
         """Close scopes until every gate is told anew: a change of theirs could not be taken in."""
@@ -129,14 +123,40 @@ class Book:
         self._gates.shut(UNSURE, shut)
 
     def set_all_gates(
-        self, states: Iterable[frames.GateState], closings: tuple[frames.ClosingPart, ...] = ()
-    ) -> None:
-        """Take every gate in as it is now, and every closing; what was shut for want of knowledge is what it is."""
-        stand = {part.cut for part in closings}
-        for part in closings:
-            self.close_now(part)
+        self, states: Iterable[frames.GateState], closings: tuple[frames.ClosingPart, ...] = (),
+        history: str = "", over: Iterable[str] = (), kept: tuple[frames.ClosingPart, ...] = (),
+    ) -> bool:  # fmt: skip
+        """Take every gate in as it is now, and every closing; what was shut for want of knowledge is what it is.
+
+        Returns:
+            Whether they are in force; not those of a history that is known to be older than ours.
+        """
+        before = self._gates.history
+        gates = tuple(gate_of(state, history) for state in states)
+        whole = Whole(
+            history, gates, tuple(map(closing_of, closings)), tuple(map(closing_of, kept)), tuple(over)
+        )
+        if not self._gates.begin_or_go_on(whole, (UNSURE,)):
+            return False
+        if before not in {"", history}:
+            self._forget_history()
         self.unsure.clear()
-        self._gates.take(map(_gate, states), (UNSURE, *(set(self._gates.closing()) - stand)))
+        return True
+
+    @property
+    def stands_above(self) -> bool:
+        """Whether anything is closed here above what the record has closed."""
+        return self._gates.stands_above
+
+    def _forget_history(self) -> None:
+        """Let go of all that was counted in the history before: leases, versions, rules, budget."""
+        for lease_id, held in list(self.by_lease.items()):
+            held.lease = replace(held.lease, expires_us=-(2**62))  # a request on its way may still hold it
+            self.drop(lease_id)
+        for standing in self.standing.values():
+            self._void += standing.purse.close(0, everything=True)
+            standing.rules = standing.policy_version = 0
+        self._unleased.forget()
 
     def succeed(self, successors: tuple[frames.Successor, ...]) -> None:
         """Let leases go on under new epochs; their end does not move."""
@@ -154,7 +174,7 @@ class Book:
     def grant(self, frame: frames.LeaseGranted, sent_us: int) -> Held | None:
         """Take a lease in; None where this gateway cannot speak its venue or has no material."""
         wire = self._wires.get(frame.venue)
-        if wire is None or frame.key not in self.material:
+        if wire is None or frame.key not in self.material or not self.is_of(frame.history):
             return None
         policy = policy_document.load(frame.policy)
         standing = self.standing.setdefault(frame.grant, Standing())
@@ -197,11 +217,11 @@ class Book:
         standing.leases[frame.lease] = held
         return held
 
-    def renew(self, frame: frames.Renewed, sent_us: int) -> None:
-        """Take new ends in; leases that the broker voided are gone."""
+    def renew(self, frame: frames.Renewed, sent_us: int | None) -> None:
+        """Take new ends in; leases that the broker voided are gone. What was asked nobody knows when prolongs none."""
         for lease_id, ttl_us in frame.ttls:
             held = self.by_lease.get(lease_id)
-            if held is not None:
+            if held is not None and sent_us is not None:
                 held.lease = lease.renewed(held.lease, sent_us, ttl_us)
         for lease_id, _ in frame.voided:
             self.drop(lease_id)
@@ -214,6 +234,12 @@ class Book:
         held.standing.leases.pop(lease_id, None)
         if self.by_key.get(held.key_id) is held:
             del self.by_key[held.key_id]
+            self._unleased.leave(held.key_id, held.key_text)
+
+    def drop_all(self) -> None:
+        """Forget every lease: nothing is served here any more."""
+        for lease_id in tuple(self.by_lease):
+            self.drop(lease_id)
 
     def drop_grant(self, grant: str) -> tuple[str, ...]:
         """Forget every lease of a grant; return them."""
@@ -237,16 +263,18 @@ class Book:
             if now_us - held.used_us > IDLE_US and held.key_id not in self.wanted
         )
 
-    def change_policy(self, frame: frames.PolicyChanged) -> None:
-        """Take a policy in as it is now."""
+    def change_policy(self, frame: frames.PolicyChanged) -> bool:
+        """Take a policy in as it is now; tell whether it is in force, which one of another history is not."""
+        if not self.set_gates(frame.gates, history=frame.history) or not self.is_of(frame.history):
+            return False
         policy = policy_document.load(frame.policy)
         for held in self.by_lease.values():
             if held.lease.grant == frame.grant and frame.policy_version >= held.policy_version:
                 held.policy, held.policy_version = policy, frame.policy_version
                 held.account_owner, held.sole = frame.account_owner, frame.sole
                 self._under(held.standing, frame, held.used_us)
-        self.set_gates(frame.gates)
         self.succeed(frame.successors)
+        return True
 
     # --- budget ---------------------------------------------------------------------------
 

@@ -2,19 +2,23 @@
 
 Rules:
 1. Leases run on CLOCK_BOOTTIME: it never goes back, and it runs while the machine sleeps.
-2. What is signed carries venue time: our wall clock plus the offset of that venue, measured through the same
+2. What is signed carries venue time: our steady clock plus the offset of that venue, measured through the same
    egress. The best of the last few measurements counts: the one with the shortest way there and back.
+   The steady clock is the wall clock as it was when we started, carried on by the boot clock: who sets the wall clock
+   moves no order, no pause and no minute of the venue's. Where the two clocks go apart, time is measured anew.
 3. A bot's timestamp is fresh by our clock or by the venue's: bots are set by either.
 """
 
 import time
 from collections import deque
+from typing import Protocol
 
 AHEAD_US = 1_000_000
 """How far ahead of us a timestamp may be; venues allow a second."""
 
 _KEPT = 8
 _STALE_US = 60_000_000
+_STEP_US = 2_000_000
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -30,12 +34,39 @@ class SystemClock:
         return time.clock_gettime_ns(_CLOCK) // 1000
 
 
+class Clock(Protocol):
+    """The clocks of a machine, as `SystemClock` has them."""
+
+    def wall_us(self) -> int:
+        """Microseconds since the epoch."""
+        ...
+
+    def boot_us(self) -> int:
+        """Microseconds on the boot clock."""
+        ...
+
+
+class SteadyClock:
+    """Wall time that nobody sets: as it was when this was made, carried on by the boot clock (rule 2)."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock, self._ahead_us = clock, clock.wall_us() - clock.boot_us()
+
+    def now_us(self) -> int:
+        """Microseconds since the epoch."""
+        return self._clock.boot_us() + self._ahead_us
+
+    def set_by_us(self) -> int:
+        """Return by how much the wall clock was set since, forward or (negative) back."""
+        return self._clock.wall_us() - self.now_us()
+
+
 class VenueClock:
-    """The offset of one venue's clock from ours."""
+    """The offset of one venue's clock from our steady one."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[int, int]] = deque(maxlen=_KEPT)
-        self._measured_us = 0
+        self._measured_us = self._set_by_us = 0
         self.offset_us = 0
 
     @property
@@ -43,9 +74,20 @@ class VenueClock:
         """Whether it was ever measured."""
         return bool(self._samples)
 
-    def due(self, wall_us: int) -> bool:
-        """Tell whether to measure again."""
-        return not self._samples or wall_us - self._measured_us >= _STALE_US
+    def due(self, now_us: int, set_by_us: int = 0) -> bool:
+        """Tell whether to measure again. `set_by_us`: see `stands`."""
+        return not self.stands(set_by_us) or not 0 <= now_us - self._measured_us < _STALE_US
+
+    def stands(self, set_by_us: int) -> bool:
+        """Tell whether what was measured still counts.
+
+        Where the wall clock went away from the steady one (`set_by_us` is how far it is ahead), one of them was set, or
+        stood still while the machine did: nothing from before counts.
+        """
+        if abs(set_by_us - self._set_by_us) > _STEP_US:
+            self._set_by_us = set_by_us
+            self.distrust()
+        return self.known
 
     def measured(self, sent_us: int, received_us: int, venue_us: int) -> None:
         """Take in one measurement; all three in microseconds since the epoch."""

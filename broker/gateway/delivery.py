@@ -48,6 +48,10 @@ class Delivery:
         self._wait_us = now_us + min(_LONGEST_US, _SHORTEST_US << min(self._refused, 10))
         self._refused += 1
 
+    def forgotten(self, first: int) -> None:
+        """The broker had these lines, and lost them."""
+        self.kept = self.sent = min(self.kept, first - 1)
+
     def overdue(self, now_us: int) -> bool:
         """Tell whether the broker said nothing for too long; then everything unkept is sent again."""
         if self.sent == self.kept or now_us - self._heard_us < AGAIN_US:

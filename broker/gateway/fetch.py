@@ -7,16 +7,23 @@ The broker's word is a fact, too, where this process stood still.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
+
+from msgspec import structs
 
 from broker.errors import LinkDown
 from broker.gateway import asking
 from broker.gateway.book import Book, Held
 from broker.gateway.clock import SystemClock
+from broker.gateway.fills import UNKNOWN
 from broker.gateway.job import Failure, Job
+from broker.gateway.limits import Need
 from broker.gateway.link import LinkClient
+from broker.gateway.looks import MOST_PAGES, PAGES_US
 from broker.gateway.owners import Owners
 from broker.gateway.resting import Resting
+from broker.gateway.sharing import Sharing
+from broker.gateway.upstream import Crowded
 from broker.gateway.venue_view import NotKnown
 from broker.gateway.whose import Whose
 from broker.link.frames import StakeQuery
@@ -25,6 +32,10 @@ from clients.venues.binance import market
 
 _EXPECTED = (LinkDown, NotKnown, OSError, ValueError)
 _NO_ANSWER = Failure("no_answer")
+EXIT_BUDGET_SECONDS = 0.25
+_TRIES, _HEARD_US, _LOOK_S = 3, 200_000, 0.01
+"""How often it is asked whose an asset is where the broker takes lines in meanwhile; how long it may take until that is
+heard here."""
 
 
 class Fetcher:
@@ -35,7 +46,9 @@ class Fetcher:
     ) -> None:
         self._book, self._link, self._owners, self._clock = book, link, owners, clock
         self.resting = resting
-        self._whose = Whose(book, link, owners)
+        self._whose = Whose(book, link, owners, clock)
+        self._stakes: Sharing[tuple[Stake, int]] = Sharing()
+        self._counts = False
         self.behind = link.pulse.behind
 
     async def fetch_all(self, job: Job, names: Sequence[str]) -> None:
@@ -86,17 +99,17 @@ class Fetcher:
         if kind == "line":
             job.line = job.line or await view.pool.take(job.need, job.inbound.vouched)
         elif kind == "clock":
-            await view.fetch_time(job.need)
+            await view.fetch_time(job.need, job.asker)
         elif kind == "pair":
-            await view.fetch_pair(what, job.need)
+            await view.fetch_pair(what, job.need, job.asker)
         elif kind == "book":
-            await view.fetch_book(what, job.need)
+            await view.fetch_book(what, job.need, job.asker)
         elif kind == "stake":
             await self._stake(job)
         elif kind == "holdings" and account is not None and held is not None:
             credential = self._book.material.get(held.key_text)
             if credential is not None:
-                await account.fetch(credential, job.need)
+                await account.fetch(credential, job.need, job.asker)
         elif kind == "owner":
             await self._whose.find_out(job)
         elif kind == "budget" and held is not None:
@@ -111,44 +124,115 @@ class Fetcher:
             raise NotKnown("no_pair")
         target = reading.intent.target
         job.replaces = "" if target is None else self._owners.order_id(held.account, symbol, target)
-        asked_us, recent = self._clock.boot_us(), self._book.recent.of(held.account, pair.base)
-        query = StakeQuery(0, held.lease.id, symbol, pair.base, recent, job.replaces)
+        what, stakes = (held.lease.id, symbol, pair.base, job.replaces), held.standing.stakes
+        came_us = self._clock.boot_us()
         try:
-            stake = await self._link.ask_stake(query)
-            if await self._looked(job, held, pair.base, stake):
-                asked_us, recent = self._clock.boot_us(), self._book.recent.of(held.account, pair.base)
-                stake = await self._link.ask_stake(replace(query, recent=recent))
-        except LinkDown:
-            seen = self._book.recent.seen_of(held.account, held.lease.grant, symbol, pair.base, job.replaces)
-            held.standing.stakes.see(symbol, pair.base, seen, self._clock.boot_us(), job.replaces)
+            stake, asked_us = await self._stakes.ask(what, partial(self._asked_stake, job, held, *what[1:]))
+        except (LinkDown, asyncio.CancelledError):
+            # who answered once knows more than orders here tell: also where what is asked beside that hangs
+            if not stakes.is_told(symbol, came_us, job.replaces):
+                seen = self._book.recent.seen_of(
+                    held.account, held.lease.grant, symbol, pair.base, job.replaces
+                )
+                stakes.see(symbol, pair.base, seen, self._clock.boot_us(), job.replaces)
             raise
-        held.standing.stakes.learn(symbol, pair.base, stake, asked_us, job.replaces)
+        stakes.learn(symbol, pair.base, stake, asked_us, job.replaces)  # perhaps another one asked
         job.staked = True
+
+    async def _asked_stake(
+        self, job: Job, held: Held, symbol: str, base: str, replaces: str
+    ) -> tuple[Stake, int]:
+        """Return whose a base asset is, and when that was asked."""
+        replaced = (held.account, symbol, replaces) if replaces else None
+        recent_fills, whose = self._book.recent, (held.account, base, held.lease.grant, replaced)
+
+        async def ask(after: str) -> tuple[Stake, int]:
+            for number in range(_TRIES):
+                asked_us = self._clock.boot_us()
+                latest = self._book.by_key.get(
+                    held.key_id, held
+                ).lease.id  # another may have taken its place meanwhile
+                recent, beyond = recent_fills.of(*whose), recent_fills.untold(*whose)
+                parts = beyond.parts if self._counts else ()
+                stake = await self._link.ask_stake(
+                    StakeQuery(
+                        0, latest, symbol, base, recent, replaces, after, parts, beyond.as_of if parts else 0
+                    )
+                )
+                self._counts = stake.upto >= 0
+                counted = not beyond.parts or (parts and stake.upto == beyond.as_of)
+                if counted or number == _TRIES - 1:
+                    break
+                await self._kept_upto(stake.upto)
+            sold, bought = beyond.unsure if counted else (beyond.doubted, UNKNOWN)
+            if sold or bought:
+                stake = structs.replace(stake.less(sold), others=stake.others + bought)
+            held.standing.stakes.learn(symbol, base, stake, asked_us, replaces)  # whatever more is asked for
+            if not counted:  # it is no less than that
+                raise LinkDown("no_answer", "the broker took lines in each time that it was asked")
+            return stake, asked_us
+
+        pages, now_us = self.resting.pages, self._clock.boot_us()
+        for _ in range(MOST_PAGES):
+            after = pages.after(held.account, base, now_us)
+            stake, asked_us = await ask(after)
+            if await self._looked(job, held, base, stake):
+                return await ask(after)
+            late = self._clock.boot_us() - now_us > PAGES_US
+            if late or held.sole or not stake.more or self.resting.wants(held.account, stake.resting):
+                break
+            pages.turn(held.account, base, after, stake.more, now_us)
+        return stake, asked_us
+
+    async def _kept_upto(self, line: int) -> None:
+        """Wait, not for long, until it is heard that the broker has a line which it answered as of."""
+        until_us = self._clock.boot_us() + _HEARD_US
+        while self._book.recent.as_of < line and self._clock.boot_us() < until_us:  # noqa: ASYNC110 - not for long
+            await asyncio.sleep(_LOOK_S)
 
     async def _looked(self, job: Job, held: Held, base: str, stake: Stake) -> bool:
         """Look at orders of a shared account that nobody here follows; tell whether there were any."""
         credential = self._book.material.get(held.key_text)
         if held.sole or credential is None or job.account is None:
             return False
-        seconds = asking.ASK_SECONDS / 2
-        return await self.resting.look(job.account, credential, held.account, base, stake.resting, seconds)
+        untold = self._book.recent.resting(held.account, base, held.lease.grant)
+        told = (*stake.resting, *untold)
+        return await self.resting.look(
+            job.account, credential, held.account, base, told, asking.ASK_SECONDS / 2, job.asker
+        )
 
     async def _prices(self, job: Job, symbols: tuple[str, ...]) -> None:
         if job.view is not None:
             boot_us = 0 if job.held is None else job.held.used_us
             for symbol in symbols:
                 job.view.uses(symbol, boot_us)
-            await job.view.fetch_prices(symbols, job.need)
+            await job.view.fetch_prices(symbols, job.need, job.asker)
 
     async def _budget(self, job: Job, held: Held) -> None:
-        """Ask for a slice that is large enough for this request."""
-        await self._link.ask_slice(held, job.wanted)
+        """Wait for budget for this request; where other requests took what came, it may be asked for again.
+
+        What may leave without any does not wait long for it.
+        """
+        try:
+            async with asyncio.timeout(EXIT_BUDGET_SECONDS if job.need is Need.EXIT else None):
+                came = await self._link.need_budget(held, job.wanted)
+        except TimeoutError:
+            raise LinkDown(
+                "no_answer", "the broker lent nothing in the time that an exit has for it"
+            ) from None
+        if came:
+            job.asked.discard("budget")
 
 
 def _failure(fault: Exception) -> Failure | None:
-    """Say why a fact did not come; None where the venue said that there is no such thing, which is a fact too."""
+    """Say why a fact did not come; None where the venue said that there is no such thing, which is a fact too.
+
+    What we had no time or no connection for was not the venue's fault: who sets a limit says so himself.
+    """
     if isinstance(fault, NotKnown):
         return None if fault.code == market.NO_SUCH_ORDER else Failure(fault.reason, fault.pause)
     if isinstance(fault, LinkDown):
         return Failure("broker_silent")
+    if isinstance(fault, Crowded):
+        return Failure("busy")
     return Failure("venue_unreachable" if isinstance(fault, OSError) else "odd_answer")

@@ -3,7 +3,7 @@
 Rules:
 1. `_step` does everything that needs no waiting, in that order. What is missing it names; `_prepare` waits
    for it, a second in all, and calls `_step` again. Nothing judged before a wait counts after it. What leaves may wait
-   as long again for a connection, where facts that hang used the second up.
+   as long again for what is our own (a connection, a lease, the broker's word), where facts that hang used it up.
 2. Between the last look at the gates and the first byte there is no await. Who stood still looks after the broker was
    heard, not before (`pulse`).
 3. A request is answered exactly once, and written down before it is sent; a refusal is written down too.
@@ -103,8 +103,8 @@ class Forwarder:
         """Wait for what is missing, a second in all; then judge with what there is."""
         try:
             await self._gather(job, missing)
-            if not job.answered and self._step(job, final=True):
-                await self._last_line(job)
+            if not job.answered:
+                await self._last(job)
         except Exception:  # noqa: BLE001 - as in handle
             self._failed(job)
         finally:
@@ -126,15 +126,16 @@ class Forwarder:
         except TimeoutError:
             return
 
-    async def _last_line(self, job: Job) -> None:
-        """Wait for a connection alone: facts that hang must not use up the time in which an exit could get one."""
-        job.asked.add("line")
-        try:
-            async with asyncio.timeout(PREPARE_SECONDS):
-                await self._fetcher.fetch_all(job, ["line"])
-        except TimeoutError:
-            pass
-        self._step(job, final=True)
+    async def _last(self, job: Job) -> None:
+        """Judge by what is there. Facts that hang must not use up the time in which an exit gets what is our own."""
+        until = asyncio.get_running_loop().time() + PREPARE_SECONDS
+        while missing := self._step(job, final=True):
+            job.asked.update(missing)
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._fetcher.fetch_all(job, missing)
+            except TimeoutError:
+                continue  # it was asked for: the next step ends without it
 
     def _line(self, job: Job, view: VenueView) -> Line | None:
         """Return an open connection: the one that was waited for, if it did not end meanwhile."""
@@ -142,20 +143,31 @@ class Forwarder:
             let_go(job)
         return job.line or view.pool.ready(job.need, job.inbound.vouched)
 
+    def _no_line(self, job: Job, view: VenueView) -> None:
+        """Say why there is no connection: the venue cannot be reached, or all that this request may use are in use."""
+        failure = job.failed.get("line")
+        if (failure is not None and failure.reason == "busy") or view.pool.crowded(
+            job.need, job.inbound.vouched
+        ):
+            self._refusals.refuse(job, RefusalKind.UNAVAILABLE, "busy", retry_after_s=1)
+        else:
+            self._refusals.refuse(job, RefusalKind.UNAVAILABLE, "venue_unreachable")
+
     # --- judge ----------------------------------------------------------------------------
 
     def _step(self, job: Job, *, final: bool) -> Missing:
         """Do everything that needs no waiting; return what is missing, or nothing where it is answered."""
         if job.addressee.security is Security.PUBLIC:
             return self._step_public(job, final=final)
-        missing, held = self._authenticator.lease(job, final=final)
+        over = final and job.need is not Need.EXIT  # what leaves waits once more for what is our own
+        missing, held = self._authenticator.lease(job, final=over)
         if held is None:
             return missing
         mode = self._book.judge(held)
         if isinstance(mode, Shut):
             if mode.reason == "cut":
                 self._refusals.refuse(job, RefusalKind.UNKNOWN_KEY, "cut")
-            elif final or "lease" in job.asked:
+            elif over or "lease" in job.asked:
                 self._refusals.refuse(job, RefusalKind.UNAVAILABLE, "lease_void")
             else:
                 return ("lease",)
@@ -166,7 +178,7 @@ class Forwarder:
         assert reading is not None  # noqa: S101 - narrows for the type checker
         boot_us = self._clock.boot_us()
         if self._fetcher.behind(boot_us):
-            if not final and "link" not in job.asked:
+            if not over and "link" not in job.asked:
                 return ("link",)
             self._refusals.refuse(job, RefusalKind.UNAVAILABLE, "link_behind")
             return ()
@@ -184,12 +196,12 @@ class Forwarder:
         if view is None:
             self._refusals.refuse(job, RefusalKind.UNAVAILABLE, "no_venue")
             return ()
-        if not view.clock.known and "clock" not in job.asked and not final:
+        if not view.is_timed() and "clock" not in job.asked and not final:
             return ("clock",)
         left = lease.left_us(held.lease, boot_us, leaving=verdict.leaving or verdict.only_sells)
         window = lease.window_us(reading.window_us or lease.LONGEST_WINDOW_US, left)
         if window is None:
-            if not final and "lease" not in job.asked:
+            if not over and "lease" not in job.asked:
                 return ("lease",)
             self._refusals.refuse(job, RefusalKind.UNAVAILABLE, "lease_over")
             return ()
@@ -204,7 +216,7 @@ class Forwarder:
         if line is None:
             leaves = verdict.leaving or verdict.only_sells
             if "line" in job.asked or (final and not leaves):
-                self._refusals.refuse(job, RefusalKind.UNAVAILABLE, "venue_unreachable")
+                self._no_line(job, view)
                 return ()
             return ("line",)
         job.line = line
@@ -216,19 +228,19 @@ class Forwarder:
         """Return for how long the venue's weight makes this request wait."""
         reading, view = job.reading, job.view
         assert reading is not None and view is not None  # noqa: S101, PT018 - narrows for the type checker
-        wall = self._clock.wall_us()
+        now_us = view.now_us()
         if reading.intent.action is _READ:
-            return view.meter.pause(Need.READ, reading.intent.weight_pool, reading.intent.weight, wall)
+            return view.meter.pause(Need.READ, reading.intent.weight_pool, reading.intent.weight, now_us)
         if verdict.leaving or verdict.only_sells:
             return None
-        return view.meter.told_to_wait(reading.intent.weight_pool, wall)
+        return view.meter.told_to_wait(reading.intent.weight_pool, now_us)
 
     def _strangers_pause(self, job: Job, view: VenueView) -> Pause | None:
         """Return for how long those wait who have shown no key of ours on this connection."""
         reading = job.reading
         if reading is None or job.inbound.vouched:
             return None
-        return view.meter.pause(Need.READ, STRANGERS, reading.intent.weight, self._clock.wall_us())
+        return view.meter.pause(Need.READ, STRANGERS, reading.intent.weight, view.now_us())
 
     def _step_public(self, job: Job, *, final: bool) -> Missing:
         """Forward a public call without any credential; a key that was cut gets nothing, not even this."""
@@ -268,7 +280,7 @@ class Forwarder:
         line = self._line(job, view)
         if line is None:
             if final or "line" in job.asked:
-                self._refusals.refuse(job, RefusalKind.UNAVAILABLE, "venue_unreachable")
+                self._no_line(job, view)
                 return ()
             return ("line",)
         job.line = line

@@ -9,6 +9,7 @@ from broker.gateway.account_view import AccountView
 from broker.gateway.book import Held
 from broker.gateway.form import Inbound, Reply
 from broker.gateway.limits import Need, Pause
+from broker.gateway.replay import Entry
 from broker.gateway.sales import Sale
 from broker.gateway.sent import Sent
 from broker.gateway.venue_line import Line
@@ -38,7 +39,8 @@ class Job:
     `answered`: refused, or on its way. `landed`: what came of it was taken in.
     `whose` is grant, consumer and account of a key that was refused a lease: for the call log only. `owner` is whose
     the order is that the request names, once that was found out: `own`, `other` or `nobody`. `sent` are the orders
-    that it places, a list first. `staked`: the broker said whose the base asset is, beside the order it `replaces`.
+    that it places, a list first; `none_placed`: the venue has none of them. `staked`: the broker said whose the base
+    asset is, beside the order it `replaces`.
     """
 
     inbound: Inbound
@@ -53,7 +55,7 @@ class Job:
     view: VenueView | None = None
     account: AccountView | None = None
     variant: Variant | None = None
-    replay: int | None = None
+    replay: Entry | None = None
     asked: set[str] = field(default_factory=set)
     failed: dict[str, "Failure"] = field(default_factory=dict)
     wanted: Decimal = Decimal(0)
@@ -69,11 +71,17 @@ class Job:
     reserved: Parts = ()
     client_order_ids: tuple[str, ...] = ()
     sent: tuple[Sent, ...] = ()
+    none_placed: bool = False
     seq: int = 0
     sent_ns: int = 0
     sale: Sale | None = None
     real_key_id: str = ""
     flight: int = 0
+
+    @property
+    def asker(self) -> str:
+        """On behalf of which key facts are asked for; empty where no lease is there yet."""
+        return "" if self.held is None else self.held.key_id
 
     @property
     def need(self) -> Need:

@@ -4,16 +4,21 @@ Rules:
 1. Allowed requests and refusals of known grants are always written. Refusals of nobody in particular (bad
    form, unknown keys) are written up to `STRANGERS_A_SECOND` and counted beyond, lest a flood fill the disk.
 2. An order whose line cannot be written is not sent; a read, a cancel or an exit is.
+3. What is known of an order is written once that can be, before any other line; until then the lines that it is of
+   stay (`spool`): the broker would have it as made, by nobody, and an order that never was as made for ever.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from broker.budget import Parts
-from broker.calllog import Answered, Ask, Fills, SentLine, write_line
+from broker.calllog import Answered, Ask, Fills, write_line
 from broker.gateway.book import Held
 from broker.gateway.clock import SystemClock
+from broker.gateway.doubts import line_of
 from broker.gateway.job import Job
 from broker.gateway.owners import id_of, name_of
 from broker.gateway.sent import Sent
@@ -22,8 +27,9 @@ from broker.policy import Allow
 from clients.venue import Action, Intent
 
 STRANGERS_A_SECOND = 20
+MOST_LATE = 2_000
 _SAMPLES = 2048
-_FOUND = 200
+_FOUND, _ABSENT = 200, 400
 
 
 class Ledger:
@@ -37,6 +43,7 @@ class Ledger:
         self.refusals = 0
         self.in_flight = 0
         self._added_us: deque[int] = deque(maxlen=_SAMPLES)
+        self._late: deque[Answered] = deque(maxlen=MOST_LATE)
 
     @property
     def behind(self) -> bool:
@@ -80,7 +87,7 @@ class Ledger:
         if self._stranger():
             return
         line = Ask(
-            self._spool.next(), self._clock.wall_us(), "", "", "", "", "", "form", "unknown", None, None,
+            self._next(), self._clock.wall_us(), "", "", "", "", "", "form", "unknown", None, None,
             None, (), None, "deny", reason, status, (), peer, False,
         )  # fmt: skip
         try:
@@ -92,34 +99,72 @@ class Ledger:
         self, job: Job, status: int, code: str | None, outcome: str,
         orders: tuple[tuple[str, str | None, str | None, bool], ...], released: Parts,
         fills: Fills = (),
-    ) -> None:  # fmt: skip
-        """Write down what came back."""
+    ) -> int:  # fmt: skip
+        """Write down what came back; return the number of its line, 0 where there is none."""
         self.in_flight -= 1
         if job.seq == 0:
-            return
+            return 0
         now_ns = time.perf_counter_ns()
         line = Answered(
-            self._spool.next(), job.seq, self._clock.wall_us(), status, code,
+            self._next(), job.seq, self._clock.wall_us(), status, code,
             (now_ns - job.sent_ns) // 1000, outcome, orders, released, *_owned(job), fills=fills,
+            none_placed=job.none_placed,
         )  # fmt: skip
-        try:
-            self._write(line)
-        except OSError:
-            return  # the broker sees an ask without answer: unknown, which is what it then is
+        write = job.reading is not None and job.reading.intent.action is not Action.READ
+        return self._tell(line, of_orders=write or bool(fills))
 
-    def found(self, sent: Sent, fills: Fills = ()) -> None:
-        """Write down what was found of an order beside the answer to its request: its id, what it executed."""
+    def found(self, sent: Sent, fills: Fills = ()) -> int:
+        """Write down what was found of an order beside the answer to its request: its id, what it executed.
+
+        Returns:
+            The number of its line, 0 where there is none.
+        """
         if sent.known_as is None or not (sent.asked or fills):
-            return
+            return 0
         own = ((sent.symbol, sent.known_as, sent.name),) if sent.asked else ()  # else it is on record already
         line = Answered(
-            self._spool.next(), sent.asked, self._clock.wall_us(), _FOUND, None, 0, "done", (), (),
-            sent.account, sent.grant, own, fills=fills,
+            self._next(), sent.asked, self._clock.wall_us(), _FOUND, None, 0, "done", (), (),
+            sent.account, sent.grant, own, fills=fills, boot=sent.boot,
         )  # fmt: skip
+        return self._tell(line)
+
+    def absent(self, sent: Sent) -> None:
+        """Write down that the venue has none of the orders of a request whose answer never came."""
+        if not sent.asked:
+            return
+        line = Answered(
+            self._next(), sent.asked, self._clock.wall_us(), _ABSENT, None, 0, "refused", (), (),
+            boot=sent.boot,
+        )  # fmt: skip
+        self._tell(line)
+
+    def catch_up(self) -> None:
+        """Write what could not be written, if that can be now."""
+        while self._late:
+            line = replace(self._late[0], seq=self._spool.next())
+            try:
+                self._write(line)
+            except OSError:
+                return
+            self._late.popleft()
+        self._spool.holds = False
+
+    def _tell(self, line: Answered, *, of_orders: bool = True) -> int:
+        """Write down what came back; return the number of its line, 0 where it has none, or none yet."""
         try:
             self._write(line)
         except OSError:
-            return  # asked again when somebody needs it
+            if of_orders:
+                self._late.append(line)
+                self._spool.holds = True
+            return 0
+        return line.seq
+
+    def _next(self) -> int:
+        """Return the number of the next line, behind what could not be written before."""
+        if self._late:
+            self.catch_up()
+        return self._spool.next()
 
     def added(self, job: Job, came_ns: int) -> None:
         """Count the time that we added to a request."""
@@ -144,7 +189,7 @@ class Ledger:
         reading = job.reading
         intent = None if reading is None else reading.intent
         first = intent.orders[0][0] if intent is not None and intent.orders else None
-        job.seq = self._spool.next()
+        job.seq = self._next()
         return Ask(
             job.seq,
             self._clock.wall_us(),
@@ -164,7 +209,7 @@ class Ledger:
             job.reserved,
             job.inbound.peer,
             verdict is not None and verdict.leaving,
-            tuple(_sent(one) for one in job.sent),
+            tuple(line_of(one) for one in job.sent),
             (job.sent[0].sent_us, job.sent[0].until_us) if job.sent else (0, 0),
         )
 
@@ -185,11 +230,6 @@ def _whose(job: Job, held: Held | None) -> tuple[str, str, str]:
     if held is not None:
         return held.lease.grant, held.consumer, held.account
     return job.whose or ("", "", "")
-
-
-def _sent(one: Sent) -> SentLine:
-    size = "" if one.quantity is None else str(one.quantity)
-    return one.name, one.side, size, str(one.price) if one.price else "", one.exact
 
 
 def _owned(job: Job) -> tuple[str, str, tuple[tuple[str, str, str], ...]]:

@@ -11,12 +11,16 @@ Rules:
    of an order share its fate. Without the `Permit` of `admit` nothing of ours can be sent (`upstream.Pool.ask`).
 6. Exits themselves are always tried. The facts they are judged by are asked for in spite of a pause or a used up
    minute only by and by (`MOST_IN_PAUSE`, then one a second): else whoever has a key and sells what is not there
-   could get the address banned. What is not asked for refuses no exit that the venue itself would bound.
+   could get the address banned. Each virtual key has that for itself: nobody's exits use up what another's need. What
+   is not asked for refuses no exit that the venue itself would bound. Half of it is for questions that were not asked
+   in the last `LATELY_US`: who asks one again and again has the others still.
 7. Calls without a signature have half of a minute's weight at most: who has no key of ours uses up no bot's reads.
 8. `/sapi` counts each endpoint by itself, so its 429 stops that pool alone.
+9. `now_us` is wall time for the sake of the venue's minutes, but of a clock that nobody sets (`VenueView.now_us`): a
+   pause is over when it is over.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from enum import Enum
 from typing import NamedTuple
 
@@ -24,6 +28,10 @@ from broker.policy_document import MOST_ORDERS, Rate
 
 MINUTE_US = 60_000_000
 MOST_IN_PAUSE = 20
+LATELY_US = 5_000_000
+MOST_ASKERS, MOST_QUESTIONS = 1_000, 100
+"""For how many keys, and questions of each, is remembered what they asked in a pause."""
+
 UNSURE_US = 1_000_000
 """For so long after a minute began the venue's clock may still be in the last one."""
 
@@ -85,6 +93,39 @@ class OrderRate:
         self._at.extend([now_us] * count)
 
 
+class _Trickle:
+    """What one key's exits may still ask in spite of a pause: a few facts at once, then one a second."""
+
+    __slots__ = ("_asked_us", "_filled_us", "_left")
+
+    def __init__(self, now_us: int) -> None:
+        self._left, self._filled_us = MOST_IN_PAUSE, now_us
+        self._asked_us: dict[str, int] = {}
+
+    def refill(self, now_us: int) -> None:
+        """Add what came since."""
+        more = (now_us - self._filled_us) // 1_000_000
+        if more > 0:
+            self._left = min(MOST_IN_PAUSE, self._left + more)
+            self._filled_us = now_us
+
+    def leaves_half(self) -> bool:
+        """Tell whether half of it is left when one more was asked."""
+        return self._left > MOST_IN_PAUSE // 2
+
+    def take(self, now_us: int, question: str) -> bool:
+        """Count one; tell whether it may be asked."""
+        lately = question in self._asked_us and now_us - self._asked_us[question] < LATELY_US
+        if self._left <= (MOST_IN_PAUSE // 2 if lately else 0):
+            return False
+        self._left -= 1
+        if question:
+            if len(self._asked_us) >= MOST_QUESTIONS:
+                self._asked_us = {one: at for one, at in self._asked_us.items() if now_us - at < LATELY_US}
+            self._asked_us[question] = now_us
+        return True
+
+
 class WeightMeter:
     """Request weight behind one egress at one venue."""
 
@@ -93,7 +134,7 @@ class WeightMeter:
         self._used: dict[str, int] = {}
         self._reads_from_us: dict[str, int] = {}
         self._banned_until_us = 0
-        self._trickle, self._trickled_us = MOST_IN_PAUSE, 0
+        self._trickles: OrderedDict[str, _Trickle] = OrderedDict()
 
     def _turn(self, now_us: int) -> None:
         minute = now_us // MINUTE_US
@@ -114,24 +155,38 @@ class WeightMeter:
             return None
         return Pause(_seconds(MINUTE_US - now_us % MINUTE_US))
 
-    def admit(self, need: Need, pool: str, weight: int, now_us: int) -> Permit | Pause:
-        """Let one call of our own pass and count it, or tell how long it has to wait."""
+    def admit(
+        self, need: Need, pool: str, weight: int, now_us: int, question: str = "", whose: str = ""
+    ) -> Permit | Pause:
+        """Let one call of our own pass and count it, or tell how long it has to wait.
+
+        `question` is what is asked of whom, `whose` the virtual key on behalf of which: each has its share of what
+        passes in a pause.
+        """
         pause = self.pause(Need.RISK if need is Need.EXIT else need, pool, weight, now_us)
-        if pause is not None and not (need is Need.EXIT and self._trickles(now_us)):
+        if pause is not None and not (
+            need is Need.EXIT and self._trickle(whose, now_us).take(now_us, question)
+        ):
             return pause
         self.spend(pool, weight, now_us)
         return _PERMIT
 
-    def _trickles(self, now_us: int) -> bool:
-        """Let a fact of an exit be asked for in spite of a pause: a few at once, then one a second."""
-        refilled = (now_us - self._trickled_us) // 1_000_000
-        if refilled > 0:
-            self._trickle = min(MOST_IN_PAUSE, self._trickle + refilled)
-            self._trickled_us = now_us
-        if self._trickle <= 0:
-            return False
-        self._trickle -= 1
-        return True
+    def leaves_room(self, pool: str, weight: int, now_us: int, whose: str = "") -> bool:
+        """Tell whether what only helps to judge an exit may be asked, and leaves exits the facts that they need."""
+        return (
+            self.pause(Need.RISK, pool, weight, now_us) is None or self._trickle(whose, now_us).leaves_half()
+        )
+
+    def _trickle(self, whose: str, now_us: int) -> _Trickle:
+        """Return what may still be asked on behalf of a key; who has asked nothing for longest is forgotten first."""
+        found = self._trickles.get(whose)
+        if found is None:
+            found = self._trickles[whose] = _Trickle(now_us)
+            if len(self._trickles) > MOST_ASKERS:
+                self._trickles.popitem(last=False)
+        self._trickles.move_to_end(whose)
+        found.refill(now_us)
+        return found
 
     def banned(self, now_us: int) -> Pause | None:
         """Return how long the venue bans the address; None where it does not."""
@@ -174,10 +229,9 @@ class WeightMeter:
             self._banned_until_us = max(self._banned_until_us, until_us)
         self._reads_from_us[pool] = max(self._reads_from_us.get(pool, 0), until_us)
 
-    def until_us(self, now_us: int) -> int:
-        """Return until when the venue asked everybody behind this address to wait; 0 where it did not."""
-        until_us = max(self._banned_until_us, self._reads_from_us.get(_GENERAL, 0))
-        return until_us if until_us > now_us else 0
+    def left_us(self, now_us: int) -> int:
+        """Return for how long the venue asks everybody behind this address to wait; 0 where it does not."""
+        return max(0, max(self._banned_until_us, self._reads_from_us.get(_GENERAL, 0)) - now_us)
 
 
 def _seconds(left_us: int) -> int:

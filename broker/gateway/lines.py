@@ -3,7 +3,8 @@
 Rules:
 1. Exits may use every line. Orders leave an eighth to them. Reads have half of all lines, never more.
 2. Reads of strangers, whose signature nobody has checked on that connection, have an eighth of all; the reads of
-   one key three eighths, its orders half, its exits three quarters. So nobody alone can use up what others need.
+   one key three eighths, its orders half, its exits three quarters, with the facts that they are judged by. So nobody
+   alone can use up what others need.
 3. Who has to wait waits in line: exits first, then orders, then reads.
 """
 
@@ -12,7 +13,7 @@ from collections import Counter
 from broker.gateway.limits import Need
 
 OURS = "ours"
-"""Whose lines those are that we ask facts on."""
+"""Whose lines those are that we ask on for our own sake."""
 
 ORDER = (Need.EXIT, Need.RISK, Need.READ)
 _RANK = {need: rank for rank, need in enumerate(ORDER)}
@@ -46,8 +47,12 @@ class Shares:
             return False
         if need is Need.READ and self._used[need] >= self._reads:
             return False
+        return not self.used_up(need, key)
+
+    def used_up(self, need: Need, key: str) -> bool:
+        """Tell whether a key uses all that it may."""
         most = self._of_a_key[need] if key or need is not Need.READ else self._strangers
-        return self._keys[need, key] < most
+        return self._keys[need, key] >= most
 
     def enter(self, need: Need, key: str) -> None:
         """One more is used."""

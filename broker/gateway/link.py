@@ -4,11 +4,13 @@ Rules:
 1. A change is in force before it is acknowledged; what was judged before it has already left, because
    verdict and first byte happen in one step.
 2. Leases are renewed in batches every third of the shortest lease. Those of virtual keys that this gateway serves are
-   kept, used or not; others are given back when they are idle.
+   kept, used or not; others are given back when they are idle. An answer counts from when it was asked for, also where
+   it comes after the next ask.
 3. When the link ends nothing is forgotten: leases run out by themselves, and `run` returns.
 4. Who stood still asks the broker something before anything is served: what it had said comes first (`pulse`).
-5. No frame ends the link. One that cannot be read or applied is logged and not acknowledged; what it may have
-   closed is shut here until the broker has told every gate anew.
+5. No frame ends the link. One that cannot be read or applied is logged, and the broker is told that it is not in
+   force, and why; what it may have closed is shut here until the broker has told every gate anew, and what else may
+   be missed is asked for (`missed`). So is news of another history of the record than ours, until all of it is told.
 """
 
 import asyncio
@@ -23,9 +25,12 @@ from broker.errors import LinkDown
 from broker.gateway.asking import ANSWERS, Asking
 from broker.gateway.book import Book
 from broker.gateway.clock import SystemClock
+from broker.gateway.missed import EVERYTHING, Missed
 from broker.gateway.pulse import CATCH_UP_SECONDS, Pulse
+from broker.gateway.record_mark import RecordMark
 from broker.gateway.returns import Returns
 from broker.gateway.spool import Spool
+from broker.gateway.told import NEWS
 from broker.gateway.upload import Upload
 from broker.link import frames
 from broker.link.channel import Channel
@@ -36,26 +41,8 @@ RENEW_SECONDS = 4.0
 _RENEWED_AT_ONCE = 1_000
 """Leases a frame: judging them must not hold the broker's loop."""
 
+_ANSWERS = frozenset(kind.__name__ for kind in ANSWERS)
 _TELL_SECONDS = 0.05
-_CLOSES_NOTHING = frozenset(
-    kind.__name__
-    for kind in (
-        *ANSWERS, frames.Material, frames.Renewed, frames.Canary, frames.CallsKept, frames.CallsNotKept,
-        frames.SpoolClosed, frames.Serves,
-    )
-)  # fmt: skip
-"""Frames whose loss leaves nothing open: whoever waits for them fails, or asks again."""
-
-_NEWS = (
-    frames.GateChanged,
-    frames.CloseNow,
-    frames.AllGates,
-    frames.PolicyChanged,
-    frames.Cutover,
-    frames.Wipe,
-)
-"""After these a lease may be missing, or be there to be had."""
-
 _LOG = logging.getLogger("portcullis.link")
 
 
@@ -68,11 +55,17 @@ class LinkClient:
         self._renewed_us: dict[int, int] = {}
         self._beside = Background(_LOG)
         self._returns = Returns(book, clock, self._send, self._beside)
-        self._asking = Asking(book, clock, self._send, self._beside, self._returns.void)
+        self.missed = Missed(book, self._send)
+        self.upload = Upload(spool, clock, channel.send, book.recent)
+        self._asking = Asking(
+            book, clock, self._send, self._beside, self._returns.void, self.missed.lacks,
+            lambda: not self.upload.sent_once,
+        )  # fmt: skip
         self.open_lease, self.ask_owner = self._asking.open_lease, self._asking.ask_owner
-        self.ask_slice, self.refill = self._asking.ask_slice, self._asking.refill
+        self.need_budget, self.refill = self._asking.budget.need, self._asking.budget.refill
         self.ask_stake = self._asking.ask_stake
-        self.upload = Upload(spool, clock, channel.send)
+        self.written = self.upload.written
+        self._mark = RecordMark(spool.directory)
         self.pulse = Pulse(clock, self._catch_up)
         self._over = False
         self._echo: tuple[int, asyncio.Event] | None = None
@@ -91,7 +84,8 @@ class LinkClient:
         Raises:
             LinkDown: The broker went away, or will not serve this gateway.
         """
-        self._send(frames.Hello(frames.VERSION, self._name, self._spool.boot, os.getpid()))
+        known = self._mark.read()
+        self._send(frames.Hello(frames.VERSION, self._name, self._spool.boot, os.getpid(), *known))
         try:
             frame = await self._channel.receive()
         except BadFrame as fault:
@@ -99,7 +93,10 @@ class LinkClient:
         if not isinstance(frame, frames.Welcome):
             reason = frame.reason if isinstance(frame, frames.Goodbye) else "no_welcome"
             raise LinkDown(reason, f"the broker did not let this gateway in: {reason}")
-        self._book.set_all_gates(frame.gates, frame.closings)
+        if not self._book.set_all_gates(frame.gates, frame.closings, frame.history, frame.over, frame.kept):
+            raise LinkDown(
+                "older_history", "the broker's database is of an older history than this gateway knows"
+            )
         self.welcome = frame
         return frame
 
@@ -127,10 +124,16 @@ class LinkClient:
             self._asking.end()
 
     def close(self) -> None:
-        """Give everything back that can be given back, and hang up."""
+        """Give everything back that can be given back, tell what has landed, and hang up.
+
+        Whoever waits for a fact still, and whose client has gone, is not served on what was given back.
+        """
+        if self._telling is not None:
+            self._telling.cancel()
+            self._tell_landed()
         self._returns.everything()
-        if self._book.by_lease:
-            self._send(frames.EndLease(tuple(self._book.by_lease)))
+        self._send(frames.EndLease(tuple(self._book.by_lease), last=True))
+        self._book.drop_all()
         self.upload.end()
         self._channel.close()
 
@@ -161,6 +164,8 @@ class LinkClient:
 
     def _send(self, frame: Frame) -> None:
         self._channel.send(frame)
+        if isinstance(frame, frames.CloseSlices | frames.Release):
+            self._asking.budget.came_back()
 
     # --- what comes down ------------------------------------------------------------------
 
@@ -168,7 +173,9 @@ class LinkClient:
         """Take one frame in; a failure leaves nothing open, and does not end the link."""
         try:
             self._apply(frame)
-            if isinstance(frame, _NEWS):
+            if isinstance(frame, NEWS):
+                if not isinstance(frame, frames.AllGates):
+                    self.missed.news()
                 self.on_news()
                 self._returns.soon()
         except Exception as fault:  # noqa: BLE001 - whatever it is, the bots' link has to live
@@ -178,43 +185,31 @@ class LinkClient:
             self._returns.soon()
 
     def _not_applied(self, frame: Frame) -> None:
-        """Shut what a frame may have closed."""
-        match frame:
-            case frames.GateChanged():
-                self._shut(tuple(state.scope for state in frame.gates))
-            case frames.CloseNow():
-                self._shut(frame.closing.scopes)
-            case frames.PolicyChanged():
-                self._shut(tuple(state.scope for state in frame.gates))
-                gone = self._book.drop_grant(frame.grant)
-                if gone:
-                    self._send(frames.EndLease(gone))
-            case frames.Cutover():
-                self._book.drop_key(frame.old)
-            case frames.Wipe():
-                for key in frame.keys:
-                    self._book.forget_key(key)
-            case frames.AllGates():
-                pass  # what was shut stays shut; the beat asks again
-            case _ if isinstance(frame, ANSWERS):
-                self._asking.answer(frames.AskFailed(frame.ask))
+        """Shut what a frame may have closed, and say that it is not in force."""
+        self.missed.not_applied(frame)
+        if isinstance(frame, ANSWERS):
+            self._asking.answer(frames.AskFailed(frame.ask))
+        change = getattr(frame, "change", 0)
+        if change:
+            self._send(frames.NotInForce(change, "not_applied"))
 
     def _unreadable(self, fault: BadFrame) -> None:
         """Shut everything where a frame that cannot be read may have closed something."""
         _LOG.error("a frame of the broker cannot be read: it %s", fault)
-        if fault.name not in _CLOSES_NOTHING:
-            self._shut(("everything",))
-
-    def _shut(self, scopes: tuple[str, ...]) -> None:
-        if scopes:
-            self._book.shut(scopes)
-            self._send(frames.AskGates())
+        self.missed.unreadable(fault)
+        if fault.name in _ANSWERS:
+            self._asking.answer(frames.AskFailed(fault.ask))  # who waits for it need not wait longer
+        self._returns.soon()
 
     def _apply(self, frame: Frame) -> None:
         book = self._book
         match frame:
+            case frames.GateChanged() | frames.PolicyChanged() | frames.Cutover() if not book.is_of(
+                frame.history
+            ):
+                self._refuse(frame)
             case frames.GateChanged():
-                book.set_gates(frame.gates, frame.over)
+                book.set_gates(frame.gates, frame.over, frame.history)
                 book.succeed(frame.successors)
                 # what had left before a closing was counted when it came in force
                 shut = () if frame.over else tuple(state.scope for state in frame.gates if state.closers)
@@ -223,7 +218,7 @@ class LinkClient:
                 book.close_now(frame.closing)
                 self._send(frames.Ack(frame.change, self._in_flight(frame.change, frame.closing.scopes)))
             case frames.AllGates():
-                book.set_all_gates(frame.gates, frame.closings)
+                self._take_all(frame)
             case frames.PolicyChanged():
                 book.change_policy(frame)
                 self._returns.void()
@@ -237,19 +232,17 @@ class LinkClient:
             case frames.Wipe():
                 self._wipe(book.wipe(frame.keys))
             case frames.Renewed():
-                book.renew(frame, self._renewed_us.pop(frame.ask, 0))
+                book.renew(frame, self._renewed_us.pop(frame.ask, None))
                 self._heard_echo(frame.ask)
                 if frame.voided:
                     self.on_news()
                     self._returns.soon()
             case frames.Serves():
                 self.on_serves(frame)
-            case frames.CallsKept():
-                self.upload.kept(frame)
-            case frames.CallsNotKept():
-                self.upload.not_kept(frame)
-            case frames.SpoolClosed():
-                self.upload.closed(frame)
+            case frames.CallsKept() | frames.CallsNotKept() | frames.CallsForgotten() | frames.SpoolClosed():
+                self.upload.take(frame)
+            case frames.Marked():
+                self._mark.keep(frame)
             case frames.Goodbye():
                 _LOG.warning("the broker ends the link: %s", frame.reason)
                 self._channel.close()
@@ -257,6 +250,33 @@ class LinkClient:
                 self._asking.answer(frame)
             case _:
                 _LOG.error("a %s frame was not expected; it is passed over", type(frame).__name__)
+
+    def _take_all(self, frame: frames.AllGates) -> None:
+        """Take every gate in; where another history of the record begins, nothing of the last one is used any more."""
+        book, before = self._book, self._book.history
+        if not book.set_all_gates(frame.gates, frame.closings, frame.history, frame.over, frame.kept):
+            self.missed.shut(EVERYTHING)
+            self._send(frames.NotInForce(frame.change, "older_history"))
+            return
+        self.missed.heard()
+        if before not in {"", frame.history}:
+            _LOG.warning("the broker's database went from history %s to %s", before, frame.history)
+            self._wipe(book.wipe(tuple(book.material)))
+            self._returns.void()
+        if frame.change:
+            self._send(frames.Ack(frame.change))
+
+    def _refuse(self, frame: frames.GateChanged | frames.PolicyChanged | frames.Cutover) -> None:
+        """Say that what another history counts is not in force here. What it is about is closed, and nothing opened."""
+        match frame:
+            case frames.GateChanged():
+                self._book.set_gates(frame.gates, frame.over, frame.history)
+            case frames.PolicyChanged():
+                self._book.set_gates(frame.gates, (), frame.history)
+                self.missed.end(self._book.drop_grant(frame.grant))
+            case frames.Cutover():
+                self.missed.end(self._book.drop_key(frame.old))
+        self._send(frames.NotInForce(frame.change, "other_history"))
 
     def _wipe(self, key_ids: tuple[str, ...]) -> None:
         """Let parsed copies of wiped keys go too: each of them, whatever becomes of the one before."""
@@ -271,9 +291,7 @@ class LinkClient:
 
     def _cut_over(self, frame: frames.Cutover) -> None:
         """Change over at once; acknowledge when the last request signed with the old key has its answer."""
-        gone = self._book.cut_over(frame)
-        if gone:
-            self._send(frames.EndLease(gone))
+        self.missed.end(self._book.cut_over(frame))
         if self._book.flights.on(frame.old) == 0:
             self._send(frames.Ack(frame.change))
         else:
@@ -309,7 +327,7 @@ class LinkClient:
                 self._give_back_old,
                 self._renew,
                 self._tell_health,
-                self._ask_gates,
+                self.missed.ask_again,
                 self._returns.soon,
             ):
                 try:
@@ -332,11 +350,15 @@ class LinkClient:
                     self.refill(held, ahead=True)
 
     def _renew(self) -> None:
-        leases = tuple(self._book.by_lease)
-        self._renewed_us.clear()  # an answer that is older than the next renewal is worth less than that
+        leases, now_us = tuple(self._book.by_lease), self._clock.boot_us()
+        longest_us = max((held.policy.lease_us for held in self._book.by_lease.values()), default=0)
+        # a broker that takes longer than we wait with the next one prolongs a lease all the same
+        self._renewed_us = {
+            ask: at_us for ask, at_us in self._renewed_us.items() if now_us - at_us < longest_us
+        }
         for start in range(0, len(leases), _RENEWED_AT_ONCE):
             number = self._asking.next()
-            self._renewed_us[number] = self._clock.boot_us()
+            self._renewed_us[number] = now_us
             self._send(frames.Renew(number, leases[start : start + _RENEWED_AT_ONCE]))
 
     async def _catch_up(self) -> bool:
@@ -357,11 +379,3 @@ class LinkClient:
     def _tell_health(self) -> None:
         if self.health is not None:
             self._send(self.health())
-
-    def _ask_gates(self) -> None:
-        if self._book.unsure:
-            self._send(frames.AskGates())
-
-    def written(self) -> None:
-        """A line was written to the spool."""
-        self.upload.written()

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from broker.gateway.account_view import AccountView
-from broker.gateway.book import Held, egress_of
+from broker.gateway.book import Held
 from broker.gateway.clock import SystemClock
 from broker.gateway.job import Job
 from broker.gateway.known_pairs import KnownPairs
 from broker.gateway.room import Limits
+from broker.gateway.told import egress_of
 from broker.gateway.upstream import Pool
 from broker.gateway.venue_line import Intake
 from broker.gateway.venue_view import Heard, VenueView

@@ -8,31 +8,30 @@ Rules:
 3. The broker's record decides; this is a cache of it and of what this gateway sent itself.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar
 
+from broker.gateway.fair import Fair
 from broker.gateway.sent import Place, Sent, Waiting, only_fit
 from clients.venue import OrderRef
 from clients.wire import OrderState
 
 MOST_KEPT = 50_000
-_V = TypeVar("_V")
 
 
 class Owners:
-    """Grants by the venue's ids; the names that lead there. The least recently recorded fall out."""
+    """Grants by the venue's ids; the names that lead there. Of who has most the least recently recorded fall out."""
 
     def __init__(self, most: int = MOST_KEPT) -> None:
-        self._most = most
-        self._of: OrderedDict[Place, str] = OrderedDict()
-        self._bearers: OrderedDict[Place, tuple[str, str]] = OrderedDict()
+        self._of: Fair[Place, str] = Fair(most)
+        self._bearers: Fair[Place, tuple[str, str]] = Fair(most)
         self.waiting = Waiting()
+        self.recalled = True
+        """Whether what earlier starts of this gateway did is among it; see `recall`."""
         self.on_confirmed: Callable[[Sent], None] = lambda _: None
 
     def record(self, account: str, symbol: str, known_as: str, grant: str) -> None:
         """Remember whose an order is; `known_as` is an `id_of`."""
-        self._put(self._of, (account, symbol, known_as), grant)
+        self._of.put((account, symbol, known_as), grant, grant)
 
     def find(self, account: str, symbol: str, known_as: str) -> str | None:
         """Return the grant that owns an order; None where that is not known here."""
@@ -40,7 +39,7 @@ class Owners:
 
     def bear(self, account: str, symbol: str, name: str, known_as: str, grant: str) -> None:
         """An order of a grant goes by this name now."""
-        self._put(self._bearers, (account, symbol, name), (grant, known_as))
+        self._bearers.put((account, symbol, name), (grant, known_as), grant)
 
     def bearer(self, account: str, symbol: str, name: str) -> tuple[str, str] | None:
         """Return grant and id of the order that was last confirmed under a name."""
@@ -76,12 +75,6 @@ class Owners:
             return None  # its own answer will tell
         self.confirm(sent, state.order_id)
         return sent
-
-    def _put(self, into: OrderedDict[Place, _V], key: Place, value: _V) -> None:
-        into[key] = value
-        into.move_to_end(key)
-        if len(into) > self._most:
-            into.popitem(last=False)
 
 
 def id_of(ref: OrderRef) -> str | None:

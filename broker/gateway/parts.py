@@ -5,16 +5,25 @@ Rules:
 2. What ends without line break is no line: it was never acted on, unless the machine itself died.
 3. Numbers that no part holds are read as empty lines: the broker puts them on record as lost.
 4. A part with a line that the broker could not read is set aside under another name, never deleted.
+5. The name of a boot begins with a number, one above those that were there as it began: clocks can be set. Two that
+   began at once may have the same one, and boots of older versions have none.
 """
 
 import re
+import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-NAME = re.compile(r"calls-([0-9a-f]{16})-(\d{8,})\.jsonl")
+BOOT = r"([0-9a-f]{24}|[0-9a-f]{16})"
+NAME = re.compile(rf"calls-{BOOT}-(\d{{8,}})\.jsonl")
+_OF_A_BOOT = re.compile(rf"(?:calls|doubts)-{BOOT}[-.]")
 _ASIDE = "unreadable-"
+NEW = ".new"
+"""Behind the name of a file that is not whole yet, or not locked: nobody else reads or takes it."""
+
+_DIGITS, _LARGEST, _RANDOM_BYTES = 8, 0xFFFFFFFF, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,43 @@ def part_of(path: Path) -> Part | None:
 def path_of(directory: Path, boot: str, before: int) -> Path:
     """Return the path of the part that begins after a number."""
     return directory / f"calls-{boot}-{before:08d}.jsonl"
+
+
+def boot_of(path: Path) -> str:
+    """Return whose file it is; empty where it is nobody's."""
+    match = _OF_A_BOOT.match(path.name)
+    return "" if match is None else match[1]
+
+
+def listed(directory: Path) -> dict[str, list[Part]]:
+    """Return the parts of each boot, oldest first; nothing where there is no such directory."""
+    found: dict[str, list[Part]] = {}
+    try:
+        paths = list(directory.iterdir())
+    except FileNotFoundError:
+        return found
+    for path in paths:
+        match = NAME.fullmatch(path.name)
+        if match is not None:
+            found.setdefault(match[1], []).append(Part(int(match[2]) + 1, path))
+    for parts in found.values():
+        parts.sort(key=lambda part: part.first)
+    return found
+
+
+def new_boot(directory: Path) -> str:
+    """Return the name of a start."""
+    try:
+        boots = {boot_of(path) for path in directory.iterdir()}
+    except OSError:  # none there, or none that could be read either
+        boots = set()
+    number = min(_LARGEST, max((started(boot) or 0 for boot in boots), default=0) + 1)
+    return f"{number:0{_DIGITS}x}{secrets.token_hex(_RANDOM_BYTES)}"
+
+
+def started(boot: str) -> int | None:
+    """Return the number of a start; None where it has none."""
+    return int(boot[:_DIGITS], 16) if len(boot) > 2 * _RANDOM_BYTES else None
 
 
 class Parts:
@@ -81,14 +127,23 @@ class Parts:
                 break
         return found
 
+    def spent(self, seq: int) -> int:
+        """Return the last line of those parts that go once every line up to this one is kept."""
+        return max((part.first - 1 for part in self._parts if part.first <= seq + 1), default=0)
+
     def kept(self, seq: int, *, all_of_it: bool = False) -> None:
-        """Every line up to this one is kept; with `all_of_it` nothing follows."""
+        """Every line up to this one is kept; with `all_of_it` nothing follows.
+
+        Raises:
+            OSError: A part cannot be deleted: it and those behind it stay, and are tried with the next call.
+        """
         while self._parts and (all_of_it or (len(self._parts) > 1 and self._parts[1].first <= seq + 1)):
-            path = self._parts.pop(0).path
-            if path in self._set_aside:
-                path.replace(path.with_name(_ASIDE + path.name))
-            else:
+            path = self._parts[0].path
+            if path not in self._set_aside:
                 path.unlink(missing_ok=True)
+            elif path.exists():
+                path.replace(path.with_name(_ASIDE + path.name))
+            self._parts.pop(0)
 
     def set_aside(self, numbers: Iterable[int]) -> None:
         """The broker could not read these lines."""

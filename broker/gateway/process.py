@@ -16,9 +16,10 @@ from typing import Any
 from broker.gateway.aftermath import Aftermath
 from broker.gateway.ahead import Ahead
 from broker.gateway.authenticate import Authenticator
-from broker.gateway.book import Book, Held, egress_of
+from broker.gateway.book import Book, Held
 from broker.gateway.clock import SystemClock
 from broker.gateway.crowd import Crowd
+from broker.gateway.doubts import Doubts
 from broker.gateway.fetch import Fetcher
 from broker.gateway.forward import Forwarder
 from broker.gateway.job import Job
@@ -28,6 +29,7 @@ from broker.gateway.link import LinkClient
 from broker.gateway.listener import Listener
 from broker.gateway.mounts import Mounts
 from broker.gateway.owners import Owners
+from broker.gateway.recall import Recall
 from broker.gateway.refusals import Refusals
 from broker.gateway.replay import ReplayGuard
 from broker.gateway.resting import Resting
@@ -37,6 +39,8 @@ from broker.gateway.sent import Sent
 from broker.gateway.settlement import Settlement
 from broker.gateway.settler import Settler
 from broker.gateway.spool import Spool
+from broker.gateway.told import egress_of
+from broker.gateway.upstream import Crowded
 from broker.gateway.venue_view import NotKnown
 from broker.gateway.watchman import Watchman
 from broker.gateway.wellbeing import Wellbeing, troubles
@@ -48,9 +52,10 @@ from clients.wire import OrderState, Wire
 
 DRAIN_SECONDS = 10.0
 FIRST_SECONDS = 3.0
+SAY_SECONDS = 1.0
 CANARY_WEIGHT = 20
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
-_BACKLOG = 128
+_BACKLOG, _MOST_SAID = 128, 400
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -80,6 +85,16 @@ class Gateway:
         owners, settlement = Owners(), Settlement()
         self._settlement = settlement
         owners.on_confirmed = self._confirmed
+        owners.recalled = False
+        self.recall = Recall(
+            spool_directory, self.spool.boot, owners, self.book.recent, settlement, self.clock,
+            self.spool.others,
+        )  # fmt: skip
+        self.doubts = Doubts(
+            spool_directory, self.spool.boot, owners, self.recall.read,
+            spool=self.spool, reached=self.recall.reached,
+        )  # fmt: skip
+        self._keep_until_covered()
         self.ledger = Ledger(self.spool, self.clock, self.link.written)
         self.wellbeing = Wellbeing()
         self.wellbeing.on_change = self.link.tell_health
@@ -95,13 +110,19 @@ class Gateway:
         self._wires = wires
         self._warmed: set[int] = set()
         self.settler = Settler(self.book, self.mounts, owners, settlement, self.link, self.clock)
-        self.settler.on_state = self._found
+        self.settler.on_state, self.settler.on_absent = self._found, self.ledger.absent
         self.link.health = self.health
         self.link.on_wipe = self._wiped
         self.link.on_canary = self._canary
         self.ahead = Ahead(self.book, self.clock, partial(self.link.open_lease, ahead=True), self._warm)
         self.link.on_serves = partial(self._serves, name)
         self.link.on_news = self.ahead.look
+
+    def _keep_until_covered(self) -> None:
+        """Have lines of earlier starts deleted once they were taken in, and what is in doubt of them is on disk."""
+        upload, recall, doubts = self.link.upload, self.recall, self.doubts
+        upload.covers, recall.on_read, doubts.on_cover = doubts.covers, doubts.soon, upload.covered
+        upload.on_uncovered = recall.again
 
     def _forwarder(self, owners: Owners) -> Forwarder:
         """Put together what answers requests."""
@@ -124,13 +145,18 @@ class Gateway:
         """An order has its id; where its own answer did not tell, the broker hears of it now."""
         self._settlement.confirmed(sent, self.clock.boot_us())
         if not sent.flying:
+            if sent.order_id is not None and not sent.is_list:
+                self.book.recent.found(sent.account, sent.symbol, sent.order_id)
             self.ledger.found(sent)
 
     def _found(self, sent: Sent, state: OrderState) -> None:
         """Settling was shown an order: what it executed counts for whose the asset is."""
+        if not sent.base:  # sent before this gateway was started
+            pairs = (view.pairs.get(sent.symbol) for view in self.mounts.views.values())
+            sent.base = next((pair.base for pair in pairs if pair is not None), "")
         fills = self.book.recent.learn(sent, state)
         if fills:
-            self.ledger.found(sent, fills)
+            self.book.recent.written(fills, self.ledger.found(sent, fills))
 
     async def serve(
         self, listen: Listen, ready: "asyncio.Future[int]", stop: asyncio.Event, *, linger: bool = False
@@ -149,8 +175,11 @@ class Gateway:
         watchman = Watchman(self.book, self.mounts, self.link, listener, self.settler)
         link = asyncio.ensure_future(self.link.run())
         pulse = self.link.kept_up(self.link.pulse.run, "the pulse")
+        saying = self.link.kept_up(self._say, "saying that we live")
         watch = self.link.kept_up(watchman.run, "the watchman")
         ahead = self.link.kept_up(self.ahead.run, "opening leases ahead")
+        recall = self.link.kept_up(self.recall.stay, "reading what earlier starts wrote")
+        doubts = self.link.kept_up(self.doubts.run, "writing down what is in doubt")
         stopping = asyncio.ensure_future(stop.wait())
         servers: list[asyncio.Server] = []
         try:
@@ -164,15 +193,25 @@ class Gateway:
             for server in servers:
                 server.close()
             await listener.drain(DRAIN_SECONDS)
+            self.ledger.catch_up()
             self.link.close()
-            for task in (link, pulse, watch, ahead, stopping):
+            for task in (link, pulse, saying, watch, ahead, recall, doubts, stopping):
                 task.cancel()
-            await asyncio.gather(link, pulse, watch, ahead, stopping, return_exceptions=True)
+            await asyncio.gather(link, pulse, saying, watch, ahead, stopping, return_exceptions=True)
             for view in self.mounts.views.values():
                 view.pool.close()
+            self.ledger.catch_up()
+            self.doubts.write(ends=True)
             self.spool.close()
             if listen.unix is not None:
                 listen.unix.unlink(missing_ok=True)
+
+    async def _say(self) -> None:
+        """Tell how we fare, so often that silence means something: a gateway that was stopped is missed in seconds."""
+        while True:
+            await asyncio.sleep(SAY_SECONDS)
+            self.ledger.catch_up()
+            self.link.tell_health()
 
     def health(self) -> frames.Health:
         """Tell how this gateway fares."""
@@ -191,24 +230,31 @@ class Gateway:
         )
 
     def _troubles(self) -> tuple[frames.Trouble, ...]:
-        """Tell what is wrong with each way to a venue, and which accounts may not trade."""
-        now_us = self.clock.wall_us()
+        """Tell what is wrong with each way to a venue and with our files, and which accounts may not trade."""
         blocked = tuple(frames.Trouble("account-blocked", account) for account in self.mounts.blocked())
-        return blocked + tuple(
-            trouble
-            for (_, egress), view in self.mounts.views.items()
-            for trouble in troubles(
-                egress,
-                view.meter.until_us(now_us),
-                view.meter.banned(now_us) is not None,
-                view.clock.offset_us,
-                view.pool.silence.now(asyncio.get_running_loop().time()),
+        parts = self.link.upload, self.recall, self.doubts, self.spool, self.spool.others
+        wrong = [words for part in parts for words in part.said.standing]
+        files = tuple(frames.Trouble("spool", "", words[:_MOST_SAID]) for words in wrong[:1])
+        return (
+            blocked
+            + files
+            + tuple(
+                trouble
+                for (_, egress), view in self.mounts.views.items()
+                for trouble in troubles(
+                    egress,
+                    view.meter.left_us(view.now_us()),
+                    self.clock.wall_us(),
+                    view.meter.banned(view.now_us()) is not None,
+                    view.off_us(),
+                    view.pool.silence.now(asyncio.get_running_loop().time()),
+                )
             )
         )
 
     async def _first_leases(self, link: "asyncio.Future[None]") -> None:
-        """Wait for the leases of our virtual keys before bots can connect; not for long."""
-        first: asyncio.Future[Any] = asyncio.ensure_future(self.ahead.first.wait())
+        """Wait for the leases of our virtual keys, and for what we did before, until bots can connect; not for long."""
+        first: asyncio.Future[Any] = asyncio.gather(self.ahead.first.wait(), self.recall.done.wait())
         ends: set[asyncio.Future[Any]] = {first, link}
         await asyncio.wait(ends, timeout=FIRST_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         first.cancel()
@@ -244,16 +290,18 @@ class Gateway:
         """Try a key version with one signed read, by the account's own way out."""
         credential = self.book.material.get(frame.key)
         if credential is None:
+            self.link.missed.lacks(frame.key)
             return frames.CanaryDone(frame.ask, well=False, reason="no_material")
         try:
             view = self.mounts.view_of(frame.venue, frame.upstream, egress_of(frame.egress))
-            if not view.clock.known:
+            if not view.is_timed():
                 await view.fetch_time()
             await view.signed(credential, market.holdings(), CANARY_WEIGHT)
         except NotKnown as fault:
             return frames.CanaryDone(frame.ask, well=False, reason=fault.reason)
-        except (OSError, ValueError):
-            return frames.CanaryDone(frame.ask, well=False, reason="unreachable")
+        except (OSError, ValueError) as fault:
+            reason = "busy" if isinstance(fault, Crowded) else "unreachable"
+            return frames.CanaryDone(frame.ask, well=False, reason=reason)
         return frames.CanaryDone(frame.ask, well=True)
 
     def _warm(self, held: Held) -> None:

@@ -70,7 +70,14 @@ class Stakes:
     def learn(self, symbol: str, base: str, stake: Stake, asked_us: int, replaces: str = "") -> None:
         """Take an answer of the broker in."""
         self._put(self._told, (symbol, replaces), (base, stake, asked_us))
-        self._seen.pop((symbol, replaces), None)
+        seen = self._seen.get((symbol, replaces))
+        if seen is not None and seen[2] <= asked_us:
+            del self._seen[symbol, replaces]
+
+    def is_told(self, symbol: str, since_us: int, replaces: str = "") -> bool:
+        """Tell whether the broker answered what it was asked since then."""
+        told = self._told.get((symbol, replaces))
+        return told is not None and told[2] >= since_us
 
     def see(self, symbol: str, base: str, stake: Stake, seen_us: int, replaces: str = "") -> None:
         """Take in what orders here tell, because the broker does not answer."""
@@ -102,9 +109,15 @@ class Stakes:
         return stake.less(gone) if gone else stake
 
     def _put(self, into: _Known, key: tuple[str, str], known: tuple[str, Stake, int]) -> None:
+        before = into.get(key)
+        if before is not None and before[2] > known[2]:
+            return  # what was asked later has come already
+        into.pop(key, None)
         into[key] = known
-        while len(into) > MOST_KEPT:
-            del into[next(iter(into))]
+        while (
+            len(into) > MOST_KEPT
+        ):  # first what was asked beside an order that is replaced: it is asked once
+            del into[next((one for one in into if one[1]), next(iter(into)))]
 
     def _fold(self, sale: Sale) -> None:
         """Let go of a sale: what was known before it is less for good."""

@@ -56,8 +56,7 @@ class Sender:
             return
         slots = job.wire.client_id_slots(reading)
         ids = tuple(new_client_order_id() for _ in slots)
-        wall = self._clock.wall_us()
-        stamp = Stamp(wall + view.clock.offset_us, window_us, ids)
+        stamp = Stamp(view.venue_us(), window_us, ids)
         try:
             sealed = job.wire.seal(credential, reading, stamp)
             job.reserved, job.client_order_ids, job.verdict = reserved, ids, verdict
@@ -73,7 +72,7 @@ class Sender:
         job.answered, job.real_key_id = True, credential.key_id
         job.flight = self._book.flights.leaves(held.key_text, held.lease.chain)
         try:
-            self._leave(job, held, verdict, boot_us, wall)
+            self._leave(job, held, verdict, boot_us)
             self._write(job, view, line, sealed)
         except Exception:  # noqa: BLE001 - what was counted in is counted out, and the bot gets an answer
             self._broke(job)
@@ -89,26 +88,31 @@ class Sender:
         self._ledger.allowed(job, None, Allow())
         job.answered = True
         try:
-            wall = self._clock.wall_us()
-            view.meter.spend(reading.intent.weight_pool, reading.intent.weight, wall)
+            now_us = view.now_us()
+            view.meter.spend(reading.intent.weight_pool, reading.intent.weight, now_us)
             if not job.inbound.vouched:
-                view.meter.spend(STRANGERS, reading.intent.weight, wall)
+                view.meter.spend(STRANGERS, reading.intent.weight, now_us)
             self._write(job, view, line, sealed)
         except Exception:  # noqa: BLE001 - what was counted in is counted out, and the bot gets an answer
             self._broke(job)
 
-    def _leave(self, job: Job, held: Held, verdict: Allow, boot_us: int, wall: int) -> None:
+    def _leave(self, job: Job, held: Held, verdict: Allow, boot_us: int) -> None:
         """Count a request that is about to leave."""
         reading, view, standing = job.reading, job.view, held.standing
         assert reading is not None and view is not None  # noqa: S101, PT018 - narrows for the type checker
         intent = reading.intent
         held.used_us = boot_us
         if job.replay is not None:
-            self._replays.remember(job.replay, reading.timestamp_us or wall, reading.window_us or 0, wall)
+            behind_us = min(
+                self._clock.wall_us(), view.venue_us()
+            )  # by whichever clock it is fresh for longer
+            self._replays.remember(
+                job.replay, job.replay.stamp_us + (reading.window_us or 0) - behind_us, boot_us
+            )
         if verdict.counts:
             count = sum(len(group) for group in intent.orders)
             standing.rate.take(count, boot_us)
-        view.meter.spend(intent.weight_pool, intent.weight, wall)
+        view.meter.spend(intent.weight_pool, intent.weight, view.now_us())
         self._aftermath.leaves(job, held, verdict, boot_us)
 
     def _write(self, job: Job, view: VenueView, line: Line, sealed: Sealed) -> None:

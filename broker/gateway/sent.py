@@ -7,12 +7,12 @@ Rules:
 3. What cannot be told apart stays unknown: nothing is released for it, and nobody may cancel it for being asked.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
 
+from broker.gateway.fair import Fair
 from clients.venue import Intent
 from clients.wire import OrderState, Stamp
 
@@ -37,7 +37,8 @@ class Sent:
     `name` is its client order id; that of a list begins with `@`. `exact`: the venue takes the quantity as sent.
     `order_id` is the venue's own once it is known. `done`: it can no longer execute. `renamed`: an amendment may
     have given it another name. `absent_us` is when the venue first said that it does not know it, `gone` that it
-    said so again. `asked` is the line of the call log that tells of its request, `base` what it trades. `flying`:
+    said so again. `asked` is the line of the call log that tells of its request, `boot` whose log that is where it is
+    of an earlier start of this gateway, `base` what it trades. `flying`:
     its answer is still under way and will tell; an order at the venue that fits may be an older namesake till then.
     `waits`: for another order of its request to be filled.
     """
@@ -62,6 +63,7 @@ class Sent:
     base: str = ""
     flying: bool = False
     waits: bool = False
+    boot: str = ""
 
     @property
     def is_list(self) -> bool:
@@ -143,26 +145,32 @@ class Waiting:
     """What was sent and has no id yet: requests in flight, and those whose answer never came."""
 
     def __init__(self, most: int = MOST_WAITING) -> None:
-        self._most = most
         self._named: dict[Place, list[Sent]] = {}
         self._renamed: dict[tuple[str, str], list[Sent]] = {}
-        self._order: OrderedDict[Sent, None] = OrderedDict()
+        self._all: Fair[Sent, None] = Fair(most)
+        self._amended: set[tuple[str, str, str | None]] | None = None
 
     def add(self, sent: Sent) -> None:
         """It is about to leave."""
         self._named.setdefault(sent.place, []).append(sent)
-        self._order[sent] = None
-        if len(self._order) > self._most:
-            self.remove(next(iter(self._order)))
+        for gone in self._all.put(sent, None, sent.grant):
+            self._let_go(gone)
 
     def remove(self, sent: Sent) -> None:
         """It has an id now, or was refused."""
-        if sent not in self._order:
+        if sent not in self._all:
             return
-        del self._order[sent]
+        self._all.drop(sent)
+        self._let_go(sent)
+
+    def _let_go(self, sent: Sent) -> None:
         _take_out(self._named, sent.place, sent)
         if sent.renamed:
             _take_out(self._renamed, (sent.account, sent.symbol), sent)
+
+    def latest(self, most: int) -> Iterator[Sent]:
+        """Yield what was sent last, of each grant in turn, so many in all."""
+        return self._all.latest(most)
 
     def named(self, place: Place) -> tuple[Sent, ...]:
         """Return what was sent under a name."""
@@ -170,14 +178,37 @@ class Waiting:
 
     def amended(self, account: str, symbol: str, name: str | None) -> None:
         """An amendment is about to leave: what has no id yet may get another name. No name: of any order."""
+        if self._amended is not None and len(self._amended) < MOST_WAITING:
+            self._amended.add((account, symbol, name))
         if name is not None:
             found = self.named((account, symbol, name))
         else:
-            found = tuple(sent for sent in self._order if (sent.account, sent.symbol) == (account, symbol))
+            found = tuple(sent for sent in self._all if (sent.account, sent.symbol) == (account, symbol))
         for sent in found:
-            if not sent.renamed and not sent.is_list:
-                sent.renamed = True
-                self._renamed.setdefault((account, symbol), []).append(sent)
+            self.rename(sent)
+
+    def note_amendments(self, *, on: bool) -> None:
+        """Note what is amended from now on, or no more: what an earlier start sent may come in late (`was_amended`)."""
+        self._amended = (self._amended or set()) if on else None
+
+    @property
+    def notes_any(self) -> bool:
+        """Whether something was amended that may come in late: only the call log tells of it beside us."""
+        return bool(self._amended)
+
+    def was_amended(self, sent: Sent) -> bool:
+        """Tell whether something was amended since that may have been this."""
+        noted = self._amended or set()
+        return (
+            not noted.isdisjoint({(*sent.place[:2], sent.name), (*sent.place[:2], None)})
+            or len(noted) >= MOST_WAITING
+        )
+
+    def rename(self, sent: Sent) -> None:
+        """It may have got another name."""
+        if not sent.renamed and not sent.is_list and sent in self._all:
+            sent.renamed = True
+            self._renamed.setdefault((sent.account, sent.symbol), []).append(sent)
 
     def candidates(self, account: str, state: OrderState) -> tuple[Sent, ...]:
         """Return what an order at the venue may be, by its name, or because its name may have changed."""

@@ -11,7 +11,8 @@ Rules:
    does not know the name it was sent with; a list, when that is so of each of its orders. An order that has an id, or
    may have another name by now, is never absent.
 6. Grants are asked about in turn, whatever each of them holds. Beyond `MOST_KEPT`, and for good after `KEPT_US`,
-   budget stays spent: it is counted, and the limit errs on the safe side.
+   budget stays spent: it is counted, and the limit errs on the safe side. Beyond it who holds most makes room: one
+   grant with twenty thousand open orders does not keep the others' from being settled.
 """
 
 from collections import OrderedDict
@@ -68,6 +69,10 @@ class Settlement:
     def __len__(self) -> int:
         return len(self._held)
 
+    def holds(self, number: int) -> bool:
+        """Tell whether the orders of a request are asked about until they are final."""
+        return number in self._held
+
     def hold(self, reservation: Reservation) -> None:
         """Keep a reservation until its orders are final."""
         while self._held:
@@ -77,7 +82,10 @@ class Settlement:
             self._forget(oldest)
         if len(self._held) >= self._most:
             self.unkept += 1
-            return
+            largest = max(self._queues.values(), key=len)
+            if len(self._queues.get(reservation.grant, ())) >= len(largest):
+                return
+            self._forget(next(iter(largest.values())))
         self._held[reservation.number] = reservation
         self._queues.setdefault(reservation.grant, OrderedDict())[reservation.number] = reservation
         for sent in reservation.orders:

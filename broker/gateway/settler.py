@@ -10,7 +10,7 @@ Rules:
    rule 5; `sent`).
 5. Whatever fails is asked again later, and nothing is released for it.
 6. What it finds is told (`on_state`): an order that ended or was filled without a word to its bot changes whose the
-   asset is.
+   asset is. So is it that the venue has none of a request's orders (`on_absent`): on record they may exist for ever.
 """
 
 import asyncio
@@ -54,6 +54,7 @@ class Settler:
         self._settlement, self._link, self._clock = settlement, link, clock
         self._told_unkept = 0
         self.on_state: Callable[[Sent, OrderState], None] = lambda _sent, _state: None
+        self.on_absent: Callable[[Sent], None] = lambda _: None
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -160,6 +161,7 @@ class Settler:
             if parts is not None:
                 for one in held.orders:
                     self._owners.waiting.remove(one)
+                self.on_absent(sent)
                 self._release(held.grant, parts)
             return
         sent.absent_us, sent.gone = (

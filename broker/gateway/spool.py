@@ -5,24 +5,28 @@ Rules:
 2. A file per boot of the gateway, in parts. A part goes once the broker has acknowledged every line of it.
 3. After a restart older boots are sent too, and deleted like that; the broker ignores what it already has. Every boot
    leaves a part, if an empty one: the broker closes its budget slices once it has heard of all its lines. The files of
-   a gateway that still runs are locked: nobody else sends or deletes them.
-4. A spool that cannot be written stops orders: what is not written down is not sent. Cancels and exits pass.
+   a gateway that still runs are locked, from before anybody sees them: nobody else sends or deletes them (`others`).
+4. A spool that cannot be written, or begun, stops orders: what is not written down is not sent. Cancels and exits pass.
 5. A spool that is far behind (`MOST_BEHIND` lines that the broker does not have) stops new risk, too: else the log of
    a fast bot would grow without end while the broker cannot write it. Cancels, exits and reads pass.
 6. Sequence numbers count lines within a boot, from 1. What could not be written whole is cut off again, or its part
    left behind: it has no number, and no later line ends up behind its torn beginning.
+7. Nothing goes before what is in doubt of it is on disk elsewhere (`doubts`): the broker asks no venue.
 """
 
 import contextlib
-import fcntl
+import logging
 import os
-import secrets
 from collections import deque
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from broker.gateway.parts import Part, Parts, part_of, path_of
+from broker.gateway.others import Earlier, Others, lock
+from broker.gateway.parts import NEW, Part, Parts, new_boot, path_of
+from broker.gateway.said import Said
 
+_LOG = logging.getLogger("portcullis.spool")
 PART_LINES = 20_000
 MOST_HELD = 200_000
 MOST_BEHIND = 10_000
@@ -32,17 +36,26 @@ class Spool:
     """Lines of this boot, written down and waiting for the broker."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.boot = secrets.token_hex(8)
+        self.directory = directory
+        self.boot = new_boot(directory)
+        self.others = Others(directory, self.boot)
         self.seq = 0
         self._kept = 0
+        self._covered: int | None = None
+        self.on_spent: Callable[[], None] = lambda: None
+        """Called where parts could go, once what is in doubt of them is on disk elsewhere."""
+        self.holds = False
+        """Whether nothing goes: what became of its lines could not be written yet."""
+        self.said = Said(_LOG)
         self._waiting: deque[tuple[int, str]] = deque()
         self._parts = Parts()
         self._fd = -1
         self._began = self._size = 0
         self._torn = False
-        self._open()
+        try:
+            self._open()
+        except OSError:  # orders wait for it; cancels and exits do not
+            self._torn = True
 
     def next(self) -> int:
         """Return the number of the next line."""
@@ -91,21 +104,47 @@ class Spool:
         self._kept = max(self._kept, seq)
         while self._waiting and self._waiting[0][0] <= seq:
             self._waiting.popleft()
-        self._parts.kept(seq)
+        self._let_go_of(seq)
+        if self._covered is not None and self.spent > self._covered:
+            self.on_spent()
 
-    def earlier(self) -> "tuple[list[Earlier], bool]":
+    @property
+    def spent(self) -> int:
+        """The last line of those parts that can go."""
+        return self._parts.spent(self._kept)
+
+    def guard(self) -> None:
+        """From now on lines stay until what is in doubt of them is on disk elsewhere."""
+        self._covered = 0
+
+    def covered(self, seq: int) -> None:
+        """What is in doubt of the lines up to this one is on disk elsewhere."""
+        if self._covered is not None and seq > self._covered:
+            self._covered = seq
+            self._let_go_of(self._kept)
+
+    def _let_go_of(self, seq: int) -> None:
+        if self.holds:
+            return
+        try:
+            self._parts.kept(seq if self._covered is None else min(seq, self._covered))
+        except OSError as fault:  # they are tried again with the next that can go
+            self.said.say("parts", f"the spool's files cannot be deleted: {fault.strerror}")
+        else:
+            self.said.well("parts")
+
+    def forgotten(self, first: int) -> int:
+        """The broker lost lines from this one on; return the first of them that is still on disk."""
+        first = max(first, self._parts.first)
+        self._kept = min(self._kept, first - 1)
+        return first
+
+    def earlier(self) -> tuple[list[Earlier], bool]:
         """Return what earlier boots left behind, and whether gateways that still run have files here, too.
 
         Theirs are passed over: they are looked at again, for such a gateway may end without having sent them.
         """
-        found: dict[str, list[Part]] = {}
-        for path in sorted(self._directory.iterdir()):
-            part = part_of(path)
-            boot = path.name.split("-")[1] if part is not None else ""
-            if part is not None and boot != self.boot:
-                found.setdefault(boot, []).append(part)
-        taken = [Earlier.take(boot, Parts(parts)) for boot, parts in found.items()]
-        return [one for one in taken if one is not None], None in taken
+        return self.others.earlier()
 
     def close(self) -> None:
         """Close the file. Lines that wait stay; where none do, an empty part tells the next boot of this one.
@@ -115,7 +154,7 @@ class Spool:
         if not self.waiting and self.seq > self._began:
             with contextlib.suppress(OSError):
                 self._open()
-            self._parts.kept(self.seq)
+            self._let_go_of(self.seq)
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -129,10 +168,20 @@ class Spool:
                 raise
 
     def _open(self) -> None:
-        path = path_of(self._directory, self.boot, self.seq)
-        # nothing is lost: a part of this name can hold no whole line yet
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        _lock(fd)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = path_of(self.directory, self.boot, self.seq)
+        unseen = path.with_name(path.name + NEW)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(unseen, flags, 0o600)
+        lock(fd)
+        try:
+            # nothing is lost: a part of this name can hold no whole line yet
+            unseen.replace(path)
+        except OSError:
+            os.close(fd)
+            with contextlib.suppress(OSError):
+                unseen.unlink()
+            raise
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._size, self._began, self._torn = fd, 0, self.seq, False
@@ -144,60 +193,3 @@ class Spool:
             os.ftruncate(self._fd, self._size)
         except OSError:
             self._torn = True
-
-
-class Earlier:
-    """What one earlier boot left behind, locked for us."""
-
-    def __init__(self, boot: str, parts: Parts, fd: int) -> None:
-        self.boot = boot
-        self._parts, self._fd = parts, fd
-        self.before = parts.first - 1
-        """The number of the last line that is not here any more: it was acknowledged."""
-
-    @classmethod
-    def take(cls, boot: str, parts: Parts) -> "Earlier | None":
-        """Lock a boot's files; None where a gateway that runs has them."""
-        if parts.newest is None:
-            return None
-        try:
-            fd = os.open(parts.newest, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:  # its gateway has just ended, and everything of it was kept
-            return None
-        if not _lock(fd):
-            os.close(fd)
-            return None
-        return cls(boot, parts, fd)
-
-    @property
-    def whole(self) -> bool:
-        """Whether nothing was found torn, unreadable or gone so far."""
-        return not self._parts.torn
-
-    def batch(self, after: int, most: int) -> list[tuple[int, str]]:
-        """Return lines that follow one number, in order."""
-        return self._parts.read(after, most)
-
-    def kept(self, seq: int, unreadable: tuple[int, ...] = ()) -> None:
-        """The broker has acknowledged every line up to this one; the last part stays until `done`."""
-        self._parts.set_aside(unreadable)
-        self._parts.kept(seq)
-
-    def done(self) -> None:
-        """The broker wants nothing more of this boot."""
-        self._parts.kept(0, all_of_it=True)
-        self.let_go()
-
-    def let_go(self) -> None:
-        """Unlock the files."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-def _lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -27,6 +27,8 @@ class Unleased:
     def __init__(self) -> None:
         self.stands: dict[str, tuple[str, ...]] = {}
         self._wiped: dict[str, str] = {}
+        self._left: dict[str, str] = {}
+        """Key versions of the last leases, by virtual keys that have none now."""
         self._refused: OrderedDict[str, tuple[frames.LeaseRefused, int]] = OrderedDict()
 
     def stand(self, scopes: dict[str, tuple[str, ...]], leased: Container[str]) -> None:
@@ -34,16 +36,23 @@ class Unleased:
         kept = {key: known for key, known in self.stands.items() if key in leased}
         self.stands = scopes | kept
         self._wiped = {key: scope for key, scope in self._wiped.items() if key in self.stands}
+        self._left = {key: version for key, version in self._left.items() if key in self.stands}
 
     def lease(self, key_id: str, key: str, chain: tuple[str, ...]) -> None:
         """A key has a lease: remember where it stands for ever, which is all but the key version."""
         self.stands[key_id] = tuple(scope for scope in chain if scope != f"key-version:{key}")
         self._wiped.pop(key_id, None)
+        self._left.pop(key_id, None)
         self.forget(key_id)
 
+    def leave(self, key_id: str, key: str) -> None:
+        """The lease of a key is over: its key version may be wiped after that."""
+        self._left[key_id] = key
+
     def wipe(self, key: str, key_ids: Iterable[str]) -> None:
-        """The key version of these keys' leases is wiped."""
-        self._wiped.update(dict.fromkeys(key_ids, f"key-version:{key}"))
+        """The key version of these keys' leases is wiped, and of those whose last lease was on it."""
+        left = (key_id for key_id, version in self._left.items() if version == key)
+        self._wiped.update(dict.fromkeys((*key_ids, *left), f"key-version:{key}"))
 
     def refuse(self, frame: frames.LeaseRefused, now_us: int) -> None:
         """Remember that the broker gives no lease on a key id."""

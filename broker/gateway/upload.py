@@ -5,18 +5,25 @@ Rules:
 2. An earlier boot is over when every line of it was acknowledged and the broker has answered that nothing more is
    wanted: only then its last file goes. Where lines are torn or gone, that is said. A gateway that still ran when we
    began (it was stopped, or ended slowly) is an earlier boot as soon as it is over. One that stops in order says so
-   itself, where its last lines have left.
-3. Requests come first: lines leave in batches, with pauses between.
+   itself, where its last lines have left. One whose files cannot be read, or which the broker does not take, keeps no
+   other from being sent, and is tried again.
+3. Lines of an earlier boot leave at once, and stay until they were taken in here and what is in doubt of them is on
+   disk elsewhere (`recall`, `doubts`). What cannot be deleted is tried again, and not sent again.
+4. Requests come first: lines leave in batches, with pauses between.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from broker.background import described
 from broker.gateway.clock import SystemClock
 from broker.gateway.delivery import Delivery
-from broker.gateway.spool import Earlier, Spool
+from broker.gateway.fills import RecentFills
+from broker.gateway.others import Earlier
+from broker.gateway.said import Said
+from broker.gateway.spool import Spool
 from broker.link import frames
 from broker.link.frames import Frame
 
@@ -33,7 +40,12 @@ _MORE_SECONDS = 0.002
 _LOOK_SECONDS = 0.25
 _DONE_AGAIN_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 5.0
-"""For what a gateway that ran beside us left behind when it ended."""
+"""For what a gateway that ran beside us left behind when it ended, and for what could not be deleted yet."""
+
+_PATIENCE_US = 60_000_000
+"""For how long one boot may come no further before it is the next one's turn."""
+
+_ALL_OF_IT = 1 << 62
 
 _LOG = logging.getLogger("portcullis.spool")
 
@@ -41,11 +53,24 @@ _LOG = logging.getLogger("portcullis.spool")
 class Upload:
     """Sends lines, and takes in what became of them."""
 
-    def __init__(self, spool: Spool, clock: SystemClock, send: Callable[[Frame], None]) -> None:
-        self._spool, self._clock, self._send = spool, clock, send
+    def __init__(
+        self, spool: Spool, clock: SystemClock, send: Callable[[Frame], None], recent: RecentFills
+    ) -> None:
+        self._spool, self._clock, self._send, self._recent = spool, clock, send, recent
+        self._earlier_whole = True
+        self.sent_once = False
+        """Whether each earlier boot is over, or had its time: until then budget that is lent to it may come back."""
         self._own = Delivery(0, MOST_UNKEPT)
         self._earlier: dict[str, tuple[Earlier, Delivery, asyncio.Event]] = {}
         self._closed: set[str] = set()
+        self._sent: dict[str, tuple[Earlier, int]] = {}
+        """What the broker has wholly, and up to which line that is; it could not be deleted yet."""
+        self.said = Said(_LOG)
+        self._again = asyncio.Event()
+        self.covers: Callable[[str], int] = lambda _: _ALL_OF_IT
+        """Up to which line of an earlier boot all that is in doubt is on disk elsewhere."""
+        self.on_uncovered: Callable[[], None] = lambda: None
+        """Called where lines could go but for that."""
         self._flushing: asyncio.TimerHandle | None = None
 
     # --- this boot ------------------------------------------------------------------------
@@ -101,6 +126,20 @@ class Upload:
 
     # --- what the broker says -------------------------------------------------------------
 
+    def take(
+        self, frame: frames.CallsKept | frames.CallsNotKept | frames.CallsForgotten | frames.SpoolClosed
+    ) -> None:
+        """Take in what became of lines."""
+        match frame:
+            case frames.CallsKept():
+                self.kept(frame)
+            case frames.CallsNotKept():
+                self.not_kept(frame)
+            case frames.CallsForgotten():
+                self.forgotten(frame)
+            case frames.SpoolClosed():
+                self.closed(frame)
+
     def kept(self, frame: frames.CallsKept) -> None:
         """Lines are in the call log."""
         if frame.unreadable:
@@ -111,12 +150,15 @@ class Upload:
         now_us = self._clock.boot_us()
         if frame.boot == self._spool.boot:
             if self._own.took(frame.first, frame.seq, now_us):
+                self._recent.kept(self._own.kept, frame.unreadable)
                 self._spool.kept(self._own.kept, frame.unreadable)
         elif frame.boot in self._earlier:
             earlier, delivery, heard = self._earlier[frame.boot]
+            self._earlier_whole = self._earlier_whole and not frame.unreadable
             if delivery.took(frame.first, frame.seq, now_us):
-                earlier.kept(delivery.kept, frame.unreadable)
                 heard.set()
+                with suppress(OSError):  # it is tried again once all of it is kept
+                    earlier.kept(min(delivery.kept, self.covers(frame.boot)), frame.unreadable)
 
     def not_kept(self, frame: frames.CallsNotKept) -> None:
         """Lines were not taken: they go again, in order."""
@@ -126,6 +168,18 @@ class Upload:
             self.written()
         elif frame.boot in self._earlier:
             self._earlier[frame.boot][1].lost(frame.first, now_us)
+
+    def forgotten(self, frame: frames.CallsForgotten) -> None:
+        """The broker's record lost lines that it had: those still on disk go again; earlier boots have none left."""
+        if frame.boot == self._spool.boot:
+            first = self._spool.forgotten(frame.first)
+            if first > frame.first:
+                _LOG.error("the broker lost call-log lines %d to %d; they are gone", frame.first, first - 1)
+            self._own.forgotten(first)
+            self._recent.forgotten(frame.first, first)
+            self.written()
+        else:
+            self._recent.earlier_forgotten()
 
     def closed(self, frame: frames.SpoolClosed) -> None:
         """The broker wants nothing more of an earlier boot."""
@@ -137,25 +191,95 @@ class Upload:
 
     async def send_earlier(self) -> None:
         """Send what earlier boots left behind, one after the other; those that still run are waited for."""
-        others_run = True
-        while others_run:
+        told = False
+        while True:
             for known, _, _ in self._earlier.values():
                 known.let_go()  # of a try that failed
             self._earlier.clear()
+            others_run = not await self._send_found()
+            self.sent_once = True
+            if not others_run and not told:
+                told = True
+                if self._earlier_whole:
+                    self._recent.earlier_kept()
+            for boot in list(self._sent):
+                await self._delete(boot)
+            if not others_run and not self._sent:
+                return
+            await _heard(self._again, LOOK_AGAIN_SECONDS)
+
+    def covered(self) -> None:
+        """More may be deleted."""
+        self._again.set()
+
+    async def _send_found(self) -> bool:
+        """Send what is there now; tell whether that was all, and nothing will come."""
+        try:
             found, others_run = await asyncio.to_thread(self._spool.earlier)
-            for earlier in found:
-                delivery = Delivery(earlier.before, _MOST_UNKEPT_EARLIER)
-                self._earlier[earlier.boot] = (earlier, delivery, asyncio.Event())
-            for boot in list(self._earlier):
-                await self._send_one(boot)
-                del self._earlier[boot]
-            if others_run:
-                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        except OSError as fault:
+            self.said.say("", f"the spool cannot be read; earlier boots' lines wait: {fault.strerror}")
+            return False
+        left = {earlier.boot for earlier in found}
+        self.said.only(left | {f"{boot} delete" for boot in left})
+        for earlier in found:
+            if earlier.boot in self._sent:
+                continue
+            delivery = Delivery(earlier.before, _MOST_UNKEPT_EARLIER)
+            self._earlier[earlier.boot] = (earlier, delivery, asyncio.Event())
+            try:
+                await self._send_one(earlier.boot)
+            except BlockingIOError:  # another gateway that began has them
+                others_run = True
+            except TimeoutError:
+                words = (
+                    f"the broker takes no lines of boot {earlier.boot}, or does not call it over; they wait"
+                )
+                self.said.say(earlier.boot, words)
+                others_run = True
+            except OSError as fault:
+                words = f"the spool of boot {earlier.boot} cannot be read; its lines wait: {fault.strerror}"
+                self.said.say(earlier.boot, words)
+                others_run = True
+            else:
+                self.said.well(earlier.boot)
+                # where nothing is left of it nothing is to be taken in
+                last = delivery.kept if delivery.kept > earlier.before else 0
+                self._sent[earlier.boot] = earlier, last
+                await self._delete(earlier.boot)
+            finally:
+                earlier.let_go()
+                del self._earlier[earlier.boot]
+        return not others_run
+
+    async def _delete(self, boot: str) -> None:
+        """Delete what the broker has, once all that is in doubt of it is on disk elsewhere."""
+        earlier, last = self._sent[boot]
+        if last and self.covers(boot) < last:
+            if await asyncio.to_thread(earlier.gone):
+                del self._sent[boot]
+            self.on_uncovered()
+            return
+        try:
+            await asyncio.to_thread(earlier.done)
+        except BlockingIOError:
+            pass  # another gateway that began has them, and deletes them
+        except OSError as fault:
+            words = f"the files of boot {boot}, which the broker has, cannot be deleted: {fault.strerror}"
+            self.said.say(f"{boot} delete", words)
+            return
+        self.said.well(f"{boot} delete")
+        del self._sent[boot]
 
     async def _send_one(self, boot: str) -> None:
         earlier, delivery, heard = self._earlier[boot]
+        self._closed.discard(boot)
+        kept, came_us = delivery.kept, self._clock.boot_us()
         while boot not in self._closed:
             now_us = self._clock.boot_us()
+            if delivery.kept > kept:
+                kept, came_us = delivery.kept, now_us
+            elif now_us - came_us > _PATIENCE_US:
+                raise TimeoutError
             delivery.overdue(now_us)
             if delivery.may_send(now_us):
                 sent = delivery.sent
@@ -171,7 +295,6 @@ class Upload:
                     await _heard(heard, _DONE_AGAIN_SECONDS)
                     continue
             await _heard(heard, _LOOK_SECONDS)
-        earlier.done()
 
 
 def _as_much_as_fits(batch: list[tuple[int, str]]) -> list[tuple[int, str]]:

@@ -33,6 +33,10 @@ CONNECT_SECONDS = 5.0
 _REDIRECT, _BAD, _SERVER_ERROR = 300, 400, 500
 
 
+class Crowded(ConnectionError):
+    """Too many wait for a connection already. The venue was not asked, and is not to blame."""
+
+
 class Waiter(NamedTuple):
     """Somebody who waits for a line."""
 
@@ -92,17 +96,28 @@ class Pool:
         line = self._open_line()
         return None if line is None else self._used(line, need, key)
 
+    def crowded(self, need: Need, key: str) -> bool:
+        """Tell whether every line that may be used so is in use, by those who are answered."""
+        silent = Ask.QUESTION in self.silence.now(asyncio.get_running_loop().time())
+        return not silent and not self._shares.free(need, key)
+
+    def held_up(self, need: Need, whose: str) -> bool:
+        """Tell whether what is asked on behalf of a key waits for what that key itself uses."""
+        key = whose or OURS
+        return self._shares.used_up(need, key) and any(one.key == key for one in self._waiting[need])
+
     async def take(self, need: Need, key: str) -> Line:
         """Return an open connection; waits for one where there is none. Give it back, or send on it.
 
         Raises:
-            OSError: The venue cannot be reached, or too many are waiting. Nothing was sent.
+            Crowded: Too many are waiting.
+            OSError: The venue cannot be reached. Nothing was sent.
         """
         line = self.ready(need, key)
         if line is not None:
             return line
         if need is not Need.EXIT and self._queued >= self._most_waiting:
-            raise ConnectionError("too many wait for a connection to the venue")
+            raise Crowded("too many wait for a connection to the venue")
         future: asyncio.Future[Line] = asyncio.get_running_loop().create_future()
         waiter = Waiter(future, need, key)
         self._waiting[need].append(waiter)
@@ -213,14 +228,16 @@ class Pool:
         self.silence.heard(ask, asyncio.get_running_loop().time(), well=well)
         done(result)
 
-    async def ask(self, sealed: Sealed, permit: Permit, need: Need) -> Reply | Broken:
+    async def ask(self, sealed: Sealed, permit: Permit, need: Need, whose: str = "") -> Reply | Broken:
         """Send a request of our own, which the venue's meter let pass, and wait for the answer.
+
+        `whose` is the key on behalf of which, as of its requests: facts that hang use no other's lines.
 
         Raises:
             OSError: The venue cannot be reached; nothing was sent.
         """
         del permit  # whoever has none cannot ask
-        line = await self.take(need, OURS)
+        line = await self.take(need, whose or OURS)
         future: asyncio.Future[Reply | Broken] = asyncio.get_running_loop().create_future()
 
         def done(result: Reply | Broken) -> None:

@@ -2,10 +2,14 @@
 
 Rules:
 1. Facts are asked of the venue itself, by the egress and the connections of the bots' own calls.
-2. A price is used for 5 s (`policy.FRESH_US`); symbols in use are asked again before that, in one call.
+2. A price is used for 5 s (`policy.FRESH_US`); symbols in use are asked again before that, in one call. One that the
+   venue refuses to price keeps no other without a price: the rest is asked without it, and it is left out for a minute.
 3. A pair the venue does not know is remembered for a minute, one it knows for good, over a restart too: its assets
    never change. It does not know it where it says so by its own code; any other failure is no answer.
 4. Every call asks the meter first, by what it is for (`limits.Need`): during a ban nothing goes but what an exit needs.
+   It is asked on behalf of a virtual key, whose share of that, and of the lines, it uses: nobody's exit lacks a fact
+   because another's bot asked for many. Who shares a question that another one may not ask any more, or that waits
+   for lines which that one uses himself, asks it himself.
 5. Everything here may fail; then the fact stays missing, and `NotKnown` tells why.
 """
 
@@ -15,7 +19,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from decimal import Decimal
 from urllib.parse import quote
 
-from broker.gateway.clock import SystemClock, VenueClock
+from broker.gateway.clock import SteadyClock, SystemClock, VenueClock
 from broker.gateway.limits import Need, Pause, WeightMeter
 from broker.gateway.sales import MOST_KEPT, Sale
 from broker.gateway.upstream import Pool
@@ -38,6 +42,7 @@ LARGEST_FACT = 96 * 1024
 40 KiB of balances."""
 
 _PLAIN = ((b"Accept", b"application/json"), (b"User-Agent", b"portcullis"), (b"Accept-Encoding", b"identity"))
+_OF_A_NAME = frozenset({market.NO_SUCH_SYMBOL, market.ILLEGAL_CHARACTERS})
 _ZERO = Decimal(0)
 _OK, _REFUSED, _SERVER_ERROR = 200, 400, 500
 GENERAL = "ip"
@@ -53,12 +58,15 @@ class NotKnown(Exception):
 
     `code` is the venue's own, where its answer carried one and is no 5xx. What a code proves depends on the question:
     only who asked can tell whether it means that something does not exist. `venue_pause`: it was not asked, or did not
-    answer, because the venue asks everybody behind our address to wait (`pause`).
+    answer, because the venue asks everybody behind our address to wait (`pause`). `held_back`: it was not asked because
+    whoever asked for it has asked for enough in this pause; that says nothing of what others may.
     """
 
-    def __init__(self, reason: str, code: int | None = None, pause: Pause | None = None) -> None:
+    def __init__(
+        self, reason: str, code: int | None = None, pause: Pause | None = None, *, held_back: bool = False
+    ) -> None:
         super().__init__(reason if code is None else f"{reason} ({code})")
-        self.reason, self.code, self.pause = reason, code, pause
+        self.reason, self.code, self.pause, self.held_back = reason, code, pause, held_back
 
 
 class VenueView:
@@ -66,7 +74,7 @@ class VenueView:
 
     def __init__(self, pool: Pool, clock: SystemClock) -> None:
         self.pool = pool
-        self.clock = VenueClock()
+        self.clock, self._steady = VenueClock(), SteadyClock(clock)
         self.meter = WeightMeter()
         self.heard: Heard = lambda _key_id, _status, _code: None
         self.paused: Callable[[], None] = lambda: None
@@ -75,12 +83,29 @@ class VenueView:
         self.pairs: dict[str, SymbolInfo | None] = {}
         self._pairs_from: dict[str, int] = {}
         self._prices: dict[str, tuple[Decimal, int]] = {}
+        self._unpriced: dict[str, int] = {}
         self._books: dict[str, tuple[market.Levels, int]] = {}
         self._selling: dict[str, deque[Sale]] = {}
         self._used: dict[str, int] = {}
-        self._running: dict[str, asyncio.Future[None]] = {}
+        self._running: dict[str, tuple[asyncio.Future[None], str]] = {}
 
     # --- what is known now ----------------------------------------------------------------
+
+    def now_us(self) -> int:
+        """Return now by the clock that the venue's minutes and pauses are counted by: nobody sets it."""
+        return self._steady.now_us()
+
+    def is_timed(self) -> bool:
+        """Tell whether the venue's time is known: it was measured, and no clock of ours was set since."""
+        return self.clock.stands(self._steady.set_by_us())
+
+    def venue_us(self) -> int:
+        """Return the venue's time, as far as it was measured."""
+        return self._steady.now_us() + self.clock.offset_us
+
+    def off_us(self) -> int:
+        """Return how far the venue's clock is ahead of this host's wall clock, as far as it was measured."""
+        return self.clock.offset_us - self._steady.set_by_us() if self.clock.known else 0
 
     def quotes(self, now_us: int) -> Mapping[str, Quote]:
         """Return the last known prices with their ages."""
@@ -108,23 +133,24 @@ class VenueView:
 
     # --- asking ---------------------------------------------------------------------------
 
-    async def fetch_time(self, need: Need = Need.READ) -> None:
+    async def fetch_time(self, need: Need = Need.READ, whose: str = "") -> None:
         """Measure the venue's clock."""
-        await self.once(f"time:{need}", self._time(need))
+        await self.once(f"time:{need}", lambda: self._time(need, whose), need, whose)
 
-    async def _time(self, need: Need) -> None:
-        sent = self._system.wall_us()
-        body = await self._public(market.venue_time(), 1, need)
-        self.clock.measured(sent, self._system.wall_us(), market.parse_venue_time(body))
+    async def _time(self, need: Need, whose: str) -> None:
+        sent = self.now_us()
+        body = await self._public(market.venue_time(), 1, need, whose)
+        self.clock.measured(sent, self.now_us(), market.parse_venue_time(body))
 
-    async def fetch_pair(self, symbol: str, need: Need = Need.READ) -> None:
+    async def fetch_pair(self, symbol: str, need: Need = Need.READ, whose: str = "") -> None:
         """Ask whether a pair exists, and of what."""
-        await self.once(f"pair:{symbol}:{need}", self._pair(symbol, need))
+        await self.once(f"pair:{symbol}:{need}", lambda: self._pair(symbol, need, whose), need, whose)
 
-    async def _pair(self, symbol: str, need: Need) -> None:
+    async def _pair(self, symbol: str, need: Need, whose: str) -> None:
         found: SymbolInfo | None = None
         try:
-            listed = market.parse_symbols(await self._public(market.symbols([symbol]), _PAIR_WEIGHT, need))
+            body = await self._public(market.symbols([symbol]), _PAIR_WEIGHT, need, whose)
+            listed = market.parse_symbols(body)
         except NotKnown as fault:
             if fault.code != market.NO_SUCH_SYMBOL:  # any other no says nothing of the pair
                 raise
@@ -136,26 +162,54 @@ class VenueView:
         self.pairs[symbol] = found
         self._pairs_from[symbol] = self._system.boot_us()
 
-    async def fetch_prices(self, symbols: tuple[str, ...], need: Need = Need.READ) -> None:
-        """Ask for the prices of some symbols, in one call."""
-        await self.once(f"price:{need}:" + ",".join(sorted(symbols)), self._price(symbols, need))
+    async def fetch_prices(self, symbols: tuple[str, ...], need: Need = Need.READ, whose: str = "") -> None:
+        """Ask for the prices of some symbols, in one call; where that is refused, for those that can be had.
 
-    async def _price(self, symbols: tuple[str, ...], need: Need) -> None:
+        Raises:
+            NotKnown: One of them cannot be had.
+        """
+        name = f"price:{need}:" + ",".join(sorted(symbols))
+        await self.once(name, lambda: self._price(symbols, need, whose), need, whose)
+
+    async def _price(self, symbols: tuple[str, ...], need: Need, whose: str) -> None:
         sent = self._system.boot_us()
         call = market.price(symbols[0]) if len(symbols) == 1 else market.prices(symbols)
-        found = market.parse_prices(await self._public(call, _PRICE_WEIGHT, need))
+        try:
+            body = await self._public(call, _PRICE_WEIGHT, need, whose)
+        except NotKnown as fault:
+            if fault.code not in _OF_A_NAME:  # it is no name that is refused: each more call would be, too
+                raise
+            if len(symbols) == 1:
+                self._unpriced[symbols[0]] = sent
+                raise
+            await self._apart(symbols, need, whose)
+            return
+        found = market.parse_prices(body)
         for symbol, price in found.items():
             self._prices[symbol] = (price, sent)
         if not all(symbol in found for symbol in symbols):
             raise NotKnown("odd_answer")
 
-    async def fetch_book(self, symbol: str, need: Need = Need.READ) -> None:
-        """Ask for the bids of a pair as they are now."""
-        await self.once(f"book:{symbol}:{need}", self._book(symbol, need))
+    async def _apart(self, symbols: tuple[str, ...], need: Need, whose: str) -> None:
+        """Ask for each half of what was refused together, so that the rest of them has its prices."""
+        refused: NotKnown | None = None
+        for half in (symbols[: len(symbols) // 2], symbols[len(symbols) // 2 :]):
+            try:
+                await self._price(half, need, whose)
+            except NotKnown as fault:
+                if fault.reason == "venue_pause":
+                    raise
+                refused = fault
+        if refused is not None:
+            raise refused
 
-    async def _book(self, symbol: str, need: Need) -> None:
+    async def fetch_book(self, symbol: str, need: Need = Need.READ, whose: str = "") -> None:
+        """Ask for the bids of a pair as they are now."""
+        await self.once(f"book:{symbol}:{need}", lambda: self._book(symbol, need, whose), need, whose)
+
+    async def _book(self, symbol: str, need: Need, whose: str) -> None:
         asked_us = self._system.boot_us()
-        body = await self._public(market.depth(symbol, BOOK_LEVELS), _BOOK_WEIGHT, need)
+        body = await self._public(market.depth(symbol, BOOK_LEVELS), _BOOK_WEIGHT, need, whose)
         self._books[symbol] = (market.parse_bids(body), asked_us)
         left = deque((one for one in self._selling.pop(symbol, ()) if one.after(asked_us)), MOST_KEPT)
         if left:
@@ -169,12 +223,15 @@ class VenueView:
         while True:
             now = self._system.boot_us()
             self._forget(now)
-            wanted = tuple(name for name in self._used if self.pairs.get(name) is not None)
+            wanted = tuple(
+                name for name in self._used if self.pairs.get(name) is not None and name not in self._unpriced
+            )
             try:
                 if wanted:
                     await self.fetch_prices(wanted)
                 silent = self.pool.silence.now(asyncio.get_running_loop().time())
-                if silent or (self._used and self.clock.due(self._system.wall_us())):
+                due = self.clock.due(self.now_us(), self._steady.set_by_us())
+                if silent or (self._used and due):
                     await self.fetch_time()
             except (NotKnown, OSError, ValueError):
                 pass
@@ -187,32 +244,61 @@ class VenueView:
         for symbol, at in list(self._pairs_from.items()):
             if self.pairs[symbol] is None and now_us - at > _ABSENT_US:
                 del self.pairs[symbol], self._pairs_from[symbol]
+        for symbol in [name for name, at in self._unpriced.items() if now_us - at > _ABSENT_US]:
+            del self._unpriced[symbol]
         for symbol in [name for name, (_, at) in self._books.items() if now_us - at > BOOK_US]:
             del self._books[symbol]
         for symbol, sales in list(self._selling.items()):
             if not any(one.after(now_us - BOOK_US) for one in sales):
                 del self._selling[symbol]
 
-    async def once(self, name: str, work: Coroutine[None, None, None]) -> None:
-        """Share one question among all that ask it at the same time."""
-        running = self._running.get(name)
-        if running is None:
-            running = asyncio.ensure_future(work)
-            self._running[name] = running
-            running.add_done_callback(lambda _: self._running.pop(name, None))
-        else:
-            work.close()
-        await asyncio.shield(running)
+    async def once(
+        self, name: str, work: Callable[[], Coroutine[None, None, None]], need: Need, whose: str
+    ) -> None:
+        """Share one question among all that ask it at the same time; what another one may not ask, ask oneself.
 
-    async def _public(self, call: Call, weight: int, need: Need) -> bytes:
+        One that is over is asked anew: its answer is of before somebody came, and who waits for it does not wait.
+        """
+        while True:
+            running, asker = self._shared(name, need, whose) or self._begin(name, work, whose)
+            try:
+                await asyncio.shield(running)
+            except NotKnown as fault:
+                if asker == whose or not fault.held_back:
+                    raise
+            else:
+                return
+
+    def _shared(self, name: str, need: Need, whose: str) -> tuple[asyncio.Future[None], str] | None:
+        """Return a question that is under way, unless it waits for its asker's lines, which are not ours."""
+        known = self._running.get(name)
+        if known is None or known[0].done():
+            return None
+        return None if known[1] != whose and self.pool.held_up(need, known[1]) else known
+
+    def _begin(
+        self, name: str, work: Callable[[], Coroutine[None, None, None]], whose: str
+    ) -> tuple[asyncio.Future[None], str]:
+        running = asyncio.ensure_future(work())
+        self._running[name] = running, whose
+        running.add_done_callback(lambda _: self._over(name, running))
+        return running, whose
+
+    def _over(self, name: str, running: asyncio.Future[None]) -> None:
+        if self._running.get(name, (None,))[0] is running:
+            del self._running[name]
+
+    async def _public(self, call: Call, weight: int, need: Need, whose: str) -> bytes:
         def sealed() -> Sealed:
             query = "&".join(f"{name}={_escaped(value)}" for name, value in call.params)
             target = f"{call.path}?{query}" if query else call.path
             return Sealed(call.method, target.encode(), b"", _PLAIN)
 
-        return await self._asked(sealed, weight, need)
+        return await self._asked(sealed, weight, need, call.path, whose)
 
-    async def signed(self, credential: Credential, call: Call, weight: int, need: Need = Need.READ) -> bytes:
+    async def signed(
+        self, credential: Credential, call: Call, weight: int, need: Need = Need.READ, whose: str = ""
+    ) -> bytes:
         """Ask something with an account's key.
 
         Raises:
@@ -221,23 +307,23 @@ class VenueView:
         """
 
         def sealed() -> Sealed:
-            stamp = Stamp(self._system.wall_us() + self.clock.offset_us, _WINDOW_US)
+            stamp = Stamp(self.venue_us(), _WINDOW_US)
             return WIRE.own_request(credential, call.method, call.path, call.params, stamp)
 
-        return await self._asked(sealed, weight, need, credential.key_id)
+        return await self._asked(sealed, weight, need, call.path, whose, credential.key_id)
 
     async def _asked(
-        self, sealed: Callable[[], Sealed], weight: int, need: Need, key_id: str | None = None
-    ) -> bytes:
+        self, sealed: Callable[[], Sealed], weight: int, need: Need, path: str, whose: str, key_id: str | None = None
+    ) -> bytes:  # fmt: skip
         """Send one call of our own, if the meter lets it pass: the only place that does."""
-        sent_us = self._system.wall_us()
-        permit = self.meter.admit(need, GENERAL, weight, sent_us)
+        sent_us = self.now_us()
+        permit = self.meter.admit(need, GENERAL, weight, sent_us, f"{path}:{key_id or ''}", whose)
         if isinstance(permit, Pause):
-            raise NotKnown("venue_pause", pause=permit)
-        reply = await self.pool.ask(sealed(), permit, need)
+            raise NotKnown("venue_pause", pause=permit, held_back=need is Need.EXIT)
+        reply = await self.pool.ask(sealed(), permit, need, whose)
         if isinstance(reply, Broken):
             raise NotKnown(reply.reason)
-        now_us = self._system.wall_us()
+        now_us = self.now_us()
         self.heed(reply, now_us - sent_us)
         if len(reply.body) > LARGEST_FACT:
             raise NotKnown("too_large")
@@ -254,16 +340,16 @@ class VenueView:
 
     def heed(self, reply: Reply, took_us: int, pool: str = GENERAL) -> None:
         """Take in what any answer says of weight and pauses; it was asked so long ago, against that pool."""
-        now = self._system.wall_us()
+        now = self.now_us()
         used = reply.headers.get(b"x-mbx-used-weight-1m")
         if used is not None and used.isdigit():
             self.meter.told(int(used), now - took_us, now)
         if reply.status >= _REFUSED:
             pause = pauses.pause_s(reply.status, reply.headers, reply.body, now + self.clock.offset_us)
             if pause is not None:
-                before_us = self.meter.until_us(now)
+                before_us = self.meter.left_us(now)
                 self.meter.refused(reply.status, pause, now, pool)
-                if not before_us and self.meter.until_us(now):
+                if not before_us and self.meter.left_us(now):
                     self.paused()
 
 

@@ -20,8 +20,8 @@ REFUSES = frozenset({-2008, -2014, -2015, -1022})
 _BY_PERMISSION = -2015
 _SIGNATURE = -1022
 _LETS_IN = frozenset({-1013, -2010, -2011, -2013})
-EVERY_KEY_MAY = frozenset({"account", "trade"})
-"""Groups of endpoints that a key made to trade may use."""
+EVERY_KEY_MAY = frozenset({"account", "trade", "wallet-read"})
+"""Groups of endpoints that a key made to trade may use: reading and trading is all that they want."""
 
 CLOCK_OFF_US = 5_000_000
 _OK = 200
@@ -127,12 +127,22 @@ SILENT_TIMES, SILENT_S, WRITES_UNTRIED_S = 3, 5.0, 600.0
 
 
 def troubles(
-    egress: str, pause_until_us: int, banned: bool, offset_us: int, silent: Iterable[Ask] = ()
+    egress: str, pause_us: int, now_us: int, banned: bool, offset_us: int, silent: Iterable[Ask] = ()
 ) -> tuple[Trouble, ...]:
-    """Return what is wrong with one way to a venue."""
+    """Return what is wrong with one way to a venue.
+
+    Args:
+        egress: The way.
+        pause_us: For how long the venue asks to wait; 0 where it does not.
+        now_us: Our wall clock.
+        banned: It is a ban.
+        offset_us: How far the venue's clock is ahead of our wall clock.
+        silent: What is not answered.
+    """
     found = [Trouble(ask.value, egress) for ask in silent]
-    if pause_until_us:
-        found.append(Trouble("venue-banned" if banned else "venue-pause", egress, "", pause_until_us))
+    if pause_us:
+        kind = "venue-banned" if banned else "venue-pause"
+        found.append(Trouble(kind, egress, "", now_us + pause_us, pause_us))
     if abs(offset_us) >= CLOCK_OFF_US:
         found.append(Trouble("clock", egress, f"{offset_us / 1_000_000:+.1f} s"))
     return tuple(found)

@@ -11,20 +11,29 @@ Rules:
 4. Whoever cannot be asked leaves it open (`NotKnown`, `LinkDown`): that is no "nobody", and it is said as an outage.
    But on the account of an only grant nobody else's order can be meant: there it is nobody's, and so the account's.
 5. That it is another's is never said from memory: the broker knows who stands for a grant that was revoked since.
+6. What the broker says too late for one request serves the next one (`words`). Who may have made an order that the
+   venue shows is never taken from a word that was asked for before that order was made.
+7. A gateway that was started anew says of no order that it is not the bot's own before it has read what its earlier
+   starts wrote (`recall`): the broker may not have those lines yet.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from decimal import Decimal
+from typing import NamedTuple
 
 from broker.errors import LinkDown
 from broker.gateway import asking
 from broker.gateway.book import Book, Held
+from broker.gateway.clock import SystemClock
 from broker.gateway.job import Job
 from broker.gateway.link import LinkClient
 from broker.gateway.owners import Owners, id_of, name_of
-from broker.gateway.sent import Sent, fits, only_fit
+from broker.gateway.sent import TOLERANCE_US, Sent, fits, only_fit
 from broker.gateway.venue_view import NotKnown
-from broker.link.frames import ClaimPart, OwnerQuery
+from broker.gateway.words import Patience, What, Words
+from broker.link.frames import ClaimPart, OwnerAnswer, OwnerQuery
 from clients.venue import Action, Intent, OrderRef
 from clients.venues.binance.market import NO_SUCH_ORDER, ListState
 from clients.wire import OrderState
@@ -57,11 +66,20 @@ def _word(held: Held, grant: str) -> str:
     return OWN if grant == held.lease.grant else OTHER
 
 
+class _Asked(NamedTuple):
+    """On behalf of what is asked, and for how long it waits for the broker."""
+
+    job: Job
+    held: Held
+    patience: Patience
+
+
 class Whose:
     """Asks whose an order is, on behalf of requests."""
 
-    def __init__(self, book: Book, link: LinkClient, owners: Owners) -> None:
-        self._book, self._link, self._owners = book, link, owners
+    def __init__(self, book: Book, link: LinkClient, owners: Owners, clock: SystemClock) -> None:
+        self._book, self._link, self._owners, self._clock = book, link, owners, clock
+        self._words = Words(self._ask, self._now_us, self._heard)
 
     async def find_out(self, job: Job) -> None:
         """Fill in `job.owner`.
@@ -73,20 +91,24 @@ class Whose:
         held, reading = job.held, job.reading
         if held is None or reading is None or reading.intent.target is None:
             return
-        target = reading.intent.target
+        target, recalled = reading.intent.target, self._owners.recalled
+        asked = _Asked(job, held, Patience.of(asking.ASK_SECONDS))
         if target.is_list:
-            job.owner = await self._of_list(job, held, target)
+            job.owner = await self._of_list(asked, target)
         elif target.order_id is None:
-            job.owner = await self._of_name(job, held, target)
+            job.owner = await self._of_name(asked, target)
         else:
-            job.owner = await self._of_id(job, held, target)
+            job.owner = await self._of_id(asked, target)
+        if job.owner != OWN and not recalled:  # what was read meanwhile was not looked at
+            job.owner = None
+            raise NotKnown("earlier_unread")
 
     # --- orders ---------------------------------------------------------------------------
 
-    async def _of_id(self, job: Job, held: Held, target: OrderRef) -> str:
-        symbol, name = target.symbol or "", target.client_order_id
+    async def _of_id(self, asked: _Asked, target: OrderRef) -> str:
+        symbol, name, held = target.symbol or "", target.client_order_id, asked.held
         try:
-            recorded = await self._recorded(held, symbol, f"#{target.order_id}")
+            recorded = await self._recorded(asked, symbol, f"#{target.order_id}")
         except LinkDown:
             recorded = None  # the venue may show that it is one of ours
         if recorded is not None and name is None:
@@ -94,39 +116,42 @@ class Whose:
         if recorded is None and name is None and held.sole:
             return NOBODY
         try:
-            state = await self._order(job, held, OrderRef(symbol, target.order_id))
+            state = await self._order(asked.job, held, OrderRef(symbol, target.order_id))
         except (NotKnown, OSError, ValueError) as fault:
             if isinstance(fault, NotKnown) and fault.code == NO_SUCH_ORDER:
                 return NOBODY
             if recorded is None or name is None or _word(held, recorded) != OWN:
                 raise
             # it goes by both: the order is an own one, and so is every one that the name can lead to
-            return await self._by_record(held, symbol, name, absent=False, fault=fault)
+            return await self._by_record(asked, symbol, name, absent=False, fault=fault)
         if name is not None and state.client_order_id != name:
             return OTHER  # two names of two orders: which of them is meant is not for us to guess
-        return await self._of_state(held, state)
+        return await self._of_state(asked, state)
 
-    async def _of_name(self, job: Job, held: Held, target: OrderRef) -> str:
+    async def _of_name(self, asked: _Asked, target: OrderRef) -> str:
         symbol, name = target.symbol or "", name_of(target)
         try:
-            state = await self._order(job, held, target)
+            state = await self._order(asked.job, asked.held, target)
         except (NotKnown, OSError, ValueError) as fault:
             absent = isinstance(fault, NotKnown) and fault.code == NO_SUCH_ORDER
-            return await self._by_record(held, symbol, name, absent=absent, fault=fault)
-        return await self._of_state(held, state)
+            return await self._by_record(asked, symbol, name, absent=absent, fault=fault)
+        return await self._of_state(asked, state)
 
-    async def _of_state(self, held: Held, state: OrderState) -> str:
+    async def _of_state(self, asked: _Asked, state: OrderState) -> str:
         """Tell whose an order is that the venue showed (rules 1 and 3)."""
         if state.order_id is None:
             raise NotKnown("odd_answer")
-        known_as = f"#{state.order_id}"
+        held, known_as, within_us = asked.held, f"#{state.order_id}", _within_us(asked.job, state)
         rivals = self._owners.waiting.candidates(held.account, state)
         try:
-            grant = await self._recorded(held, state.symbol, known_as)
+            grant = await self._recorded(asked, state.symbol, known_as, within_us)
             if grant is None and state.client_order_id:
-                answer = await self._link.ask_owner(_query(held, state.symbol, state.client_order_id))
+                answer = await self._named(asked, state.symbol, state.client_order_id, within_us)
+                if answer.grant not in {None, held.lease.grant}:  # perhaps it was recorded between the two
+                    grant = await self._recorded(asked, state.symbol, known_as)
                 # of what was sent from here we know more: the broker may not have heard yet that it was refused
-                away = [one for one in answer.claims if one.boot != self._link.boot]
+                here = {self._link.boot, *(one.boot for one in rivals if one.boot)}
+                away = [one for one in answer.claims if one.boot not in here]
                 rivals = (*rivals, *(_as_sent(held, state.symbol, one) for one in away))
         except LinkDown:
             if only_fit(rivals, state) is None:
@@ -136,7 +161,9 @@ class Whose:
             if state.client_order_id:
                 self._owners.bear(held.account, state.symbol, state.client_order_id, known_as, grant)
             return _word(held, grant)
-        found = [sent for sent in rivals if fits(sent, state)]
+        # who got the id of another order while the broker was asked is none of them any more
+        left = (sent for sent in rivals if sent.order_id in {None, state.order_id})
+        found = [sent for sent in left if fits(sent, state)]
         senders = {sent.grant for sent in found}
         if any(sent.flying for sent in found):
             pass  # the answer that is under way will say which it is
@@ -148,16 +175,19 @@ class Whose:
             raise NotKnown("namesakes")  # several may have sent it: that is for their answers to tell
         return _word(held, senders.pop()) if senders else NOBODY
 
-    async def _by_record(self, held: Held, symbol: str, name: str, *, absent: bool, fault: Exception) -> str:
+    async def _by_record(
+        self, asked: _Asked, symbol: str, name: str, *, absent: bool, fault: Exception
+    ) -> str:
         """Decide by who used the name, where the venue shows no order of it, or cannot be asked.
 
         What the sender asked for is on its way, or the venue lags: it may cancel it. So it may when the venue is
         silent, unless somebody else has used the name too.
         """
-        own, others = {held.lease.grant}, False
+        held, others = asked.held, False
+        own = {held.lease.grant}
         askers = self._owners.askers(held.account, symbol, name)
         try:
-            answer = await self._link.ask_owner(_query(held, symbol, name))
+            answer = await self._named(asked, symbol, name, within_us=None)
         except LinkDown:
             if askers != own and not held.sole:
                 raise
@@ -173,34 +203,34 @@ class Whose:
 
     # --- lists ----------------------------------------------------------------------------
 
-    async def _of_list(self, job: Job, held: Held, target: OrderRef) -> str:
-        symbol, known = target.symbol or "", id_of(target)
+    async def _of_list(self, asked: _Asked, target: OrderRef) -> str:
+        symbol, known, held = target.symbol or "", id_of(target), asked.held
         if known is not None and target.client_order_id is None:
-            recorded = await self._recorded(held, symbol, known)
+            recorded = await self._recorded(asked, symbol, known)
             if recorded is not None:
                 return _word(held, recorded)
             if held.sole:
                 return NOBODY
         try:
-            found = await self._list(job, held, target)
+            found = await self._list(asked.job, held, target)
         except (NotKnown, OSError, ValueError) as fault:
             absent = isinstance(fault, NotKnown) and fault.code == NO_SUCH_ORDER
             if known is None:
-                return await self._by_record(held, symbol, name_of(target), absent=absent, fault=fault)
+                return await self._by_record(asked, symbol, name_of(target), absent=absent, fault=fault)
             if absent:
                 return NOBODY
             raise
         if known not in {None, f"%{found.list_id}"} or target.client_order_id not in {None, found.client_id}:
             return OTHER  # as with two names of two orders
-        grant = await self._recorded(held, symbol, f"%{found.list_id}")
+        grant = await self._recorded(asked, symbol, f"%{found.list_id}")
         if grant is not None:
             return _word(held, grant)
         words = set()
         for leg in found.orders:
-            owner = await self._recorded(held, symbol, f"#{leg.order_id}")
+            owner = await self._recorded(asked, symbol, f"#{leg.order_id}")
             if owner is None:
-                state = await self._order(job, held, OrderRef(symbol, leg.order_id))
-                words.add(await self._of_state(held, state))
+                state = await self._order(asked.job, held, OrderRef(symbol, leg.order_id))
+                words.add(await self._of_state(asked, state))
             else:
                 words.add(_word(held, owner))
         if words == {OWN}:
@@ -209,13 +239,14 @@ class Whose:
 
     # --- asking ---------------------------------------------------------------------------
 
-    async def _recorded(self, held: Held, symbol: str, known_as: str) -> str | None:
+    async def _recorded(self, asked: _Asked, symbol: str, known_as: str, within_us: int = 0) -> str | None:
         """Return the grant that an id is recorded under, here or at the broker (rule 5)."""
+        held = asked.held
         known = self._owners.find(held.account, symbol, known_as)
         if known == held.lease.grant:
             return known
         try:
-            answer = await self._link.ask_owner(_query(held, symbol, known_as))
+            answer = await self._named(asked, symbol, known_as, within_us)
         except LinkDown:
             if known is not None and not held.sole and self._lives(known):
                 return known
@@ -224,8 +255,23 @@ class Whose:
             # the broker may not have heard yet; but on the account of an only grant it is no living one's
             gone = answer.gone or (held.sole and known is not None and not self._lives(known))
             return None if gone else known
-        self._owners.record(held.account, symbol, known_as, answer.grant)
         return answer.grant
+
+    async def _named(self, asked: _Asked, symbol: str, name: str, within_us: int | None) -> OwnerAnswer:
+        """Return what the broker says of an id or a name."""
+        held = asked.held
+        return await self._words.of((held.account, symbol, name), held.lease.grant, asked.patience, within_us)
+
+    async def _ask(self, query: OwnerQuery) -> OwnerAnswer:
+        return await self._link.ask_owner(query)
+
+    def _now_us(self) -> int:
+        return self._clock.boot_us()
+
+    def _heard(self, what: What, answer: OwnerAnswer) -> None:
+        """Whose an id is is known from then on, also where nobody waits for it any more; a name is no identity."""
+        if answer.grant is not None and what[2].startswith(("#", "%")):
+            self._owners.record(*what, answer.grant)
 
     def _lives(self, grant: str) -> bool:
         """Tell whether a grant has a lease here: it was not revoked."""
@@ -235,21 +281,35 @@ class Whose:
         credential = self._book.material.get(held.key_text)
         if job.account is None or credential is None:
             raise NotKnown("no_material")
-        async with asyncio.timeout(asking.ASK_SECONDS / 2):
-            return await job.account.fetch_order(credential, ref, job.need)
+        async with _half_of_the_time():
+            return await job.account.fetch_order(credential, ref, job.need, job.asker)
 
     async def _list(self, job: Job, held: Held, ref: OrderRef) -> ListState:
         credential = self._book.material.get(held.key_text)
         if job.account is None or credential is None:
             raise NotKnown("no_material")
-        async with asyncio.timeout(asking.ASK_SECONDS / 2):
-            return await job.account.fetch_list(credential, ref, job.need)
+        async with _half_of_the_time():
+            return await job.account.fetch_list(credential, ref, job.need, job.asker)
 
 
-def _query(held: Held, symbol: str, name: str) -> OwnerQuery:
-    if name.startswith(("#", "%")):
-        return OwnerQuery(0, held.account, symbol, name[1:], None, name.startswith("%"))
-    return OwnerQuery(0, held.account, symbol, None, name.removeprefix("@"), name.startswith("@"))
+@asynccontextmanager
+async def _half_of_the_time() -> AsyncIterator[None]:
+    """Leave the other half to the record (rule 2); that the time is up says nothing of the venue."""
+    limit = asyncio.timeout(asking.ASK_SECONDS / 2)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise NotKnown("no_time") from None
+
+
+def _within_us(job: Job, state: OrderState) -> int:
+    """Return how long ago the broker may have been asked who made an order: not before the venue had it (rule 6)."""
+    if job.account is None or state.created_us is None:
+        return 0
+    return max(0, job.account.venue_us() - state.created_us - TOLERANCE_US)
 
 
 def _as_sent(held: Held, symbol: str, claim: ClaimPart) -> Sent:

@@ -21,11 +21,14 @@ _FRAMES: dict[str, type] = {kind.__name__: kind for kind in get_args(frames.Fram
 
 
 class BadFrame(ValueError):
-    """Bytes that are no frame of this version. `name` is what they call themselves; empty where even that is lost."""
+    """Bytes that are no frame of this version.
 
-    def __init__(self, message: str, name: str = "") -> None:
+    `name` is what they call themselves, empty where even that is lost; `ask` the number of what they answer, or 0.
+    """
+
+    def __init__(self, message: str, name: str = "", ask: int = 0) -> None:
         super().__init__(message)
-        self.name = name
+        self.name, self.ask = name, ask
 
 
 def encode(frame: Frame) -> bytes:
@@ -46,12 +49,14 @@ def decode(data: bytes) -> Frame:
     kind = _FRAMES.get(name) if isinstance(name, str) else None
     if kind is None:
         raise BadFrame("is a frame of no known name")
+    ask = values.get("ask", 0) if isinstance(values, dict) else 0
+    ask = ask if type(ask) is int else 0
     try:
         frame: Frame = _build(kind, values, name)
     except BadFrame as fault:
-        raise BadFrame(str(fault), name) from None
+        raise BadFrame(str(fault), name, ask) from None
     except (ValueError, TypeError):  # a number out of range, or the like: its text could show a value
-        raise BadFrame(f"{name} cannot be built", name) from None
+        raise BadFrame(f"{name} cannot be built", name, ask) from None
     return frame
 
 

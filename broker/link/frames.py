@@ -6,14 +6,17 @@ Rules:
 1. Append only: a new field has a default, a new frame a new name. `VERSION` rises when an old end could
    misread a new one; ends of different versions part at `Hello`.
 2. Requests carry `ask`, and their answers the same number. Changes carry `change`, and are acknowledged once they
-   are in force; what could not be applied is not acknowledged.
+   are in force; what could not be put in force is answered as that (`NotInForce`), and why.
 3. Secrets travel in `Material` and in `LeaseGranted.verifier` only, once each; their reprs are redacted.
-4. The gateway counts a lease from when it sent `OpenLease` or `Renew`; `ttl_us` is what the broker grants.
+4. What counts in the record (epochs, versions, rules) goes with the `history` that it was counted in, and means
+   nothing in another.
+5. The gateway counts a lease from when it sent `OpenLease` or `Renew`; `ttl_us` is what the broker grants.
 """
 
 from broker.link.frames_down import (
     AllGates,
     AskFailed,
+    CallsForgotten,
     CallsKept,
     CallsNotKept,
     Canary,
@@ -23,6 +26,7 @@ from broker.link.frames_down import (
     Goodbye,
     LeaseGranted,
     LeaseRefused,
+    Marked,
     Material,
     Moved,
     OwnerAnswer,
@@ -47,6 +51,7 @@ from broker.link.frames_up import (
     Hello,
     KeyWord,
     Landed,
+    NotInForce,
     OpenLease,
     OwnerQuery,
     Release,
@@ -74,6 +79,7 @@ __all__ = [
     "AskGates",
     "AskSlice",
     "Calls",
+    "CallsForgotten",
     "CallsKept",
     "CallsNotKept",
     "Canary",
@@ -96,9 +102,11 @@ __all__ = [
     "Landed",
     "LeaseGranted",
     "LeaseRefused",
+    "Marked",
     "Material",
     "Mount",
     "Moved",
+    "NotInForce",
     "OpenLease",
     "OwnerAnswer",
     "OwnerQuery",
@@ -121,15 +129,15 @@ __all__ = [
     "Wipe",
 ]
 
-VERSION = 3
+VERSION = 5
 
 Up = (
     Hello | OpenLease | Renew | EndLease | AskSlice | CloseSlices | Release | Calls | SpoolDone | OwnerQuery
-    | Ack | Landed | AskGates | CanaryDone | Health | StakeQuery
+    | Ack | NotInForce | Landed | AskGates | CanaryDone | Health | StakeQuery
 )  # fmt: skip
 Down = (
     Welcome | Serves | Material | LeaseGranted | LeaseRefused | Renewed | GateChanged | CloseNow | PolicyChanged
     | Canary | Cutover | SliceLent | OwnerAnswer | CallsKept | CallsNotKept | SpoolClosed | AskFailed | AllGates | Wipe
-    | Goodbye | StakeAnswer
+    | Goodbye | StakeAnswer | CallsForgotten | Marked
 )  # fmt: skip
 Frame = Up | Down

@@ -18,7 +18,10 @@ from clients.secret import Secret
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """Answer to `Hello`: where to forward, every gate that was ever touched, and what is closed above them."""
+    """Answer to `Hello`: where to forward, and the gates as `AllGates` has them.
+
+    `history` is that of the record: what every epoch, version and rule number of this link belongs to.
+    """
 
     version: int
     environment: str
@@ -27,6 +30,9 @@ class Welcome:
     egress: EgressPart
     gates: tuple[GateState, ...]
     closings: tuple[ClosingPart, ...] = ()
+    history: str = ""
+    over: tuple[str, ...] = ()
+    kept: tuple[ClosingPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,7 @@ class LeaseGranted:
     slice: SlicePart | None = None
     sole: bool = False
     rules: int = 0
+    history: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,7 @@ class GateChanged:
     gates: tuple[GateState, ...]
     successors: tuple[Successor, ...] = ()
     over: tuple[str, ...] = ()
+    history: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +152,7 @@ class PolicyChanged:
     successors: tuple[Successor, ...] = ()
     sole: bool = False
     rules: int = 0
+    history: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +187,7 @@ class Cutover:
     old: str
     new: str
     leases: tuple[Moved, ...]
+    history: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +234,24 @@ class CallsNotKept:
 
 
 @dataclass(frozen=True, slots=True)
+class Marked:
+    """How far the record of an instance has come (`broker.history.Mark`): said again by the gateway's next start."""
+
+    instance: str
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallsForgotten:
+    """Lines of this boot from `first` on were acknowledged, and the record has lost them: send them again."""
+
+    boot: str
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
 class StakeAnswer:
-    """Whose a base asset is; see `broker.policy_facts.Stake`."""
+    """Whose a base asset is; see `broker.policy_facts.Stake`. A question's `rest` counts where it is as of `upto`."""
 
     ask: int
     bought_here: bool = False
@@ -234,6 +260,8 @@ class StakeAnswer:
     freed: Decimal = Decimal(0)
     coming: Decimal = Decimal(0)
     resting: tuple[tuple[str, str, str, str], ...] = ()
+    more: str = ""
+    upto: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,10 +280,21 @@ class AskFailed:
 
 @dataclass(frozen=True, slots=True)
 class AllGates:
-    """Answer to `AskGates`: every gate that was ever touched, as of now, and what is closed above them."""
+    """Answer to `AskGates`: every gate that was ever touched, as of now, and what is closed above them.
+
+    Also sent, as a change that is acknowledged, where another history of the record begins: what was counted in the
+    last one is void (leases, keys, policies, rules), and what it had closed stays closed but for `over`.
+
+    `over` are cuts that a person opened, the latest of them: who has not heard of that hears of it here. `kept` is
+    closed as of another history, until this one has it closed or says that it is over.
+    """
 
     gates: tuple[GateState, ...]
     closings: tuple[ClosingPart, ...] = ()
+    history: str = ""
+    change: int = 0
+    over: tuple[str, ...] = ()
+    kept: tuple[ClosingPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,17 @@ from broker.budget import Parts
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """First frame. `boot` is random per start of the gateway: sequence numbers count within it."""
+    """First frame. `boot` is random per start of the gateway: sequence numbers count within it.
+
+    `mark` is how far the record of `instance` had come when this gateway was told last, in an earlier start of it.
+    """
 
     version: int
     gateway: str
     boot: str
     pid: int = 0
+    instance: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +40,10 @@ class Renew:
 
 @dataclass(frozen=True, slots=True)
 class EndLease:
-    """Give leases back: not used any more."""
+    """Give leases back: not used any more. `last`: nothing is served here any more, whatever else was granted."""
 
     leases: tuple[str, ...]
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,10 @@ class StakeQuery:
     """Ask whose a base asset of an account is; `recent` are orders whose answers the broker may not have yet.
 
     `recent`: grant, symbol, order id, side, executed and open quantity. `replaces`: the venue's id of the order that
-    the sale replaces.
+    the sale replaces. `resting_after`: behind which of the orders that may still execute to name some, as the answer
+    before said it (`more`). `rest`: what all other orders come to beyond what the broker had of them as of a line of
+    this boot (`as_of`), by grant, symbol and side: executed, offered and bound quantity (`broker.db.fills.Rest`); only
+    where the broker has said as of which line it answers.
     """
 
     ask: int
@@ -117,6 +126,9 @@ class StakeQuery:
     base: str
     recent: tuple[tuple[str, str, str, str, str, str], ...] = ()
     replaces: str = ""
+    resting_after: str = ""
+    rest: tuple[tuple[str, str, str, str, str, str], ...] = ()
+    as_of: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +141,14 @@ class Ack:
 
     change: int
     in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NotInForce:
+    """The change is not in force here, and why: what it may have closed is shut instead, where that is known."""
+
+    change: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +165,15 @@ class Landed:
 
 @dataclass(frozen=True, slots=True)
 class AskGates:
-    """A change of gates could not be read or applied: what it may have closed is shut here. Send them all anew."""
+    """A frame could not be read or applied: what it may have closed is shut here. Send every gate anew.
+
+    `holds` are the keys that are here, `lacks` those of a lease or a canary that came without. `anew`: it may have been
+    another of those that are said once.
+    """
+
+    holds: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +198,15 @@ class KeyWord:
 class Trouble:
     """`venue-banned`, `venue-pause`, `venue-silent`, `orders-unanswered`, `clock` of a way to a venue.
 
-    Or `account-blocked`. Until when, if that is told.
+    Or `account-blocked`, or `spool`: files that it cannot read or delete.
+    Until when by the gateway's wall clock, and how long that is, if it is told.
     """
 
     kind: str
     subject: str
     detail: str = ""
     until_us: int = 0
+    left_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)

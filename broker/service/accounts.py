@@ -59,6 +59,12 @@ class Accounts:
             Egress(name, addresses, Way(way), source, proxy_host, proxy_port, proxy_user, proxy_password)
         except ValueError as fault:
             raise Malformed("bad_egress", (Problem("egress", str(fault)),)) from None
+        with self._desk.database.read() as connection:
+            if store.egress(connection, name) is not None:
+                raise Conflict(
+                    "taken",
+                    f"there is an egress {name!r} already, and it stays as it is; `portcullis egress list` shows it",
+                )
         path = None if proxy_password is None else f"egress/{name}/{new_id('sec')}"
         with self._recording(name, path, proxy_password) as connection:
             store.add_egress(
@@ -123,6 +129,10 @@ class Accounts:
         now_us = self._desk.clock.now_us()
         with self._desk.database.write() as connection:
             self.ensure_egress(connection, egress)
+            if store.account(connection, name) is not None:
+                raise Conflict(
+                    "taken", f"there is an account {name!r} already; `portcullis account list` shows it"
+                )
             store.add_account(
                 connection, name=name, venue=venue, environment=self._desk.home.environment.value, egress=egress,
                 upstream=upstream, venue_uid=None, created_us=now_us,

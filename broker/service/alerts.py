@@ -9,6 +9,7 @@ from broker.db import alerts as store
 from broker.db import asks
 from broker.db.alerts import Alert, Channel
 from broker.db.asks import Ask
+from broker.deeds import Deed
 from broker.errors import Conflict, Malformed, NotFound, Problem
 from broker.model import new_id
 from broker.service.audit import Audit, acting
@@ -93,6 +94,7 @@ class Alerts:
             NotFound: No such channel.
         """
         found = self._get(name)
+        self._desk.guard.refuse(Deed.FORGET)
         with self._desk.database.write() as connection:
             store.remove_channel(connection, name, self._desk.clock.now_us())
             self._audit.record(connection, "alerts.remove", f"channel:{name}")

@@ -3,8 +3,9 @@
 Rules:
 1. `record` is called with the change's own connection: both are committed, or neither.
 2. Control and call log have chains of their own (see `call_seal`).
-3. A checkpoint of all chains is signed at most once a minute, when something was added, and anchored outside. An
-   anchor that fails is tried again with the next; status says so.
+3. A checkpoint of all chains is signed at most once a minute, when something was added, and anchored outside, beside
+   whatever else there is to do (`audit.keeping`). An anchor that fails is tried again with the next; status says so.
+4. What an anchor took is written down, by its place: one that was emptied later, or cut off, is told by that.
 """
 
 import logging
@@ -15,24 +16,28 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.audit import chain, checkpoint
-from broker.audit.chain import FIRST, Detail, Entry, Record
-from broker.audit.ports import Anchor, AnchorFailed
+from broker.audit.chain import CONTROL, FIRST, Detail, Entry, Record
+from broker.audit.held import Runs
+from broker.audit.keeping import Keeping
+from broker.audit.ports import Anchor
 from broker.audit.verify import Report, verify
-from broker.db import Connection
+from broker.db import Connection, anchored
 from broker.db import audit as store
 from broker.db.database import Database
 from broker.db.turns import Urgency
+from broker.model import ITSELF as ITSELF  # noqa: PLC0414 - the actor is named beside who records
 from broker.service.call_seal import sealed_digest
 from broker.service.desk import Desk, Page, cursor_number, page
-
-CONTROL = "control"
-ITSELF = "portcullis"
-"""The actor where no operator asked: the program by itself."""
+from broker.service.host_guard import HostGuard
+from broker.steady import Watch
 
 acting: ContextVar[str] = ContextVar("acting", default=ITSELF)
 """Who asks; set once a request."""
 
 _EVERY_US = 60_000_000
+_PATIENCE_S = 8.0
+"""How long who needs a checkpoint at once waits for anchors: a founding, a recovery, an end."""
+
 _END = (2**62, "~", 2**62)
 _LOG = logging.getLogger("portcullis.audit")
 
@@ -53,7 +58,17 @@ class Audit:
         self._desk = desk
         self._signer: Signer | None = None
         self._signed_us = -(2**62)
-        self._unanchored: dict[str, str] = {}
+        self._keeping = Keeping()
+
+    @property
+    def guard(self) -> HostGuard:
+        """What is asked before a deed, for whoever records deeds."""
+        return self._desk.guard
+
+    @property
+    def spans(self) -> Watch:
+        """What tells which spans of time are over, for whoever records deeds."""
+        return self._desk.spans
 
     # --- records --------------------------------------------------------------------------
 
@@ -91,7 +106,7 @@ class Audit:
 
     def sign_with(self, signer: Signer) -> None:
         """Say who signs here."""
-        self._signer = signer
+        self._signer, self._keeping = signer, Keeping(signer.anchors)
 
     def checkpoint(self, *, at_once: bool = False) -> bool:
         """Sign how far every chain has come, where something was added; tell whether it did.
@@ -100,13 +115,14 @@ class Audit:
             StoreUnavailable: The database cannot answer.
         """
         signer, now_us = self._signer, self._desk.clock.now_us()
-        if signer is None or (not at_once and now_us - self._signed_us < _EVERY_US):
+        self._note_taken()
+        if signer is None or (not at_once and 0 <= now_us - self._signed_us < _EVERY_US):
             return False
         with self._desk.database.read() as connection:
             heads = store.heads(connection)
             line = store.last_checkpoint(connection, signer.name)
         last = None if line is None else checkpoint.load(line)
-        if last is not None and dict(last.heads) == heads and not self._unanchored:
+        if last is not None and dict(last.heads) == heads and not self._keeping.failed():
             return False
         number, previous = (0, FIRST) if last is None else (last.number, checkpoint.digest(last))
         signed = checkpoint.sign(signer.key, signer.name, number + 1, now_us, heads, previous)
@@ -115,22 +131,24 @@ class Audit:
                 return False  # another process signs as we do, and was faster
             store.add_checkpoint(connection, signer.name, signed.number, checkpoint.dump(signed))
         self._signed_us = now_us
-        self._anchor(signer.anchors, checkpoint.dump(signed))
+        self._keeping.bring(signed.number, checkpoint.dump(signed))
+        if at_once:
+            self._keeping.wait(_PATIENCE_S)
+            self._note_taken()
         return True
 
     def unanchored(self) -> Mapping[str, str]:
         """Return the anchors that failed last, and why."""
-        return dict(self._unanchored)
+        return self._keeping.failed()
 
-    def _anchor(self, anchors: Sequence[Anchor], line: str) -> None:
-        for anchor in anchors:
-            try:
-                anchor.keep(line)
-            except AnchorFailed as fault:
-                _LOG.error("a checkpoint could not be anchored at %s: %s", anchor.name, fault)
-                self._unanchored[anchor.name] = str(fault)
-            else:
-                self._unanchored.pop(anchor.name, None)
+    def _note_taken(self) -> None:
+        """Write down which checkpoints anchors took."""
+        taken = self._keeping.taken()
+        if taken and self._signer is not None:
+            owner = checkpoint.fingerprint(self._signer.key.public_key())
+            with self._desk.database.write(Urgency.UPKEEP) as connection:
+                for name, numbers in taken.items():
+                    anchored.note(connection, owner, name, numbers)
 
 
 def read_verified(database: Database, anchors: Sequence[str] = ()) -> Report:
@@ -145,3 +163,16 @@ def read_verified(database: Database, anchors: Sequence[str] = ()) -> Report:
             return verify(
                 store.walk(connection), checkpoints, anchors, lambda details: sealed_digest(log, details)
             )
+
+
+def read_taken(database: Database) -> tuple[dict[tuple[str, str], Runs], int]:
+    """Return which checkpoints each anchor took, by whose it is and its name, and how many checkpoints there are.
+
+    To be read before the anchors are: what they take meanwhile is not missing then.
+
+    Raises:
+        StoreUnavailable: The database cannot answer.
+    """
+    with database.read() as connection:
+        lines = store.checkpoints(connection)
+        return anchored.every(connection), len(lines)

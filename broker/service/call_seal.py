@@ -5,21 +5,26 @@ Rules:
    ten minutes old: then by what was asked, because its answer may still come.
 2. What is not sealed yet (a minute, as a rule) is not proven by the chain; it is in the gateway's spool as well.
 3. A broker that was killed goes on where the chain ends.
-4. Read, digested and sealed one after the other: no transaction of the state waits for the log.
+4. Read, digested and sealed one after the other: no transaction of the state waits for the log, and none that writes
+   reads more of the chain than was added since: a cut waits for it.
+5. What is not kept any more is given up by the chain first: all runs that were sealed up to one of its records, at most
+   once a day, each of them older than `KEPT_DAYS`. What was given up may be gone, and is gone an hour later at the
+   earliest.
 """
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from broker.audit import calls as digests
 from broker.audit import chain
 from broker.audit.chain import Detail, Entry
-from broker.audit.verify import CALLS_ACTION
+from broker.audit.verify import CALLS_ACTION, GIVEN_UP_ACTION, KEPT_DAYS
 from broker.db import Connection
 from broker.db import audit as audit_store
 from broker.db import calls as call_store
+from broker.db.database import Database
 from broker.db.turns import Urgency
 from broker.service.desk import Desk
 
@@ -28,6 +33,8 @@ _EVERY_US = 60_000_000
 _PATIENCE_US = 600_000_000
 _LOOK_BACK_US = 2 * 24 * 3600 * 1_000_000
 _MOST = 2000
+_DAY_US = 24 * 3600 * 1_000_000
+_SETTLED_US = 3600 * 1_000_000
 
 
 class CallSeal:
@@ -52,7 +59,7 @@ class CallSeal:
             StoreUnavailable: The database cannot answer; the rest is sealed the next time.
         """
         now_us = self._desk.clock.now_us()
-        if not at_once and now_us - self._sealed_us < _EVERY_US:
+        if not at_once and 0 <= now_us - self._sealed_us < _EVERY_US:
             return 0
         with self._lock:
             touched, self._touched = self._touched, set()
@@ -70,7 +77,7 @@ class CallSeal:
         """Seal one run of a boot; return how many calls it has."""
         subject = f"{gateway}/{boot}"
         with self._desk.database.read() as connection:
-            first = _sealed(connection, subject)
+            known, first = audit_store.head(connection, WRITER), _sealed(connection, subject)
         with self._desk.database.log.read() as connection:
             rows = call_store.after(connection, gateway, boot, first, _MOST)
         ready = _ready(rows, now_us - _PATIENCE_US)
@@ -85,7 +92,7 @@ class CallSeal:
         }  # fmt: skip
         entry = Entry(now_us, gateway, CALLS_ACTION, subject, chain.details_text(details))
         with self._desk.database.write(Urgency.UPKEEP) as connection:
-            if _sealed(connection, subject) != first:  # another broker was faster
+            if audit_store.last_of(connection, WRITER, subject, after=known):  # another broker was faster
                 self.touch(gateway, boot)
                 return 0
             audit_store.append(connection, WRITER, entry)
@@ -96,6 +103,49 @@ def _sealed(connection: Connection, subject: str) -> int:
     """Return the number of the last call of a boot that is sealed."""
     last = audit_store.last_of(connection, WRITER, subject)
     return 0 if last is None else int(json.loads(last.entry.details)["last"])
+
+
+def give_up(database: Database, now_us: int, before_us: int) -> None:
+    """Put on record, at most once a day, that runs which were sealed before an instant are not kept any more.
+
+    Raises:
+        StoreUnavailable: The database cannot answer.
+    """
+    with database.read() as connection:
+        head, known = audit_store.head(connection, WRITER), audit_store.last_of(connection, WRITER, WRITER)
+        first = 0 if known is None else _through(known.entry)
+        through = audit_store.through(connection, WRITER, CALLS_ACTION, first, before_us)
+    if through <= first or (known is not None and 0 <= now_us - known.entry.at_us < _DAY_US):
+        return
+    details: dict[str, Detail] = {"through": through, "days": KEPT_DAYS}
+    entry = Entry(now_us, WRITER, GIVEN_UP_ACTION, WRITER, chain.details_text(details))
+    with database.write(Urgency.UPKEEP) as connection:
+        if (
+            audit_store.last_of(connection, WRITER, WRITER, after=head) is None
+        ):  # or another broker was faster
+            audit_store.append(connection, WRITER, entry)
+
+
+def settled(connection: Connection, now_us: int) -> int:
+    """Return up to which record runs were given up, and that long enough ago; the chain may be read for it, whole."""
+    last = audit_store.about(connection, WRITER, WRITER, 2)
+    return max((_through(one) for one in last if not 0 <= now_us - one.at_us < _SETTLED_US), default=0)
+
+
+def given_up(
+    connection: Connection, boots: Iterable[tuple[str, str]], through: int
+) -> dict[tuple[str, str], int]:
+    """Return by boot up to which number its calls were given up, by the records up to one of them (`settled`)."""
+    found = {}
+    for gateway, boot in boots if through else ():
+        last = audit_store.last_of(connection, WRITER, f"{gateway}/{boot}", through)
+        if last is not None:
+            found[gateway, boot] = int(json.loads(last.entry.details)["last"])
+    return found
+
+
+def _through(entry: Entry) -> int:
+    return int(json.loads(entry.details)["through"])
 
 
 def sealed_digest(connection: Connection, details: str) -> str:

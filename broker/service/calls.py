@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -13,10 +14,10 @@ from broker.audit.chain import Detail
 from broker.budget import WINDOW_US, Limit, Parts, Slice
 from broker.calllog import Answered, Ask, parse
 from broker.db import calls as store
-from broker.db import fills
+from broker.db import fills, taken
 from broker.db import grants as grant_store
 from broker.db import slices as ledger
-from broker.db.fills import Fill
+from broker.db.fills import Fill, Rest
 from broker.db.turns import Urgency
 from broker.errors import Conflict, Malformed, Problem
 from broker.model import Grant, moment, new_id
@@ -25,6 +26,7 @@ from broker.service.audit import Audit
 from broker.service.call_seal import CallSeal
 from broker.service.desk import Desk, Page, cursor_number, page
 from broker.service.limits import rules_of
+from broker.service.money_clock import MoneyClock
 
 FILTERS = ("grant", "consumer", "account", "decision", "endpoint", "outcome")
 _END = (2**62, "~", 2**62)
@@ -32,6 +34,7 @@ _MOST_NAMED = 20
 _BREATHES_EACH = 25
 _BREATHES_S = 0.02
 _BREATHS = 3
+_KEEPING_S = 0.5
 T = TypeVar("T")
 
 
@@ -111,9 +114,16 @@ class Calls:
 
     def __init__(self, desk: Desk, seal: CallSeal, audit: Audit) -> None:
         self._desk, self._seal, self._audit = desk, seal, audit
+        self._clock = MoneyClock(desk.spans)
 
-    def ingest(self, gateway: str, boot: str, lines: Iterable[str]) -> tuple[int, ...]:
+    def ingest(self, gateway: str, boot: str, lines: Iterable[str], first: int = 0) -> tuple[int, ...]:
         """Take spool lines in; the same lines again change nothing.
+
+        Args:
+            gateway: Whose.
+            boot: Of which start of it.
+            lines: One after the other.
+            first: The number of the first one, where what is taken in is to be noted; 0: it is not.
 
         Returns:
             The places of those that cannot be read or held, counted from 0: they are not in the log.
@@ -121,7 +131,8 @@ class Calls:
         parsed = [parse(line) for line in self._breathing(lines)]
         found = [(place, line) for place, line in enumerate(parsed) if line is not None]
         lost = {place for place, line in enumerate(parsed) if line is None}
-        lost.update(self._take_in(gateway, boot, found))
+        last = first + len(parsed) - 1 if first else 0
+        lost.update(self._take_in(gateway, boot, found, last, first))
         self._seal.touch(gateway, boot)
         return tuple(sorted(lost))
 
@@ -136,20 +147,37 @@ class Calls:
                 patience -= 1
             yield line
 
-    def _take_in(self, gateway: str, boot: str, found: Sequence[tuple[int, Ask | Answered]]) -> Iterator[int]:
-        """Write lines; yield the places of those that fit no column: one of them must not keep the others out."""
-        if not found:
+    def _take_in(
+        self, gateway: str, boot: str, found: Sequence[tuple[int, Ask | Answered]], last: int, first: int
+    ) -> Iterator[int]:
+        """Write lines; yield the places of those that fit no column: one of them must not keep the others out.
+
+        `first`: the number of the line at place 0, `last` that of the last one that is looked at; 0: not to be noted.
+        """
+        if not found and not last:
             return
         try:
             with self._desk.database.log.write(Urgency.UPKEEP) as connection:
                 store.add_lines(connection, gateway, boot, self._breathing(line for _, line in found))
+                asks = (line for _, line in found if isinstance(line, Ask))
+                ledger.spend_lost(connection, gateway, boot, asks, partial(self._clock.now_us, connection))
+                taken.note(connection, gateway, boot, last)
         except (Malformed, Conflict, ValueError, ArithmeticError):
+            if not found:
+                raise
             if len(found) == 1:
                 yield found[0][0]
+                yield from self._take_in(gateway, boot, (), last, first)
                 return
             half = len(found) // 2
-            yield from self._take_in(gateway, boot, found[:half])
-            yield from self._take_in(gateway, boot, found[half:])
+            middle = first + found[half][0] - 1 if first else 0
+            yield from self._take_in(gateway, boot, found[:half], middle, first)
+            yield from self._take_in(gateway, boot, found[half:], last, first)
+
+    def last_of(self, gateway: str, boot: str) -> int:
+        """Return the number of the last call of a gateway's boot that is in the log; 0 where there is none."""
+        with self._desk.database.log.read() as connection:
+            return store.last_of(connection, gateway, boot)
 
     def unreadable(self, gateway: str, boot: str, numbers: tuple[int, ...]) -> None:
         """Put on record that lines of a gateway's boot are lost to the call log."""
@@ -220,6 +248,10 @@ class Calls:
         recent: Iterable[Fill] = (),
         replaces: str = "",
         boot: str = "",
+        resting_after: str = "",
+        gateway: str = "",
+        rest: Iterable[Rest] = (),
+        as_of: int = 0,
     ) -> Stake:
         """Return whose a base asset of an account is, as far as executed orders tell.
 
@@ -233,6 +265,10 @@ class Calls:
             recent: Orders as the gateway knows them.
             replaces: The venue's id of the order that the sale replaces.
             boot: Of the gateway that asks.
+            resting_after: Behind which of the orders that may still execute to name some.
+            gateway: That asks.
+            rest: What the orders come to that are not among the recent ones, beyond what is on record of them.
+            as_of: Up to which line of that gateway's boot the record was known: `rest` counts as of that line only.
         """
         with self._desk.database.read() as connection:
             on_account = grant_store.grants(connection, account=account)
@@ -244,14 +280,25 @@ class Calls:
             {name: heir for name in heirs.revoked if (heir := heirs.of(name)) is not None},
         )
         with self._desk.database.log.read() as connection:
-            found = fills.stake(connection, account, whose, symbol, base, recent, replaces)
-            resting = fills.resting(connection, account, base)
+            upto = taken.upto(connection, gateway, boot)
+            beyond = rest if upto == as_of else ()
+            found = fills.stake(connection, account, whose, symbol, base, recent, replaces, beyond)
+            resting, more = fills.resting_after(connection, account, base, resting_after)
             pairs = {symbol, *fills.pairs_of(connection, account, base)}
             unheard = store.unanswered_sales(connection, account, pairs, whose.own, boot)
         stake = found.less(found.own + found.coming if unheard is None else unheard)
-        return replace(stake, resting=resting)
+        return replace(stake, resting=resting, more=more, upto=upto)
 
     # --- budgets --------------------------------------------------------------------------
+
+    def keep_time(self) -> None:
+        """Write down how far the clock of the limits has come: after a reboot it goes on from there.
+
+        Raises:
+            StoreUnavailable: The log store is busy or away; it is done the next time.
+        """
+        with self._desk.database.log.write(Urgency.UPKEEP, patience_s=_KEEPING_S) as connection:
+            self._clock.kept_us(connection)
 
     def lend(
         self,
@@ -276,13 +323,13 @@ class Calls:
         Raises:
             StoreUnavailable: The log store cannot answer, in that time; nothing was lent.
         """
-        now_us = self._desk.clock.now_us()
         with self._desk.database.read() as connection:
             grant = grant_store.grant(connection, grant_id)
             rules = None if grant is None else rules_of(connection, grant)
         if grant is None or rules is None or not rules.limits:
             return None
         with self._desk.database.log.write(patience_s=patience_s) as connection:
+            now_us = self._clock.kept_us(connection)
             lent = ledger.slices_under(connection, rules.limits, now_us - WINDOW_US)
             amount = budget.lendable(rules, lent, now_us, wanted)
             if amount <= 0 or (ahead and not budget.may_spare(rules, lent, now_us, amount)):
@@ -296,26 +343,26 @@ class Calls:
 
     def used(self, grant_id: str) -> Decimal:
         """Return how much of a grant's rolling limit is lent or spent."""
-        now_us = self._desk.clock.now_us()
         with self._desk.database.log.read() as connection:
+            now_us = self._clock.now_us(connection)
             return budget.used(ledger.slices(connection, grant_id, now_us - WINDOW_US), now_us)
 
     def shared_limits(self, grant: Grant) -> tuple[tuple[Limit, Decimal], ...]:
         """Return the limits of a grant's account and consumer, and how much of each is lent or spent by all of them."""
-        now_us = self._desk.clock.now_us()
         with self._desk.database.read() as connection:
             rules = rules_of(connection, grant)
         limits = tuple(limit for limit in rules.limits if limit.shared)
         if not limits:
             return ()
         with self._desk.database.log.read() as connection:
+            now_us = self._clock.now_us(connection)
             lent = ledger.slices_under(connection, limits, now_us - WINDOW_US)
         return tuple((limit, budget.taken(limit, rules.asset, lent, now_us)) for limit in limits)
 
     def close_slices(self, gateway: str, parts: Parts) -> None:
         """Take slices back, each with what is left of it."""
         with self._desk.database.log.write() as connection:
-            ledger.give_back(connection, gateway, parts, self._desk.clock.now_us())
+            ledger.give_back(connection, gateway, parts, self._clock.now_us(connection))
 
     def release(self, gateway: str, parts: Parts) -> None:
         """Take back reservations of slices that were closed before."""
@@ -325,4 +372,5 @@ class Calls:
     def close_boot(self, gateway: str, boot: str, *, whole: bool = True) -> None:
         """Close the slices of an earlier boot of a gateway; where lines of it are lost, all of them as spent."""
         with self._desk.database.log.write(Urgency.UPKEEP) as connection:
-            ledger.close_boot(connection, gateway, boot, self._desk.clock.now_us(), whole=whole)
+            ledger.close_boot(connection, gateway, boot, self._clock.now_us(connection), whole=whole)
+            taken.forget(connection, gateway, boot)

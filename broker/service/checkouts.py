@@ -1,10 +1,12 @@
 """Real keys handed out to people: only where a grant's policy allows it, only while no gate is shut, never taken back.
 
 Rules:
-1. Who takes a key, why and until when is on record before the key is read.
+1. Who takes a key, why and until when is on record before the key leaves. The secret is read before that: a store that
+   is slow must not stand between the look at the gates and the answer, where a cut would find nothing to end.
 2. The end of a checkout, by its time or by hand, is a rotation of that key: what left cannot be taken back. Until that
    rotation is done, whoever kept the key can trade past gateway and policy. Nothing here claims otherwise.
-3. A person who pastes a key into a tool of somebody else's takes it by its destination: it ends with its rotation.
+3. What a failover forgets of it the process that did it puts on record again (`undone`).
+4. A person who pastes a key into a tool of somebody else's takes it by its destination: it ends with its rotation.
 """
 
 from dataclasses import dataclass, field
@@ -18,13 +20,15 @@ from broker.db import destinations as destination_store
 from broker.db import grants as grant_store
 from broker.db import rotations as rotation_store
 from broker.db.checkouts import Checkout
+from broker.deeds import Deed
 from broker.destination import Kind
 from broker.errors import Conflict, Malformed, NotGranted, Problem
 from broker.gate import Mode
-from broker.model import KeyVersion, chain, moment, new_id
+from broker.model import Grant, KeyVersion, chain, moment, new_id
 from broker.service.accounts import Accounts
 from broker.service.audit import Audit, acting
 from broker.service.desk import Desk, missing
+from broker.service.undone import note
 from clients.secret import Secret
 from clients.venue import Slot
 
@@ -75,21 +79,15 @@ class Checkouts:
             problems.append(Problem("ttl_s", "is longer than nothing"))
         if problems:
             raise Malformed("bad_checkout", tuple(problems))
+        self._desk.guard.ensure(Deed.CHECKOUT)
+        with self._desk.database.read() as connection:
+            _, before = self._allowed(connection, grant, ttl)
+        secret = self._desk.secrets.read(before.path)["secret"]
         now_us = self._desk.clock.now_us()
         with self._desk.database.write() as connection:
-            known = grant_store.grant(connection, grant)
-            if known is None:
-                raise missing("grant", grant)
-            longest_s = policy_document.load(known.policy).checkout_us // _US
-            if known.revoked_at is not None or not longest_s:
-                raise NotGranted(
-                    "no_checkout",
-                    f"{grant} does not let its key be handed out; its policy would say [checkout] max_seconds",
-                )
-            if ttl.total_seconds() > longest_s:
-                raise NotGranted("too_long", f"{grant} lets its key be handed out for {longest_s} s at most")
-            key = self._current(connection, known.account, Slot.TRADE)
-            self.ensure_open(connection, key, known.consumer, grant)
+            self._desk.guard.fence(connection, Deed.CHECKOUT)
+            known, key = self._allowed(connection, grant, ttl)
+            _refuse_moved(before, key)
             busy = rotation_store.open_of(connection, known.account, Slot.TRADE.value)
             if busy is not None:
                 raise Conflict(
@@ -97,28 +95,51 @@ class Checkouts:
                     f"{key.ref} is being rotated: wait for it, portcullis rotation watch {busy.id}",
                 )
             ends_us = now_us + round(ttl.total_seconds() * _US)
+            lasts = self._desk.spans.begin(ends_us - now_us)
             made = Checkout(
-                new_id("out"), grant, key.ref, acting.get(), holder, reason, moment(now_us), moment(ends_us)
-            )
+                new_id("out"), grant, key.ref, acting.get(), holder, reason, moment(now_us), moment(ends_us),
+                base=lasts.base, skew_us=lasts.skew_us,
+            )  # fmt: skip
             store.add(connection, made, now_us, ends_us)
             self._audit.record(
                 connection, "checkout.open", made.id,
                 {"key": str(key.ref), "holder": holder, "reason": reason, "ends": made.ends_at.isoformat()},
             )  # fmt: skip
-        return HandedOut(key, self._desk.secrets.read(key.path)["secret"], made)
+        note(self._desk, made)
+        return HandedOut(key, secret, made)
+
+    def _allowed(self, connection: Connection, grant: str, ttl: timedelta) -> tuple[Grant, KeyVersion]:
+        """Return a grant whose key may be handed out for so long, and that key."""
+        known = grant_store.grant(connection, grant)
+        if known is None:
+            raise missing("grant", grant)
+        longest_s = policy_document.load(known.policy).checkout_us // _US
+        if known.revoked_at is not None or not longest_s:
+            raise NotGranted(
+                "no_checkout",
+                f"{grant} does not let its key be handed out; its policy would say [checkout] max_seconds",
+            )
+        if ttl.total_seconds() > longest_s:
+            raise NotGranted("too_long", f"{grant} lets its key be handed out for {longest_s} s at most")
+        key = self._current(connection, known.account, Slot.TRADE)
+        self.ensure_open(connection, key, known.consumer, grant)
+        return known, key
 
     def close(self, checkout: str) -> Checkout:
         """End one now, or once more where its rotation was given up: its key is rotated.
 
         Raises:
             NotFound: No such checkout.
+            Conflict: Another host took this home's place: only that one can end it.
         """
+        self._desk.guard.refuse(Deed.CHECKOUT_END)
         with self._desk.database.write() as connection:
             if store.close(connection, checkout, self._desk.clock.now_us()):
                 self._audit.record(connection, "checkout.close", checkout)
             found = store.get(connection, checkout)
         if found is None:
             raise missing("checkout", checkout)
+        note(self._desk, found)
         return found
 
     def list(self) -> tuple[Checkout, ...]:
@@ -136,21 +157,30 @@ class Checkouts:
             Conflict: It takes its key by itself, or there is none.
             NotGranted: A gate is shut.
         """
+        self._desk.guard.ensure(Deed.CHECKOUT)
+        with self._desk.database.read() as connection:
+            before = self._pasted(connection, destination)
+        secret = self._desk.secrets.read(before.path)["secret"]
         with self._desk.database.write() as connection:
-            place = destination_store.get(connection, destination)
-            if place is None:
-                raise missing("destination", destination)
-            if place.kind is not Kind.MANUAL:
-                raise Conflict(
-                    "takes_itself", f"{destination} gets its key by itself; nobody needs to see it"
-                )
-            key = self._current(connection, place.account, place.slot)
-            self.ensure_open(connection, key, destination)
+            self._desk.guard.fence(connection, Deed.CHECKOUT)
+            key = self._pasted(connection, destination)
+            _refuse_moved(before, key)
             self._audit.record(
                 connection, "destination.key", f"destination:{destination}",
                 {"key": str(key.ref), "reason": reason},
             )  # fmt: skip
-        return HandedOut(key, self._desk.secrets.read(key.path)["secret"])
+        return HandedOut(key, secret)
+
+    def _pasted(self, connection: Connection, destination: str) -> KeyVersion:
+        """Return the key that a person may paste into a destination now."""
+        place = destination_store.get(connection, destination)
+        if place is None:
+            raise missing("destination", destination)
+        if place.kind is not Kind.MANUAL:
+            raise Conflict("takes_itself", f"{destination} gets its key by itself; nobody needs to see it")
+        key = self._current(connection, place.account, place.slot)
+        self.ensure_open(connection, key, destination)
+        return key
 
     def _current(self, connection: Connection, account: str, slot: Slot) -> KeyVersion:
         key = account_store.current_key(connection, account, slot)
@@ -180,3 +210,9 @@ class Checkouts:
                 "cut",
                 f"{key.ref} is cut off or halted: the key goes to nobody. portcullis cuts shows by what",
             )
+
+
+def _refuse_moved(before: KeyVersion, key: KeyVersion) -> None:
+    """Refuse where another key came into use while the secret of the one before was read."""
+    if before.ref != key.ref:
+        raise Conflict("moved", f"{key.ref} came into use this moment: ask again; nothing was handed out")

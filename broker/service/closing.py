@@ -24,10 +24,10 @@ from broker import gate
 from broker.audit.chain import Detail
 from broker.db import Connection, checkouts, coverage, rows
 from broker.db import cuts as store
-from broker.db.database import DISK_FULL, MAYBE_WRITTEN
+from broker.db.faults import DISK_FULL, MAYBE_WRITTEN
 from broker.db.turns import Urgency, urgency
 from broker.errors import Malformed, NotFound, Problem, StoreUnavailable
-from broker.gate import Gate, Mode
+from broker.gate import Mode
 from broker.gate_document import NotedCut
 from broker.model import EVERYTHING, ScopeKind, new_id
 from broker.service import scopes
@@ -43,6 +43,7 @@ _LOOK_S = 1.0
 _REHEARSED_S = 1.0
 _DAY_US = 86_400_000_000
 _US = 1_000_000
+_LATE_LOOK_US = 250_000
 
 
 class _Undone(Exception):
@@ -72,7 +73,7 @@ class Closing:
         self._answered: set[str] = set()
         self._telling = threading.Lock()
         self._looks = ThreadPoolExecutor(1, "cut-looks", initializer=partial(urgency.set, Urgency.SAFETY))
-        self.get, self.standing = self._making.get, self._making.standing
+        self.get, self.standing, self.wake = self._making.get, self._making.standing, self._making.wake
 
     def begin(self, *, targets: tuple[str, ...], mode: Mode, reason: str, actor: str) -> Made:
         """Close at once, and begin to put it on record; see `Cuts.close`.
@@ -94,7 +95,7 @@ class Closing:
         noted = NotedCut(new_id("cut"), mode, names, reason, actor, self._desk.clock.now_us())
         made = Made(noted, self._desk.close_now(noted), contextvars.copy_context())
         if any(name.startswith(f"{ScopeKind.KEY_VERSION.value}:") for name in names):
-            with suppress(RuntimeError):  # we end
+            with suppress(RuntimeError):  # we end, or no thread can be had
                 made.before = self._looks.submit(self._in_use, noted)
         self._making.add(made)
         return made
@@ -105,9 +106,20 @@ class Closing:
         self._looks.shutdown(wait=False, cancel_futures=True)
 
     def _in_use(self, noted: NotedCut) -> dict[coverage.Place, int | None]:
-        """Look which key versions are in use as a cut is made: what replaces them until it is on record it covers."""
+        """Look which key versions are in use as a cut is made: what replaces them until it is on record it covers.
+
+        Where that has changed since, or may have in a look that took long, it is not known what was in use.
+        """
+        since_us = noted.opened_us
         with self._desk.database.read() as connection:
             found = coverage.in_use(connection, noted.scopes)
+            took_us = self._desk.clock.now_us() - noted.opened_us
+            if took_us < 0:  # the clock was set back: the trail's instants do not tell what came later
+                found.clear()
+            if took_us > _LATE_LOOK_US:
+                since_us -= coverage.LONGEST_US
+            for place in coverage.changed_since(connection, noted.scopes, since_us):
+                found.pop(place, None)
         self._desk.in_use[noted.id] = found
         if noted.id not in self._desk.closings:
             self._desk.in_use.pop(noted.id, None)
@@ -180,9 +192,9 @@ class Closing:
         try:
             if made.on_record:
                 return None
-            self._mirror.note(replace(made.noted, thawed_us=now_us))
-            made.thawing = Thawing(now_us, actor, reason)
-            return self._desk.take_back(made.noted.id)
+            with self._mirror.thawing(made.noted, now_us):
+                made.thawing = Thawing(now_us, actor, reason)
+                return self._desk.take_back(made.noted.id)
         finally:
             made.lock.release()
 
@@ -310,9 +322,9 @@ class Closing:
             "reason": noted.reason,
         }
         if made.thawing is None:
-            known = rows.gates(connection, noted.scopes)
+            known = rows.gates_of(connection, noted.scopes)
             for name in noted.scopes:
-                made.closed.append(gate.close(known.get(name, Gate(name)), noted.id, noted.mode))
+                made.closed.append(gate.close(known[name], noted.id, noted.mode))
                 rows.save_gate(connection, made.closed[-1])
         late_s = (self._desk.clock.now_us() - noted.opened_us) // _US
         if made.tries > 1 or late_s:
@@ -351,7 +363,8 @@ class Closing:
         if answered:
             self._strays.append(Stray(made.noted, str(fault), self._desk.clock.now_us()))
         if made.noting or self._mirror.has(made.noted.id):  # in turn: it may still be on its way there
-            self._mirror.note_soon(replace(made.noted, thawed_us=self._desk.clock.now_us()))
+            with suppress(RuntimeError):  # no thread can be had: `merge` does it
+                self._mirror.note_soon(replace(made.noted, thawed_us=self._desk.clock.now_us()))
 
 
 def _before(made: Made) -> Mapping[coverage.Place, int | None]:

@@ -30,6 +30,9 @@ from broker.service.reports import KEY_REFUSED, Reports
 LOOKED = "rotator_looked_us"
 """The fact that says when a rotator looked for what is wrong; it does so every few seconds."""
 
+ROTATOR = "rotator"
+"""Names the rotator, where it is missing."""
+
 _SILENT_US = 120_000_000
 _MOST_CUTS = 200
 _SEVERAL = 3
@@ -61,6 +64,9 @@ class Conditions:
         self._desk, self._accounts, self._keys, self._cuts = desk, accounts, keys, cuts
         self._credentials, self._ready, self._reports, self._alerts = credentials, ready, reports, alerts
         self._began_us = desk.clock.now_us()
+        self._looked: str | None = None
+        self._looked_us = self._asked_us = desk.spans.sure_us()
+        """When the rotator looked last, and when that was asked, by a clock that nobody sets."""
 
     def look(self, here: Iterable[Condition] = ()) -> tuple[Condition, ...]:
         """Return everything that is wrong.
@@ -188,8 +194,7 @@ class Conditions:
         """Yield that it looks at nothing any more: then what it found last still stands here, and nobody is told."""
         with self._desk.database.read() as connection:
             looked = meta.get(connection, LOOKED)
-        now_us = self._desk.clock.now_us()
-        if looked is None or now_us - max(int(looked), self._began_us) < _SILENT_US:
+        if looked is None or self._since_us(looked) < _SILENT_US:
             return
         yield Condition(
             "rotator-silent", "rotator",
@@ -198,11 +203,21 @@ class Conditions:
             "look into its log, and end its process; it is started again by itself",
         )  # fmt: skip
 
+    def _since_us(self, looked: str) -> int:
+        """Return for how long the rotator has not looked: what the wall clock says, as far as that is not too much."""
+        sure_us, now_us = self._desk.spans.sure_us(), self._desk.clock.now_us()
+        if looked != self._looked:
+            most_us = now_us - self._began_us if self._looked is None else sure_us - self._asked_us
+            self._looked_us = sure_us - max(0, min(now_us - int(looked), most_us))
+            self._looked = looked
+        self._asked_us = sure_us
+        return sure_us - self._looked_us
+
 
 ROTATORS = frozenset(
     {
         *("stalled", "waits", "slow", "given-up", "overdue", "expiring", "checkout", "refused-orders"),
-        "restarts",
+        *("restarts", "withheld"),
     }
 )
 """Kinds that the rotator finds by itself, and which stand in its list of alerts."""
@@ -210,6 +225,14 @@ ROTATORS = frozenset(
 
 QUIET = frozenset({"no-key", "no-standby", "no-addresses", "channel"})
 """Kinds that every view shows and no phone rings for: what was never set up is no news, nor is a phone that is off."""
+
+
+_URGENT = frozenset({"gateway-silent", "no-gateway", "rotator-silent"})
+
+
+def is_urgent(one: Alert) -> bool:
+    """Tell whether people are told at once, and not with what else comes in the same seconds."""
+    return one.kind in _URGENT or (one.kind, one.subject) == ("unsafe", ROTATOR)
 
 
 def as_alert(one: Condition) -> Alert:

@@ -171,16 +171,16 @@ class Credentials:
             self._failed(name)
             raise _NO
         self.use_code(name, code)
-        prefix, now_us = secrets.token_hex(_PREFIX // 2), self._desk.clock.now_us()
+        prefix, lasts = secrets.token_hex(_PREFIX // 2), self._desk.spans.begin(SESSION_US)
         token = Secret(f"{MARK}{prefix}{secrets.token_urlsafe(32)}")
         with self._desk.database.write() as connection:
-            store.change(connection, name, failures=0)
             store.add_session(
-                connection, prefix=prefix, digest=digest(token), operator=name, created_us=now_us,
-                expires_us=now_us + SESSION_US,
+                connection, prefix=prefix, digest=digest(token), operator=name,
+                created_us=lasts.until_us - SESSION_US, expires_us=lasts.until_us, base=lasts.base,
+                skew_us=lasts.skew_us,
             )  # fmt: skip
             self._audit.record(connection, "operator.login", f"operator:{name}")
-        return Session(name, token, moment(now_us + SESSION_US))
+        return Session(name, token, moment(lasts.until_us))
 
     def logout(self, name: str) -> None:
         """End an operator's sessions."""
@@ -194,7 +194,7 @@ class Credentials:
         with self._desk.database.read() as connection:
             row = store.session(connection, prefix)
         good = hmac.compare_digest(digest(token), "" if row is None else row.session_digest)
-        if row is None or not good or row.expires_us <= self._desk.clock.now_us() or row.ended_us is not None:
+        if row is None or not good or store.is_over(row, self._desk.spans.now()) or row.ended_us is not None:
             return None
         return row
 
@@ -219,6 +219,8 @@ class Credentials:
         if step is not None:
             with self._desk.database.write() as connection:
                 used = store.use_code(connection, name, step)
+                if used:
+                    store.change(connection, name, failures=0)
         if not used:
             self._failed(name)
             raise _BAD_CODE
@@ -241,7 +243,7 @@ class Credentials:
         return found[-1] if found else None
 
     def _refuse_waiting(self, name: str) -> None:
-        left_us = self._throttle.wait_us(name, asking_from.get(), self._desk.clock.now_us())
+        left_us = self._throttle.wait_us(name, asking_from.get(), self._desk.spans.sure_us())
         if left_us > 0:
             raise Conflict(
                 "locked",
@@ -252,7 +254,7 @@ class Credentials:
     def _failed(self, name: str) -> None:
         """Slow this source down, and write down what may be told of it."""
         source = asking_from.get()
-        failures = self._throttle.failed(name, source, self._desk.clock.now_us())
+        failures = self._throttle.failed(name, source, self._desk.spans.sure_us())
         if failures > FREE and failures & (failures - 1):
             return  # who goes on guessing fills no trail: one record of each doubling
         with self._desk.database.write() as connection:

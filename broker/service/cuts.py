@@ -4,13 +4,15 @@ Rules:
 1. A cut is in force at once, and one transaction for all it names; it is answered when that is committed, or after
    a while with the word that it is not yet (`closing`).
 2. A thaw removes the closers of its own cut and no others; what another cut holds stays closed.
-3. A thaw is in the secret store's mirror before it is in the database: while the store is away, nothing opens.
+3. A thaw is in the secret store's mirror before it is in the database: while the store is away, nothing opens. Where
+   the database then does not take it, it is taken back there: a cut that holds is in both.
 4. A cut looks at no grants: it costs the same whether it stops one bot or ten thousand. The answer of a thaw does: a
    bot that is thawed by its account and cut by its name is cut.
 5. A cut of a key version covers what replaces it: the closers go along when another takes its place (`db.coverage`).
 6. A closed cut ends the checkouts in its scope: a key that was handed out heeds no gate, so it is rotated.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,8 +25,9 @@ from broker.db import Connection, rows
 from broker.db import accounts as account_store
 from broker.db import cuts as store
 from broker.db import grants as grant_store
-from broker.db.database import MAYBE_WRITTEN
+from broker.db.faults import MAYBE_WRITTEN
 from broker.db.turns import Urgency
+from broker.deeds import Deed
 from broker.errors import Conflict, Malformed, NotFound, Problem, StoreUnavailable
 from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
@@ -43,6 +46,7 @@ MIRROR_AFTER_S = 0.5
 """After how long without a commit the secret store is told, too."""
 
 _CURSOR_END = 2**62
+_ID = re.compile(r"[!-~]{1,64}")
 _AT_ONCE = 200
 
 
@@ -133,6 +137,8 @@ class Cuts:
         """
         if not reason.strip() or len(reason) > LONGEST_REASON:
             raise Malformed("bad_thaw", (Problem("reason", "say why it is safe to open again"),))
+        if self._desk.guard.superseded:
+            self._desk.guard.refuse(Deed.THAW)
         made = self.closing.get(cut_id)
         if made is not None and made.thawing is None:
             refuse_unreconciled(self._desk, cut_id)
@@ -143,24 +149,27 @@ class Cuts:
         cut = self.get(cut_id)
         _refuse_thawed(cut)
         refuse_unreconciled(self._desk, cut_id)
-        self._mirror.note(replace(noted(cut), thawed_us=now_us))
+        self._desk.guard.ensure(Deed.THAW)
         opened: list[Gate] = []
         doubt = ""
-        try:
-            with self._desk.database.write(Urgency.SAFETY) as connection:
-                row = store.get(connection, cut_id)
-                _refuse_thawed(_cut(row, cut.scopes))
-                names = store.scopes(connection, cut_id)
-                for known in rows.gates(connection, names).values():
-                    thawed = gate.thaw(known, cut_id)
-                    if thawed is not None:
-                        rows.save_gate(connection, thawed)
-                        opened.append(thawed)
-                store.thaw(connection, cut_id, now_us, actor, reason)
-                self._audit.record(connection, "cut.thaw", cut_id, {"reason": reason, "scopes": list(names)})
-        except StoreUnavailable as fault:
-            self._refuse_unless_thawed(cut_id, now_us, fault)
-            doubt = str(fault) if fault.reason == "not_replicated" else ""
+        with self._mirror.thawing(noted(cut), now_us):
+            try:
+                with self._desk.database.write(Urgency.SAFETY) as connection:
+                    self._desk.guard.fence(connection, Deed.THAW)
+                    row = store.get(connection, cut_id)
+                    _refuse_thawed(_cut(row, cut.scopes))
+                    names = store.scopes(connection, cut_id)
+                    for known in rows.gates(connection, names).values():
+                        thawed = gate.thaw(known, cut_id)
+                        if thawed is not None:
+                            rows.save_gate(connection, thawed)
+                            opened.append(thawed)
+                    store.thaw(connection, cut_id, now_us, actor, reason)
+                    details: dict[str, Detail] = {"reason": reason, "scopes": list(names)}
+                    self._audit.record(connection, "cut.thaw", cut_id, details)
+            except StoreUnavailable as fault:
+                self._refuse_unless_thawed(cut_id, now_us, fault)
+                doubt = str(fault) if fault.reason == "not_replicated" else ""
         change = self._desk.tell(opened)
         done = replace(cut, thawed_at=moment(now_us), thawed_by=actor, thawed_why=reason, doubt=doubt)
         return done, change
@@ -258,11 +267,14 @@ class Cuts:
 
     def list(self, *, open_only: bool = False, after: str = "", limit: int = 100) -> Page[Cut]:
         """List cuts, newest first; those that are not on record yet are on the first page, beyond its limit."""
-        before = cursor_number(after) if after else _CURSOR_END
+        opened, _, last = after.partition(".")
+        before = cursor_number(opened) if after else _CURSOR_END
+        if last and not _ID.fullmatch(last):
+            raise Malformed("bad_cursor", (Problem("cursor", "is none of ours; start without it"),))
         with self._desk.database.read() as connection:
-            found = store.page(connection, before, limit + 1, open_only=open_only)
+            found = store.page(connection, before, limit + 1, open_only=open_only, before_id=last)
             whole = [(_cut(row, store.scopes(connection, row.id)), row.opened_us) for row in found]
-        shown = page(whole, limit, lambda one: str(one[1]))
+        shown = page(whole, limit, lambda one: f"{one[1]}.{one[0].id}")
         there = {cut.id for cut, _ in shown.items}
         waiting = [] if after else [_fresh(made) for made in reversed(self.closing.standing())]
         early = [one for one in waiting if one.id not in there and not (open_only and one.thawed_at)]

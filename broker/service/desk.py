@@ -5,13 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from broker.db.checkouts import Checkout
 from broker.db.database import Database
 from broker.errors import Malformed, NotFound, Problem
 from broker.files.ours import Ours
 from broker.gate import Gate
 from broker.gate_document import NotedCut
-from broker.model import NAME
+from broker.model import NAME, Grant
 from broker.ports import Clock, SecretStore
+from broker.service.host_guard import HostGuard
+from broker.steady import Watch
 from clients.outbound import LOOPBACK, PUBLIC, Reach
 from clients.venue import Environment
 
@@ -39,6 +42,7 @@ class Change:
     no longer so, and they must be opened anew. `cut` is the cut or halt that was made, if it is one. `account` and
     `consumer` are of the grant whose policy changed: their limits bind the grants beside it. `closing` is in force at
     once, before it is on record; `over` are closings that end with this change, as the gates have them or taken back.
+    `known` is a grant from which something was taken, as it is on record now.
     """
 
     number: int
@@ -50,6 +54,7 @@ class Change:
     consumer: str | None = None
     closing: NotedCut | None = None
     over: tuple[str, ...] = ()
+    known: Grant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +65,28 @@ class Page(Generic[T]):
     next: str | None = None
 
 
+class _Clocks:
+    """The clocks of a desk, whichever it has by now."""
+
+    def __init__(self, desk: "Desk") -> None:
+        self._desk = desk
+
+    def now_us(self) -> int:
+        return self._desk.clock.now_us()
+
+    def boot_us(self) -> int:
+        return self._desk.clock.boot_us()
+
+
 @dataclass(slots=True)
 class Desk:
     """What use cases share. `tell` hands changes to whoever pushes them to gateways.
 
     `reach` is what webhooks and alerts may be sent to; no key is written into `ours`. `closings` are cuts that are in
     force in this process and not on record yet, `in_use` by their ids which key
-    versions were in use as they were made.
+    versions were in use as they were made. `guard` is asked before whatever touches an exchange, a key or a secret.
+    `spans` tells which spans of time on record are over. `handed` are keys that this process handed out or asked back,
+    `ended` operators whom it ended, with the token that they had: a database that goes back forgets that.
     """
 
     database: Database
@@ -78,10 +98,16 @@ class Desk:
     reach: Reach = PUBLIC
     closings: dict[str, NotedCut] = field(default_factory=dict)
     in_use: dict[str, Mapping[tuple[str, str], int | None]] = field(default_factory=dict)
+    handed: dict[str, Checkout] = field(default_factory=dict)
+    ended: dict[str, str] = field(default_factory=dict)
+    guard: HostGuard = field(init=False)
+    spans: Watch = field(init=False)
     _last_change: int = 0
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
+        self.guard = HostGuard(self.database, self.secrets, self.home.instance, self.home.generation)
+        self.spans = Watch(_Clocks(self))
         if self.reach == PUBLIC and self.home.environment is Environment.PAPER:
             self.reach = LOOPBACK
 
@@ -93,10 +119,12 @@ class Desk:
 
     def tell(
         self, gates: Sequence[Gate] = (), grant: str | None = None, *, void: bool = False, cut: str = "",
-        account: str | None = None, consumer: str | None = None,
+        account: str | None = None, consumer: str | None = None, known: Grant | None = None,
     ) -> Change:  # fmt: skip
         """Say that something changed, after it was committed."""
-        return self._heard(Change(self.number().number, tuple(gates), grant, void, cut, account, consumer))
+        return self._heard(
+            Change(self.number().number, tuple(gates), grant, void, cut, account, consumer, known=known)
+        )
 
     def close_now(self, closing: NotedCut) -> Change:
         """Say that something is closed before it is committed."""

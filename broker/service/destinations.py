@@ -7,6 +7,7 @@ from typing import Any
 from broker import destination as values
 from broker.db import destinations as store
 from broker.db.destinations import Delivery
+from broker.deeds import Deed
 from broker.destination import Destination, FileSettings, Kind, Settings, WebhookSettings
 from broker.errors import Conflict, Malformed, NotFound, Problem
 from broker.files import forms
@@ -114,6 +115,7 @@ class Destinations:
             NotFound: No such destination.
         """
         found = self.get(name)
+        self._desk.guard.refuse(Deed.FORGET)
         with self._desk.database.write() as connection:
             store.remove(connection, name, self._desk.clock.now_us())
             self._audit.record(connection, "destination.remove", f"destination:{name}")
@@ -143,7 +145,7 @@ class Destinations:
             known = [one for one in store.deliveries(connection, rotation) if one.destination == name]
             if not known:
                 raise NotFound("no_delivery", f"{name} gets no key in {rotation[:40]} yet")
-            last = max(known, key=lambda one: (one.next_us, one.version))
+            last = max(known, key=lambda one: (one.turn, one.next_us, one.version))
             done = replace(last, confirmed_us=self._desk.clock.now_us(), says=f"confirmed by {acting.get()}")
             store.save(connection, done)
             self._audit.record(

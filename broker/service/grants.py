@@ -167,8 +167,9 @@ class Grants:
             store.revoke(connection, grant_id, now_us, reason)
             self._audit.record(connection, "grant.revoke", f"grant:{grant_id}", {"reason": reason})
             raised = _touch(connection, grant_id)
-        self._desk.tell((raised,), grant_id, account=known.account, consumer=known.consumer)
-        return replace(known, revoked_at=moment(now_us))
+        gone = replace(known, revoked_at=moment(now_us))
+        self._desk.tell((raised,), grant_id, account=known.account, consumer=known.consumer, known=gone)
+        return gone
 
     def reissue(self, grant_id: str, public_key: str | None = None) -> Issued:
         """Give a grant another virtual key; the old one is refused from now on.
@@ -186,7 +187,7 @@ class Grants:
             details: dict[str, Detail] = {"key_id": fresh.key_id, "was": known.key_id}
             self._audit.record(connection, "grant.reissue", f"grant:{grant_id}", details)
             raised = _touch(connection, grant_id)
-        self._desk.tell((raised,), void=True)
+        self._desk.tell((raised,), void=True, known=fresh)
         return Issued(fresh, policy_document.load(fresh.policy), secret)
 
     def set_policy(self, grant_id: str, text: str) -> Grant:
@@ -211,8 +212,9 @@ class Grants:
                 "version": version, "policy": _digest(parsed.text), "only_widens": widens,
             }  # fmt: skip
             self._audit.record(connection, "grant.policy", f"grant:{grant_id}", details)
-        self._desk.tell(raised, grant_id, account=known.account, consumer=known.consumer)
-        return replace(known, policy=parsed.text, policy_version=version)
+        changed = replace(known, policy=parsed.text, policy_version=version)
+        self._desk.tell(raised, grant_id, account=known.account, consumer=known.consumer, known=changed)
+        return changed
 
     # --- parts ----------------------------------------------------------------------------
 
@@ -250,8 +252,7 @@ def _with_key(grant: Grant, public_key: str | None) -> tuple[Grant, Secret | Non
 
 def _touch(connection: Connection, grant_id: str) -> Gate:
     name = scope(ScopeKind.GRANT, grant_id)
-    known = rows.gates(connection, [name]).get(name, Gate(name))
-    raised = gate.touch(known)
+    raised = gate.touch(rows.gates_of(connection, [name])[name])
     rows.save_gate(connection, raised)
     return raised
 

@@ -2,18 +2,25 @@
 
 The order of writes: the record (pending) with the path -> the secret store, read back -> the record (current). A
 crash between two of them leaves a pending record, which the next import of the same key finishes. A version that was
-replaced is taken back into use like that, but not while a rotation may be deleting it.
+replaced is taken back into use like that; one that is in use gets its secret back where the store has lost it.
+
+An import and a rotation of one slot exclude each other: a rotation counts on what is current, and deletes what is not.
+Each of the two transactions holds the account's row and finds no open rotation there; who plans one holds it, too.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from broker.audit.chain import Detail
+from broker.db import Connection, cutovers, rotations, rows
 from broker.db import accounts as store
-from broker.db import cutovers, rotations, rows
-from broker.errors import Conflict, StoreUnavailable
+from broker.deeds import Deed
+from broker.errors import Conflict, NotFound, StoreUnavailable
 from broker.model import KeyRef, KeyVersion, ScopeKind, Stage, moment, scope
 from broker.service.audit import Audit
 from broker.service.desk import Desk, missing
+from broker.service.numbers import next_version
+from clients.secret import Secret
 from clients.venue import Credential, KeyFacts, Slot
 
 
@@ -43,8 +50,10 @@ class Keys:
             StoreUnavailable: The secret store did not give back what was written; the record stays pending.
         """
         _check(slot, facts, allow_withdraw=allow_withdraw, allow_any_address=allow_any_address)
+        self._desk.guard.ensure(Deed.IMPORT)
         pending = self._pending(account, slot, credential, facts)
-        if pending.stage is Stage.CURRENT:
+        in_use = pending.stage is Stage.CURRENT
+        if in_use and self._is_kept(pending.path):
             return pending
         values = {"secret": credential.secret}
         if credential.passphrase is not None:
@@ -53,20 +62,20 @@ class Keys:
             "account": account, "slot": slot.value, "version": str(pending.ref.version),
             "venue_key_id": credential.key_id, "key_type": credential.key_type.value,
         }  # fmt: skip
-        self._desk.secrets.write(pending.path, values, labels)
+        if not self._has(pending.path, values):  # what a rotation kept there has other labels
+            self._desk.secrets.write(pending.path, values, labels)
         if dict(self._desk.secrets.read(pending.path)) != values:
             raise StoreUnavailable(
                 "read_back", "the secret store did not give the key back; it is not in use"
             )
+        if in_use:
+            with self._desk.database.write() as connection:
+                self._audit.record(connection, "key.kept-again", f"key-version:{pending.ref}")
+            return pending
         with self._desk.database.write() as connection:
+            self._desk.guard.fence(connection, Deed.IMPORT)
+            _alone(connection, account, slot)
             old = store.current_key(connection, account, slot)
-            ending = rotations.open_of(connection, account, slot.value)
-            if pending.stage is Stage.PREVIOUS and ending is not None:
-                raise Conflict(
-                    "rotating",
-                    f"{pending.ref} is that key, and {ending.id} may be deleting it at the exchange: it is not taken "
-                    f"back into use. See portcullis rotation show {ending.id}",
-                )
             if not cutovers.move_current(connection, pending.ref, None if old is None else old.ref):
                 raise Conflict("not_pending", f"{pending.ref} is no longer there to be taken into use")
             name = scope(ScopeKind.KEY_VERSION, str(pending.ref))
@@ -83,13 +92,29 @@ class Keys:
                 raise missing("account", account)
             return tuple(store.keys(connection, account))
 
+    def _is_kept(self, path: str) -> bool:
+        """Tell whether a secret is where it should be: a store that was put back has forgotten it."""
+        try:
+            self._desk.secrets.read(path)
+        except NotFound as fault:
+            return fault.reason != "no_secret"
+        return True
+
+    def _has(self, path: str, values: Mapping[str, Secret]) -> bool:
+        try:
+            return dict(self._desk.secrets.read(path)) == dict(values)
+        except NotFound:
+            return False
+
     def _pending(self, account: str, slot: Slot, credential: Credential, facts: KeyFacts) -> KeyVersion:
         """Record the intent, or find it recorded."""
         now_us = self._desk.clock.now_us()
+        free = next_version(self._desk.secrets, account, slot, 0)
         with self._desk.database.write() as connection:
             found = store.account(connection, account)
             if found is None:
                 raise missing("account", account)
+            _alone(connection, account, slot, credential.key_id)
             if found.venue_uid is not None and found.venue_uid != facts.account_uid:
                 raise Conflict(
                     "other_account",
@@ -99,8 +124,14 @@ class Keys:
                 if known.venue_key_id == credential.key_id:
                     if known.ref.account != account or known.ref.slot is not slot:
                         raise Conflict("key_known", f"this key is already in use as {known.ref}")
+                    if known.stage is Stage.TOMBSTONE:
+                        raise Conflict(
+                            "dead",
+                            f"this key is {known.ref}, which was proven dead: make another at the exchange",
+                        )
                     return known
-            version = store.last_version(connection, account, slot) + 1
+            last = store.last_version(connection, account, slot)
+            version = max(last + 1, free)
             ref = KeyRef(account, slot, version)
             key = KeyVersion(
                 ref, Stage.PENDING, credential.key_id, credential.key_type, ref.path, moment(now_us),
@@ -111,8 +142,30 @@ class Keys:
                 "venue_key_id": key.venue_key_id, "ip_restricted": key.ip_restricted,
                 "can_withdraw": key.can_withdraw,
             }  # fmt: skip
+            if version > last + 1:
+                details["passed_over"] = (
+                    f"numbers {last + 1} to {version - 1}: the secret store holds keys under them"
+                )
             self._audit.record(connection, "key.import", f"key-version:{ref}", details)
             return key
+
+
+def _alone(connection: Connection, account: str, slot: Slot, key_id: str = "") -> None:
+    """Keep the slot from rotations until the transaction ends; the key that is in use already is no matter of theirs.
+
+    Raises:
+        Conflict: It is being rotated.
+    """
+    store.hold(connection, account)
+    going_on = rotations.open_of(connection, account, slot.value)
+    current = store.current_key(connection, account, slot)
+    if going_on is None or (current is not None and current.venue_key_id == key_id):
+        return
+    raise Conflict(
+        "rotating",
+        f"{account}/{slot.value} is being rotated by {going_on.id}, which is {going_on.state}: no key is imported "
+        f"into it meanwhile. Wait for its end, or end it (portcullis rotation show {going_on.id} says how). Then again",
+    )
 
 
 def _check(slot: Slot, facts: KeyFacts, *, allow_withdraw: bool, allow_any_address: bool) -> None:

@@ -4,10 +4,10 @@ Rules:
 1. What is made here is closed in this process and told to its gateways already. It ends on record; or thawed before
    that, which goes on record, too; or taken back, where it turns out to name what does not exist. Nothing else ends it.
 2. One thread commits, first what is new, then what failed before. What fails is tried again without end, with pauses;
-   within a try the wait for a lock or a server is bounded.
+   within a try the wait for a lock or a server is bounded. Where no thread can be had, that is tried again, too.
 3. A thaw and a commit of one cut never cross: each holds the cut's `lock`, a commit from inside its transaction until
    its outcome is known. A commit never waits for it: a thaw may hang in the secret store, and the next write behind us.
-4. Who ends tries each once more, and waits for that, not for long.
+4. Who ends tries each once more, and waits for that, not for long; itself, where no thread can be had.
 """
 
 import contextvars
@@ -82,6 +82,8 @@ class Making:
         self._standing: dict[str, Made] = {}
         self._called = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._trying: Made | None = None
+        self._begun_before: Made | None = None
         self._ends = False
 
     def add(self, made: Made) -> None:
@@ -89,10 +91,25 @@ class Making:
         with self._called:
             self._standing[made.noted.id] = made
             self._fresh.append(made)
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, name="cuts", daemon=True)
-                self._thread.start()
+            self._begin()
             self._called.notify()
+
+    def wake(self) -> None:
+        """Begin to commit what waits for a thread that could not be had; called every few seconds."""
+        with self._called:
+            if self._fresh or self._failed:
+                self._begin()
+
+    def _begin(self) -> None:
+        if self._thread is not None and self._thread.is_alive():
+            return
+        thread = threading.Thread(target=self._work, name="cuts", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the host has none left for us; what is closed stays so
+            _LOG.error("no thread can be had to put cuts on record; again soon")
+            return
+        self._thread = thread
 
     def standing(self) -> tuple[Made, ...]:
         """Return what is not on record yet, oldest first."""
@@ -112,22 +129,34 @@ class Making:
     def end(self, within_s: float = _ENDS_WITHIN_S) -> None:
         """Try each once more, then no more. What is not on record then is forgotten here; it is said."""
         with self._called:
-            self._ends = True
+            self._ends, self._begun_before = True, self._trying
             self._fresh.extend(self._failed)
             self._failed.clear()
+            if self._fresh:
+                self._begin()
             self._called.notify()
             thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        if thread is None or not thread.is_alive():
+            self._end_ourselves(time.monotonic() + within_s)
+        elif thread is not threading.current_thread():
             thread.join(within_s)
         for made in self.standing():
             _LOG.error(
                 "%s ends with us: it was never on record (%s)", made.noted.id, made.fault or "no answer"
             )
 
+    def _end_ourselves(self, until_s: float) -> None:
+        while time.monotonic() < until_s:
+            with self._called:
+                made = self._fresh.popleft() if self._fresh else None
+            if made is None:
+                return
+            self._try(made)
+
     def _work(self) -> None:
         while True:
             with self._called:
-                made = self._next()
+                made = self._trying = self._next()
                 if made is None:
                     self._thread = None
                     return
@@ -168,7 +197,13 @@ class Making:
                     made.noted.id, made.tries, made.fault,
                 )  # fmt: skip
             with self._called:
-                self._failed.append(made)
+                if (
+                    made is self._begun_before
+                ):  # this try began before we were told to end: it is not the last
+                    self._begun_before = None
+                    self._fresh.append(made)
+                else:
+                    self._failed.append(made)
         else:
             if made.tries > 1:
                 _LOG.warning("%s is on record now", made.noted.id)

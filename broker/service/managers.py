@@ -5,13 +5,17 @@ Rules:
    without an exception.
 2. An account is put under one only if the venue lists the account's own keys there: nobody can be told to look after
    somebody else's.
-3. Its secret is read by whoever makes keys; nothing here gives it out but `credential`.
+3. No account goes to another sub-account while a key of its is rotated: that the list there has no such key would prove
+   that none was made, or that one is dead.
+4. Its secret is read by whoever makes keys; nothing here gives it out but `credential`.
 """
 
 from collections.abc import Callable
 
+from broker.db import Connection, rotations
 from broker.db import accounts as account_store
 from broker.db import managers as store
+from broker.deeds import Deed
 from broker.errors import Conflict, Malformed, Problem
 from broker.model import Account, KeyVersion, Manager, Stage, moment, new_id
 from broker.service.accounts import Accounts
@@ -55,6 +59,7 @@ class Managers:
             StoreUnavailable: A store cannot answer.
         """
         _check(facts)
+        self._desk.guard.ensure(Deed.IMPORT_MANAGER)
         with self._desk.database.write() as connection:
             self._accounts.ensure_egress(connection, draft.egress)
             if store.get(connection, draft.name) is not None:
@@ -108,8 +113,8 @@ class Managers:
 
         Raises:
             NotFound: No such account or manager key.
-            Conflict: They are at different venues, another account is this sub-account, or the venue does not list
-                this account's keys there.
+            Conflict: They are at different venues, another account is this sub-account, the venue does not list
+                this account's keys there, or one of them is rotated in another sub-account.
             VenueError: The venue could not be asked.
         """
         known, wanted = self._accounts.get(account), self.get(manager)
@@ -117,6 +122,7 @@ class Managers:
             raise Conflict("other_venue", f"{manager} is a manager key of another exchange than {account}")
         there = {key.key_id for key in listed()}
         with self._desk.database.write() as connection:
+            _refuse_rotating(connection, account, subaccount)
             other = store.of_subaccount(connection, known.venue, subaccount)
             if other is not None and other.name != account:
                 raise Conflict("taken", f"{other.name} is {subaccount} already")
@@ -145,6 +151,21 @@ class Managers:
         """Tell where the paper exchange listens now."""
         with self._desk.database.write() as connection:
             store.set_upstream(connection, before, after)
+
+
+def _refuse_rotating(connection: Connection, account: str, subaccount: str) -> None:
+    account_store.hold(connection, account)
+    known = account_store.account(connection, account)
+    if known is None or known.subaccount in {None, subaccount}:
+        return
+    going_on = next((row for row in rotations.every_open(connection) if row.account == account), None)
+    if going_on is not None:
+        raise Conflict(
+            "rotating",
+            f"{going_on.id} rotates {account}/{going_on.slot} in {known.subaccount}, and is {going_on.state}: what "
+            "became of its keys is asked there. Wait for its end, or end it "
+            f"(portcullis rotation show {going_on.id} says how). Nothing was changed",
+        )
 
 
 def _absent(living: list[KeyVersion], there: set[str]) -> list[KeyVersion]:

@@ -4,55 +4,83 @@ Rules:
 1. A cut is in the database first, because that is quick; then in the mirror, again and again until it is there. One
    that the database does not take for a while is in the mirror first.
 2. A thaw is in the mirror first. What the mirror holds and the database does not is closed here, too, with all that a
-   cut does: it covers what took a key version's place since, and ends checkouts.
-3. No lease is granted before the mirror was read once: a database restored from yesterday has forgotten a cut.
-4. The mirror also knows whose it is, and the instance's generation: an instance that a restore has superseded,
+   cut does: it covers what took a key version's place since, and ends checkouts. A thaw that the database did not take
+   is none: the mirror has the cut as closed again, at once or as soon as both can be asked, after a restart as well.
+3. No lease is granted before the mirror was read once: a database restored from yesterday has forgotten a cut. Each
+   time it is asked for what the mirror holds anew: it may be put back beneath a broker that runs.
+4. The mirror knows how far the record had come (`marks`): a database that was put back is found out by it.
+5. The mirror also knows whose it is, and the instance's generation: an instance that a restore has superseded,
    or that found another one's mirror, serves nothing.
 """
 
 import hashlib
-import json
 import logging
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
-from broker import gate, gate_document
-from broker.audit.chain import Detail
-from broker.db import Connection, checkouts, coverage, rows
+from broker import gate_document
 from broker.db import cuts as store
+from broker.db import meta
 from broker.db.turns import Urgency
-from broker.errors import StoreUnavailable
-from broker.gate import Gate, Mode
+from broker.errors import BrokerError, StoreUnavailable
+from broker.gate import Mode
 from broker.gate_document import NotedCut
 from broker.model import EVERYTHING
+from broker.service.adoption import FORGOTTEN, adopt
 from broker.service.audit import Audit
+from broker.service.continuity import Continuity
 from broker.service.desk import Desk
+from broker.service.host_guard import HISTORY, INSTANCE, STORE_BACK
+from broker.service.marks import Marks
+from broker.service.store_history import StoreHistory
 
-INSTANCE = "instance"
-"""Name of the document that says whose mirror this is."""
+NO_CUTS = frozenset({INSTANCE, HISTORY})
+"""Documents of the mirror that are not about a cut."""
 
 _MOST_OPEN = 100_000
 _LATE_US = 1_000_000
+_ENDS_WITHIN_S = 3.0
 _LOG = logging.getLogger("portcullis.mirror")
 
 
 class Mirror:
     """Keeps database and mirror together."""
 
-    def __init__(self, desk: Desk, audit: Audit) -> None:
+    def __init__(self, desk: Desk, audit: Audit, continuity: Continuity) -> None:
         self._desk, self._audit = desk, audit
         self._agreed: set[str] = set()
         self._owed: dict[str, NotedCut] = {}
         """Cuts that were taken back, until they are thawed there."""
+        self._open: set[str] = set()
+        """Those among the agreed that hold, as the mirror was read last."""
+        self._half: dict[str, frozenset[int]] = {}
+        """Thaws that may be in the mirror alone: by cut, when each was tried; which of them is there is not known."""
+        self._under_way: list[str] = []
+        """Cuts that are being thawed."""
         self._was_read = False
         self._writer = ThreadPoolExecutor(1, "mirror")
-        self.superseded = ""
-        """Why this instance may serve nothing any more; empty while it may."""
+        self._said = ""
+        self._marks = Marks(desk, continuity)
+        self._store = StoreHistory(desk, audit)
 
     @property
     def serves(self) -> bool:
         """Whether leases may be granted."""
-        return self._was_read and not self.superseded
+        return self._was_read and self._desk.guard.serves and not self._marks.rival
+
+    @property
+    def superseded(self) -> str:
+        """Why this instance may serve nothing any more; empty while it may."""
+        return self._desk.guard.superseded
+
+    def put_back(self) -> str:
+        """Return the name of the secret store's going back; empty where it did not, or all is well since."""
+        with self._desk.database.read() as connection:
+            return meta.get(connection, STORE_BACK) or ""
 
     def note_soon(self, cut: NotedCut) -> "Future[None]":
         """Write a cut down in a thread of its own, one after the other: a slow store holds up nobody else."""
@@ -64,8 +92,13 @@ class Mirror:
         """Tell whether a cut is known to be written down there."""
         return cut in self._agreed
 
-    def close(self) -> None:
-        """Let the thread end; what it did not write, `merge` does at the next start."""
+    def close(self, within_s: float = _ENDS_WITHIN_S) -> None:
+        """Let the thread end, once it wrote what waits, but not for long: a cut may be nowhere else.
+
+        What of it is on record is written by `merge` at the next start.
+        """
+        with suppress(RuntimeError):  # it was ended before
+            wait((self._writer.submit(bool),), within_s)
         self._writer.shutdown(wait=False, cancel_futures=True)
 
     def note(self, cut: NotedCut) -> None:
@@ -82,8 +115,72 @@ class Mirror:
 
         self._desk.secrets.mirror.change(cut.id, judge)
         self._agreed.add(cut.id)
-        if cut.thawed_us is not None:
+        if cut.thawed_us is None:
+            self._open.add(cut.id)
+        else:
+            self._open.discard(cut.id)
             self._owed.pop(cut.id, None)
+
+    @contextmanager
+    def thawing(self, cut: NotedCut, at_us: int) -> Iterator[None]:
+        """Write down that a cut is thawed, before the database does within this; where that fails it is none.
+
+        Raises:
+            StoreUnavailable: The secret store cannot answer.
+        """
+        self._under_way.append(cut.id)
+        written = False
+        try:
+            self.note(replace(cut, thawed_us=at_us))
+            written = True
+            yield
+        except BaseException:
+            self._remember_half(cut.id, at_us)
+            self._under_way.remove(cut.id)
+            if written:
+                with suppress(BrokerError):  # `merge` does it later
+                    self._hold_on()
+            raise
+        self._under_way.remove(cut.id)
+
+    def _remember_half(self, cut: str, at_us: int) -> None:
+        self._half[cut] = self._half.get(cut, frozenset()) | {at_us}
+
+    def _taken_back(self, cut: str, thaws: frozenset[int]) -> None:
+        left = self._half.pop(cut, frozenset()) - thaws  # it may have been tried once more meanwhile
+        if left:
+            self._half[cut] = left
+
+    def _hold_on(self) -> None:
+        """Have the mirror close again what the database has never heard was thawed.
+
+        Raises:
+            StoreUnavailable: A store cannot answer.
+        """
+        for name, thaws in list(self._half.items()):
+            if name in self._under_way:
+                continue  # its database may be about to take it; if not, it comes here
+            holds = self._holding(name)
+            if holds is None:
+                self._taken_back(name, thaws)
+                continue
+            self._close_again(holds, thaws)
+            if self._holding(name) is None:  # somebody else thawed it this moment
+                self.note(replace(holds, thawed_us=max(thaws)))
+
+    def _close_again(self, cut: NotedCut, thaws: frozenset[int]) -> None:
+        self._desk.secrets.mirror.change(cut.id, partial(_instead_of_thaw, cut, thaws))
+        self._agreed.add(cut.id)
+        self._open.add(cut.id)
+        self._taken_back(cut.id, thaws)
+
+    def _holding(self, name: str) -> NotedCut | None:
+        """Return a cut that holds, on record or on its way there."""
+        with self._desk.database.read() as connection:
+            row = store.get(connection, name)
+            if row is None:
+                return self._desk.closings.get(name)
+            return None if row.thawed_us is not None else _noted(row, store.scopes(connection, name))
 
     def merge(self) -> None:
         """Bring both together, as far as they differ; called every few seconds.
@@ -93,55 +190,73 @@ class Mirror:
         """
         self._claim()
         if self.superseded:
+            self._desk.guard.remember()
             return
+        # first, because nothing that waits for the database may come before it
+        for cut in list(self._desk.closings.values()):
+            age_us = self._desk.clock.now_us() - cut.opened_us
+            if cut.id not in self._agreed and not 0 <= age_us <= _LATE_US:  # below: the clock was set back
+                self.note(cut)  # it is in force, and the database has not taken it yet
+            thaws = self._half.get(cut.id)
+            if thaws is not None and cut.id not in self._under_way:
+                self._close_again(cut, thaws)
+        if self._desk.guard.remember():
+            return
+        if self._store.went_back():
+            self._agreed.clear()  # each cut is looked for there again, and written down where it is gone
+            self._open.clear()
         for cut in list(self._owed.values()):
             self.note(cut)
-        mirror = self._desk.secrets.mirror
-        names = [name for name in mirror.names() if name != INSTANCE]
-        for name in names:
-            if name not in self._agreed:
-                document = mirror.read(name)
-                if document is not None:
-                    self._adopt(_read(name, document))
-                self._agreed.add(name)
-        for cut in list(self._desk.closings.values()):
-            if cut.id not in self._agreed and self._desk.clock.now_us() - cut.opened_us > _LATE_US:
-                self.note(cut)  # it is in force, and the database has not taken it yet
+        self._marks.compare()
+        forgotten = self._forgotten()
+        for name in self._desk.secrets.mirror.names():
+            if name not in NO_CUTS and (name not in self._agreed or name in forgotten):
+                self._take_in(name)
         with self._desk.database.read() as connection:
             held = store.page(connection, 2**62, _MOST_OPEN, open_only=True)
             fresh = [
-                NotedCut(row.id, Mode(row.mode), store.scopes(connection, row.id), row.reason, row.actor, row.opened_us)
-                for row in held
-                if row.id not in self._agreed
-            ]  # fmt: skip
+                _noted(row, store.scopes(connection, row.id)) for row in held if row.id not in self._agreed
+            ]
         for cut in fresh:
             self.note(cut)
+        if not self._marks.rival:
+            self._hold_on()
         self._was_read = True
+        if not self._marks.rival:
+            with suppress(
+                StoreUnavailable
+            ):  # a database that is held says nothing of the secret store: next time
+                self._store.note()
+
+    def _forgotten(self) -> set[str]:
+        """Return the cuts that hold by the mirror and are no longer on record, or no longer stand there."""
+        asked = self._open - self._desk.closings.keys()  # those are being put there
+        with self._desk.database.read() as connection:
+            standing = store.standing(connection, asked)
+            nameless = store.with_reason(connection, asked, FORGOTTEN)
+        return {name for name in asked if not standing.get(name)} | nameless
+
+    def _take_in(self, name: str) -> None:
+        document = self._desk.secrets.mirror.read(name)
+        noted = None if document is None else _read(name, document)
+        if noted is not None:
+            self._adopt(noted)
+        if noted is not None and noted.thawed_us is None:
+            self._open.add(name)
+        else:
+            self._open.discard(name)
+            if noted is not None and noted.thawed_us is not None and not self._was_read:
+                # who wrote it may have ended before the database had it
+                self._remember_half(name, noted.thawed_us)
+        self._agreed.add(name)
 
     def _claim(self) -> None:
         """Make sure that the mirror is ours, and nobody took our place."""
-        home = self._desk.home
-        ours = {"instance": home.instance, "generation": home.generation}
-        found: dict[str, object] = {}
-
-        def judge(known: str | None) -> str | None:
-            nonlocal found
-            found = ours if known is None else _facts(known)
-            newer = found.get("instance") == home.instance and _number(found) < home.generation
-            return json.dumps(ours) if known is None or newer else None
-
-        self._desk.secrets.mirror.change(INSTANCE, judge)
-        why = ""
-        if found.get("instance") != home.instance:
-            why = "the secret store belongs to another Portcullis: check mount and prefix"
-        elif _number(found) > home.generation:
-            why = (
-                f"this instance was restored elsewhere (generation {_number(found)}, here {home.generation}): "
-                "the other host serves now; end this one"
-            )
-        if why and why != self.superseded:
+        self._desk.guard.hear()
+        why = self.superseded
+        if why and why != self._said:
             _LOG.error("nothing is served here any more: %s", why)
-        self.superseded = why
+        self._said = why
 
     def _adopt(self, noted: NotedCut) -> None:
         """Close here what the mirror holds closed."""
@@ -149,28 +264,17 @@ class Mirror:
             return
         with self._desk.database.read() as connection:
             before = store.get(connection, noted.id)
-        if before is not None and (before.thawed_us is None or self._is_thawed(noted.id)):
+            stands = store.standing(connection, [noted.id]).get(noted.id, False)
+        if before is not None and before.thawed_us is None and before.reason == FORGOTTEN != noted.reason:
+            with self._desk.database.write() as connection:
+                store.describe(connection, noted.id, noted.reason, noted.actor, noted.opened_us)
+        if stands or (before is not None and before.thawed_us is not None and self._is_thawed(noted.id)):
             return
         with self._desk.database.write(Urgency.SAFETY) as connection:
             row = store.get(connection, noted.id)
             if row is not None and (before is None or row.thawed_us != before.thawed_us):
                 return  # made or thawed here meanwhile: by somebody who told the mirror
-            noted = replace(noted, scopes=_names(connection, noted))
-            if row is None:
-                record = {
-                    "id": noted.id, "mode": noted.mode.value, "reason": noted.reason, "actor": noted.actor,
-                    "opened_us": noted.opened_us,
-                }  # fmt: skip
-                store.add(connection, record, noted.scopes)
-            else:
-                store.unthaw(connection, noted.id)
-            closed = _close(connection, noted)
-            details: dict[str, Detail] = {"scopes": list(noted.scopes)}
-            closes = noted.mode is Mode.CLOSED
-            ended = checkouts.end_in(connection, noted.scopes, self._desk.clock.now_us()) if closes else []
-            if ended:
-                details["checkouts"] = ended
-            self._audit.record(connection, "cut.adopt", noted.id, details)
+            noted, closed = adopt(connection, self._audit, noted, self._desk.clock.now_us())
         _LOG.warning("closed here, because the secret store's mirror says so: %s %s", noted.id, noted.scopes)
         self._desk.tell(closed)
 
@@ -183,21 +287,17 @@ class Mirror:
             return False
 
 
-def _names(connection: Connection, noted: NotedCut) -> tuple[str, ...]:
-    """Return what a cut holds: what it names, here or there, and what took a named key version's place since."""
-    known = {*noted.scopes, *store.scopes(connection, noted.id)}
-    then = coverage.in_use_at(connection, known, noted.opened_us)
-    return tuple(sorted({*known, *coverage.heirs(connection, known, then)}))
+def _noted(row: Any, names: tuple[str, ...]) -> NotedCut:
+    return NotedCut(row.id, Mode(row.mode), names, row.reason, row.actor, row.opened_us)
 
 
-def _close(connection: Connection, noted: NotedCut) -> list[Gate]:
-    known = rows.gates(connection, noted.scopes)
-    closed = [
-        gate.close(known.get(scope, Gate(scope)), noted.id, noted.mode) for scope in sorted(noted.scopes)
-    ]
-    for one in closed:
-        rows.save_gate(connection, one)
-    return closed
+def _instead_of_thaw(cut: NotedCut, thaws: Collection[int], document: str | None) -> str | None:
+    """Return what takes the place of the document that one of some thaws wrote; None where there is another."""
+    try:
+        is_that = document is not None and gate_document.load(cut.id, document).thawed_us in thaws
+    except (ValueError, KeyError, TypeError):
+        return None
+    return gate_document.dump(cut) if is_that else None
 
 
 def _read(name: str, document: str) -> NotedCut:
@@ -211,21 +311,3 @@ def _read(name: str, document: str) -> NotedCut:
             "delete it there, then thaw this"
         )
         return NotedCut(f"cut_{digest}", Mode.CLOSED, (EVERYTHING,), reason, "mirror", 0)
-
-
-def _facts(document: str) -> dict[str, object]:
-    try:
-        found = json.loads(document)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise StoreUnavailable(
-            "mirror_unreadable",
-            "gates/instance in the secret store cannot be understood: restore it, nothing is served until then",
-        )
-    return found
-
-
-def _number(facts: dict[str, object]) -> int:
-    generation = facts.get("generation")
-    return generation if isinstance(generation, int) else 2**62

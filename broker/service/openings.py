@@ -7,6 +7,9 @@ Rules:
 3. What is announced is one exact request, shown in full to who confirms it. It is done by sending the same again,
    once, within a day.
 4. No second step in a paper home, nor in the first hour of a home that holds no key yet.
+5. What lets somebody do more is over late, not early, whoever sets a clock (`broker.steady`). The ten minutes count on
+   each host from when it saw the act first, as is on record: on another host, or after a reboot, they begin anew. A day
+   as an operator is over by both clocks; the first hour, and an act's own day, by either.
 """
 
 import logging
@@ -14,21 +17,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from broker.db import Connection, meta
+from broker.db import Connection
 from broker.db import accounts as account_store
 from broker.db import acts as store
 from broker.db import operators as operator_store
 from broker.errors import BrokerError, Conflict, NotFound, NotGranted
 from broker.model import moment, new_id
+from broker.service import act_times
+from broker.service.act_times import DAY_US, DELAY_US, FOUNDED
 from broker.service.audit import Audit
 from broker.service.credentials import Credentials
 from broker.service.desk import Desk
+from broker.steady import Moment, Span
 from clients.venue import Environment
 
-DELAY_US = 600_000_000
-FIRST_HOUR_US = 3_600_000_000
-DAY_US = 24 * FIRST_HOUR_US
-FOUNDED = "founded_us"
+__all__ = ["DAY_US", "DELAY_US", "FOUNDED", "Act", "Announced", "Openings", "Wanted"]
+
 _LOG = logging.getLogger("portcullis.openings")
 
 
@@ -62,7 +66,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """An announced act. `ready_at` is None while a second person is awaited.
+    """An announced act. `ready_at` is None while a second person is awaited; `ready`: it may be sent again now.
 
     `shows` says in lines what it would do, `content` names exactly that.
     """
@@ -76,6 +80,7 @@ class Act:
     confirmed_by: str | None
     shows: tuple[str, ...] = ()
     content: str = ""
+    ready: bool = False
 
 
 class Openings:
@@ -99,17 +104,17 @@ class Openings:
             self._use(wanted)
             return
         if not wanted.code:
-            raise NotGranted(
-                "code_needed", f"{wanted.action} opens something: send a one-time code with it (--code)"
-            )
+            raise NotGranted("code_needed", f"{wanted.action} opens something: it needs a one-time code")
         self._credentials.use_code(wanted.operator, wanted.code)
-        act_id, now_us = new_id("act"), self._desk.clock.now_us()
+        act_id, now = new_id("act"), self._desk.spans.now()
+        now_us = now.wall_us
         alone = self._desk.home.mode == "solo"
         ready_us = now_us + DELAY_US if alone else None
         with self._desk.database.write() as connection:
             store.add(
                 connection, id=act_id, action=wanted.action, subject=wanted.subject, digest=wanted.digest,
                 operator=wanted.operator, created_us=now_us, ready_us=ready_us, shows="\n".join(wanted.shows),
+                sightings=act_times.sightings({}, now),
             )  # fmt: skip
             self._audit.record(
                 connection, "act.announce", act_id,
@@ -137,7 +142,7 @@ class Openings:
             NotGranted: The second person is here for less than a day.
             Unauthenticated: The code is not right.
         """
-        now_us = self._desk.clock.now_us()
+        now = self._desk.spans.now()
         if self._desk.home.mode == "solo":
             raise Conflict(
                 "solo", "this home waits instead of asking a second person; see `portcullis act list`"
@@ -145,23 +150,27 @@ class Openings:
         with self._desk.database.read() as connection:
             row = _row(connection, act_id)
             person = operator_store.by_name(connection, operator)
-            founded_us = _founded_us(connection)
+            founded = act_times.founded_at(connection)
         if content is not None and content != row.digest:
             raise Conflict(
                 "other_content", f"{act_id} is not what was shown; look again: portcullis act show {act_id}"
             )
         if row.operator == operator:
             raise Conflict("same_person", "who announced it cannot confirm it: ask somebody else")
-        was_there = person is not None and person.created_us <= founded_us + FIRST_HOUR_US
-        if person is None or (not was_there and now_us - person.created_us < DAY_US):
+        made = (
+            None if person is None else Span(person.created_us + DAY_US, DAY_US, person.base, person.skew_us)
+        )
+        if made is None or not (
+            act_times.is_first_hour(founded, act_times.began(made)) or act_times.is_over(made, now)
+        ):
             raise NotGranted("too_new", f"{operator} may confirm from a day after being made an operator")
-        self._refuse_over(row, now_us)
+        self._refuse_over(row, now)
         self._credentials.use_code(operator, code)
         with self._desk.database.write() as connection:
-            if not store.confirm(connection, act_id, operator, now_us):
+            if not store.confirm(connection, act_id, operator, now.wall_us):
                 raise Conflict("over", f"{act_id} is over, or was confirmed before")
             self._audit.record(connection, "act.confirm", act_id, {"by": operator})
-            return _act(_row(connection, act_id))
+            return _act(_row(connection, act_id), now)
 
     def cancel(self, act_id: str) -> Act:
         """Call an act off; anybody who may close may do that.
@@ -170,34 +179,59 @@ class Openings:
             NotFound: No such act.
             Conflict: It is over.
         """
-        now_us = self._desk.clock.now_us()
+        now = self._desk.spans.now()
         with self._desk.database.write() as connection:
             row = _row(connection, act_id)
-            if not store.end(connection, act_id, "cancelled", now_us):
+            if not store.end(connection, act_id, "cancelled", now.wall_us):
                 raise Conflict("over", f"{act_id} was {row.ended_how} before")
             self._audit.record(connection, "act.cancel", act_id)
-        return _act(row)
+        return _act(row, now)
 
     def list(self) -> tuple[Act, ...]:
         """List acts that are announced and not over, newest first."""
+        now = self._desk.spans.now()
         with self._desk.database.read() as connection:
-            return tuple(map(_act, store.open_since(connection, self._desk.clock.now_us() - DAY_US)))
+            found = store.open_since(connection, now.wall_us - DAY_US)
+        return tuple(_act(row, now) for row in found if not act_times.is_too_old(row, now))
+
+    def look(self) -> None:
+        """Write down which acts are here now, so that their ten minutes count on this host, too.
+
+        Raises:
+            StoreUnavailable: The database cannot answer.
+        """
+        now = self._desk.spans.now()
+        with self._desk.database.read() as connection:
+            found = store.unsighted(connection, now.base, now.wall_us - 2 * DAY_US)
+        for act in found:
+            self._sight(act)
 
     # --- parts ----------------------------------------------------------------------------
 
     def _is_needed(self) -> bool:
         if self._desk.home.environment is Environment.PAPER:
             return False
+        now = self._desk.spans.now()
         with self._desk.database.read() as connection:
-            young = self._desk.clock.now_us() - _founded_us(connection) < FIRST_HOUR_US
-            return not young or bool(account_store.keys(connection))
+            return not act_times.is_first_hour(act_times.founded_at(connection), now) or bool(
+                account_store.keys(connection)
+            )
+
+    def _sight(self, act: str) -> None:
+        """Write down that an act was seen here, where it was not before."""
+        now = self._desk.spans.now()
+        with self._desk.database.write() as connection:
+            row = store.get(connection, act, keep=True)
+            if row is not None and now.base not in (seen := act_times.seen(row)):
+                store.sighted(connection, act, act_times.sightings(seen, now))
 
     def _use(self, wanted: Wanted) -> None:
         """Use an act up, for the one request it was announced for."""
-        now_us = self._desk.clock.now_us()
+        self._sight(wanted.act)
+        now = self._desk.spans.now()
         with self._desk.database.write() as connection:
             row = _row(connection, wanted.act)
-            self._refuse_over(row, now_us)
+            self._refuse_over(row, now)
             if row.operator != wanted.operator or row.digest != wanted.digest or row.action != wanted.action:
                 raise Conflict(
                     "other_request",
@@ -208,15 +242,19 @@ class Openings:
                 raise Conflict(
                     "not_confirmed", f"nobody confirmed it yet: portcullis act confirm {wanted.act}"
                 )
-            if now_us < row.ready_us:
-                raise Conflict("not_ready", f"it is ready at {moment(row.ready_us):%H:%M:%S} UTC")
-            store.end(connection, wanted.act, "used", now_us)
+            left_us = act_times.left_us(row, now)
+            if left_us > 0:
+                raise Conflict(
+                    "not_ready",
+                    f"it is ready in {-(-left_us // 1_000_000)} s; until then anybody can call it off",
+                )
+            store.end(connection, wanted.act, "used", now.wall_us)
             self._audit.record(connection, "act.use", wanted.act, {"what": wanted.action})
 
-    def _refuse_over(self, row: Any, now_us: int) -> None:
+    def _refuse_over(self, row: Any, now: Moment) -> None:
         if row.ended_us is not None:
             raise Conflict("over", f"{row.id} was {row.ended_how} before")
-        if now_us - row.created_us > DAY_US:
+        if act_times.is_too_old(row, now):
             raise Conflict("over", f"{row.id} is older than a day; announce it anew")
 
 
@@ -227,13 +265,11 @@ def _row(connection: Connection, act_id: str) -> Any:
     return row
 
 
-def _founded_us(connection: Connection) -> int:
-    return int(meta.get(connection, FOUNDED) or 0)
-
-
-def _act(row: Any) -> Act:
+def _act(row: Any, now: Moment) -> Act:
+    left_us = None if row.ready_us is None else max(0, act_times.left_us(row, now))
+    ready_us = row.ready_us if not left_us else now.wall_us + left_us
     return Act(
         row.id, row.action, row.subject, row.operator, moment(row.created_us),
-        None if row.ready_us is None else moment(row.ready_us), row.confirmed_by,
-        tuple(row.shows.split("\n")) if row.shows else (), row.digest,
+        None if ready_us is None else moment(ready_us), row.confirmed_by,
+        tuple(row.shows.split("\n")) if row.shows else (), row.digest, left_us == 0,
     )  # fmt: skip

@@ -89,7 +89,7 @@ class Operators:
         with self._desk.database.write() as connection:
             store.add(
                 connection, name=name, prefix=prefix, digest=_digest(token.reveal()),
-                scopes=",".join(sorted(role.value for role in roles)), created_us=self._desk.clock.now_us(),
+                scopes=",".join(sorted(role.value for role in roles)), **self._made(),
             )  # fmt: skip
             self._audit.record(
                 connection,
@@ -98,6 +98,11 @@ class Operators:
                 {"roles": sorted(role.value for role in roles)},
             )
         return token
+
+    def _made(self) -> dict[str, object]:
+        """Return what is kept of when an operator was made."""
+        now = self._desk.spans.now()
+        return {"created_us": now.wall_us, "base": now.base, "skew_us": now.wall_us - now.boot_us}
 
     @staticmethod
     def _check(name: str) -> None:
@@ -127,7 +132,7 @@ class Operators:
         """
         with self._desk.database.read() as connection:
             tokens = store.listing(connection)
-            sessions = store.sessions(connection, self._desk.clock.now_us())
+            sessions = store.sessions(connection, self._desk.spans.now())
         known = {row.digest: (_operator(row), _NO_END) for row in tokens if row.ended_us is None}
         known |= {
             row.session_digest: (_operator(row), row.expires_us) for row in sessions if row.ended_us is None
@@ -169,7 +174,8 @@ class Operators:
             if ended:
                 store.end_sessions(connection, name)
                 self._audit.record(connection, "operator.end", f"operator:{name}")
-            return ended
+        self._desk.ended[name] = next(row.digest for row in rows if row.name == name)
+        return ended
 
     def recover(self, name: str, by: str) -> tuple[Secret, tuple[str, ...]]:
         """Give an admin a fresh token, on the broker's host and nowhere else: the way back where nobody is left.
@@ -191,9 +197,13 @@ class Operators:
             row = store.by_name(connection, name)
             if row is None:
                 store.add(
-                    connection, name=name, prefix=prefix, digest=digest, scopes=Role.ADMIN.value,
-                    created_us=self._desk.clock.now_us(),
-                )  # fmt: skip
+                    connection,
+                    name=name,
+                    prefix=prefix,
+                    digest=digest,
+                    scopes=Role.ADMIN.value,
+                    **self._made(),
+                )
                 done.append(f"{name} is a new admin")
             else:
                 scopes = sorted({*row.scopes.split(","), Role.ADMIN.value})

@@ -7,16 +7,21 @@ Rules:
 3. A host that was restored from an embedded store cannot be reached: it is declared off, or every key is newer.
 4. `reconcile_steps` says what each finding means for a thaw, and what to do: every step leads out.
 5. What an operator declared counts until the next time that everything is closed: nobody has to say it all at once.
-6. Which closing was compared since is told by its id, which keys an old host may hold by theirs: clocks are put right,
+6. That it was compared lets a person go on by hand (`broker.deeds`): import, rotate, resume. That all is well lets the
+   program go on by itself, and the closing be thawed.
+7. Rotations that were open then are held, until a person lets each go on or drops it, with what the exchange says of
+   its keys before them (`reconcile_steps.held`).
+8. Which closing was compared since is told by its id, which keys an old host may hold by theirs: clocks are put right,
    and two hosts have two.
 """
 
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from broker.audit.chain import Detail
-from broker.db import Connection, meta
+from broker.db import asks, meta
 from broker.db import cuts as cut_store
 from broker.db import rotations as rotation_store
 from broker.errors import BrokerError, Conflict, Malformed, NotFound, Problem
@@ -25,6 +30,7 @@ from broker.service import reconcile_steps as steps
 from broker.service.accounts import Accounts
 from broker.service.audit import ITSELF, Audit
 from broker.service.desk import Desk
+from broker.service.host_guard import COMPARED, RECONCILED, STORE_BACK, closings
 from broker.service.keys import Keys
 from broker.service.managers import Managers
 from broker.service.mirror import Mirror
@@ -32,8 +38,11 @@ from broker.service.reconcile_steps import Finding, Listing, Looked, OpenCut, Op
 from clients.errors import VenueError
 from clients.venue import Credential, KeyFacts
 
-RECONCILED, RESTORED, RESTORED_KEYS = "reconciled", "restored_us", "restored_keys"
-_DECLARED = "reconcile_declared"
+RESTORED, RESTORED_KEYS = "restored_us", "restored_keys"
+_DECLARED, _HELD_FOR = "reconcile_declared", "rotations_held_for"
+_ASKED_BEFORE = (
+    "closed: it was asked before everything was closed and not carried out; ask again if it is still wanted"
+)
 _MOST_CUTS = 500
 _NEVER_US = 2**62
 
@@ -60,6 +69,8 @@ class Reconciled:
     keys: tuple[Looked, ...]
     blocking: tuple[Step, ...]
     opening: tuple[Step, ...]
+    held: tuple[Step, ...] = ()
+    """Rotations that wait for a person, whatever else is the case."""
 
     @property
     def well(self) -> bool:
@@ -98,6 +109,7 @@ class Reconciliation:
             Malformed: Something is declared of an account or a key that is not on record.
         """
         closed = self._closed_by_itself()
+        self._hold(closed)
         every = self._keys.list()
         known = [key for key in every if key.stage is not Stage.TOMBSTONE]
         managed = {account.name: account for account in self._managers.managed()}
@@ -106,7 +118,7 @@ class Reconciliation:
         looked = tuple(self._one(key, ask) for key in known)
         gone = {
             key for key, one in zip(known, looked, strict=True)
-            if key.stage is Stage.PREVIOUS and (not one.works or one.key in declared.deleted)
+            if key.stage is not Stage.CURRENT and (not one.works or one.key in declared.deleted)
         }  # fmt: skip
         listed = {
             name: _surveyed(
@@ -117,14 +129,16 @@ class Reconciliation:
         with self._desk.database.read() as connection:
             restored_us = int(meta.get(connection, RESTORED) or 0)
             restored = frozenset(_texts(meta.get(connection, RESTORED_KEYS)))
-            rotations = [
-                OpenRotation(row.id, row.account, row.slot, bool(row.todo))
-                for row in rotation_store.every_open(connection)
-            ]
+            rotations = tuple(map(_rotation, rotation_store.every_open(connection)))
+            newest = cut_store.page(connection, _NEVER_US, _MOST_CUTS, open_only=True)
+            own = cut_store.by_itself(
+                connection
+            )  # however many a failover forgot, and were put on record after it
+            beyond = [cut_store.get(connection, one) for one in sorted(own - {row.id for row in newest})]
             cuts = [
-                OpenCut(row.id, row.actor, row.reason, row.actor == ITSELF and EVERYTHING in scopes)
-                for row in cut_store.page(connection, _NEVER_US, _MOST_CUTS, open_only=True)
-                if (scopes := cut_store.scopes(connection, row.id))
+                OpenCut(row.id, row.actor, row.reason, row.id in own)
+                for row in (*beyond, *newest)
+                if row is not None
             ]
         older = [
             one for key, one in zip(known, looked, strict=True)
@@ -132,14 +146,19 @@ class Reconciliation:
             and (one.key in restored or key.created_at.timestamp() * 1_000_000 <= restored_us)
         ]  # fmt: skip
         facts = steps.Facts(
-            looked=looked, listed=listed, rotations=tuple(rotations), cuts=tuple(cuts),
+            looked=looked, listed=listed, rotations=rotations, cuts=tuple(cuts),
             confirmed=declared.confirmed, deleted=declared.deleted,
             old_host=bool(restored_us and older) and not declared.old_host_off, superseded=self._mirror.superseded,
         )  # fmt: skip
         blocking = steps.blocking(facts)
+        if steps.is_compared(facts):
+            with self._desk.database.write() as connection:
+                meta.put(connection, COMPARED, json.dumps(sorted(closed)))
         if not blocking:
             with self._desk.database.write() as connection:
                 meta.put(connection, RECONCILED, json.dumps(sorted(closed)))
+                if meta.get(connection, STORE_BACK) in closed:
+                    meta.remove(connection, STORE_BACK)
                 self._audit.record(
                     connection, "home.reconcile", f"instance:{self._desk.home.instance}",
                     {
@@ -147,7 +166,7 @@ class Reconciliation:
                         "deleted": sorted(declared.deleted),
                     },
                 )  # fmt: skip
-        return Reconciled(looked, blocking, () if blocking else steps.opening(facts))
+        return Reconciled(looked, blocking, () if blocking else steps.opening(facts), steps.held(facts))
 
     def _refuse_unknown(
         self, keys: tuple[KeyVersion, ...], confirmed: Collection[str], deleted: Collection[str]
@@ -170,13 +189,29 @@ class Reconciliation:
     def _closed_by_itself(self) -> frozenset[str]:
         """Return the cuts by which the program holds everything closed now."""
         with self._desk.database.read() as connection:
-            return _closings(connection)
+            return closings(connection)
+
+    def _hold(self, closed: frozenset[str]) -> None:
+        """Hold the rotations that were open when everything was closed: what became of them since is not in the record.
+
+        Before it is said that anything was compared: from then on rotations are carried on.
+        """
+        with self._desk.database.write() as connection:
+            if closed <= frozenset(_texts(meta.get(connection, _HELD_FOR))):
+                return
+            for name in rotation_store.hold_open(
+                connection, f"it was open when {min(closed)} closed everything"
+            ):
+                self._audit.record(connection, "rotation.hold", name, {"cuts": sorted(closed)})
+            for name in asks.refuse_waiting(connection, _ASKED_BEFORE, self._desk.clock.now_us()):
+                self._audit.record(connection, "rotation.ask-refused", name, {"cuts": sorted(closed)})
+            meta.put(connection, _HELD_FOR, json.dumps(sorted(closed)))
 
     def _declare(self, said: Declared) -> Declared:
         """Keep what is declared, with what was since everything was closed last."""
         with self._desk.database.write() as connection:
             text = meta.get(connection, _DECLARED)
-            closed = _closings(connection) or _closings_of(
+            closed = cut_store.by_itself(connection) or _closings_of(
                 text
             )  # nothing is closed: what was said still stands
             known = _declared(text, closed)
@@ -229,6 +264,16 @@ class Reconciliation:
         return found(Finding.CHANGED, ", ".join(changed)) if changed else found(Finding.ALIVE)
 
 
+def _rotation(row: Any) -> OpenRotation:
+    versions = _versions(row.account, row.slot, row.old_version, row.new_version)
+    return OpenRotation(row.id, row.account, row.slot, bool(row.todo), row.held, row.state, *versions)
+
+
+def _versions(account: str, slot: str, old: int | None, new: int) -> tuple[str, str]:
+    """Return how the key versions of a rotation are called; empty where there is none."""
+    return ("" if old is None else f"{account}/{slot}/{old}", f"{account}/{slot}/{new}")
+
+
 def _surveyed(survey: Survey, account: Account, keys: tuple[KeyVersion, ...]) -> Listing:
     """Ask for an account's keys; a list that cannot be had stands in the way too."""
     try:
@@ -238,14 +283,6 @@ def _surveyed(survey: Survey, account: Account, keys: tuple[KeyVersion, ...]) ->
         return Listing(account.manager or "", (why,), fault.reason)
     except BrokerError as fault:
         return Listing(account.manager or "", (f"its keys cannot be listed: {fault}",), fault.reason)
-
-
-def _closings(connection: Connection) -> frozenset[str]:
-    return frozenset(
-        row.id
-        for row in cut_store.page(connection, _NEVER_US, _MOST_CUTS, open_only=True)
-        if row.actor == ITSELF and EVERYTHING in cut_store.scopes(connection, row.id)
-    )
 
 
 def _texts(document: str | None) -> tuple[str, ...]:

@@ -62,12 +62,16 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class OpenRotation:
-    """A rotation that is not over."""
+    """A rotation that is not over. `held`: why nobody carries it on; `old` and `new` are its key versions."""
 
     id: str
     account: str
     slot: str
     waits_for_a_person: bool
+    held: str = ""
+    state: str = ""
+    old: str = ""
+    new: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,77 @@ def blocking(facts: Facts) -> tuple[Step, ...]:
     )
 
 
+def held(facts: Facts) -> tuple[Step, ...]:
+    """Return what becomes of each rotation that is held: a person says it, by what the exchange says of its keys."""
+    return tuple(_of_a_rotation(one, facts) for one in facts.rotations if one.held and not facts.superseded)
+
+
+_TAKES_OLD = frozenset({"draining", "retiring-old", "cutting-over", "canary"})
+"""States from which going on ends the old key."""
+
+_GIVES_UP = frozenset({"draining", "canary"})
+"""Those from which the old one can be taken back."""
+
+
+def _of_a_rotation(one: OpenRotation, facts: Facts) -> Step:
+    said = {row.key: row for row in facts.looked}
+    names = [name for name in (one.old, one.new) if name]
+    words = [f"{name} is {_standing(said.get(name), facts)}" for name in names]
+    listing = facts.listed.get(one.account, Listing(""))
+    marks = (*(f"{name} " for name in names), _made_by(one))
+    words += [_bare(word) for word in listing.odd if any(mark in word for mark in marks)]
+    what = (
+        f"the rotation {one.id} stood in {one.state} when everything was closed, and is held. At the exchange "
+        f"{', '.join(words)}"
+    )
+    drop = f'portcullis rotation drop {one.id} --reason "..."'
+    resume = f"portcullis rotation resume {one.id}"
+    back = (f'portcullis rotation rollback {one.id} --reason "restored"',) if one.state in _GIVES_UP else ()
+    standing = [said[name].finding for name in names if name in said and name not in facts.deleted]
+    new = said.get(one.new)
+    if new is None or new.finding is Finding.DEAD or one.new in facts.deleted:
+        if one.state not in _TAKES_OLD:
+            return Step(what, "drop it: it has nothing to go on with", (drop, resume))
+        return Step(
+            what,
+            f"do NOT let it go on: it would end {one.old or 'what is left'}, and the new key does not live. "
+            f"{'Take the old one back, or drop it' if back else 'Drop it'}; a key that is in use on record and dead "
+            "needs a fresh one",
+            (*back, drop),
+        )
+    if Finding.UNDECIDED in standing:
+        return Step(
+            what,
+            "find out first which of its keys lives: one that goes on by a wrong record ends the only one that does",
+            (_AGAIN, *back, drop),
+        )
+    return Step(
+        what,
+        "let it go on if that is how it should be, or drop it: then nothing is asked of the exchange",
+        (resume, *back, drop),
+    )
+
+
+def _standing(row: Looked | None, facts: Facts) -> str:
+    if row is None:
+        return "dead on record"
+    return "deleted, you say" if row.key in facts.deleted else _word(row)
+
+
+def _word(row: Looked) -> str:
+    return row.finding.value if not row.note else f"{row.finding.value} ({row.note})"
+
+
+def is_compared(facts: Facts) -> bool:
+    """Tell whether the exchanges have answered for every key and every list; an outage is no answer."""
+    answered = all(
+        one.finding is not Finding.UNDECIDED or one.reason in _LOST | _REFUSED or one.key in facts.deleted
+        for one in facts.looked
+    )
+    listed = all(not one.reason or one.reason in _REFUSED for one in facts.listed.values())
+    return answered and listed and not facts.superseded
+
+
 def opening(facts: Facts) -> tuple[Step, ...]:
     """Return what opens, once nothing stands in the way; and what waits for a person besides."""
     found = [
@@ -154,7 +229,7 @@ def opening(facts: Facts) -> tuple[Step, ...]:
         for one in facts.cuts
         if not one.own
     ]
-    return (*found, *(_waiting(one) for one in facts.rotations if one.waits_for_a_person))
+    return (*found, *(_waiting(one) for one in facts.rotations if one.waits_for_a_person and not one.held))
 
 
 def _waiting(one: OpenRotation) -> Step:
@@ -216,6 +291,8 @@ def _a_fresh_key(one: Looked, facts: Facts) -> tuple[str, tuple[str, ...]]:
 
 def _undecided(one: Looked, facts: Facts) -> tuple[str, tuple[str, ...]]:
     by_word = f"{_AGAIN} --deleted {one.key}"
+    if one.stage is not Stage.CURRENT and _is_unlisted(one, facts):
+        return "its manager key's list does not have it either: it is deleted there. Say so", (by_word,)
     if one.reason == "key_refused":
         do = (
             "the exchange refuses it from here: add the addresses of this host's egress to its list there, and compare "
@@ -232,6 +309,22 @@ def _undecided(one: Looked, facts: Facts) -> tuple[str, tuple[str, ...]]:
     if one.stage is Stage.CURRENT:
         return f"{do}; then it needs a fresh one", (*again, by_word, *_a_fresh_key(one, facts)[1])
     return do, (*again, by_word)
+
+
+def _is_unlisted(one: Looked, facts: Facts) -> bool:
+    """Tell whether a key that the venue turns down is missing from its manager key's list as well."""
+    listing = facts.listed.get(one.account)
+    return (
+        one.reason == "key_refused"
+        and listing is not None
+        and not listing.reason
+        and any(_is_missing(one.key, word) for word in listing.odd)
+    )
+
+
+def _is_missing(key: str, word: str) -> bool:
+    """Tell whether a word about a list says that this key is not in it."""
+    return word.startswith(f"{key} (")
 
 
 def _of_a_list(name: str, listing: Listing, facts: Facts) -> Iterator[Step]:
@@ -256,8 +349,28 @@ def _of_a_list(name: str, listing: Listing, facts: Facts) -> Iterator[Step]:
             (_AGAIN,),
         )
         return
+    named = [one.key for one in facts.looked if one.account == name and any(_of_a_key(one, facts))]
     for word in listing.odd:
-        yield Step(f"{name}: {word}", "do that, and compare again", (_AGAIN,))
+        going_on = next((row for row in facts.rotations if _made_by(row) in word), None)
+        if going_on is not None:
+            yield Step(
+                f"{name}: {_bare(word)}",
+                "do NOT delete it, it may be in use: its rotation is open, and goes on with it once you let it. "
+                "Then compare again",
+                (f"portcullis rotation resume {going_on.id}", _AGAIN),
+            )
+        elif not any(_is_missing(key, word) for key in named):  # else the key's own step says what to do
+            yield Step(f"{name}: {word}", "see to that, and compare again", (_AGAIN,))
+
+
+def _made_by(one: OpenRotation) -> str:
+    """Return what a word about a list has of a key that a rotation made."""
+    return f"({one.id})"
+
+
+def _bare(word: str) -> str:
+    """Return what a list has, without what is said to do about it."""
+    return word.partition(". Delete it there")[0]
 
 
 def _to_confirm(facts: Facts) -> Iterator[Step]:

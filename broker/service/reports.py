@@ -5,10 +5,12 @@ Rules:
    fell silent proves nothing.
 2. All else a process reports is what it sees now; what it no longer says is right again, and what a broker has not said
    for a minute counts for nothing: it may be gone.
-3. A pause of a venue ends by itself.
+3. A pause of a venue ends by itself. It is told as so long from now: a gateway's host has a wall clock of its own.
+4. What ends by itself is counted as `broker.steady` says: who sets a clock ends nothing early.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from broker.db import reports as store
 from broker.db.reports import Report
@@ -34,40 +36,43 @@ class Reports:
 
     def of_gateway(self, gateway: str, keys: Iterable[KeyWord], troubles: Iterable[Trouble]) -> None:
         """Take in what a gateway says of its keys and its ways to the venues."""
-        source, now_us = f"gateway:{gateway}", self._desk.clock.now_us()
+        source, now = f"gateway:{gateway}", self._desk.spans.now()
         with self._desk.database.write() as connection:
             for word in keys:
                 subject = f"{word.key}/{'write' if word.write else 'read'}"
                 if word.code:
-                    store.say(connection, [_refused(source, word, subject)], now_us)
+                    store.say(connection, [_refused(source, word, subject)], now)
                 else:
                     store.take_back(connection, source, KEY_REFUSED, subject)
-            store.only(
-                connection, source, [_troubled(source, one) for one in troubles], now_us, but=KEY_REFUSED
-            )
+            told = [_troubled(source, one, now.wall_us) for one in troubles]
+            store.only(connection, source, told, now, but=KEY_REFUSED)
 
     def of_broker(self, name: str, ones: Iterable[Report]) -> None:
         """Take in what a broker sees now."""
         with self._desk.database.write() as connection:
-            store.only(connection, f"broker:{name}", ones, self._desk.clock.now_us())
+            store.only(connection, f"broker:{name}", ones, self._desk.spans.now())
 
     def standing(self) -> tuple[Report, ...]:
         """Return what is reported and still counts."""
-        now_us = self._desk.clock.now_us()
         with self._desk.database.read() as connection:
             found = store.standing(connection)
-        return tuple(
-            one
-            for one in found
-            if not (one.until_us and one.until_us <= now_us)
-            and not (one.source.startswith("broker:") and now_us - one.at_us > SILENT_US)
-        )
+        return tuple(one for one in found if self._counts(one))
 
-    def pause_until_us(self, egress: str) -> int:
-        """Return until when a gateway was asked to wait behind an egress; 0 where none was."""
+    def _counts(self, one: Report) -> bool:
+        if one.until_us and self._left_us(one) <= 0:
+            return False
+        if not one.source.startswith("broker:"):
+            return True
+        return self._desk.spans.left_us(f"silent {one.name}", one.lasting(SILENT_US)) >= 0
+
+    def _left_us(self, one: Report) -> int:
+        return self._desk.spans.left_us(one.name, one.lasting(one.until_us - one.at_us))
+
+    def pause_left_us(self, egress: str) -> int:
+        """Return for how long a gateway was asked to wait behind an egress; 0 where none was."""
         return max(
             (
-                one.until_us
+                self._left_us(one)
                 for one in self.standing()
                 if one.kind in {"venue-banned", "venue-pause"} and one.subject.endswith(f"/{egress}")
             ),
@@ -83,7 +88,9 @@ def _refused(source: str, word: KeyWord, subject: str) -> Report:
     return Report(source, KEY_REFUSED, subject, says, "", account)
 
 
-def _troubled(source: str, one: Trouble) -> Report:
+def _troubled(source: str, one: Trouble, now_us: int) -> Report:
+    if one.left_us:
+        one = replace(one, until_us=now_us + one.left_us)
     gateway = source.partition(":")[2]
     subject = f"{gateway}/{one.subject}"
     account = ""
@@ -91,6 +98,9 @@ def _troubled(source: str, one: Trouble) -> Report:
         subject = account = one.subject
         says = f"the exchange lets the account {account} trade nothing (canTrade is false), whatever its keys may"
         step = "look at the account at the exchange, and ask its support"
+    elif one.kind == "spool":
+        says = f"the gateway {gateway} cannot do with the files of its spool what it has to: {one.detail}"
+        step = "RB-04"
     elif one.kind == "clock":
         says = f"the clock of {gateway} is {one.detail} off the exchange's"
         step = "set the host's clock, and keep it set (timedatectl set-ntp true)"

@@ -3,7 +3,8 @@
 Rules:
 1. The broker decides nothing about a rotation and makes no key: it writes down what an operator asks, and a rotator
    carries it out or says why not. Both meet in the database alone.
-2. A secret that an operator brings goes into the secret store's inbox; the record holds its path.
+2. A secret that an operator brings goes into the secret store's inbox; the record holds its path. Who carries the ask
+   out empties it.
 """
 
 import json
@@ -18,6 +19,7 @@ from broker.db import asks, findings
 from broker.db import rotations as store
 from broker.db.asks import Ask
 from broker.db.findings import Finding
+from broker.deeds import Deed
 from broker.errors import NotFound
 from broker.model import KeyRef, moment, new_id
 from broker.service.audit import Audit, acting
@@ -37,14 +39,21 @@ class Wish(StrEnum):
     ROLL_BACK = "rollback"
     ANSWER = "answer"
     WAIVE = "waive"
+    DROP = "drop"
     RETIRE = "retire"
     SWEEP = "sweep"
     TEST_ALERT = "test-alert"
 
 
+_TOUCHES_NOTHING = frozenset({Wish.PAUSE, Wish.TEST_ALERT})
+
+
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """One rotation as it stands. `todo` is what a person has to do now; empty where nothing."""
+    """One rotation as it stands. `todo` is what a person has to do now; empty where nothing.
+
+    `held`: why nobody carries it on before a person has said so; empty where nothing holds it.
+    """
 
     id: str
     account: str
@@ -61,6 +70,7 @@ class Rotation:
     due_at: datetime
     ended_at: datetime | None
     todo: Mapping[str, Any]
+    held: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +169,7 @@ class Rotations:
         self.get(rotation)
         document = dict(body)
         if secret is not None:
+            self._desk.guard.ensure(Deed.BRING)
             path = f"inbox/{new_id('sec')}"
             self._desk.secrets.write(path, {"secret": secret}, {"rotation": rotation})
             document["inbox"] = path
@@ -173,6 +184,8 @@ class Rotations:
         return found
 
     def _ask(self, rotation: str, wish: Wish, body: Mapping[str, object]) -> Ask:
+        if wish not in _TOUCHES_NOTHING:
+            self._desk.guard.refuse(Deed.ASKED)
         one = Ask(
             new_id("ask"), rotation, wish.value, json.dumps(body, sort_keys=True), acting.get(),
             self._desk.clock.now_us(),
@@ -189,4 +202,5 @@ def _rotation(row: Any) -> Rotation:
         row.id, row.account, Slot(row.slot), row.state, row.why, row.old_version, row.new_version, row.reason,
         row.runbook, row.paused, moment(row.created_us), moment(row.entered_us), moment(row.due_us),
         None if row.ended_us is None else moment(row.ended_us), json.loads(row.todo) if row.todo else {},
+        row.held,
     )  # fmt: skip

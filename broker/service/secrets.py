@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from broker.db import Connection
 from broker.db import intents as store
+from broker.deeds import Deed
 from broker.errors import Conflict, NotFound, StoreUnavailable
 from broker.service.audit import Audit
 from broker.service.desk import Desk
@@ -33,8 +34,9 @@ class Secrets:
 
         Raises:
             StoreUnavailable: A store cannot answer; what was written is destroyed later.
-            Conflict: It took so long that it was given up.
+            Conflict: It took so long that it was given up; or another host took this home's place.
         """
+        self._desk.guard.ensure(Deed.ISSUE)
         with self._desk.database.write() as connection:
             store.add(connection, path, self._desk.clock.now_us())
         self._desk.secrets.write(path, values, metadata)
@@ -51,6 +53,8 @@ class Secrets:
         Raises:
             StoreUnavailable: A store cannot answer; the rest is done the next time.
         """
+        if self._desk.guard.allows(Deed.TIDY) is not None:
+            return ()
         before_us = self._desk.clock.now_us() - SETTLED_US
         with self._desk.database.read() as connection:
             paths = store.older_than(connection, before_us)

@@ -2,10 +2,11 @@
 
 import secrets
 
-from broker.db import meta
+from broker.db import history, meta
 from broker.db.database import Database
 from broker.errors import Conflict, StoreUnavailable
 from broker.ports import Clock, SecretStore
+from broker.service import act_times
 from broker.service.accounts import Accounts
 from broker.service.alerts import Alerts
 from broker.service.audit import Audit
@@ -22,7 +23,7 @@ from broker.service.grants import Grants
 from broker.service.keys import Keys
 from broker.service.managers import Managers
 from broker.service.mirror import Mirror
-from broker.service.openings import FOUNDED, Openings
+from broker.service.openings import Openings
 from broker.service.operators import Operators
 from broker.service.readiness import Ready
 from broker.service.reconcile import Reconciliation
@@ -31,6 +32,7 @@ from broker.service.retention import Retention
 from broker.service.rotations import Rotations
 from broker.service.schedules import Schedules
 from broker.service.secrets import Secrets
+from broker.steady import Moment
 from clients.venue import Environment
 
 
@@ -47,10 +49,10 @@ class Service:
         self.keys = Keys(desk, self.audit)
         self.grants = Grants(desk, self.audit, self.secrets)
         self.continuity = Continuity(desk, self.audit)
-        self.mirror = Mirror(desk, self.audit)
+        self.mirror = Mirror(desk, self.audit, self.continuity)
         self.cuts = Cuts(desk, self.audit, self.mirror)
         self.calls = Calls(desk, self.call_seal, self.audit)
-        self.retention = Retention(desk)
+        self.retention = Retention(desk, self.call_seal)
         self.credentials = Credentials(desk, self.audit, self.secrets)
         self.operators = Operators(desk, self.audit, self.credentials)
         self.reconciliation = Reconciliation(
@@ -74,7 +76,7 @@ class Service:
         self.mirror.close()
 
 
-def found_home(database: Database, environment: Environment, mode: str, now_us: int = 0) -> Home:
+def found_home(database: Database, environment: Environment, mode: str, now: Moment | None = None) -> Home:
     """Write down, once, what a home is for ever.
 
     Raises:
@@ -91,8 +93,9 @@ def found_home(database: Database, environment: Environment, mode: str, now_us: 
                 "environment": environment.value,
                 "mode": mode,
                 "generation": "1",
-                FOUNDED: str(now_us),
-            },
+                history.FACT: history.fresh(),
+            }
+            | act_times.facts(now or Moment("", 0, 0)),
         )
     return home
 

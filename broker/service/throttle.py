@@ -5,7 +5,8 @@ Rules:
    that source waits for that operator, for longer each time. The operator comes in from any other source meanwhile.
 2. Who changes sources is held by a count over all of them: beyond it only this host, and sources that the operator has
    come in from, may try. Six digits are never guessed by asking from everywhere.
-3. A try that is right clears its source. Of sources the newest few thousand are remembered.
+3. A try that is right clears its source, and takes what that source had failed out of the count over all: what others
+   tried stays counted. Of sources the newest few thousand are remembered.
 """
 
 import threading
@@ -45,7 +46,10 @@ class Throttle:
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def wait_us(self, operator: str, source: str, now_us: int) -> int:
-        """Return how long this source has to wait before it may try this operator again; 0: not at all."""
+        """Return how long this source has to wait before it may try this operator again; 0: not at all.
+
+        `now_us` is of a clock that nobody sets, here and below: one that is set back would keep the operator out.
+        """
         with self._guard:
             known = self._by_source.get((operator, source)) or _Tries()
             own_us = max(0, known.until_us - now_us)
@@ -76,7 +80,10 @@ class Throttle:
     def passed(self, operator: str, source: str) -> None:
         """Clear a source that was right."""
         with self._guard:
-            self._by_source.pop((operator, source), None)
+            before = self._by_source.pop((operator, source), None)
+            total = self._in_all.get(operator)
+            if before is not None and total is not None:
+                total.failures = max(0, total.failures - before.failures)
             self._by_source[operator, source] = _Tries(came_in=True)
             while len(self._by_source) > _MOST_REMEMBERED:
                 self._by_source.popitem(last=False)

@@ -43,9 +43,17 @@ async def _serve(arguments: argparse.Namespace) -> int:
         except TimeoutError:
             pass
         if arguments.state is not None and exchange.changed:
-            state.save(exchange, arguments.state)
+            _save(exchange, arguments.state)
     await server.close()
     return 0
+
+
+def _save(exchange: PaperExchange, path: Path) -> None:
+    """Save the state; where that fails it stays changed, and is saved a second later: trading goes on meanwhile."""
+    try:
+        state.save(exchange, path)
+    except OSError as fault:
+        sys.stderr.write(f"the state of the paper exchange could not be saved: {fault.strerror}\n")
 
 
 def main() -> int:

@@ -79,9 +79,7 @@ def list_(face: Face) -> None:
 
     def show(out: Console) -> None:
         for row in rows:
-            told = Text("" if row.sent_at or row.quiet else " (nobody was told yet)", "yellow")
-            what = said("{} [dim]{}[/]{}", row.says, ago(row.opened_at), told)
-            out.print(hanging("[red]■[/]", what, 0))
+            out.print(hanging("[red]■[/]", _line(row), 0))
             face.step(out, "[dim]next[/]", row.step)
         if not rows:
             out.print("[green]✓[/] nothing is wrong")
@@ -96,3 +94,11 @@ def list_(face: Face) -> None:
         out.print(listed)
 
     face.answer({"alerts": rows, "channels": channels}, show)
+
+
+def _line(row: oversight_answers.Alert) -> Text:
+    """Say what is wrong, and since when: of what nobody is told of, no beginning was written down."""
+    if row.quiet:
+        return said("{}", row.says)
+    told = Text("" if row.sent_at else "; nobody was told yet", "yellow")
+    return said("{} [dim]([/]{}{}[dim])[/]", row.says, Text(ago(row.opened_at), "dim"), told)

@@ -1,5 +1,8 @@
 """The command line put together."""
 
+from importlib import metadata
+from typing import Annotated
+
 import typer
 
 from portcullis.cli import (
@@ -38,9 +41,23 @@ app = typer.Typer(
 )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"portcullis {metadata.version('portcullis')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+]
+
+
 @app.callback(no_args_is_help=True)
-def root(ctx: typer.Context, home: HomeOption = None, as_json: JsonOption = False) -> None:
+def root(
+    ctx: typer.Context, home: HomeOption = None, as_json: JsonOption = False, version: Version = False
+) -> None:
     """Take what holds for every command."""
+    del version  # it was answered before
     ctx.obj = Face(home, as_json)
 
 
@@ -52,23 +69,23 @@ reconcile.register(app)
 readiness.register(app)
 backups.register(app)
 cuts.register(app)
-app.add_typer(accounts.accounts, name="account")
-app.add_typer(accounts.egresses, name="egress")
-app.add_typer(keys.app, name="key")
-app.add_typer(managers.app, name="manager")
-app.add_typer(rotations.app, name="rotation")
-app.add_typer(schedules.app, name="schedule")
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(sweeps.app, name="sweep")
-app.add_typer(destinations.app, name="destination")
-app.add_typer(destinations.checkouts, name="checkout")
-app.add_typer(consumers.app, name="consumer")
-app.add_typer(grants.app, name="grant")
-app.add_typer(grants.policies, name="policy")
-app.add_typer(people.operators, name="operator")
-app.add_typer(people.acts, name="act")
-app.add_typer(audit.app, name="audit")
-app.add_typer(backups.app, name="backup")
-app.add_typer(storage.vaults, name="vault")
-app.add_typer(storage.moves, name="store")
-app.add_typer(storage.databases, name="db")
+app.add_typer(accounts.accounts, name="account", cls=StrictGroup)
+app.add_typer(accounts.egresses, name="egress", cls=StrictGroup)
+app.add_typer(keys.app, name="key", cls=StrictGroup)
+app.add_typer(managers.app, name="manager", cls=StrictGroup)
+app.add_typer(rotations.app, name="rotation", cls=StrictGroup)
+app.add_typer(schedules.app, name="schedule", cls=StrictGroup)
+app.add_typer(alerts.app, name="alerts", cls=StrictGroup)
+app.add_typer(sweeps.app, name="sweep", cls=StrictGroup)
+app.add_typer(destinations.app, name="destination", cls=StrictGroup)
+app.add_typer(destinations.checkouts, name="checkout", cls=StrictGroup)
+app.add_typer(consumers.app, name="consumer", cls=StrictGroup)
+app.add_typer(grants.app, name="grant", cls=StrictGroup)
+app.add_typer(grants.policies, name="policy", cls=StrictGroup)
+app.add_typer(people.operators, name="operator", cls=StrictGroup)
+app.add_typer(people.acts, name="act", cls=StrictGroup)
+app.add_typer(audit.app, name="audit", cls=StrictGroup)
+app.add_typer(backups.app, name="backup", cls=StrictGroup)
+app.add_typer(storage.vaults, name="vault", cls=StrictGroup)
+app.add_typer(storage.moves, name="store", cls=StrictGroup)
+app.add_typer(storage.databases, name="db", cls=StrictGroup)

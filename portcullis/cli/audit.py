@@ -30,7 +30,7 @@ def list_records(
     rows = list(connect(face).pages(oversight_answers.AuditRecord, "audit", most=limit, writer=writer))
 
     def show(out: Console) -> None:
-        listed = table("at", "who", "did", "to", "", fold=("at", "to"))
+        listed = table("at", "who", "did", "to", "record", fold=("at", "to"))
         for row in reversed(rows):
             listed.add_row(when(row.at), row.actor, row.action, row.subject, Text(str(row.seq), "dim"))
         out.print(listed if rows else "nothing yet")

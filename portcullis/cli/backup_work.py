@@ -60,7 +60,7 @@ def create(face: Face, to: Path) -> None:
     document = {**asdict(made.counts), "file": str(made.path), "bytes": made.size}
 
     def show(out: Console) -> None:
-        size = f"{made.size / _MB:.1f} MB"
+        size = f"{made.size / _MB:.1f} MB" if made.size >= _MB else f"{made.size / 1000:.0f} kB"
         what = f"{made.path} ({size}): {made.counts.secret} secrets, {made.counts.row} rows"
         out.print(hanging("[green]✓[/]", what, 0))
         step = face.command(f"backup check {shown_path(made.path)}")
@@ -102,7 +102,8 @@ def restore(
             str(fault), f"{face.root} is half restored: it is no home, and nothing runs on it.",
             "Mend it, remove that directory, and restore again.", reason=fault.reason,
         ) from None  # fmt: skip
-    generation = content.header.generation + 1
+    with opened(home) as service:
+        generation = service.desk.home.generation
     document = {
         "home": str(home.root), "environment": home.environment.value, "generation": generation, "cut": cut,
         **asdict(content.counts),

@@ -1,7 +1,9 @@
-"""Options and arguments that were given, but hold nothing: refused before the command begins.
+"""What every command is as typed: options and arguments that hold nothing are refused, switches take no value.
 
 `--home "$HOME_OF_BOT"` with a variable that is not set would mean the directory one stands in, `--consumer ""` nobody,
-and `--gateway-host ""` every address: who names a thing that is none is told so.
+and `--gateway-host ""` every address: who names a thing that is none is told so, before the command begins.
+
+The help names no kind of value beside a switch: `--json <bool>` would be typed as `--json true`.
 """
 
 from collections.abc import Sequence
@@ -21,6 +23,10 @@ class StrictCommand(TyperCommand):
         _refuse(self, ctx, args)
         return super().parse_args(ctx, args)
 
+    def get_params(self, ctx: Any) -> Any:
+        """Return what may be given."""
+        return _without_kinds(super().get_params(ctx))
+
 
 class StrictGroup(TyperGroup):
     """The same for what stands before the command."""
@@ -29,6 +35,17 @@ class StrictGroup(TyperGroup):
         """Read what was typed."""
         _refuse(self, ctx, args)
         return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return what may be given."""
+        return _without_kinds(super().get_params(ctx))
+
+
+def _without_kinds(parameters: Any) -> Any:
+    for one in parameters:
+        if getattr(one, "is_flag", False) and one.metavar is None:
+            one.metavar = ""
+    return parameters
 
 
 def _refuse(command: TyperCommand | TyperGroup, ctx: Any, args: Sequence[str]) -> None:

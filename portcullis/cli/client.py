@@ -13,7 +13,6 @@ Rules:
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
@@ -22,7 +21,9 @@ import httpx
 import msgspec
 
 from broker.errors import Done
+from clients.bounds import MIB, Bounds
 from clients.http import silence
+from clients.near_http import NearTransport
 from clients.secret import Secret
 from clients.venue import Environment
 from portcullis.cli import answers, people_answers, remedies, session
@@ -30,11 +31,14 @@ from portcullis.cli.answers import A, Answer
 from portcullis.cli.face import STATES, Face, Stopped
 from portcullis.cli.tables import hanging
 from portcullis.cli.way import Way, named, ways
-from portcullis.running import Running, find
+from portcullis.running import Running, find_started, is_held
 from portcullis.settings import Home
 
 TIMEOUT = httpx.Timeout(connect=3.0, read=20.0, write=5.0, pool=5.0)
 """Seconds. Read: a cut waits for gateways up to 2 s, a key import for the venue up to 10 s."""
+
+BOUNDS = Bounds(30.0, 32 * MIB)
+"""Of one call in all: whoever answers at that address may send a byte every few seconds, or without end."""
 
 PAGE = 200
 _CODE, _ACT = "Portcullis-Code", "Portcullis-Act"
@@ -90,7 +94,8 @@ class Api:
         silence()
         self._face, self.home, self.running = face, home, running
         self._token = session.token_of(home) if who is None else who
-        first, *self._others = ways or [Way(running.api, transport)]
+        self._transport = transport
+        first, *self._others = ways or [Way(running.api)]
         self._client = self._by(first)
 
     def _by(self, way: Way) -> httpx.Client:
@@ -101,8 +106,7 @@ class Api:
             timeout=TIMEOUT,
             trust_env=False,
             follow_redirects=False,
-            transport=way.transport,
-            verify=way.verify,
+            transport=self._transport or NearTransport(BOUNDS, verify=way.verify, uds=way.uds),
         )
 
     def get(self, kind: type[A], path: str, **params: Any) -> A:
@@ -187,7 +191,7 @@ class Api:
             found = {row.id: row for row in self.pages(people_answers.Act, "acts")}.get(announced.act)
             if found is None:
                 raise Stopped(f"{announced.act} was called off.", reason="cancelled")
-            if found.ready_at is not None and found.ready_at <= datetime.now(UTC):
+            if found.ready:
                 return self._once(method, path, document, {_ACT: announced.act})
             time.sleep(_LOOK_S)
 
@@ -253,9 +257,12 @@ class Api:
         )
         step = remedies.step(self._face, reason, forbidden=answer.status_code == _FORBIDDEN)
         if answer.status_code == _UNAUTHENTICATED:
-            step = step or f"Log in, or restore the home's own token ({self.home.operator_token})."
+            login = self._face.command("login --name NAME")
+            step = step or f"{login}, or restore the home's own token ({self.home.operator_token})."
         sure = answer.status_code < _INTERNAL or answer.request.method == "GET"
         state = STATES.get(str(problem.get("done")), STATES[Done.NO if sure else Done.UNKNOWN])
+        if reason in remedies.AWAY:
+            state = f"{state} {remedies.WHILE_AWAY}"
         return Stopped(detail, state, step, reason=reason, errors=errors)
 
 
@@ -281,7 +288,14 @@ def connect(face: Face, who: Who = None) -> Api:
         home = Home(place, Environment.LIVE, "solo")
         return Api(face, home, Running(0, port, 0, 0), ways=[elsewhere], who=who)
     home = face.home()
-    running = find(home)
+    running = find_started(home)
+    if running is None and is_held(home):
+        raise Stopped(
+            f"A process holds {home.root} and does not say where it listens.",
+            "It is starting, or cannot write into its home; its bots may trade. Nothing was changed.",
+            f"Ask again in a few seconds. If it stays so, end that process, and start it anew: {face.command('run')}",
+            reason="not_listening",
+        )
     if running is None:
         raise Stopped(
             f"Portcullis does not run on {home.root}.",

@@ -5,6 +5,7 @@ its own thaw. The answer says where the cut is durable, which gateways have it i
 the exchange by then, in figures.
 """
 
+import shlex
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from portcullis.cli import oversight_answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.grants import show_gateways
+from portcullis.cli.meant import meant
 from portcullis.cli.tables import clean, hanging, said, styled, table, when
 
 Consumers = Annotated[
@@ -134,7 +136,17 @@ def list_(
 
 def _close(face: Face, mode: str, targets: list[str], reason: str) -> None:
     body = {"targets": targets, "mode": mode, "reason": reason}
-    done = connect(face).post(oversight_answers.MadeCut, "cuts", body)
+    api = connect(face)
+    try:
+        done = api.post(oversight_answers.MadeCut, "cuts", body)
+    except Stopped as stopped:
+        if not stopped.reason.startswith("no_"):
+            raise
+        verb = "cut" if mode == "closed" else "halt"
+        steps = [face.command(f"{verb} {one} --reason {shlex.quote(reason)}") for one in meant(api, targets)]
+        if steps:
+            stopped.step = "\n".join(("One of these may be meant:", *steps))
+        raise
 
     def show(out: Console) -> None:
         verb = "cut off" if mode == "closed" else "halted: only reads, cancels and exits pass"

@@ -28,6 +28,7 @@ from broker.errors import BrokerError, Done
 from clients.venue import Environment
 from portcullis.cli.answers import plain
 from portcullis.cli.blank import StrictCommand
+from portcullis.cli.pages import paged
 from portcullis.cli.tables import clean, hanging, said
 from portcullis.settings import Home, SettingsError, locate, open_home
 
@@ -61,7 +62,7 @@ class Stopped(Exception):
     Attributes:
         what: What happened, in one sentence.
         state: What state things are in now.
-        step: What to do next.
+        step: What to do next; a command after it has a line of its own.
         reason: Short and stable, for scripts.
         errors: Field and message, where an input was at fault.
     """
@@ -115,15 +116,17 @@ class Face:
     def words(self, text: str) -> str:
         """Return prose with the commands in it as they are typed here."""
         own = self._program()
-        return _NAMED.sub(lambda one: f"{own} " if one["command"] in self.commands else one[0], text)
+        text = _ELSEWHERE.sub(program(), text)
+        return paged(_NAMED.sub(lambda one: f"{own} " if one["command"] in self.commands else one[0], text))
 
     def step(self, out: Console, mark: str, step: str, indent: int = 4) -> None:
         """Print what to do next: a command is this program's, whole, and one to a line, so that it can be copied.
 
         Prose is wrapped between words; where a command stands in it, by the terminal, which breaks no command.
+        A runbook after a command has a line of its own, too.
         """
         steps = step.split(_THEN)
-        if not all(one.startswith(_OURS) for one in steps):
+        if not (steps[0].startswith(_OURS) and all(one.startswith(_OWN_LINE) for one in steps)):
             if self.words(step) == step:
                 out.print(hanging(mark, step, indent))
                 return
@@ -158,13 +161,17 @@ class Face:
             self.err.print(said("    [yellow]{}[/]  {}", name, self.words(text)), soft_wrap=_OURS in text)
         if stopped.state:
             self.err.print(said("  [dim]now [/] {}", self.words(stopped.state)))
-        if stopped.step:
-            self.err.print(said("  [dim]next[/] {}", self.words(stopped.step)), soft_wrap=True)
+        for number, line in enumerate(stopped.step.split("\n") if stopped.step else ()):
+            mark = "    " if number else "next"
+            self.err.print(said("  [dim]{}[/] {}", mark, self.words(line)), soft_wrap=True)
 
 
 _OURS, _THEN = "portcullis ", ", then "
+_OWN_LINE = (_OURS, "RB-")
 _NAMED = re.compile(r"(?<![\w/.-])portcullis (?=(?P<command>[a-z][a-z-]*))")
 """A command as a message has it: by the program's name, and without `--home`."""
+_ELSEWHERE = re.compile(r"(?<![\w/.-])portcullis(?= --home )")
+"""One that names a home of its own."""
 
 
 def shown_path(path: Path) -> str:

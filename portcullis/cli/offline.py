@@ -1,6 +1,11 @@
-"""The second step of what is done with nothing running: the same judge, asked without an API."""
+"""The second step of what is done with nothing running: the same judge, asked without an API.
+
+What is approved are the lines that are shown, all of them. They are made again when it is done.
+"""
 
 import hashlib
+
+from rich.text import Text
 
 from broker.errors import NotGranted
 from broker.service import Service
@@ -12,7 +17,9 @@ from portcullis.cli.face import Face, Stopped
 from portcullis.settings import Home
 
 
-def permitted(face: Face, home: Home, service: Service, action: str, subject: str) -> None:
+def permitted(
+    face: Face, home: Home, service: Service, action: str, subject: str, shows: tuple[str, ...]
+) -> None:
     """Let somebody do something that opens, or announce it.
 
     Raises:
@@ -25,8 +32,8 @@ def permitted(face: Face, home: Home, service: Service, action: str, subject: st
             "scope_missing", f"{action} needs an admin of this home: log in, or use its own token"
         )
     acting.set(operator.name)
-    digest = hashlib.sha256(f"{action}\n{subject}".encode()).hexdigest()
-    wanted = Wanted(action, subject, digest, operator.name, act=face.act, shows=(subject,))
+    digest = hashlib.sha256("\n".join((action, subject, *shows)).encode()).hexdigest()
+    wanted = Wanted(action, subject, digest, operator.name, act=face.act, shows=shows)
     try:
         try:
             service.openings.judge(wanted)
@@ -34,8 +41,10 @@ def permitted(face: Face, home: Home, service: Service, action: str, subject: st
             if fault.reason != "code_needed":
                 raise
             code = session.one_time_code(str(fault))
-            service.openings.judge(Wanted(action, subject, digest, operator.name, code, shows=(subject,)))
+            service.openings.judge(Wanted(action, subject, digest, operator.name, code, shows=shows))
     except Announced as announced:
+        for line in announced.shows:
+            face.err.print(Text(f"  {line}"))
         raise Stopped(
             str(announced), "It is announced, and NOT done.",
             f"When it is ready, the same command again with --act {announced.act}.", reason="announced",

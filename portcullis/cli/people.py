@@ -235,7 +235,16 @@ def show_act(face: Face, act: Annotated[str, typer.Argument(help="Its id.")]) ->
             step=f"See what is: {face.command('act list')}",
             reason="no_act",
         )
-    face.answer(found, lambda out: _show_act(out, found))
+
+    def show(out: Console) -> None:
+        _show_act(out, found)
+        if found.ready_at is None:
+            out.print(
+                said("  [dim]next[/] somebody else: {}", face.command(f"act confirm {act}")), soft_wrap=True
+            )
+        out.print(said("  [dim]or[/]   call it off: {}", face.command(f"act cancel {act}")), soft_wrap=True)
+
+    face.answer(found, show)
 
 
 def _show_act(out: Console, act: people_answers.Act) -> None:

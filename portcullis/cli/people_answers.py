@@ -53,3 +53,4 @@ class Act(Answer):
     ready_at: datetime | None
     shows: list[str] = msgspec.field(default_factory=list)
     content: str = ""
+    ready: bool = False

@@ -22,7 +22,7 @@ from clients.venue import Environment
 from portcullis import logs, settings
 from portcullis.children import ChildFailed
 from portcullis.cli import demo_screen
-from portcullis.cli.face import FAILED, Face, Stopped, badge
+from portcullis.cli.face import FAILED, Face, Stopped, badge, shown_path
 from portcullis.cli.tables import hanging, said
 from portcullis.database_settings import DatabaseDocument
 from portcullis.demo import demo_home, running_demo
@@ -79,15 +79,13 @@ def init(
             out.print(hanging("[yellow]![/]", what))
         out.print(said("  [dim]next[/] {}", face.command("run")), soft_wrap=True)
         if world is not Environment.PAPER:
-            who = " and ".join(made.tokens)
-            enrol = face.command("operator enrol --name YOU")
-            out.print(
-                hanging(
-                    "[yellow]![/]",
-                    f"then, within the hour, {who}: {enrol}: a password and codes, without which nothing can be opened "
-                    "later",
+            what = "then, within the hour: a password and codes, without which nothing can be opened later"
+            out.print(hanging("[yellow]![/]", what))
+            for name, path in made.tokens.items():
+                given = "" if path == made.home.operator_token else f" --token-file {shown_path(path)}"
+                out.print(
+                    said("    {}", face.command(f"operator enrol --name {name}{given}")), soft_wrap=True
                 )
-            )
 
     face.answer(document, show)
 

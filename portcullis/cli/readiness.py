@@ -34,13 +34,23 @@ def ready(face: Face) -> None:
             )
             red_lines(out, face, found.wrong)
             return
-        listed = table("account", "who deletes", "standby", "age", "bound to", fold=("bound to",))
+        listed = table(
+            "account",
+            "who deletes",
+            "standby",
+            "age",
+            "key bound to",
+            "new keys",
+            fold=("key bound to", "new keys"),
+        )
         for row in found.accounts:
             red = row.red or any(one.account == row.account for one in found.wrong)
             mark = Text("■", "red") if red else Text("✓", "green")
             age = Text("no key", "red") if row.age_days is None else f"{row.age_days:.0f} d"
             who = "automatic" if row.deletes == "machine" else Text("manual: you", "yellow")
-            listed.add_row(said("{} [bold]{}[/]", mark, row.account), who, _standby(row), age, _bound(row))
+            listed.add_row(
+                said("{} [bold]{}[/]", mark, row.account), who, _standby(row), age, _bound(row), _new(row)
+            )
         out.print(listed)
         red_lines(out, face, found.wrong)
         if found.ready:
@@ -60,6 +70,11 @@ def _standby(row: oversight_answers.Readiness) -> Text:
 def _bound(row: oversight_answers.Readiness) -> Text:
     if row.bound is False:
         return Text("ANY address", "bold red")
-    if not row.addresses:
-        return Text("no addresses declared", "red")
-    return said("{}", ", ".join(row.addresses))
+    if row.bound is None or row.age_days is None:
+        return Text("not known", "yellow")
+    return Text("some addresses", "green")
+
+
+def _new(row: oversight_answers.Readiness) -> Text:
+    """Say what a new key is bound to: the exchange tells of a key that it is bound, and not where to."""
+    return said("{}", ", ".join(row.addresses)) if row.addresses else Text("no addresses declared", "red")

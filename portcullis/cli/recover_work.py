@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from broker.deeds import Deed
 from portcullis.cli import session
 from portcullis.cli.face import Face, Stopped
 from portcullis.cli.inputs import new_file
@@ -27,6 +28,7 @@ def recover(face: Face, name: str, token_file: Path | None) -> None:
             reason="not_yours",
         )  # fmt: skip
     with new_file(token_file, "--token-file") as file, opened(home) as service:
+        service.desk.guard.ensure(Deed.RECOVER)
         token, done = service.operators.recover(name, f"{_user()} on the host")
         service.audit.checkpoint(at_once=True)
         if file is not None:

@@ -1,11 +1,12 @@
 """What to do next, by the reason of a refusal: for the person on call."""
 
 from portcullis.cli.face import Face
+from portcullis.cli.pages import PAGES
 
 _COMMANDS = {
     "no_account": "account list", "no_consumer": "consumer list", "no_grant": "grant list", "no_egress": "egress list",
     "no_key": "key list", "no_cut": "cuts", "no_gateway": "status", "no_key-version": "key list", "thawed": "cuts",
-    "taken": "status", "no_rotation": "rotation list", "no_destination": "destination list",
+    "no_rotation": "rotation list", "no_destination": "destination list",
     "commit_unknown": "audit list", "not_replicated": "status", "internal": "audit list",
     "no_channel": "alerts list", "no_manager": "manager list", "no_schedule": "schedule show", "key_known": "key list",
 }  # fmt: skip
@@ -20,10 +21,20 @@ _STEPS = {
     "venue_timed_out": "The exchange did not answer. Look at its status page, then try again.",
     "can_withdraw": "Untick withdrawals for this key at the exchange, and import it again.",
     "any_address": "Bind the key at the exchange to the addresses of the account's egress, and import it again.",
-    "database": "Check that the disk is not full; the broker's log says more.",
+    "venue_bad_key_format": "That is no key id. Copy it again from the exchange's API Management page.",
+    "bad_code": "Wait for the next code of your authenticator app, then the same command again. Every code is refused: "
+    "look whether the clocks of this host and of the app's are right.",
+    "taken": "Choose another name, or use what there is.",
+    "bad_login": "The same again, with the next code.",
 }
 
 
+AWAY = frozenset({"database", "store_slow", "store_read_only", "store_connections", "disk_full"})
+"""The database does not answer, or takes nothing."""
+WHILE_AWAY = (
+    "While the database is away no lease is renewed: within 15 s no bot is served. "
+    "`portcullis cut` works all the same."
+)
 _FORBIDDEN = {
     "scope_missing": "Ask somebody whose token has that scope; who has which: {operators}",
     "not_granted": "Ask somebody whose token has that scope; who has which: {operators}",
@@ -44,6 +55,8 @@ def step(face: Face, reason: str, *, forbidden: bool = False) -> str:
         )
     if reason == "no_checkout":
         return f"See what there is: {face.command('checkout list')}"
+    if reason in AWAY:
+        return f"Mend the database: {face.command('db check')} looks at it; {PAGES['RB-02']}. Then the same again."
     if reason in _COMMANDS:
         return f"See what there is: {face.command(_COMMANDS[reason])}"
     return _STEPS.get(reason, "")

@@ -80,6 +80,7 @@ class Rotation(Answer):
     entered_at: datetime
     ended_at: datetime | None
     todo: Todo | None
+    held: str
 
 
 class Transition(Answer):

@@ -19,9 +19,9 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from portcullis.cli.face import Face
+from portcullis.cli.pages import PAGES
 from portcullis.cli.rotation_answers import Delivery, Rotation, RotationWhole, Todo
 from portcullis.cli.rotation_words import (
-    PAGES,
     Way,
     awaited,
     line_words,
@@ -29,6 +29,7 @@ from portcullis.cli.rotation_words import (
     versions,
     ways_for,
     ways_on,
+    ways_out,
     words,
 )
 from portcullis.cli.tables import clean, facts, hanging, said, table, when
@@ -199,6 +200,18 @@ def whole(
 
 def _what_next(out: Console, face: Face, found: RotationWhole, manual: frozenset[str]) -> None:
     """Print what a person has to do, or may."""
+    if found.held and found.ended_at is None:
+        out.print(
+            hanging("[bold yellow]![/]", f"held: {found.held}. First see portcullis reconcile, then one of")
+        )
+        held = (
+            *ways_out(found),
+            Way("end it on record alone", f'rotation drop {found.id} --reason "..."'),
+        )
+        _ways(out, face, held)
+    elif found.paused and found.ended_at is None:
+        out.print(hanging("[yellow]-[/]", "paused: nothing is done before you say one of"))
+        _ways(out, face, ways_out(found))
     if found.todo is not None:
         _todo(out, face, found, found.todo)
     for one in awaited(found):

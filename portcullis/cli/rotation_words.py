@@ -10,13 +10,8 @@ from dataclasses import dataclass
 
 from portcullis.cli.rotation_answers import Delivery, Rotation, RotationWhole, Transition
 
-PAGES = {
-    "RB-07": "docs/runbooks/RB-07-create-in-doubt.md",
-    "RB-08": "docs/runbooks/RB-08-current-not-moved.md",
-    "RB-09": "docs/runbooks/RB-09-still-in-use.md",
-    "RB-10": "docs/runbooks/RB-10-will-not-die.md",
-}
-"""The page that a stalled rotation points at."""
+KEPT = "not deleted: "
+"""How the reason begins where a delete was not sent, because of the key that stays (`rotation.retire`)."""
 
 _STATES = {
     "planned": "planned",
@@ -71,6 +66,8 @@ _ANSWERS = {
 }
 _HELD = re.compile(r"^.*? may use it for up to \d+ s")
 _DRAINS = ("draining", "draining-new")
+_GIVEN_UP = ("planned", "preparing", "verifying", "canary", "draining")
+"""States in which a rotation can be given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +173,29 @@ def ways_on(found: RotationWhole) -> list[Way]:
         case "draining-new":
             return [Way("wait on", resume)]
         case "retiring-old" | "discarding-new":
-            return [Way("it is mended, or deleted by hand: probe it again", resume)]
+            taken_back = f'rotation rollback {found.id} --reason "..."'
+            back = Way(
+                "the key that stays is lost, and no delete was sent: take the old key back", taken_back
+            )
+            return [
+                Way("it is mended, or deleted by hand: look again", resume),
+                *([back] if found.reason.startswith(KEPT) and stands_in(found) == "retiring-old" else []),
+                Way(
+                    "end it here; the key that was to go may live on, and the sweep tells of it",
+                    f"{resume} --leave",
+                ),
+            ]
         case _:
             return [Way("go on", resume)]
+
+
+def ways_out(found: RotationWhole) -> list[Way]:
+    """Say how one that stands still, paused or held, goes on or is given up."""
+    on = Way("let it go on", f"rotation resume {found.id}")
+    if found.state not in _GIVEN_UP:
+        return [on]
+    back = f'rotation rollback {found.id} --reason "..."'
+    return [on, Way("give it up; the old key stays, or is taken back", back)]
 
 
 def line_words(line: Transition) -> str:

@@ -121,18 +121,29 @@ def resume(
             "--onward", help="Rolling back stalled: the old key is dead, keep the new one. See RB-08."
         ),
     ] = False,
+    leave: Annotated[
+        bool,
+        typer.Option(
+            "--leave", help="Retiring stalled: end it, and let the key that was to go live on. See RB-10."
+        ),
+    ] = False,
 ) -> None:
     """Let a stalled or paused one go on, with a fresh budget."""
     if key_id and no_key:
         raise Stopped("--key-id and --no-key say opposite things.", reason="malformed")
     if discard and onward:
         raise Stopped("--discard and --onward say opposite things.", reason="malformed")
+    if leave and (key_id or no_key or discard or onward):
+        raise Stopped("--leave ends it, and the other options say how it goes on.", reason="malformed")
     body: dict[str, Any] = {"discard": discard}
     if onward:
         body["onward"] = True
+    if leave:
+        body["leave"] = True
     if key_id or no_key:
         body["key_id"] = key_id or ""
-    _tell(face, rotation, "resume", body, lambda _: "goes on with the new key" if onward else "goes on")
+    came = "is ended; the key that was to go may live on" if leave else "goes on"
+    _tell(face, rotation, "resume", body, lambda _: "goes on with the new key" if onward else came)
 
 
 @command(app, "rollback")
@@ -155,6 +166,19 @@ def _given_up(found: RotationWhole) -> str:
     left = "the old key stays in use" if found.old_version else "there was no key in use"
     made = "" if found.state == "abandoned" else ", and a new key that was made is deleted"
     return f"is given up: {left}{made}"
+
+
+@command(app, "drop")
+def drop(
+    face: Face,
+    rotation: Rotation,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")],
+) -> None:
+    """End one that was open at a restore or a failover, on record alone: nothing is asked of the exchange.
+
+    `portcullis reconcile` says what the exchange says of its keys.
+    """
+    _tell(face, rotation, "drop", {"reason": reason}, lambda _: "is dropped; its keys stay as they are")
 
 
 @command(app, "answer")
@@ -223,7 +247,11 @@ def _tell(
 
     def show(out: Console) -> None:
         out.print(hanging("[green]✓[/]", f"{found.id} {done(found)}", 0))
-        out.print(said("  [dim]next[/] {}", face.command("rotation watch " + found.id)), soft_wrap=True)
+        if found.ended_at is not None:
+            after = "rotation show "
+        else:
+            after = "rotation resume " if found.paused else "rotation watch "
+        out.print(said("  [dim]next[/] {}", face.command(after + found.id)), soft_wrap=True)
 
     face.answer(found, show)
 

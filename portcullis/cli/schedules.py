@@ -3,13 +3,12 @@
 import math
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from icalendar import Calendar, Event
 from rich.console import Console
 from rich.text import Text
 
@@ -21,7 +20,6 @@ from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.tables import said, table
 
 app = typer.Typer(help="When keys are rotated.", no_args_is_help=True)
-_PRODUCT = "-//portcullis//schedule//EN"
 _OPTIONS = {"interval_days": "--interval", "windows": "--window", "zone": "--zone"}
 
 
@@ -126,13 +124,15 @@ def _put(face: Face, path: str, body: dict[str, Any]) -> rotation_answers.Schedu
 
 def _write(face: Face, file: Path, rows: Sequence[rotation_answers.Schedule]) -> None:
     """Write the dates as iCalendar, and say which keys have none."""
+    from portcullis.cli.calendars import calendar, is_ours  # noqa: PLC0415 - a third of every command's start
+
     data = calendar(rows, datetime.now(UTC)).to_ical()
     if str(file) == "-":
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
         try:
-            put(file, data, replaces=_is_calendar)
+            put(file, data, replaces=is_ours)
         except NotWritten as fault:
             raise Stopped(
                 f"{file} {fault}.", step="Name a file in a directory of yours.", reason="file"
@@ -144,30 +144,6 @@ def _write(face: Face, file: Path, rows: Sequence[rotation_answers.Schedule]) ->
             why = "paused" if row.paused else row.why or "no date yet"
             what = said("[yellow]not in it:[/] {}/{}: {}", row.account, row.slot, why)
             face.err.print(what, soft_wrap=True)
-
-
-def _is_calendar(data: bytes) -> bool:
-    """Tell whether a file is a calendar that was written here before: that one alone is replaced."""
-    return data.startswith(b"BEGIN:VCALENDAR") and _PRODUCT.encode() in data
-
-
-def calendar(rows: Sequence[rotation_answers.Schedule], now: datetime) -> Calendar:
-    """Return the next dates as iCalendar, written `now`; an entry keeps its id from one writing to the next."""
-    made = Calendar()
-    made.add("prodid", _PRODUCT)
-    made.add("version", "2.0")
-    for row in rows:
-        if row.next_at is None:
-            continue
-        event = Event()
-        event.add("uid", f"{row.account}-{row.slot}@portcullis")
-        event.add("dtstamp", now)
-        event.add("dtstart", row.next_at)
-        event.add("dtend", row.next_at + timedelta(minutes=30))
-        event.add("summary", f"Key rotation: {row.account}/{row.slot}")
-        event.add("description", row.why)
-        made.add_component(event)
-    return made
 
 
 def _next(row: rotation_answers.Schedule) -> Text:

@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from portcullis.cli.blank import StrictGroup
 from portcullis.cli.face import Face, command
 
 vaults = typer.Typer(help="The Vault that keeps the real keys.", no_args_is_help=True)
-moves = typer.Typer(help="Secret storage backend.", no_args_is_help=True)
+moves = typer.Typer(help="Where real keys are kept, and what seals them.", no_args_is_help=True)
+keys = typer.Typer(help="The key that seals the embedded store.", no_args_is_help=True)
+moves.add_typer(keys, name="key", cls=StrictGroup)
 databases = typer.Typer(help="The database that keeps the state.", no_args_is_help=True)
 
 VaultFile = Annotated[
@@ -57,6 +60,18 @@ def move(
     _work().move(face, to, vault)
 
 
+@command(keys, "show")
+def show_key(face: Face) -> None:
+    """Show where the store's key lies, how old it is, and whether it opens the store."""
+    _key_work().show(face)
+
+
+@command(keys, "rotate")
+def rotate_key(face: Face) -> None:
+    """Seal the store under a new key, which takes the old one's place. Bots and a running broker go on."""
+    _key_work().rotate(face)
+
+
 @command(databases, "check")
 def check_database(face: Face) -> None:
     """Look whether the database's schema and settings are as they must be. Changes nothing."""
@@ -72,3 +87,8 @@ def upgrade_database(face: Face) -> None:
 def _work() -> ModuleType:
     """Return `portcullis.cli.storage_work`, loaded only by the commands that need it."""
     return importlib.import_module("portcullis.cli.storage_work")
+
+
+def _key_work() -> ModuleType:
+    """Return `portcullis.cli.store_key_work`, loaded only by the commands that need it."""
+    return importlib.import_module("portcullis.cli.store_key_work")

@@ -5,19 +5,20 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from broker.deeds import Deed
 from broker.errors import BrokerError
 from broker.ports import SecretStore
 from broker.stores.embedded import key
-from broker.stores.embedded.store import EmbeddedStore
 from broker.stores.vault.check import check as look
 from broker.stores.vault.layout import VaultRole
 from broker.stores.vault.session import Session, administrator
 from broker.stores.vault.setup import KubernetesBinding, Plan, Way
 from broker.stores.vault.setup import apply as carry_out
 from portcullis import running, settings, stores
-from portcullis.cli.face import FAILED, Face, Stopped
+from portcullis.cli.face import FAILED, Face, Stopped, shown_path
 from portcullis.cli.inputs import secret_text
 from portcullis.cli.offline import permitted
+from portcullis.cli.store_shown import lines_of
 from portcullis.cli.tables import hanging, said
 from portcullis.foundation import opened
 from portcullis.settings import Home, SettingsError
@@ -87,24 +88,42 @@ def setup(
     def show_done(out: Console) -> None:
         for line in written:
             out.print(hanging("[green]✓[/]", line, 0))
-        out.print(said("  [dim]next[/] {}", _next(document)), soft_wrap=True)
+        for line in _next(face, document, path):
+            out.print(said("  [dim]next[/] {}", line), soft_wrap=True)
 
     face.answer({"done": written}, show_done)
 
 
-def _next(document: VaultDocument) -> str:
+def _next(face: Face, document: VaultDocument, path: Path | None) -> list[str]:
+    """Return what is left to do, each line a command to paste."""
+    named = "" if path is None else f" --vault {shown_path(path)}"
+    look_again = face.command("vault check" + named)
     match document.auth:
         case AppRoleDocument():
-            wrap = "-wrap-ttl=120s " if document.auth.wrapped else ""
-            what = "the wrapping token" if document.auth.wrapped else "the secret id"
-            return (
-                f"vault write {wrap}-f auth/{document.auth.mount}/role/{document.auth.role}/secret-id, put {what} "
-                f"into {document.auth.secret_id_file} (0600), then `portcullis vault check`"
-            )
+            return [*secret_id_lines(document.auth, None if path is None else str(path)), look_again]
         case KubernetesDocument():
-            return "bind the service account, then `portcullis vault check` in the pod"
+            return [f"{look_again}  # in the pod, once its service account is bound"]
         case _:
-            return "portcullis vault check"
+            return [look_again]
+
+
+def secret_id_lines(auth: AppRoleDocument, described: str | None) -> list[str]:
+    """Return the commands that read the role id and make a secret id for each process that logs in."""
+    where = f"auth/{auth.mount}/role/{auth.role}"
+    field, wrap = ("wrapping_token", " -wrap-ttl=10m") if auth.wrapped else ("secret_id", "")
+    files = [auth.secret_id_file, *([auth.rotator_secret_id_file] if auth.rotator_secret_id_file else [])]
+    return [
+        f"vault read -field=role_id {where}/role-id  # it is role_id in {described or 'home.json'}",
+        *(
+            f"(umask 077 && vault write -field={field}{wrap} -f {where}/secret-id > {shown_path(file.expanduser())})"
+            for file in files
+        ),
+        *(
+            ["# a wrapped one is used up by each check, init and start: make another before each"]
+            if wrap
+            else []
+        ),
+    ]
 
 
 def check(face: Face, path: Path | None) -> None:
@@ -163,9 +182,11 @@ def move(face: Face, to: str, path: Path | None) -> None:
                 if document is None
                 else f"{document.addresses[0]}/{document.mount}/{document.prefix}"
             )
-            permitted(face, home, service, "store.move", where)
+            service.desk.guard.ensure(Deed.MOVE_STORE)
+            shows = lines_of(home, document)
+            permitted(face, home, service, "store.move", where[:200], shows)
             with service.desk.database.write() as connection:
-                service.audit.record(connection, "store.move", where)
+                service.audit.record(connection, "store.move", where[:200], {"what": list(shows)})
         moved = _move(face, home, document)
     left = (
         f"{home.secrets} and {home.kek} still hold every key: keep them until a backup holds the new store, then "
@@ -199,7 +220,7 @@ def _move(face: Face, home: Home, document: VaultDocument | None) -> Moved:
         else:
             if not home.kek.exists():
                 key.to_file(home.kek, key.fresh())
-            target = EmbeddedStore(home.secrets, key.from_file(home.kek))
+            target = stores.embedded_store(home)
         moved = copy(source, target, lambda done, all_: _progress(face, done, all_))
         settings.change_vault(home, document)
     except BrokerError as fault:
@@ -228,21 +249,29 @@ def check_database(face: Face) -> None:
     database = stores.database_of(home)
     try:
         database.look()
+        off = database.set_otherwise()
     except BrokerError as fault:
         raise Stopped(str(fault), reason=fault.reason) from None
     finally:
         database.close()
+    well = not any(one.harms for one in off)
     where = (
         "SQLite in this home" if home.database is None else f"PostgreSQL at {', '.join(home.database.hosts)}"
     )
 
     def show(out: Console) -> None:
-        out.print(hanging("[green]✓[/]", f"{where}: schema and settings are as they must be", 0))
+        how = "the schema is ours, and these settings are not" if off else "schema and settings are"
+        out.print(hanging("[green]✓[/]", f"{where}: {how} as they must be", 0))
+        for one in off:
+            out.print(hanging("[red]✗[/]" if one.harms else "[yellow]![/]", one.says, 0))
         if home.database is not None and home.database.single_node:
             what = "declared single-node: a failover may forget the last second, and closes everything"
             out.print(hanging("[yellow]![/]", what))
 
-    face.answer({"database": where, "well": True}, show)
+    named = [{"setting": one.name, "value": one.value, "says": one.says, "harms": one.harms} for one in off]
+    face.answer({"database": where, "well": well, "off": named}, show)
+    if not well:
+        raise typer.Exit(FAILED)
 
 
 def upgrade_database(face: Face) -> None:

@@ -16,8 +16,6 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
-
 from portcullis.api_socket import short
 from portcullis.running import Running
 from portcullis.settings import SettingsError, variable
@@ -29,10 +27,10 @@ _OPEN = contextlib.ExitStack()
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way: the base URL, and a transport where it is not TCP."""
+    """One way: the base URL, and the socket in the home where it is that."""
 
     base: str
-    transport: httpx.BaseTransport | None = None
+    uds: str | None = None
     verify: ssl.SSLContext | bool = True
 
 
@@ -68,7 +66,7 @@ def ways(running: Running) -> list[Way]:
     if running.socket:
         with contextlib.suppress(OSError):
             name = _OPEN.enter_context(short(Path(running.socket)))
-            found.insert(0, Way(running.api, httpx.HTTPTransport(uds=name)))
+            found.insert(0, Way(running.api, name))
     return found
 
 

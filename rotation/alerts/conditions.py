@@ -2,6 +2,7 @@
 
 | Kind | When |
 |---|---|
+| withheld | the guard lets the rotator do nothing, and why: another host serves, or a store cannot be asked |
 | stalled | a rotation waits for a person, with its runbook |
 | waits | a person is asked to make or delete a key, or to paste one into a tool; each request is one of its own |
 | slow | a rotation that waits for no person is in one state for half an hour |
@@ -29,6 +30,7 @@ from broker.db import rotations as rotation_store
 from broker.db import schedules as schedule_store
 from broker.db.alerts import Alert
 from broker.db.asks import Ask
+from broker.deeds import Deed
 from broker.destination import Kind
 from broker.model import Stage
 from broker.service import Service
@@ -54,8 +56,8 @@ def conditions(service: Service, now: datetime) -> list[Alert]:
         StoreUnavailable: The database cannot answer.
     """
     return [
-        *_rotations(service, now), *_given_up(service, now), *_dates(service, now), *_keys(service, now),
-        *_traffic(service, now),
+        *_withheld(service), *_rotations(service, now), *_given_up(service, now), *_dates(service, now),
+        *_keys(service, now), *_traffic(service, now),
     ]  # fmt: skip
 
 
@@ -70,6 +72,14 @@ def all_that_is_wrong(service: Service, now: datetime) -> list[Alert]:
     return list((found | {(one.kind, one.subject): one for one in conditions(service, now)}).values())
 
 
+def _withheld(service: Service) -> Iterator[Alert]:
+    """Yield why no key is rotated here; that everything is closed is said by the closing itself."""
+    no = service.desk.guard.allows(Deed.PLAN)
+    if no is not None and no.reason != "not_compared":
+        step = "RB-14" if no.reason == "superseded" else "portcullis status, then RB-03"
+        yield Alert("withheld", "rotator", f"no key is rotated: {no.message}", step)
+
+
 def _rotations(service: Service, now: datetime) -> Iterator[Alert]:
     with service.desk.database.read() as connection:
         rows = rotation_store.every_open(connection)
@@ -82,7 +92,10 @@ def _rotations(service: Service, now: datetime) -> Iterator[Alert]:
 def _asks_for_a_person(row: Any) -> Iterator[Alert]:
     name = f"{row.account}/{row.slot}"
     step = f"portcullis rotation show {row.id}"
-    if row.state == State.STALLED.value:
+    if row.held:
+        says = f"the rotation of {name} is held: {row.held}. A person lets it go on, or drops it"
+        yield Alert("stalled", row.id, says, f"portcullis reconcile; {step}")
+    elif row.state == State.STALLED.value:
         says = f"the rotation of {name} stands still: {row.reason}"
         yield Alert("stalled", row.id, says, f"{row.runbook}; {step}")
     elif row.state == State.HALTING.value:

@@ -1,55 +1,41 @@
-"""One message to one channel by Apprise, which only reaches what `clients.outbound` permits.
+"""One message to one channel by Apprise, in a process of its own that ends in time (`rotation.alerts.sender`)."""
 
-Apprise connects by several libraries, each of which resolves names by itself and some of which follow redirects. All of
-them ask the system for addresses in one place: there, and only in the thread that sends, each address is judged. What
-is judged is what is connected to.
-"""
+import json
+import os
+import subprocess
+import sys
 
-import logging
-import socket
-import threading
-from typing import Any
-
-import apprise
-
-from clients.http import silence
 from clients.outbound import LOOPBACK, NotReachable, Reach
 
-_HERE = threading.local()
-_SYSTEM = socket.getaddrinfo
+TOTAL_S = 10.0
+_START_S = 10.0
+"""Until the process is there: a busy host takes its time."""
+
+_PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "TZ", "SSL_CERT_FILE")
 
 
-def by_apprise(address: str, title: str, body: str, reach: Reach = LOOPBACK) -> bool:
+def by_apprise(
+    address: str, title: str, body: str, reach: Reach = LOOPBACK, total_s: float = TOTAL_S
+) -> bool:
     """Send one message; tell whether it was taken.
 
     Raises:
         NotReachable: Nothing may be sent there.
     """
-    silence()
-    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it logs addresses
-    channel = apprise.Apprise.instantiate(address, suppress_exceptions=True)
-    if not isinstance(channel, apprise.NotifyBase):
-        return False
-    socket.getaddrinfo = _judged
-    _HERE.reach, _HERE.refused = reach, None
+    asked = {
+        "address": address, "title": title, "body": body, "total_s": total_s,
+        "allowed": [str(one) for one in reach.allowed],
+    }  # fmt: skip
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     try:
-        taken = bool(channel.notify(title=title, body=body))  # of the channel itself: in this thread
-        refused: NotReachable | None = _HERE.refused
-    finally:
-        _HERE.reach, _HERE.refused = None, None
-    if refused is not None:
-        raise refused
-    return taken
-
-
-def _judged(host: Any, port: Any, *args: Any, **more: Any) -> Any:
-    """Resolve a name; in a thread that sends an alert, refuse what may not be reached."""
-    found = _SYSTEM(host, port, *args, **more)
-    reach: Reach | None = getattr(_HERE, "reach", None)
-    if reach is not None:
-        try:
-            reach.addresses(str(host), 0, lambda *_: found)
-        except NotReachable as fault:
-            _HERE.refused = fault
-            raise socket.gaierror(socket.EAI_FAIL, str(fault)) from None
-    return found
+        done = subprocess.run(
+            [sys.executable, "-m", "rotation.alerts.sender"], input=json.dumps(asked).encode(), env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=total_s + _START_S, check=False,
+            start_new_session=True,
+        )  # fmt: skip
+        answer = json.loads(done.stdout)
+    except (OSError, subprocess.TimeoutExpired, ValueError):
+        return False
+    if "refused" in answer:
+        raise NotReachable(answer["refused"])
+    return answer.get("taken") is True

@@ -1,22 +1,25 @@
 """Tells people what is wrong: grouped, once, again after a while, and when it is right again.
 
 Rules:
-1. What is new waits a few seconds, so that what comes together is one message. What stands is told again every four
-   hours, and what is right again once.
+1. What is new waits a few seconds, so that what comes together is one message; what stops everybody does not wait.
+   What stands is told again every four hours, and what is right again once.
 2. An alert counts as told when one channel took it: two rotators may tell it twice, never none. A channel that fails
    is shown in `alerts list`, and tried again: what stands and another channel took is told to it within a minute
    of its working again.
 3. No message holds a secret: it is made of what operators read anyway. Addresses never leave `Secret` but to be asked.
 4. A heartbeat URL is asked every minute, so that somebody else notices when we are dead.
-5. Nothing is sent to an address that is not public, but where the home's setting allows it (`clients.outbound`).
+5. Channels are told beside one another, and heartbeats beside them: one that drips keeps nothing from the others, and
+   the next look not for long. One message is on its way to a channel at a time; what stands and one missed meanwhile
+   it is told as soon as it is free.
+6. Nothing is sent to an address that is not public, but where the home's setting allows it (`clients.outbound`).
 """
 
 import functools
 import logging
+import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-
-import httpx
 
 from broker.db import alerts as store
 from broker.db import meta
@@ -26,9 +29,9 @@ from broker.errors import BrokerError
 from broker.model import moment
 from broker.service import Service
 from broker.service.alerts import HEARTBEAT
-from broker.service.conditions import LOOKED
+from broker.service.conditions import LOOKED, is_urgent
 from clients.outbound import NotReachable
-from clients.outbound_http import OutboundClient
+from clients.outbound_http import NotAnswered, OutboundClient
 from rotation.alerts.conditions import all_that_is_wrong
 from rotation.alerts.sending import by_apprise
 
@@ -37,7 +40,11 @@ AGAIN_US = round(timedelta(hours=4).total_seconds() * 1_000_000)
 BEAT_US = 60_000_000
 CATCH_UP_US = 60_000_000
 _MOST_LINES = 30
-_PATIENCE_S = 10.0
+_PATIENCE_S, _GLANCE_S = 10.0, 0.05
+WAIT_S, REST_S = 10.0, 5.0
+"""For so long a look waits for what it sends, and for the others once one was taken. What is slower goes on beside the
+next look."""
+
 _NOT_TAKEN = "it was not taken: its host does not answer, or its address is wrong"
 _LOG = logging.getLogger("portcullis.alerts")
 Send = Callable[[str, str, str], bool]
@@ -47,10 +54,21 @@ Send = Callable[[str, str, str], bool]
 class Telling:
     """Tells."""
 
-    def __init__(self, service: Service, now_us: Callable[[], int], send: Send | None = None) -> None:
-        self._service, self._now_us = service, now_us
+    def __init__(
+        self,
+        service: Service,
+        now_us: Callable[[], int],
+        send: Send | None = None,
+        *,
+        stands_in: bool = False,
+    ) -> None:
+        """Tell for a rotator; `stands_in`: for one that tells nothing, and is missed on."""
+        self._service, self._now_us, self._stands_in = service, now_us, stands_in
         self._send = send or functools.partial(by_apprise, reach=service.desk.reach)
         self._right: list[Alert] = []
+        self._lock = threading.Lock()
+        self._on_way: dict[str, str] = {}
+        self._missed: set[str] = set()
         self._beaten_us = -BEAT_US
         self._caught_up_us = -CATCH_UP_US
 
@@ -61,22 +79,29 @@ class Telling:
             StoreUnavailable: The database cannot answer.
         """
         now_us, database = self._now_us(), self._service.desk.database
-        now = moment(now_us)
-        with database.write(Urgency.UPKEEP) as connection:
-            meta.put(connection, LOOKED, str(now_us))
+        now, ends_s = moment(now_us), time.monotonic() + WAIT_S
+        if not self._stands_in:
+            with database.write(Urgency.UPKEEP) as connection:
+                meta.put(connection, LOOKED, str(now_us))
         wrong = all_that_is_wrong(self._service, now)
         with database.write() as connection:
-            self._right += store.change(connection, wrong, now_us)
+            right = store.change(connection, wrong, now_us)
             standing = store.standing(connection)
+        with self._lock:
+            self._right += right
+            right = list(self._right)
         waiting = [one for one in standing if one.sent_us is None]
         due = [one for one in standing if one.sent_us is None or one.sent_us + AGAIN_US <= now_us]
-        settled = not waiting or min(one.opened_us for one in waiting) + TOGETHER_US <= now_us
-        if (due or self._right) and settled and self._tell(due, self._right):
-            self._right = []
-            with database.write() as connection:
-                store.sent(connection, due, now_us)
-        self._catch_up([one for one in standing if one.sent_us is not None], now_us)
-        self._beat(now_us)
+        settled = (
+            not waiting
+            or any(map(is_urgent, waiting))
+            or not 0 <= now_us - min(one.opened_us for one in waiting) < TOGETHER_US
+        )
+        sending = self._beat(now_us)
+        if (due or right) and settled:
+            sending += self._tell(due, right, now_us)
+        sending += self._catch_up([one for one in standing if one.sent_us is not None], now_us)
+        _wait(sending, ends_s)
 
     def test(self, name: str) -> str:
         """Send a channel a test; return why it did not go, empty where it did."""
@@ -86,20 +111,31 @@ class Telling:
         text = "This is a test. What is wrong comes here, and that it is right again."
         return self._to(channel, self._title("test"), text)
 
-    def _tell(self, due: Sequence[Alert], right: Sequence[Alert]) -> bool:
+    def _tell(self, due: Sequence[Alert], right: Sequence[Alert], now_us: int) -> list[threading.Thread]:
+        """Tell every channel; the first that takes it makes it told."""
         lines = [*_lines(due), *(f"+ right again: {one.says}" for one in right[:_MOST_LINES])]
         title = self._title(f"{len(due)} to see to" if due else "right again")
-        failed = [self._to(channel, title, "\n".join(lines)) for channel in self._channels()]
-        return "" in failed
 
-    def _catch_up(self, told: Sequence[Alert], now_us: int) -> None:
-        """Tell a channel that failed what stands and others were told of."""
-        if not told or now_us - self._caught_up_us < CATCH_UP_US:
-            return
-        self._caught_up_us = now_us
-        for channel in self._channels():
-            if channel.failed:
-                self._to(channel, self._title(f"{len(told)} to see to"), "\n".join(_lines(told)))
+        def taken() -> None:
+            with self._service.desk.database.write() as connection:
+                store.sent(connection, due, now_us)
+            with self._lock:
+                self._right = [one for one in self._right if one not in right]
+
+        return self._to_all(self._channels(), title, "\n".join(lines), taken)
+
+    def _catch_up(self, told: Sequence[Alert], now_us: int) -> list[threading.Thread]:
+        """Tell a channel that failed, or was busy, what stands and others were told of."""
+        if not told:
+            return []
+        with self._lock:
+            missed = self._missed - self._on_way.keys()
+            self._missed -= missed
+        due = not 0 <= now_us - self._caught_up_us < CATCH_UP_US
+        if due:
+            self._caught_up_us = now_us
+        behind = [one for one in self._channels() if one.name in missed or (due and one.failed)]
+        return self._to_all(behind, self._title(f"{len(told)} to see to"), "\n".join(_lines(told)))
 
     def _channels(self) -> list[Channel]:
         return [one for one in self._service.alerts.channels() if one.kind != HEARTBEAT]
@@ -107,6 +143,42 @@ class Telling:
     def _title(self, what: str) -> str:
         home = self._service.desk.home
         return f"[Portcullis {home.environment.value.upper()} {home.instance}] {what}"
+
+    def _to_all(
+        self, channels: Sequence[Channel], title: str, body: str, taken: Callable[[], None] = lambda: None
+    ) -> list[threading.Thread]:
+        """Send to all of them at once that are not busy; return who is at it."""
+        begun = []
+        for channel in channels:
+            if not self._is_free(channel, body):
+                continue
+            try:
+                begun.append(_began(functools.partial(self._sent, channel, title, body, taken)))
+            except RuntimeError:
+                _LOG.error("no thread can be had to tell the channel %s", channel.name)
+                with self._lock:
+                    del self._on_way[channel.name]
+                    self._missed.add(channel.name)
+        return begun
+
+    def _is_free(self, channel: Channel, body: str) -> bool:
+        """Take a channel for a message; one that is busy with another misses it."""
+        with self._lock:
+            before = self._on_way.get(channel.name)
+            if before is None:
+                self._on_way[channel.name] = body
+            elif before != body:
+                self._missed.add(channel.name)
+            return before is None
+
+    def _sent(self, channel: Channel, title: str, body: str, taken: Callable[[], None]) -> None:
+        try:
+            why = self._to(channel, title, body)
+        finally:
+            with self._lock:
+                self._on_way.pop(channel.name, None)
+        if not why:
+            taken()
 
     def _to(self, channel: Channel, title: str, body: str) -> str:
         """Send to one channel; return why it did not go."""
@@ -120,6 +192,8 @@ class Telling:
             why = fault.reason
         except NotReachable as fault:
             why = f"nothing is sent there: its address {fault}"
+        except Exception as fault:  # noqa: BLE001 - a failure like any other: shown and caught up; its text may quote
+            why = f"it failed unforeseen ({type(fault).__name__})"
         if why != channel.failed:
             with self._service.desk.database.write() as connection:
                 store.failed(connection, channel.name, why)
@@ -127,13 +201,14 @@ class Telling:
             _LOG.error("the channel %s of alerts failed: %s", channel.name, why)
         return why
 
-    def _beat(self, now_us: int) -> None:
-        if now_us - self._beaten_us < BEAT_US:
-            return
+    def _beat(self, now_us: int) -> list[threading.Thread]:
+        """Have every heartbeat asked that is due; return who is at it."""
+        if 0 <= now_us - self._beaten_us < BEAT_US:  # set back: asked anew
+            return []
         self._beaten_us = now_us
-        for channel in self._service.alerts.channels():
-            if channel.kind == HEARTBEAT:
-                self._to(channel, "", "")
+        if not self._service.desk.guard.serves:
+            return []  # whoever watches asks whether the host lives that serves
+        return self._to_all([one for one in self._service.alerts.channels() if one.kind == HEARTBEAT], "", "")
 
     def _ask(self, url: str) -> str:
         try:
@@ -141,9 +216,36 @@ class Telling:
                 answer = client.send("GET", url)
         except NotReachable as fault:
             return f"it is not asked: its URL {fault}"
-        except httpx.HTTPError as fault:
-            return f"it does not answer ({type(fault).__name__})"
+        except NotAnswered as fault:
+            return f"it does not answer ({fault})"
         return "" if answer.is_success else f"it answered {answer.status_code}"
+
+
+def _began(work: Callable[[], object]) -> threading.Thread:
+    """Begin something beside us; what fails in it is said by its type, because its text may quote."""
+
+    def working() -> None:
+        try:
+            work()
+        except BrokerError as fault:
+            _LOG.error("an alert could not be sent: %s", fault)
+        except Exception as fault:  # noqa: BLE001 - one channel must not stop the others
+            _LOG.critical("an alert failed unforeseen: %s", type(fault).__name__)
+
+    thread = threading.Thread(target=working, name="alert", daemon=True)
+    thread.start()
+    return thread
+
+
+def _wait(threads: Sequence[threading.Thread], ends_s: float) -> None:
+    """Wait for these, not longer than until then; nor for long once the first of them is done."""
+    left = list(threads)
+    while left and time.monotonic() < ends_s:
+        left[0].join(_GLANCE_S)
+        going_on = [one for one in left if one.is_alive()]
+        if len(going_on) < len(left):
+            ends_s = min(ends_s, time.monotonic() + REST_S)
+        left = going_on
 
 
 def _lines(ones: Sequence[Alert]) -> list[str]:

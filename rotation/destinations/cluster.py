@@ -17,6 +17,8 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from broker.destination import ClusterSettings
+from clients.bounds import MIB, Bounds, OutOfBounds, within
+from clients.pools import bound
 from clients.secret import Secret
 from rotation.destinations.parcel import PATIENCE_S, NotDelivered, Parcel, WrittenOver
 
@@ -96,10 +98,14 @@ class ClusterPlace:
             settings.api_key = {"authorization": f"Bearer {self._token.reveal()}"}
         settings.retries = False
         with api.ApiClient(settings) as client:
+            bound(client.rest_client.pool_manager)
             try:
-                yield client
+                with within(Bounds(PATIENCE_S / 2, 16 * MIB)):
+                    yield client
             except ApiException as fault:
                 raise NotDelivered(f"the cluster answered {fault.status} {fault.reason}") from None
+            except OutOfBounds as fault:
+                raise NotDelivered(f"the cluster does not answer ({fault})") from None
             except HTTPError as fault:
                 raise NotDelivered(f"the cluster does not answer ({type(fault).__name__})") from None
 

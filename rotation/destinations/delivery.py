@@ -4,18 +4,24 @@ Rules:
 1. That a key is about to be brought is on record before it is; a crash repeats the last step, which brings about the
    same, and whoever takes a rotation back knows who may hold what.
 2. One that fails is tried again, ever more seldom, and never given up: it keeps the old key alive until a person waives
-   it. One that is slow does not hold up a claim: the others' turn comes at the next look.
+   it. One that is slow holds up nobody: it has workers of its own (`errands`), and is asked about at the next look.
 3. A rotation that is taken back brings the old key back to every destination that may hold the new one.
-4. Nothing is brought while a gate on the way is shut: a key that left heeds no gate any more.
+4. Nothing is brought while a gate on the way is shut: a key that left heeds no gate any more. That is looked at once
+   more when the secret was read, right before it is brought.
 5. One that holds another key than it was brought gets it again: somebody wrote over it.
+6. Once nobody is waited for, files that said so longer ago are looked at once more (`rounds`): what manages them may
+   have put the old key back, and that is about to be deleted. A cut holds no look up: nothing is brought by it.
+7. Right before a key is brought the claim is looked at: who woke late brings nothing (`rotation.fence`).
 """
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from broker.db import destinations as store
 from broker.db.destinations import Delivery
+from broker.deeds import Deed
 from broker.destination import (
     ClusterSettings,
     Destination,
@@ -27,15 +33,25 @@ from broker.errors import BrokerError
 from broker.model import KeyVersion
 from broker.service import Service
 from clients.secret import Secret
+from rotation.destinations.errands import WAIT_S, Errands, Found
 from rotation.destinations.files import FilePlace
 from rotation.destinations.parcel import NotDelivered, Parcel, Place, WrittenOver
+from rotation.destinations.rounds import TURN_S, Rounds
 from rotation.destinations.webhook import WebhookPlace
+from rotation.fence import Fence
 
 US = 1_000_000
 _LOG = logging.getLogger("portcullis.rotation")
 _SHORTEST_US, _LONGEST_US = 2 * US, 300 * US
-_TURN_US = 15 * US
-"""After this no further destination is begun with: a rotator's claim lasts a minute."""
+_LEAST_WAIT_S = 0.05
+CLEAN_S = 5.0
+_CLEAN = "cleaned"
+"""What an errand is about that brings nothing."""
+
+
+def _is_due(known: Delivery, now_us: int) -> bool:
+    """Tell whether a delivery's turn has come: also where it lies further ahead than any pause, by a clock set back."""
+    return known.next_us <= now_us or known.next_us - now_us > _LONGEST_US
 
 
 class ManualPlace:
@@ -57,15 +73,22 @@ class Deliveries:
 
     def __init__(self, service: Service, now_us: Callable[[], int]) -> None:
         self._service, self._now_us = service, now_us
+        self._errands = Errands()
+        self._rounds = Rounds(service.desk, now_us, self._errands, self._at_work)
 
-    def bring(self, rotation: str, key: KeyVersion, *, venue: str, only: frozenset[str] | None = None) -> str:
+    def bring(self, fence: Fence, key: KeyVersion, *, venue: str, only: frozenset[str] | None = None) -> str:
         """Bring a key on by a step to every destination of its slot; return who is waited for, empty where nobody.
 
         `only` names those it goes to; None: all.
+
+        Raises:
+            Lost: Somebody else carries the rotation on; nothing more was brought.
         """
-        database, waited, began_us = self._service.desk.database, [], self._now_us()
+        rotation = fence.rotation
+        database, waited, began_s = self._service.desk.database, [], time.monotonic()
         with database.read() as connection:
             places = store.every(connection, key.ref.account, key.ref.slot)
+        ends_s = time.monotonic() + WAIT_S
         for place in places:
             if only is not None and place.name not in only:
                 continue
@@ -73,22 +96,58 @@ class Deliveries:
                 known = store.delivery(connection, rotation, place.name, key.ref.version)
             if known.over:
                 continue
-            if known.next_us <= self._now_us() and self._now_us() - began_us < _TURN_US:
-                known = self._step(place, known, key, venue)
-                self._save(known)
+            begun = self._errands.is_on_its_way(place.name, _about(known))
+            in_time = time.monotonic() - began_s < TURN_S
+            if in_time and (begun or _is_due(known, self._now_us())):
+                wait_s = 0.0 if begun else max(_LEAST_WAIT_S, ends_s - time.monotonic())
+                known = self._step(fence, place, known, key, venue, wait_s)
+                self._save(fence, known)
             if not known.over:
                 waited.append(f"{place.name}: {known.says or 'not brought yet'}")
-        return "; ".join(waited)
+        if waited:
+            self._rounds.end(rotation, key.ref.version)
+            return "; ".join(waited)
+        concerned = [place for place in places if only is None or place.name in only]
+        found = self._rounds.look(fence, concerned, key, began_s + TURN_S)
+        return "; ".join(f"{name}: {why}" for name, why in found.items())
 
-    def clean(self) -> int:
-        """Remove the replacements that a crash left beside files, of destinations that were removed too."""
+    def clean(self, patience_s: float = CLEAN_S) -> tuple[int, tuple[str, ...]]:
+        """Remove the replacements that a crash left beside files, of destinations that were removed too.
+
+        A disk that hangs has a worker of its own, which goes on: nothing is brought there before it is done.
+
+        Returns:
+            How many were removed, and of which destinations that is not known yet.
+        """
         with self._service.desk.database.read() as connection:
-            places = store.every_ever(connection)
-        cleaned = 0
-        for place in places:
-            if isinstance(place.settings, FileSettings):
-                cleaned += FilePlace(place.kind, place.settings, self._service.desk.ours).clean()
-        return cleaned
+            places = [one for one in store.every_ever(connection) if isinstance(one.settings, FileSettings)]
+        ends_s, begun, cleaned = time.monotonic() + patience_s, list[Destination](), 0
+        failed = set[str]()
+        while places or begun:
+            for place in tuple(places):
+                if not self._errands.begin(place.name, place.kind.value, _CLEAN, self._cleaning(place)):
+                    places.remove(place)
+                    begun.append(place)
+            if time.monotonic() >= ends_s:
+                break
+            for place in tuple(begun):
+                found = self._errands.collect(place.name, _CLEAN, _LEAST_WAIT_S)
+                if found is not None:
+                    begun.remove(place)
+                    cleaned += found.delivered
+                    if found.fault is not None:  # its text may quote
+                        failed.add(place.name)
+                        _LOG.critical(
+                            "cleaning %s failed unforeseen: %s", place.name, type(found.fault).__name__
+                        )
+        return cleaned, tuple(sorted(failed | {one.name for one in (*places, *begun)}))
+
+    def _cleaning(self, place: Destination) -> Callable[[], Found]:
+        def work() -> Found:
+            assert isinstance(place.settings, FileSettings)  # noqa: S101 - narrows for the type checker
+            return Found(FilePlace(place.kind, place.settings, self._service.desk.ours).clean())
+
+        return work
 
     def holders(self, rotation: str, version: int) -> frozenset[str]:
         """Return the destinations that may hold a key version since this rotation."""
@@ -96,36 +155,65 @@ class Deliveries:
             known = store.deliveries(connection, rotation)
         return frozenset(one.destination for one in known if one.version == version)
 
-    def _step(self, place: Destination, known: Delivery, key: KeyVersion, venue: str) -> Delivery:
-        """Deliver, or ask whether it is in use."""
+    def _step(
+        self, fence: Fence, place: Destination, known: Delivery, key: KeyVersion, venue: str, wait_s: float
+    ) -> Delivery:
+        """Send somebody to deliver, or to ask whether it is in use; or take in what such a one found."""
         now_us = self._now_us()
         pause_us = min(_SHORTEST_US * 2 ** min(known.tries, 10), _LONGEST_US)
         later = replace(known, tries=known.tries + 1, next_us=now_us + pause_us)
-        try:
-            with self._service.desk.database.read() as connection:
-                self._service.checkouts.ensure_open(connection, key, place.name)
-            secret = self._service.desk.secrets.read(key.path)["secret"]
-            parcel = Parcel(known.rotation, key.ref, venue, key.venue_key_id, key.key_type, secret)
-            at_work = self._at_work(place)
-            if known.delivered_us is None:
-                self._save(later)
-                at_work.deliver(parcel)
-                later = replace(later, delivered_us=now_us, tries=0, next_us=now_us)
-            awaited = at_work.confirm(parcel)
-        except WrittenOver as fault:
-            return replace(later, delivered_us=None, says=str(fault), next_us=now_us + pause_us)
-        except (NotDelivered, BrokerError) as fault:
-            return replace(later, says=str(fault), next_us=max(later.next_us, now_us + pause_us))
-        except Exception as fault:  # noqa: BLE001 - one destination must not stop the others; its text may quote
-            name = type(fault).__name__
-            _LOG.critical("the destination %s failed unforeseen: %s", place.name, name)
-            return replace(later, says=f"failed unforeseen ({name})", next_us=now_us + pause_us)
-        if awaited:
-            return replace(later, says=awaited, next_us=now_us + pause_us)
-        return replace(later, confirmed_us=now_us, says="")
+        if self._errands.is_on_its_way(place.name, _about(known)):
+            later, about = known, _about(known)
+        else:
+            about = _about(later)
+            nobody = self._errands.full(place.name, place.kind.value)
+            if nobody:
+                return replace(known, says=nobody)
+            try:
+                self._service.desk.guard.ensure(Deed.DELIVER)
+                self._ensure_open(key, place)
+                secret = self._service.desk.secrets.read(key.path)["secret"]
+                parcel = Parcel(known.rotation, key.ref, venue, key.venue_key_id, key.key_type, secret)
+                work = _work(self._at_work(place), parcel, deliver=known.delivered_us is None)
+                self._ensure_open(key, place)  # a store is slow at times: a cut may be in force since
+            except Exception as fault:  # noqa: BLE001 - as what an errand finds
+                return self._taken_in(later, Found(delivered=False, fault=fault), now_us, pause_us)
+            self._save(fence, later)
+            nobody = self._errands.begin(place.name, place.kind.value, about, work)
+            if nobody:
+                return replace(known, says=nobody)
+        found = self._errands.collect(place.name, about, wait_s)
+        return self._taken_in(later, found, now_us, pause_us)
 
-    def _save(self, one: Delivery) -> None:
-        with self._service.desk.database.write() as connection:
+    def _ensure_open(self, key: KeyVersion, place: Destination) -> None:
+        with self._service.desk.database.read() as connection:
+            self._service.checkouts.ensure_open(connection, key, place.name)
+
+    def _taken_in(self, later: Delivery, found: Found | None, now_us: int, pause_us: int) -> Delivery:
+        """Return a delivery by what was found at its destination."""
+        if found is None:
+            return replace(later, says=later.says or "it is asked, and does not answer yet")
+        if found.delivered and later.delivered_us is None:
+            later = replace(later, delivered_us=now_us, tries=0, next_us=now_us)
+        match found.fault:
+            case None if found.awaited:
+                return replace(later, says=found.awaited, next_us=now_us + pause_us)
+            case None:
+                return replace(later, confirmed_us=now_us, says="")
+            case WrittenOver() as fault:
+                return replace(later, delivered_us=None, says=str(fault), next_us=now_us + pause_us)
+            case NotDelivered() | BrokerError() as fault:
+                return replace(later, says=str(fault), next_us=max(later.next_us, now_us + pause_us))
+            case Exception() as fault:  # one destination must not stop the others; its text may quote
+                name = type(fault).__name__
+                _LOG.critical("the destination %s failed unforeseen: %s", later.destination, name)
+                return replace(later, says=f"failed unforeseen ({name})", next_us=now_us + pause_us)
+            case fault:
+                raise fault
+
+    @staticmethod
+    def _save(fence: Fence, one: Delivery) -> None:
+        with fence.writing() as connection:
             store.save(connection, one)
 
     def _at_work(self, place: Destination) -> Place:
@@ -152,3 +240,24 @@ class Deliveries:
             if place.secret_path is None
             else self._service.desk.secrets.read(place.secret_path)["secret"]
         )
+
+
+def _about(known: Delivery) -> tuple[str, int, int, bool]:
+    """Return what an errand is about: another try of the same delivery is another one."""
+    return known.rotation, known.version, known.tries, known.delivered_us is None
+
+
+def _work(place: Place, parcel: Parcel, *, deliver: bool) -> Callable[[], Found]:
+    """Return what is done at a destination: bring the key where it is not there, and ask whether it is in use."""
+
+    def work() -> Found:
+        delivered = False
+        try:
+            if deliver:
+                place.deliver(parcel)
+                delivered = True
+            return Found(delivered, place.confirm(parcel))
+        except Exception as fault:  # noqa: BLE001 - it is what was found
+            return Found(delivered, fault=fault)
+
+    return work

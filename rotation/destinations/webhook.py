@@ -15,15 +15,11 @@ import json
 import ssl
 from collections.abc import Callable
 
-import httpx
-
 from broker.destination import WebhookSettings
 from clients.outbound import LOOPBACK, NotReachable, Reach
-from clients.outbound_http import OutboundClient
+from clients.outbound_http import Answer, NotAnswered, OutboundClient
 from clients.secret import Secret
 from rotation.destinations.parcel import PATIENCE_S, NotDelivered, Parcel
-
-_GOOD = range(200, 300)
 
 
 class WebhookPlace:
@@ -42,13 +38,13 @@ class WebhookPlace:
         """Ask whether it is in use."""
         answer = self._send(parcel, None)
         try:
-            document = answer.json()
-        except ValueError:
+            document = json.loads(answer.content)
+        except (ValueError, RecursionError):
             document = None
         used = document.get("in_use") if isinstance(document, dict) else None
         return "" if used == str(parcel.ref) else "the service took it and does not use it yet"
 
-    def _send(self, parcel: Parcel, secret: str | None) -> httpx.Response:
+    def _send(self, parcel: Parcel, secret: str | None) -> Answer:
         body = json.dumps(
             {
                 "rotation": parcel.rotation, "key": str(parcel.ref), "venue": parcel.venue,
@@ -72,8 +68,8 @@ class WebhookPlace:
                 answer = client.send("POST", self._settings.url, content=body, headers=headers)
         except NotReachable as fault:
             raise NotDelivered(f"nothing is sent there: its URL {fault}") from None
-        except httpx.HTTPError as fault:
-            raise NotDelivered(f"the service does not answer ({type(fault).__name__})") from None
-        if answer.status_code not in _GOOD:
+        except NotAnswered as fault:
+            raise NotDelivered(f"the service does not answer ({fault})") from None
+        if not answer.is_success:
             raise NotDelivered(f"the service answered {answer.status_code}")
         return answer

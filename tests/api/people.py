@@ -17,16 +17,19 @@ PASSWORD = "planted-correct-horse-battery"
 
 
 class Clock(WallClock):
-    """A clock that is moved on by hand."""
+    """A clock that is moved on by hand, and that somebody may set."""
 
     def __init__(self) -> None:
-        self.ahead_us = 0
+        self.ahead_us = self.set_us = 0
 
     def now_us(self) -> int:
-        return super().now_us() + self.ahead_us
+        return super().now_us() + self.ahead_us + self.set_us
+
+    def boot_us(self) -> int:
+        return super().boot_us() + self.ahead_us
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + timedelta(microseconds=self.ahead_us)
+        return datetime.now(UTC) + timedelta(microseconds=self.ahead_us + self.set_us)
 
 
 class Person:

@@ -25,7 +25,7 @@ async def rotator(desk: Desk, outcome: str) -> AsyncIterator[None]:
     async def work() -> None:
         while True:
             with desk.service.desk.database.write() as connection:
-                ask = asks.claim(connection, "one", 0, 0)
+                ask = asks.claim(connection, "one", desk.service.desk.spans)
                 if ask is not None:
                     asks.finish(connection, ask.id, 1, outcome)
             await asyncio.sleep(0.01)
@@ -86,6 +86,7 @@ async def test_without_a_rotator_the_channel_is_not_kept_either(
     monkeypatch.setattr(alerts, "_SENDING_S", 0.05)
     answer = await add(desk)
     assert (answer.status_code, answer.json()["reason"]) == (503, "no_rotator")
+    assert answer.json()["done"] == "no"
     assert "it is not kept" in answer.json()["detail"]
     assert paths(desk) == []
 

@@ -380,7 +380,10 @@ def test_a_home_with_a_long_path_has_a_socket_that_the_command_line_reaches(
         taken.listen()
         assert path == root / api_socket.NAME
         way = ways(Running(1, 1, 1, 1, socket=str(path)))[0]
-        assert way.transport is not None
+        assert way.uds is not None
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(way.uds)
+            taken.accept()[0].close()
         with api_socket.short(path) as name, socket.socket(socket.AF_UNIX) as client:
             client.connect(name)
             taken.accept()[0].close()

@@ -65,7 +65,7 @@ async def test_a_gateway_comes_back_after_each_death(
     real = asyncio.sleep
     monkeypatch.setattr(GatewayChild, "_start", start)
     home = Home(tmp_path, Environment.PAPER, "solo")
-    authority: Any = SimpleNamespace(changes=SimpleNamespace(dead=dead))
+    authority: Any = SimpleNamespace(changes=SimpleNamespace(starts=SimpleNamespace(dead=dead)))
     gateway = GatewayChild(home, authority, Doorway(), moved)
     await gateway.start()
     monkeypatch.setattr("portcullis.gateway_child.asyncio.sleep", at_once)

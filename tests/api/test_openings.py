@@ -59,6 +59,7 @@ NOT_OPENING = {
     ("POST", "/v1/rotations/{rotation}/pause"): "changes nothing",
     ("POST", "/v1/rotations/{rotation}/resume"): "goes on with what was planned",
     ("POST", "/v1/rotations/{rotation}/rollback"): "takes the key back that was in use",
+    ("POST", "/v1/rotations/{rotation}/drop"): "ends a held one on record; no key is touched",
     ("POST", "/v1/rotations/{rotation}/answer"): "names a key that is verified before it is used",
     ("POST", "/v1/rotations/{rotation}/waive"): "ends the wait for somebody else",
     ("PUT", "/v1/schedules/{account}/{slot}"): "says when, not what",
@@ -174,6 +175,7 @@ async def test_two_people_open_exactly_what_was_announced_once(team: Desk, clock
         (shown,) = (await his.get("/v1/status")).json()["announced"]
         assert (shown["act"], shown["operator"]) == (act, "owner"), "what is announced is seen by everybody"
         assert (listed["operator"], listed["action"], listed["ready_at"]) == ("owner", "grant.create", None)
+        assert listed["subject"] == "grants bot"
         assert (await his.post(f"/v1/acts/{act}/confirmation", json={"code": bob.code()})).status_code == 200
         with_act = {"Portcullis-Act": act}
         other = await hers.post("/v1/grants", json=body | {"policy": POLICY + "\n"}, headers=with_act)
@@ -197,6 +199,8 @@ async def test_alone_one_waits_ten_announced_minutes(solo: Desk, clock: Clock) -
         )
         act = announced.json()["act"]
         assert "until then anybody can call it off" in announced.json()["detail"]
+        (listed,) = (await client.get("/v1/acts")).json()["items"]
+        assert listed["subject"] == "egress out", "it was listed as egress, of which there may be ten"
         with_act = {"Portcullis-Act": act}
         early = await client.post("/v1/egress", json={"name": "out"}, headers=with_act)
         assert early.json()["reason"] == "not_ready"

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from broker.db import operators as operator_store
 from broker.errors import Conflict, NotFound, NotGranted
 from broker.service import throttle
 from broker.service.audit import acting
@@ -167,6 +168,33 @@ def test_who_changes_sources_is_held_by_the_count_over_all() -> None:
     assert known.wait_us("ann", LOCAL, 1) == known.wait_us("ann", "10.9.9.9", 1) == 0
     assert known.wait_us("bob", "10.3.3.3", 1) == 0
     assert known.wait_us("ann", "10.3.3.3", throttle.IN_ALL_US + 1) == 0
+
+
+def test_right_codes_set_the_count_of_failures_back(team: Desk, clock: Clock) -> None:
+    """Somebody who mistypes now and then is never slowed down: what is counted are failures in a row."""
+    ann = Person(team, clock, "owner")
+    credentials = team.service.credentials
+    for _ in range(4):
+        for _ in range(FREE - 1):
+            with pytest.raises(Exception, match="not right"):
+                credentials.use_code("owner", "000000")
+        credentials.use_code("owner", ann.code())
+        with team.service.desk.database.read() as connection:
+            assert operator_store.by_name(connection, "owner").failures == 0  # type: ignore[union-attr]
+
+
+def test_right_codes_take_their_own_failures_out_of_the_count_over_all_and_no_others() -> None:
+    """Who mistyped a hundred times in an hour, and came in each time, does not lock others' addresses out of it."""
+    known = Throttle()
+    for _ in range(MOST_IN_ALL):
+        known.failed("ann", "10.1.1.1", 0)
+        known.passed("ann", "10.1.1.1")
+    assert known.wait_us("ann", "10.3.3.3", 1) == 0
+    for number in range(MOST_IN_ALL):
+        known.failed("ann", f"10.0.0.{number}", 0)
+    known.failed("ann", "10.1.1.1", 0)
+    known.passed("ann", "10.1.1.1")
+    assert known.wait_us("ann", "10.3.3.3", 1) > 0, "a guesser's failures stay counted"
 
 
 def test_waits_grow_to_their_bound_and_memory_does_not() -> None:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from broker.db import accounts as account_store
+from broker.db import cuts as cut_store
 from broker.db import meta
 from broker.gate import Mode
 from broker.model import Account, KeyRef, KeyVersion, Stage
@@ -57,6 +58,19 @@ async def test_an_older_reconciliation_does_not_count(desk: Desk, closed: str) -
     )
     assert await thawed(desk, later.id) == 409
     assert await thawed(desk, closed) == 200
+
+
+async def test_the_closing_is_thawed_by_a_step_however_many_cuts_are_put_on_record_after_it(
+    desk: Desk, closed: str
+) -> None:
+    """Those that a failover forgot are younger than it; of five hundred it was not listed, and nothing led out."""
+    record = {"mode": Mode.CLOSED.value, "reason": "forgotten", "actor": "unknown", "opened_us": 2**61}
+    with desk.service.desk.database.write() as connection:
+        for number in range(501):
+            cut_store.add(connection, {"id": f"cut_{number}", **record}, ("consumer:bot",))
+    async with desk.client() as client:
+        found = (await client.post("/v1/reconciliations", json=BODY)).json()
+    assert found["steps"][0]["commands"][0].split()[2] == closed
 
 
 class SetBack:

@@ -2,6 +2,9 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
+from broker.api import rotations
 from broker.db import tables as t
 from broker.service.operators import Role
 from clients.venue import Slot
@@ -29,3 +32,20 @@ async def test_a_rotation_by_hand_names_the_standby_key_of_the_same_sitting(desk
         ("main", "standby", "standby")
     ]
     assert alone["beside"] == []
+
+
+@pytest.mark.parametrize("what", ["rotations", "sweeps"])
+async def test_what_no_rotator_has_done_yet_is_not_said_to_have_changed_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """It stays on record, and a rotator that was only stopped carries it out: the old key is deleted then."""
+    account(desk)
+    monkeypatch.setattr(rotations, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(rotations, "_SWEEP_S", 0.05)
+    async with desk.client(Role.ADMIN) as client:
+        answer = await client.post(
+            f"/v1/{what}", json={"account": "main", "slot": "trade"} if what == "rotations" else None
+        )
+    assert (answer.status_code, answer.json()["reason"]) == (503, "not_yet"), answer.text
+    assert answer.json()["done"] == "unknown"
+    assert "it is on record" in answer.json()["detail"]

@@ -164,3 +164,35 @@ async def test_a_long_list_is_shown_to_its_end(team: Desk, clock: Clock) -> None
         said = await _announced(client, ann, "POST", "grants", body)
     assert "ZZZUSDT" in "".join(said["shows"])
     assert max(map(len, said["shows"])) < 5000
+
+
+async def test_an_account_is_shown_with_its_way_and_its_manager_key(team: Desk, clock: Clock) -> None:
+    """A name stands for addresses, a proxy and a key that can make keys: all of it is approved, and so is shown."""
+    ann = Person(team, clock, "owner")
+    accounts = team.service.accounts
+    accounts.create_egress("out", way="http-connect", addresses=("203.0.113.7", "203.0.113.8"), proxy_host="p.example",
+                           proxy_port=3128)  # fmt: skip
+    accounts.create("other", venue="binance", egress="out")
+    wanted = {
+        "destinations": {
+            "name": "hook", "account": "other", "slot": "trade", "kind": "webhook",
+            "settings": {"url": "https://hook.example/x"}, "secret": "s" * 32,
+        },
+        "keys": {
+            "account": "other", "slot": "trade", "key_id": "K" * 20, "key_type": "hmac", "secret": "s" * 20,
+            "allow_withdraw": True, "allow_any_address": True,
+        },
+        "managers": {"name": "m", "venue": "binance", "egress": "out", "key_id": "K" * 20, "secret": "s" * 20},
+        "grants": {"consumer": "bot", "account": "other", "policy": POLICY},
+    }  # fmt: skip
+    async with ann.client() as client:
+        for path, body in wanted.items():
+            text = "\n".join((await _announced(client, ann, "POST", path, body))["shows"])
+            for part in ("203.0.113.7", "203.0.113.8", "p.example:3128", "http-connect"):
+                assert part in text, (path, part, text)
+            if path != "managers":
+                assert "account other: binance live" in text, path
+        found = await client.post(
+            "/v1/grants?like=grt_other", json=wanted["grants"], headers={"Portcullis-Code": ann.code()}
+        )
+        assert "query: like=grt_other" in found.json()["shows"]

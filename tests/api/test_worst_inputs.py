@@ -36,6 +36,8 @@ BODIES: dict[str, bytes] = {
     "numbers of the wrong type": json.dumps({"targets": list(range(1400))}).encode(),
     "escapes": b'{"policy":"' + b"\\u0041" * 40_000 + b'"}',
     "as many escapes as pass": b'{"policy":"' + b"\\u0041" * 10_000 + b'"}',
+    "halves of characters": b'{"policy":"' + b"\\ud83d" * 10_000 + b'"}',
+    "characters in halves": b'{"policy":"' + b"\\ud83d\\ude00" * 5_000 + b"\\ude00" + b'"}',
     "quotation marks": b'"' * 256 * _K,
     "escaped quotation marks": b'\\"' * 128 * _K,
     "an open text": b'{"policy":"' + b"x" * 150_000,
@@ -113,6 +115,27 @@ async def test_no_body_holds_the_loop(desk: Desk, name: str, path: str) -> None:
 
     assert await _loop_seconds(work) < _MOST_S
     assert statuses <= {200, 400, 404, 413}
+
+
+@pytest.mark.parametrize("half", ["\\ud800", "x\\uDFFF", "\\ud83d\\\\ude00", "\\ude00\\ud83d", "\\\\\\ud83d"])
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [("/v1/thaws", "cut"), ("/v1/grants", "like"), ("/v1/checkouts", "grant"), ("/v1/cuts", "reason")],
+)
+async def test_half_a_character_is_a_bad_request_wherever_it_stands(
+    desk: Desk, path: str, field: str, half: str
+) -> None:
+    """What an act would do is looked up before its fields are judged: a store takes no half of a character."""
+    fields = {
+        "cut": "x", "reason": "x", "consumer": "x", "account": "x", "grant": "x", "targets": ["x"], "mode": "halt",
+    } | {field: "HALF"}  # fmt: skip
+    assert await _asked(desk, "POST", path, json.dumps(fields).replace("HALF", half).encode()) == 400
+
+
+@pytest.mark.parametrize("whole", ["\\ud83d\\ude00", "\\\\ud800", "\\\\\\\\ud83d", "\\u00e9", "x"])
+async def test_a_whole_character_is_taken_however_it_is_escaped(desk: Desk, whole: str) -> None:
+    body = b'{"cut":"cut_no","reason":"' + whole.encode() + b'"}'
+    assert await _asked(desk, "POST", "/v1/thaws", body) == 404
 
 
 @pytest.mark.parametrize("name", ["a policy of many pairs", "a policy of many pairs in TOML"])

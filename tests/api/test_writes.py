@@ -427,6 +427,24 @@ async def test_calls_say_what_they_cannot_show(desk: Desk) -> None:
     assert "outside the gateway" in answer["notice"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        ("egress", {"name": "out", "addresses": ["203.0.113.7"]}, "an egress 'out' already"),
+        ("accounts", {"name": "second", "upstream": "http://127.0.0.1:9"}, "an account 'second' already"),
+    ],
+)
+async def test_a_name_that_is_taken_is_named_and_not_guessed_at(
+    desk: Desk, path: str, body: dict[str, Any], says: str
+) -> None:
+    """`the name or key is taken, or what it names does not exist` was said of the host's new address."""
+    async with desk.client() as client:
+        assert (await client.post(f"/v1/{path}", json=body)).status_code == 201
+        again = await client.post(f"/v1/{path}", json=body)
+    assert (again.status_code, again.json()["reason"]) == (409, "taken")
+    assert says in again.json()["detail"]
+
+
 async def test_an_egress_never_shows_its_password(desk: Desk) -> None:
     body = {
         "name": "out", "way": "socks5h", "proxy_host": "proxy.internal", "proxy_port": 1080,

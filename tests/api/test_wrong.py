@@ -138,6 +138,9 @@ WRONG: dict[str, tuple[Callable[[Desk], None], str]] = {
     "a blocked account": (reported(troubles=(Trouble("account-blocked", "main"),)), "main trade nothing"),
     "a silent exchange": (reported(troubles=(Trouble("venue-silent", "out"),)), "does not answer by egress out"),
     "orders without answer": (reported(troubles=(Trouble("orders-unanswered", "out"),)), "answers no order by egress out"),
+    "files of a spool": (
+        reported(troubles=(Trouble("spool", "", "what boot 7 did cannot be read"),)), "what boot 7 did cannot be read"
+    ),
     "a clock": (reported(troubles=(Trouble("clock", "out", "+7.0 s"),)), "+7.0 s off the exchange's"),
     "the host": (lambda desk: desk.hazards.append(Hazard("the secret store is away", "RB-03")), "store is away"),
     "another broker's host": (

@@ -114,7 +114,6 @@ async def test_a_failover_that_forgot_a_cut_serves_nobody(tmp_path: Path) -> Non
             await _beaten(world)
             modes = {scope: one.mode for scope, one in world.authority.changes.gates.items()}
             assert modes["everything"] is Mode.CLOSED
-            world.service.mirror._agreed.clear()
             await _merged(world)
             assert {row[0] for row in second.sql("SELECT id FROM cuts", "state")} > {cut_id}, (
                 "the mirror remembers"

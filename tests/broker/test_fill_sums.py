@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,36 @@ def test_closed_orders_are_not_read_however_many_there_are(database: Database) -
     assert read
     assert max(read) <= 2 * len(GRANTS) * len(PAIRS)
     assert not [step for step in steps if "SCAN fills" in step], steps
+
+
+def test_open_orders_are_named_in_turn_each_once_whatever_is_told_of_others_meanwhile(
+    database: Database,
+) -> None:
+    chance = random.Random(3)  # noqa: S311 - a test
+    orders = [
+        Fill(
+            "main", pair, str(number), "one", "BTC", BUY, Decimal(0), Decimal(1), told_us=chance.randrange(5)
+        )
+        for number in range(200)
+        for pair in ("BTCEUR", "BTCUSDT")
+    ]
+    with database.log.write() as connection:
+        fills.note(connection, orders)
+    named, after = list[tuple[str, str]](), ""
+    with database.log.read() as connection:
+        assert len(fills.resting(connection, "main", "BTC")) == fills.MOST_RESTING
+        for odd in ("x", ":", "-1:A:1", "9" * 40, "²", "1" * 5_000):
+            assert fills.resting_after(connection, "main", "BTC", odd)[0]
+    while True:
+        with database.log.read() as connection:
+            found, after = fills.resting_after(connection, "main", "BTC", after)
+        named += [(symbol, order) for _, symbol, order, _ in found]
+        with database.log.write() as connection:  # one that was named is told of again, and executes
+            known = next(one for one in orders if (one.symbol, one.order_id) == named[0])
+            fills.note(connection, [replace(known, executed=Decimal(len(named)), told_us=0)])
+        if not after:
+            break
+    assert len(named) == len(set(named)) == 400
 
 
 def _values(fill: Fill) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,20 @@ import pytest
 import sqlalchemy as sa
 
 from broker.db import cuts as cut_store
-from broker.db import reserve
+from broker.db import faults, reserve
 from broker.db.database import Database
 from broker.db.reserve import NAME, Reserve
+from broker.errors import StoreUnavailable
 from broker.gate import Mode
 from broker.service import Service
 from broker.service.service import found_home, open_service
 from broker.stores.embedded import key as keys
+from broker.stores.embedded.store import EmbeddedStore
+from clients.secret import Secret
 from clients.venue import Environment
+from portcullis import foundation
+from portcullis.settings import SettingsError
+from portcullis.upkeep import Upkeep
 from tests.gateway.world import WallClock
 from tests.places import secrets_at
 
@@ -99,3 +106,120 @@ def test_the_room_is_laid_aside_where_there_is_plenty_and_only_once(
     assert not (tmp_path / NAME).exists()
     Reserve(None).keep()
     Reserve(tmp_path / "gone").keep()
+
+
+def test_a_secret_store_on_a_full_disk_is_away_and_neither_a_start_nor_a_thaw_falls_over(
+    service: Service,
+) -> None:
+    """Its fault was one that nobody foresaw: upkeep died of it, with which a broker begins, and `status` was silent."""
+    service.grants.create_consumer("bot")
+    cuts = [
+        service.cuts.close(targets=("consumer:bot",), mode=Mode.CLOSED, reason="x" * 500, actor="me")[0].id
+        for _ in range(20)
+    ]
+    upkeep, store = Upkeep(service), service.desk.secrets
+    assert isinstance(store, EmbeddedStore)
+    (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+    store._connection.execute(f"PRAGMA max_page_count={pages}")
+    for number in range(20):
+        with suppress(StoreUnavailable):
+            store.write(f"keys/filling/{number}", {"secret": Secret("x" * 200)}, {})
+    upkeep.once()
+    (told,) = [one.what for one in upkeep.hazards() if one.subject == "secret store"]
+    assert "full" in told
+    thawed = set[str]()
+    for cut in cuts:
+        with suppress(StoreUnavailable):  # it may fit in the place of what was written before
+            service.cuts.thaw(cut, reason="y", actor="me")
+            thawed.add(cut)
+    assert thawed < set(cuts)
+    assert {one.id for one in service.cuts.list(open_only=True).items} == set(cuts) - thawed
+    store._connection.execute("PRAGMA max_page_count=1000000")
+
+
+@pytest.mark.parametrize(
+    "code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP]
+)
+def test_no_room_for_the_index_of_the_write_ahead_log_is_a_full_disk_too(code: int) -> None:
+    """It has to grow while a cut is written, and is made anew at a start: a cut that met that took no room."""
+    fault = sqlite3.OperationalError("disk I/O error")
+    fault.sqlite_errorcode = code
+    told = faults.translated(sa.exc.OperationalError("INSERT", None, fault))
+    assert told.reason == faults.DISK_FULL
+    assert "disk is full" in str(told)
+
+
+def test_a_broker_that_could_not_start_takes_half_of_the_room_and_leaves_the_rest_to_a_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a stop in order there is no file left of what SQLite needs, and it makes them anew."""
+    home = foundation.found(tmp_path / "home", Environment.PAPER, "solo").home
+    kept, real = home.root / NAME, Database.upgrade
+    with foundation.opened(home) as service:
+        service.desk.database.reserve.keep()
+
+    def upgrade(self: Database, *given: str) -> None:
+        if kept.exists() and kept.stat().st_size >= reserve.SIZE:
+            raise StoreUnavailable(faults.DISK_FULL, "planted")
+        real(self, *given)
+
+    monkeypatch.setattr(Database, "upgrade", upgrade)
+    with foundation.opened(home) as service:
+        assert kept.stat().st_size == reserve.SIZE // 2
+        assert not service.desk.database.reserve.lend(), "once"
+        service.desk.database.reserve.keep()
+        assert kept.stat().st_size == reserve.SIZE, "there is plenty again"
+        monkeypatch.setattr(reserve, "_PLENTY", 2**62)
+        service.desk.database.reserve.lend()
+        service.desk.database.reserve.free()
+        service.desk.database.reserve.keep()
+        assert not kept.exists()
+    monkeypatch.setattr(Database, "upgrade", full)
+    nothing_kept = foundation.opened(home)
+    with pytest.raises(SettingsError, match="planted"):
+        nothing_kept.__enter__()
+
+
+def full(*_: object) -> None:
+    raise StoreUnavailable(faults.DISK_FULL, "planted")
+
+
+def test_a_disk_that_is_as_good_as_full_is_told_before_nothing_can_be_written(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that had started with the last of the room said that nothing is wrong."""
+    upkeep, kept = Upkeep(service), service.desk.database.reserve
+
+    def told() -> list[str]:
+        upkeep.once()
+        return [one.step for one in upkeep.hazards() if one.subject == "disk"]
+
+    assert told() == []
+    with monkeypatch.context() as patch:
+        patch.setattr(reserve, "_PLENTY", 2**62)
+        kept.lend()
+        assert len(told()) == 1
+        kept.free()
+        assert len(told()) == 1
+    assert told() == [], "there is room again"
+
+
+def test_a_disk_that_fills_while_the_room_for_a_cut_is_all_there_is_told_too(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That room is laid aside at the start, and only a cut takes it: it told nothing of a disk that filled later."""
+    upkeep = Upkeep(service)
+
+    def told() -> list[str]:
+        upkeep.once()
+        return [one.step for one in upkeep.hazards() if one.subject == "disk"]
+
+    assert told() == []
+    with monkeypatch.context() as patch:
+        patch.setattr(reserve, "_PLENTY", 2**62)
+        assert len(told()) == 1
+    assert told() == [], "there is room again"
+    with monkeypatch.context() as patch:
+        patch.setattr(reserve, "_PLENTY", 2**62)
+        patch.setattr(Database, "settle", full)
+        assert len(told()) == 1, "nothing can be written there any more"

@@ -12,10 +12,11 @@ import pytest
 
 from broker.db import database as databases
 from broker.db import meta
-from broker.db.turns import PATIENCE_S, Urgency
+from broker.db.turns import PATIENCE_S, Urgency, urgency
 from broker.errors import StoreUnavailable
 from broker.service.operators import Role
 from tests.api.desk import opened_desk
+from tests.gateway.world import running_world
 from tests.places import database_at
 from tests.services.postgres.server import PostgresServer
 
@@ -29,13 +30,17 @@ def stopped(server: PostgresServer) -> Iterator[None]:
     main = server.process.pid
     children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
     everyone = [main, *map(int, children)]
-    for pid in everyone:
-        os.kill(pid, signal.SIGSTOP)
+    _all(everyone, signal.SIGSTOP)
     try:
         yield
     finally:
-        for pid in everyone:
-            os.kill(pid, signal.SIGCONT)
+        _all(everyone, signal.SIGCONT)
+
+
+def _all(pids: list[int], how: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # one that was just ending
+            os.kill(pid, how)
 
 
 def test_a_cut_is_answered_within_its_bound_while_the_server_answers_nothing(
@@ -87,3 +92,16 @@ async def test_a_cut_through_the_api_is_in_force_while_the_server_answers_nothin
             shown = (await client.get(f"/v1/cuts/{said['id']}")).json()
         assert shown["on_record"] is True
         assert desk.service.desk.closings == {}
+
+
+async def test_leases_and_heartbeats_go_on_where_others_use_every_usual_connection(tmp_path: Path) -> None:
+    """Sixteen who read slowly hold what there is; what the safety thread reads has connections of its own."""
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        with contextlib.ExitStack() as held:
+            for _ in range(16):
+                held.enter_context(world.service.desk.database.read())
+            await world.authority.beat()
+            assert await world.authority.in_safety(urgency.get) is Urgency.SAFETY
+            assert (await bot.call("GET", "/api/v3/account")).status == 200, "a lease was opened"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker import budget
-from broker.budget import SLICE_LIFE_US, WINDOW_US, Parts, Slice
+from broker.budget import SLICE_LIFE_US, WINDOW_US, Limit, Parts, Slice
 from broker.calllog import Answered, Ask
 from broker.db import Connection, calls, slices
 from tests.places import database_at
@@ -68,6 +68,26 @@ def test_a_close_and_a_release_add_up_in_any_order(log: Connection, first: str) 
     slices.give_back(log, GATEWAY, part(60), 2)
     slices.close_boot(log, GATEWAY, BOOT, 3)
     assert used(log, 1) == 25, "closed once"
+
+
+@pytest.mark.parametrize("amount", ["100", "100.50", "1E+2"])
+def test_a_slice_that_came_back_whole_is_not_read_again_and_one_that_was_spent_from_is(
+    log: Connection, amount: str
+) -> None:
+    """A day of cuts and thaws leaves thousands of them, and each loan reads what counts."""
+    for number in range(20):
+        loan = Slice(
+            f"s{number}", Decimal(amount), 0, grant="grt", account="main", consumer="bot", asset="USDT"
+        )
+        slices.lend(log, loan, GATEWAY, BOOT)
+        spent = Decimal("0.01") if number == 7 else Decimal(0)
+        slices.give_back(log, GATEWAY, ((loan.id, Decimal(amount) - spent),), 1)
+    limit = Limit(Decimal(1000), "USDT", frozenset(["grt"]))
+    for found in (slices.slices(log, "grt", 0), slices.slices_under(log, [limit], 0)):
+        assert [loan.id for loan in found] == ["s7"]
+    assert used(log, 2) == Decimal("0.01")
+    slices.give_back(log, GATEWAY, (("s7", Decimal("0.01")),), None)
+    assert slices.slices(log, "grt", 0) == []
 
 
 def test_where_lines_are_lost_only_what_was_given_back_counts_as_back(log: Connection) -> None:

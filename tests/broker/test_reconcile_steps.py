@@ -31,6 +31,7 @@ STAGES = (Stage.CURRENT, Stage.PREVIOUS, Stage.PENDING)
 LISTINGS = (
     None, Listing("master"), Listing("master", ("an unknown key",)), Listing("master", ("no list",), "unknown_key"),
     Listing("master", ("no list",), "key_refused"), Listing("master", ("no list",), "rate_limited"),
+    Listing("master", (f"{KEY} (k6zb...fyk6) is on record, and the exchange does not list it",)),
 )  # fmt: skip
 ROTATIONS = ((), (OpenRotation("rot_1", "main", "trade", waits_for_a_person=True),))
 
@@ -128,3 +129,21 @@ def test_an_outage_is_never_a_reason_to_call_a_key_dead() -> None:
         )
     )
     assert step.commands[0] == "portcullis reconcile"
+
+
+def test_a_key_that_is_refused_and_not_listed_is_said_once_and_as_what_it_is() -> None:
+    """Nobody is sent to add addresses to a key that is gone, nor told to "do that" of a fact; a person says it."""
+    gone = Listing("master", (f"{KEY} (k6zb...fyk6) is on record, and the exchange does not list it",))
+    looked = Looked(KEY, Stage.PREVIOUS, Finding.UNDECIDED, "the exchange says key_refused", "key_refused")
+    (step,) = blocking(Facts(looked=(looked,), listed={"main": gone}))
+    assert "does not have it either" in step.do
+    assert "address" not in step.do
+    assert step.commands == (f"portcullis reconcile --deleted {KEY}",)
+    for listing in (Listing("master"), Listing("master", ("no list",), "timed_out")):
+        facts = Facts(looked=(looked,), listed={"main": listing})
+        assert "address" in blocking(facts)[0].do, (
+            "that it is gone needs a list that answered and does not have it"
+        )
+    served = replace(looked, finding=Finding.ALIVE)
+    (step,) = blocking(Facts(looked=(served,), listed={"main": gone}))
+    assert "does not list it" in step.what, "one that is served, and not listed, still stands in the way"

@@ -17,6 +17,7 @@ from broker.db import retention as store
 from broker.db.database import Database
 from broker.db.fills import Fill, Whose
 from broker.policy_facts import Stake
+from broker.service.call_seal import CallSeal
 from broker.service.retention import AT_ONCE, EVERY_US, KEPT_US, Retention
 from tests.places import database_at
 
@@ -45,7 +46,7 @@ class Desk:
 
 
 def tidied(database: Database, times: int = 1) -> None:
-    retention = Retention(Desk(database))  # type: ignore[arg-type]
+    retention = Retention(Desk(database), CallSeal(Desk(database)))  # type: ignore[arg-type]
     for _ in range(times):
         retention.tidy()
 
@@ -214,7 +215,7 @@ def test_rows_go_a_few_at_a_time_and_open_ones_are_in_nobodys_way(
 
 def test_it_looks_once_an_hour_and_goes_on_where_it_did_not_end(database: Database) -> None:
     desk = Desk(database)
-    retention = Retention(desk)  # type: ignore[arg-type]
+    retention = Retention(desk, CallSeal(desk))  # type: ignore[arg-type]
     retention.tidy()
     put(database, *closed(1, "7"))
     retention.tidy()

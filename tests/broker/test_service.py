@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import MetaData
 
+from broker.db import accounts as account_store
+from broker.db import cuts as cut_store
 from broker.db import rows
 from broker.db.log_tables import LOG
 from broker.db.tables import METADATA
 from broker.errors import Conflict, Malformed, NotFound, StoreUnavailable
 from broker.gate import Mode
-from broker.model import Stage
+from broker.model import KeyRef, KeyVersion, Stage, moment
 from broker.service import Service
 from broker.service.operators import Role
 from broker.service.service import found_home, open_service
@@ -109,6 +112,50 @@ def test_an_import_that_stopped_half_way_is_finished_by_the_next(service: Servic
     store.write = written  # type: ignore[method-assign]
     service.keys.import_key("main", slot=Slot.TRADE, credential=credential(), facts=GOOD)
     assert [(key.ref.version, key.stage) for key in service.keys.list()] == [(1, Stage.CURRENT)]
+
+
+def test_importing_the_key_in_use_again_brings_back_its_secret_where_the_store_lost_it(
+    service: Service,
+) -> None:
+    """It was said to be in use, and nothing was stored: a restart of its gateway found no key."""
+    service.accounts.create("main", venue="binance", upstream=UPSTREAM)
+    key = service.keys.import_key("main", slot=Slot.TRADE, credential=credential(), facts=GOOD)
+    store = service.desk.secrets
+    assert isinstance(store, EmbeddedStore)
+    with store._transaction() as connection:
+        connection.execute("DELETE FROM secrets WHERE path = ?", (key.path,))
+    again = service.keys.import_key("main", slot=Slot.TRADE, credential=credential(), facts=GOOD)
+    assert (again.ref, again.stage) == (key.ref, Stage.CURRENT)
+    assert store.read(key.path)["secret"] == credential().secret
+
+
+def test_a_key_that_a_rotation_left_unused_is_imported_where_its_secret_lies(service: Service) -> None:
+    """The sweep says to import it again; its secret lay there under the labels of the rotation, and it never could."""
+    service.accounts.create("main", venue="binance", upstream=UPSTREAM)
+    ref = KeyRef("main", Slot.TRADE, 1)
+    left = KeyVersion(ref, Stage.PENDING, "REAL", KeyType.HMAC, ref.path, moment(1), True, False)
+    with service.desk.database.write() as connection:
+        account_store.add_key(connection, left, 1)
+    service.desk.secrets.write(ref.path, {"secret": credential().secret}, {"rotation": "rot_x"})
+    made = service.keys.import_key("main", slot=Slot.TRADE, credential=credential(), facts=GOOD)
+    assert (made.ref, made.stage) == (ref, Stage.CURRENT)
+
+
+def test_cuts_of_one_instant_are_all_listed(service: Service) -> None:
+    """Those that a database forgot are put there at once: of more than a page of them the rest was never shown."""
+    made = {f"cut_{number}" for number in range(7)}
+    record = {"mode": Mode.CLOSED.value, "reason": "test", "actor": "me", "opened_us": 5}
+    with service.desk.database.write() as connection:
+        for name in made:
+            cut_store.add(connection, {"id": name, **record}, ("everything",))
+    shown: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = service.cuts.list(open_only=True, after=after, limit=3)
+        shown += [one.id for one in page.items]
+        after = page.next
+    assert len(shown) == len(made)
+    assert set(shown) == made
 
 
 def test_an_environment_is_for_ever_and_paper_stays_on_loopback(service: Service) -> None:
@@ -319,4 +366,69 @@ def test_a_cut_that_was_answered_survives_kill_9(tmp_path: Path) -> None:
     child.communicate()
     with database.read() as connection:
         assert dict(rows.gates(connection)["everything"].closers) == {cut_id: Mode.CLOSED}
+    database.close()
+
+
+HOUR_US = 3600 * 1_000_000
+
+
+class SetClock(WallClock):
+    """Clocks that go on as a test says; the wall clock is also set."""
+
+    passed_us = ahead_us = 0
+
+    def now_us(self) -> int:
+        return super().now_us() + self.passed_us + self.ahead_us
+
+    def boot_us(self) -> int:
+        return super().boot_us() + self.passed_us
+
+
+@pytest.mark.parametrize("late", [0, 26, 24 * 365])
+def test_a_limit_is_not_lent_again_by_a_broker_that_is_started_anew_after_its_clock_was_put_right(
+    tmp_path: Path, late: int
+) -> None:
+    """A host without a clock of its own starts late, and hears the time a moment later."""
+    database, clock = database_at(tmp_path), SetClock()
+    database.upgrade()
+    found_home(database, Environment.PAPER, "solo")
+    store = EmbeddedStore(tmp_path / "secrets.db", keys.fresh())
+    clock.ahead_us = -late * HOUR_US
+    service = open_service(database, store, clock)
+    clock.ahead_us = 0
+    service.accounts.create("main", venue="binance", upstream=UPSTREAM)
+    service.grants.create_consumer("bot")
+    grant = service.grants.create(consumer="bot", account="main", policy=POLICY).grant.id
+    while (loan := service.calls.lend(grant, "local", "boot")) is not None:
+        service.calls.close_slices("local", ((loan.id, Decimal(0)),))
+    assert service.calls.used(grant) == 10_000
+    anew = open_service(database, store, clock)
+    assert anew.calls.lend(grant, "local", "boot") is None
+    assert anew.calls.used(grant) == 10_000
+    store.close()
+    database.close()
+
+
+@pytest.mark.parametrize(("passed", "step"), [(0, 25), (0, -25), (0, 24 * 365), (23, 1), (23, -1)])
+def test_a_limit_is_not_lent_again_because_a_clock_was_set(tmp_path: Path, passed: int, step: int) -> None:
+    """What was spent so long ago was spent so long ago, whatever the wall clock says since: at most it counts longer."""
+    database, clock = database_at(tmp_path), SetClock()
+    database.upgrade()
+    found_home(database, Environment.PAPER, "solo")
+    store = EmbeddedStore(tmp_path / "secrets.db", keys.fresh())
+    service = open_service(database, store, clock)
+    service.accounts.create("main", venue="binance", upstream=UPSTREAM)
+    service.grants.create_consumer("bot")
+    grant = service.grants.create(consumer="bot", account="main", policy=POLICY).grant.id
+    while (loan := service.calls.lend(grant, "local", "boot")) is not None:
+        service.calls.close_slices("local", ((loan.id, Decimal(0)),))
+    lent = service.calls.used(grant)
+    assert lent == 10_000
+    clock.passed_us += passed * HOUR_US
+    clock.ahead_us += step * HOUR_US
+    assert service.calls.lend(grant, "local", "boot") is None
+    assert service.calls.used(grant) == lent
+    clock.passed_us += (24 - passed + max(0, -step) + 1) * HOUR_US
+    assert service.calls.lend(grant, "local", "boot") is not None, "it costs a delay"
+    store.close()
     database.close()

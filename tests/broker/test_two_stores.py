@@ -11,8 +11,10 @@ import pytest
 
 from broker import gate_document
 from broker.db import rows, tables
-from broker.errors import NotFound, StoreUnavailable
+from broker.deeds import Deed
+from broker.errors import NotFound, StoreUnavailable, Withheld
 from broker.gate import Mode
+from broker.gate_document import NotedCut
 from broker.model import Stage
 from broker.service import Service
 from broker.service.cuts import noted
@@ -280,6 +282,65 @@ def test_an_instance_that_was_restored_elsewhere_serves_nothing(service: Service
     for later in opened(home):
         later.mirror.merge()
         assert not later.mirror.serves
+
+
+def test_a_superseded_home_stays_so_when_its_secret_store_is_put_back_to_before_that(
+    service: Service, home: Path
+) -> None:
+    """A Vault from a snapshot says again that this host is the living one: it rotated the other one's keys."""
+    service.mirror.merge()
+    ours = service.desk.home
+    before = {"instance": ours.instance, "generation": ours.generation}
+    newer = {**before, "generation": ours.generation + 1}
+    service.desk.secrets.mirror.change("instance", lambda _: json.dumps(newer))
+    service.mirror.merge()
+    for document in (json.dumps(before), None):
+        if document is not None:
+            service.desk.secrets.mirror.change("instance", lambda _, text=document: text)
+        with pytest.raises(Withheld, match="restored elsewhere"):
+            service.desk.guard.ensure(Deed.DELETE)
+        service.mirror.merge()
+        assert not service.mirror.serves
+    for later in opened(home):
+        with pytest.raises(Withheld, match="restored elsewhere"):
+            later.desk.guard.ensure(Deed.PLAN)
+        later.mirror.merge()
+        assert not later.mirror.serves
+
+
+def test_a_cut_is_noted_before_anything_is_asked_of_a_database_that_is_away(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What keeps the mirror asks the database much; a cut that it does not take must not wait for that."""
+    service.mirror.merge()
+    cut = NotedCut("cut_early", Mode.CLOSED, ("everything",), "leak", "me", 1)
+    service.desk.closings[cut.id] = cut
+
+    def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("database", "planted: away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(service.desk.database), "read", away)
+        patched.setattr(type(service.desk.database), "write", away)
+        with suppress(StoreUnavailable):
+            service.mirror.merge()
+    assert service.desk.secrets.mirror.read(cut.id) is not None
+    del service.desk.closings[cut.id]
+
+
+def test_a_document_that_is_mended_is_believed_again(service: Service) -> None:
+    """One that cannot be understood stops everything while it is there, and says nothing of another host."""
+    service.mirror.merge()
+    ours = service.desk.home
+    for generation in ("two", 10**30, True):
+        document = {"instance": ours.instance, "generation": generation}
+        service.desk.secrets.mirror.change("instance", lambda _, one=document: json.dumps(one))
+        service.mirror.merge()
+        assert not service.mirror.serves
+        mended = {"instance": ours.instance, "generation": ours.generation}
+        service.desk.secrets.mirror.change("instance", lambda _, one=mended: json.dumps(one))
+        service.mirror.merge()
+        assert service.mirror.serves, generation
 
 
 @pytest.mark.parametrize("document", ['{"instance": "other", "generation": 1}', "{}", "garbage", "[]"])

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.gateway.world import Bot
+from tests.history.processes import look_back, told_by_command
+from tests.history.watching import now_us
 
 READY_S = 60
-GONE_S = 30
+GONE_S = 90
 
 
 @dataclass(slots=True)
@@ -27,6 +29,8 @@ class Demo:
     process: "subprocess.Popen[str]"
     said: dict[str, Any]
     errors: Path
+    plays: tuple[str, ...] = ()
+    """Words of laws (`tests.history.laws`) that a test breaks on purpose."""
 
     @property
     def home(self) -> Path:
@@ -92,6 +96,7 @@ def start_demo(home: Path, errors: Path, *, files: int | None = None) -> Demo:
 
 @contextmanager
 def running_demo(home: Path, errors: Path, *, files: int | None = None) -> Iterator[Demo]:
+    """Run a demo; what it left behind is held to the laws of histories in the end."""
     demo = start_demo(home, errors, files=files)
     try:
         yield demo
@@ -100,6 +105,7 @@ def running_demo(home: Path, errors: Path, *, files: int | None = None) -> Itera
             demo.stop()
         if demo.process.stdout is not None:
             demo.process.stdout.close()
+    look_back(home, demo.plays)
 
 
 def cli(home: Path, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
@@ -115,10 +121,14 @@ def cli(home: Path, *arguments: str, stdin: str = "") -> "subprocess.CompletedPr
 
 
 def cli_json(home: Path, *arguments: str, stdin: str = "", code: int = 0) -> Any:
+    began_us = now_us()
     done = cli(home, *arguments, "--json", stdin=stdin)
     assert done.returncode == code, done.stdout + done.stderr
     assert done.stdout.count("\n") == 1, done.stdout
-    return json.loads(done.stdout)
+    answer = json.loads(done.stdout)
+    if code == 0:
+        told_by_command(home, arguments[0], answer, began_us)
+    return answer
 
 
 def children_of(pid: int) -> list[int]:

@@ -183,7 +183,7 @@ def test_a_second_waiver_is_a_no_that_says_who_waived(monkeypatch: pytest.Monkey
     assert "was waived by ann already" in text
 
 
-def test_onward_is_asked_of_the_core_and_nothing_else_sends_it(
+def test_onward_and_leave_are_asked_of_the_core_and_nothing_else_sends_it(
     monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     sent: list[dict[str, Any]] = []
@@ -193,10 +193,14 @@ def test_onward_is_asked_of_the_core_and_nothing_else_sends_it(
         return read(kind, example("RotationWhole", id="rot_1"))
 
     monkeypatch.setattr(Api, "post", post)
-    for more in (["--onward"], []):
+    for more in (["--onward"], ["--leave"], []):
         assert said(monkeypatch, home, {}, "rotation", "resume", "rot_1", *more)[0] == 0
     path = "rotations/rot_1/resume"
-    assert sent == [{"path": path, "discard": False, "onward": True}, {"path": path, "discard": False}]
+    assert sent == [
+        {"path": path, "discard": False, "onward": True},
+        {"path": path, "discard": False, "leave": True},
+        {"path": path, "discard": False},
+    ]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,23 @@ def commands(group: Any, *above: str) -> Iterator[tuple[tuple[str, ...], Any]]:
             yield (*above, name), one
 
 
+def groups(group: Any, *above: str) -> Iterator[tuple[str, ...]]:
+    yield above
+    for name, one in group.commands.items():
+        if hasattr(one, "commands"):
+            yield from groups(one, *above, name)
+
+
+def test_no_help_names_a_kind_of_value_beside_a_switch() -> None:
+    """`--json <bool>` is typed as `--json true`, which is refused."""
+    whole = typer.main.get_group(app)
+    runner = CliRunner()
+    for path in (*groups(whole), *(path for path, _ in commands(whole))):
+        shown = runner.invoke(app, [*path, "--help"])
+        assert shown.exit_code == 0, path
+        assert "<bool>" not in shown.output, path
+
+
 def test_no_option_and_no_argument_takes_an_empty_value() -> None:
     """`--home "$X"` with nothing in X meant the directory one stood in, `--gateway-host ""` every address."""
     tried = 0

@@ -30,4 +30,6 @@ async def test_every_cut_beside_a_flood_succeeds_and_nothing_passes_after_it(
     assert result.failed == {}
     assert len(result.committed) == cuts
     assert result.through == 0
+    assert result.late, "some stayed long enough to ask the venue"
+    assert sum(result.late) == 0, "by the venue's own count"
     assert result.orders > cuts, "the flood traded in between"

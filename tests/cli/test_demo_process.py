@@ -17,6 +17,7 @@ from tests.cli.started import (
     start_demo,
     wait_until,
 )
+from tests.rotation.place import STRANGER
 
 pytestmark = pytest.mark.process
 
@@ -77,6 +78,7 @@ def test_what_was_asked_stands_in_the_call_log(demo: Demo) -> None:
 
 
 def test_a_key_that_can_withdraw_or_has_no_address_is_refused_unless_told_loudly(demo: Demo) -> None:
+    demo.plays = (STRANGER,)
     cli_json(demo.home, "account", "create", "--name", "second")
     demo.paper("POST", "accounts", {"email": "second@paper.test", "balances": {"USDT": "5"}})
 
@@ -162,6 +164,21 @@ def test_a_term_ends_everything_with_code_0_and_the_next_start_finds_it_again(tm
             assert second.said[field] == first.said[field]
         assert second.paper("GET", "accounts") == before
         assert asyncio.run(second.bot.order(quantity="0.001")).status == 200
+        assert second.stop() == 0
+
+
+def test_a_broker_that_cannot_write_down_where_it_listens_serves_all_the_same(tmp_path: Path) -> None:
+    """A full disk is no reason to keep bots from leaving: it started, and ended because of this file."""
+    home, errors = tmp_path / "home", tmp_path / "errors"
+    with running_demo(home, errors) as first:
+        assert first.stop() == 0
+    for name in ("run.json.new", "paper/state.new"):
+        (home / name).mkdir()
+    with running_demo(home, errors) as second:
+        assert asyncio.run(second.bot.order(quantity="0.001")).status == 200
+        assert asyncio.run(second.bot.order("SELL", quantity="0.001")).status == 200
+        wait_until(lambda: "could not be saved" in errors.read_text(), "a state that cannot be saved")
+        assert asyncio.run(second.bot.order("SELL", quantity="0.001")).status == 200
         assert second.stop() == 0
 
 

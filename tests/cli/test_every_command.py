@@ -22,13 +22,14 @@ from portcullis.cli import (
     recover_work,
     rotation_screen,
     storage_work,
+    store_key_work,
 )
 from portcullis.cli.app import app
 from portcullis.running import Running
 from tests.cli.consoles import CONSOLES, LATIN, PIPE, TERMINAL, WIDTH, Said, run_on
 from tests.cli.examples import EMPTY, LONG, PLAIN, WEIRD, Style, document, transport
 
-LOADED = (audit_work, backup_work, processes, recover_work, storage_work)
+LOADED = (audit_work, backup_work, processes, recover_work, storage_work, store_key_work)
 """Loaded here, so that no fork has to."""
 
 STYLES = {"empty": EMPTY, "plain": PLAIN, "long": LONG, "weird": WEIRD}
@@ -51,7 +52,8 @@ ASKED: dict[str, tuple[str, ...]] = {
     "manager import": ("--name", "m", "--key-id", "k", "--secret-file", "{secret}"), "manager list": (),
     "rotation list": ("--account", "main"), "rotation show": (ROTATION,), "rotation start": ("--account", "main", "--wait"),
     "rotation watch": (ROTATION,), "rotation pause": (ROTATION,), "rotation resume": (ROTATION, "--no-key"),
-    "rotation rollback": (ROTATION, *WHY), "rotation answer": (ROTATION, "--key-id", "k", "--secret-file", "{secret}"),
+    "rotation drop": (ROTATION, *WHY), "rotation rollback": (ROTATION, *WHY),
+    "rotation answer": (ROTATION, "--key-id", "k", "--secret-file", "{secret}"),
     "rotation waive": (ROTATION, "--destination", "tax", *WHY),
     "schedule show": (), "schedule set": ("main", "--interval", "90d"),
     "alerts add": ("ntfy", "--address-file", "{secret}"), "alerts test": ("ntfy",), "alerts remove": ("ntfy",),
@@ -82,6 +84,7 @@ OFFLINE: dict[str, tuple[str, ...]] = {
     "restore": ("{backup}", "--code-file", "{code}", "--home", "{fresh}"),
     "vault setup": ("--vault", "{vault}"), "vault check": ("--vault", "{vault}"),
     "store move": ("--to", "vault", "--vault", "{vault}"), "db check": (), "db upgrade": (),
+    "store key show": (), "store key rotate": (),
 }  # fmt: skip
 """Commands that need no broker: they are run on a real home."""
 
@@ -151,7 +154,7 @@ def answered(style: Style, tmp_path: Path) -> Callable[[], None]:
         def made(**given: object) -> httpx.Client:
             return whole(**{**given, "transport": transport(style)})  # type: ignore[arg-type]
 
-        client.find = lambda _: Running(1, 2, 3, 4)  # type: ignore[assignment]
+        client.find_started = lambda _: Running(1, 2, 3, 4)  # type: ignore[assignment]
         client.httpx.Client = made  # type: ignore[assignment,misc]
         rotation_screen._LOOK_S = 0.0
         os.environ |= {"PORTCULLIS_CODE": "123456", "XDG_STATE_HOME": str(tmp_path / "state")}
@@ -187,6 +190,7 @@ def test_a_command_shows_whatever_the_api_may_answer(
     arguments = ["--home", str(ground / "home"), *command.split(), *filled(ground, tmp_path, ASKED[command])]
     before = answered(STYLES[style], tmp_path)
     said = run_on(console, arguments, before=before)
+    assert "does not run on" not in said.plain, "it asked nobody"
     looks_right(said, console, arguments)
     if console == PIPE:
         (tmp_path / "fresh").unlink(missing_ok=True)

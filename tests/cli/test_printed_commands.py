@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from broker.gate import Mode
 from portcullis.cli.app import app
 from portcullis.cli.face import Face, Stopped, program
+from portcullis.cli.pages import PAGES, paged
+from portcullis.cli.remedies import AWAY, step
 from portcullis.foundation import opened
 from portcullis.settings import open_home
 
@@ -83,6 +85,38 @@ def test_what_is_no_command_stays_as_it_was_written(text: str, tmp_path: Path) -
     assert face_of(tmp_path).words(text) == text
 
 
+def test_a_command_that_names_a_home_is_called_as_this_one_is_and_keeps_its_home(tmp_path: Path) -> None:
+    """`run portcullis --home /x init` was printed bare, beside the whole path of `portcullis demo`."""
+    said = face_of(tmp_path).words("run `portcullis --home /srv/other init`, or see portcullis --home X")
+    assert said == f"run `{program()} --home /srv/other init`, or see {program()} --home X"
+
+
+@pytest.mark.parametrize("reason", sorted(AWAY))
+def test_a_database_that_is_away_names_the_command_that_looks_at_it(reason: str, tmp_path: Path) -> None:
+    """`status` with PostgreSQL down said: check that the disk is not full."""
+    said = step(face_of(tmp_path), reason)
+    assert f"{program()} --home {tmp_path} db check" in said
+    assert PAGES["RB-02"] in said
+
+
+def test_a_code_that_is_not_right_sends_nobody_to_the_homes_token(tmp_path: Path) -> None:
+    """A mistyped code was answered with: log in, or restore the home's own token."""
+    assert "next code" in step(face_of(tmp_path), "bad_code")
+
+
+def test_each_command_after_a_no_has_a_line_of_its_own(tmp_path: Path) -> None:
+    """They were one line, with a backslash and an n between them."""
+    face = face_of(tmp_path)
+    face.stop(
+        Stopped("there is no grant", step="One of these may be meant:\nportcullis cuts\nportcullis status")
+    )
+    lines = face.err.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    given = f"{program()} --home {tmp_path}"
+    assert [one.strip() for one in lines[-3:]] == [
+        "next One of these may be meant:", f"{given} cuts", f"{given} status",
+    ]  # fmt: skip
+
+
 def test_a_no_names_its_commands_for_this_home(tmp_path: Path) -> None:
     face = face_of(tmp_path)
     face.stop(Stopped("there is no cut 'x'; `portcullis cuts` shows them", step=face.command("cuts")))
@@ -140,6 +174,48 @@ def _text(node: ast.AST) -> str:
     if not isinstance(node, ast.JoinedStr):
         return ""
     return "".join(str(one.value) if isinstance(one, ast.Constant) else "x1" for one in node.values)
+
+
+@pytest.mark.parametrize("step", ["portcullis reconcile, then RB-15", "portcullis status, then RB-03"])
+def test_a_runbook_beside_a_command_has_a_line_of_its_own_and_is_named_by_its_page(
+    step: str, tmp_path: Path
+) -> None:
+    """`next portcullis vault check; RB-03` was printed: pasted, a shell looked for a program called RB-03."""
+    first, second = (line.strip() for line in screen(face_of(tmp_path), step))
+    assert first == f"next {program()} --home {tmp_path} {step.split()[1].rstrip(',')}"
+    assert second == f"next {PAGES[step[-5:]]}"
+
+
+def test_every_runbook_is_named_by_a_page_that_there_is() -> None:
+    folder = Path(__file__).parents[2]
+    assert sorted(PAGES.values()) == sorted(
+        f"docs/runbooks/{one.name}" for one in (folder / "docs/runbooks").glob("RB-*")
+    )
+    assert paged("mend it (RB-02), see docs/runbooks/RB-03-secret-store.md") == (
+        f"mend it ({PAGES['RB-02']}), see {PAGES['RB-03']}"
+    )
+
+
+def _steps() -> Iterator[tuple[str, str]]:
+    """Yield every text of ours that begins as a command, part by part, and where."""
+    root = Path(__file__).parents[2]
+    for package in ("broker", "rotation", "portcullis"):
+        for file in sorted((root / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                text = _text(node)
+                if text.startswith("portcullis ") and [*text.split(), ""][1].rstrip(",") in COMMANDS:
+                    for part in filter(None, text.split(", then ")):
+                        yield f"{file.relative_to(root)}:{getattr(node, 'lineno', 0)}", part
+
+
+def test_a_step_that_begins_as_a_command_holds_nothing_that_is_none() -> None:
+    """`alerts add telegram (or slack, mail, ...)` and `cut --reason WHY, with the right name` were printed so."""
+    wrong = [
+        f"{where}: {part}"
+        for where, part in _steps()
+        if re.search(r"[(),]|; (?!portcullis )", part) or not part.startswith(("portcullis ", "RB-", "x1"))
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_every_command_that_the_code_prints_is_whole() -> None:

@@ -38,7 +38,9 @@ def test_a_recipe_in_python_is_python(library: str) -> None:
 
 
 def test_the_recipe_for_freqtrade_is_json_and_the_one_for_curl_is_shell() -> None:
-    assert json.loads(RECIPES["freqtrade"](PLACE))["exchange"]["key"] == "PCLSKEY"
+    exchange = json.loads(RECIPES["freqtrade"](PLACE))["exchange"]
+    assert exchange["key"] == "PCLSKEY"
+    assert exchange["enable_ws"] is False, "its candles came from the real exchange, beside a paper one"
     assert (
         subprocess.run(["bash", "-n"], input=RECIPES["curl"](PLACE), text=True, check=False).returncode == 0
     )
@@ -70,7 +72,6 @@ def test_logs_mask_what_sounds_like_a_secret_and_a_secret_itself(
         logging.getLogger("uvicorn.access").info("planted-6")
     finally:
         structlog.reset_defaults()
-        logging.basicConfig(force=True)
     seen = capsys.readouterr()
     assert "planted" not in seen.err + seen.out
     assert MARK in seen.err

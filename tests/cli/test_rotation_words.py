@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 import typer
 from rich.console import Console
+from typer.testing import CliRunner
 
 from portcullis.cli import rotation_screen, streams
 from portcullis.cli.answers import plain, read
+from portcullis.cli.app import app
 from portcullis.cli.face import Face
+from portcullis.cli.pages import PAGES
 from portcullis.cli.rotation_answers import Delivery, RotationWhole, Transition
 from portcullis.cli.rotation_screen import follow, whole
 from portcullis.cli.rotation_words import (
-    PAGES,
+    KEPT,
     awaited,
     line_words,
     note,
@@ -57,7 +60,7 @@ def rotation(state: str, *history: Transition, **changes: Any) -> RotationWhole:
     given = {
         "id": ID, "account": "main", "slot": "trade", "state": state, "why": "asked", "old_version": 1,
         "new_version": 2, "reason": "", "runbook": "", "paused": False, "created_at": at, "entered_at": at,
-        "due_at": at, "ended_at": None, "todo": None, "beside": [], "history": list(history), "deliveries": [],
+        "due_at": at, "ended_at": None, "todo": None, "held": "", "beside": [], "history": list(history), "deliveries": [],
         "asks": [],
     } | changes  # fmt: skip
     return read(RotationWhole, json.loads(json.dumps(given, default=plain)))
@@ -108,6 +111,39 @@ def test_whatever_stalls_prints_its_page_and_commands_that_are_whole(state: Stat
 def test_a_way_on_is_offered_where_it_can_be_taken_and_nowhere_else(state: State, option: str) -> None:
     offered = {one for one in RUNBOOKS if any(option in way.command for way in ways_on(stalled(one)))}
     assert offered == {state}
+
+
+@pytest.mark.parametrize("how", [{"paused": True}, {"held": "it was open when cut_1 closed everything"}])
+def test_what_stands_still_prints_how_it_goes_on_or_is_given_up(how: dict[str, Any]) -> None:
+    """A paused one printed no command at all, and one held after a restore no way to take the old key back."""
+    text = shown(rotation("draining", **how))
+    assert f"rotation resume {ID}" in text
+    assert f'rotation rollback {ID} --reason "..."' in text
+    late = shown(rotation("retiring-old", **how))
+    assert f"rotation resume {ID}" in late
+    assert "rollback" not in late
+    over = shown(rotation("done", ended_at="2026-11-28T10:00:09+00:00", **how))
+    assert "rotation resume" not in over
+
+
+@pytest.mark.parametrize("beside", [["--discard"], ["--onward"], ["--no-key"], ["--key-id", "k"]])
+def test_to_leave_a_key_and_to_go_on_are_not_said_in_one(beside: list[str], tmp_path: Path) -> None:
+    """What was typed beside `--leave` was dropped in silence, or the other way round."""
+    home = ["--home", str(tmp_path / "home")]
+    assert CliRunner().invoke(app, [*home, "init", "--environment", "paper", "--mode", "solo"]).exit_code == 0
+    done = CliRunner().invoke(app, [*home, "rotation", "resume", ID, "--leave", *beside])
+    assert done.exit_code == 1
+    assert "--leave ends it" in done.stderr
+
+
+def test_what_stalls_while_a_key_is_retired_can_be_ended_and_taken_back_where_the_key_that_stays_is_lost() -> (
+    None
+):
+    for state in (State.RETIRING_OLD, State.DISCARDING_NEW):
+        lost = stalled(state, reason=f"{KEPT}the secret is gone")
+        assert any("--leave" in way.command for way in ways_on(stalled(state)))
+        assert not any("rollback" in way.command for way in ways_on(stalled(state)))
+        assert any("rollback" in way.command for way in ways_on(lost)) is (state is State.RETIRING_OLD)
 
 
 def test_a_destination_that_stalls_a_drain_is_named_with_every_way_to_let_go() -> None:

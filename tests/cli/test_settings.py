@@ -1,16 +1,19 @@
 """The home directory: private, unchanging, and plain-spoken about what is wrong with it."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from broker.errors import StoreUnavailable
 from clients.venue import Environment
+from portcullis.cli import client
 from portcullis.foundation import found, opened
-from portcullis.running import Running, find, held, tell
+from portcullis.running import Running, find, find_started, held, tell
 from portcullis.settings import Home, SettingsError, create, locate, open_home, write_private
 from portcullis.vault_settings import VaultDocument
+from tests.cli.consoles import PIPE, run_on
 
 
 @pytest.fixture
@@ -119,6 +122,29 @@ def test_a_stale_file_counts_for_nothing(home: Home) -> None:
         assert find(home) is None
 
 
+def full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_on_a_full_disk_who_runs_is_told_in_the_room_of_who_ran_before(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held(home):
+        tell(home, Running(4711, 1, 2, 3))
+        left = home.running.read_text()
+    home.running.write_text(left)  # as kill -9 leaves it
+    monkeypatch.setattr("portcullis.running.write_private", full)
+    with held(home):
+        assert find(home) is None, "not yet: what is there is of the last one"
+        tell(home, Running(4712, 5, 6, 7, "http://127.0.0.1:4"))
+        assert find(home) == Running(4712, 5, 6, 7, "http://127.0.0.1:4")
+        tell(home, Running(4712, 5, 6, 8))
+        assert find(home) == Running(4712, 5, 6, 8)
+    assert find(home) is None
+    with held(home), pytest.raises(OSError, match="No space"):
+        tell(home, Running(4713, 1, 2, 3))
+
+
 # --- founding ---------------------------------------------------------------------------------
 
 
@@ -167,3 +193,28 @@ def test_a_wrapped_secret_id_serves_one_process_and_the_rotator_has_its_own() ->
         assert str(found.auth.secret_id_file) == file
     alone = {"addresses": ["https://v:8200"], "auth": own | {"wrapped": True}}
     assert VaultDocument.model_validate(alone).of_rotator() is None
+
+
+def test_a_command_waits_for_a_broker_that_starts_and_for_nobody_else(home: Home) -> None:
+    """`run &` and the next line of the README: Portcullis does not run on it."""
+    assert find_started(home, within_s=60) is None, "nobody starts, so nobody is waited for"
+    runs = Running(4711, 1, 2, 3)
+    with held(home), ThreadPoolExecutor(1) as starter:
+        assert find_started(home, within_s=0) is None
+        waits = starter.submit(find_started, home, 60)
+        tell(home, runs)
+        assert waits.result(60) == runs
+
+
+def test_who_holds_a_home_and_does_not_listen_is_not_told_as_nobody(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bots may trade: "no bot of this home can trade" was said of it."""
+    monkeypatch.setattr(client, "find_started", lambda _: None)
+    arguments = ["--home", str(home.root), "cuts"]
+    with held(home):
+        said = run_on(PIPE, arguments)
+    assert said.code == 1
+    assert "No bot of this home can trade" not in said.plain
+    assert "its bots may trade" in " ".join(said.plain.split())
+    assert "No bot of this home can trade" in " ".join(run_on(PIPE, arguments).plain.split())

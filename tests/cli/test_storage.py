@@ -79,6 +79,49 @@ def test_setup_shows_what_it_would_do_and_applying_twice_is_once(
     assert all(one["well"] for one in found), found
 
 
+def test_a_home_is_made_with_the_one_login_that_a_wrapped_secret_id_is_good_for(
+    vault: VaultServer, set_up: Path, tmp_path: Path
+) -> None:
+    """`init` logged in twice: it said that somebody else may have used the secret id, and left half a home."""
+    document = json.loads(set_up.read_text())
+    where = f"auth/{document['auth']['mount']}/role/portcullis-run/secret-id"
+    made = vault.client().adapter.post(f"/v1/{where}", json={}, headers={"X-Vault-Wrap-TTL": "60s"})
+    Path(document["auth"]["secret_id_file"]).write_text(made["wrap_info"]["token"])
+    document["auth"]["wrapped"] = True
+    set_up.write_text(json.dumps(document))
+    home = tmp_path / "home"
+    init = ("init", "--environment", "paper", "--mode", "solo", "--vault", str(set_up))
+    assert cli(home, *init).returncode == 0
+    gates = vault.client().adapter.request("LIST", f"/v1/{document['mount']}/metadata/gates")
+    assert "instance" in gates["data"]["keys"], "the secret store is known as this home's"
+
+
+def test_setup_says_how_to_get_role_id_and_secret_ids_and_checks_the_same_file(
+    described: Path, root_token: Path, tmp_path: Path
+) -> None:
+    """It said `vault check` without --vault, named no role id, and no secret id for the rotator."""
+    document = json.loads(described.read_text())
+    rotators = tmp_path / "rotators"
+    document["auth"] |= {"wrapped": True, "rotator_secret_id_file": str(rotators)}
+    described.write_text(json.dumps(document))
+    done = cli(
+        tmp_path / "none",
+        "vault",
+        "setup",
+        "--vault",
+        str(described),
+        "--apply",
+        "--token-file",
+        str(root_token),
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line.split("next ", 1)[1] for line in done.stdout.splitlines() if line.startswith("  next ")]
+    assert any(line.startswith("vault read -field=role_id ") for line in lines)
+    assert any(line.endswith(f"> {tmp_path / 'secret-id'})") for line in lines)
+    assert any(line.endswith(f"> {rotators})") for line in lines)
+    assert lines[-1].endswith(f"vault check --vault {described}")
+
+
 def test_a_wrong_token_is_said_and_not_shown(described: Path, tmp_path: Path) -> None:
     arguments = ("vault", "setup", "--vault", str(described), "--apply")
     done = cli(tmp_path / "none", *arguments, stdin="planted-wrong-token\n")
@@ -140,7 +183,9 @@ def test_a_home_on_vault_and_postgres_holds_neither_keys_nor_state(
     assert not home.exists()
     described.write_text(json.dumps(document | {"single_node": True}))
     cli_json(home, *init)
-    assert {path.name for path in home.iterdir()} == {"audit.key", "home.json", "operator.token", "spool"}
+    kept = {path.name for path in home.iterdir()}
+    assert kept == {"audit.key", "home.json", "operator.token", "run.lock", "spool"}
+    assert (home / "run.lock").read_bytes() == b""
     assert PASSWORD not in (home / "home.json").read_text()
     assert cli_json(home, "db", "check")["well"] is True
     assert cli_json(home, "db", "upgrade")["well"] is True

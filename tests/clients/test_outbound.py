@@ -9,7 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from clients import outbound, outbound_http
+from clients import outbound
+from clients.bounds import Bounds, within
+from clients.http_lines import BoundedBackend
 from clients.outbound import LOOPBACK, PUBLIC, NotReachable, judge_channel, reach_of
 from clients.outbound_http import OutboundClient
 from rotation.alerts.sending import by_apprise
@@ -158,8 +160,8 @@ def test_what_was_judged_is_what_is_connected_to(sink: Any, monkeypatch: pytest.
         ]
 
     monkeypatch.setattr(outbound.Reach.addresses, "__defaults__", (lookup,))
-    backend = outbound_http._Judged(LOOPBACK)
-    stream = backend.connect_tcp("rebinding.example", sink.port)
+    with within(Bounds(5)):
+        stream = BoundedBackend(LOOPBACK.addresses).connect_tcp("rebinding.example", sink.port)
     assert stream.get_extra_info("server_addr")[0] == "127.0.0.1"
     stream.close()
     assert looked == ["rebinding.example"]

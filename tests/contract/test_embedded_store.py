@@ -1,7 +1,9 @@
 """The embedded store keeps the contract, and its own promises about files and keys."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -71,7 +73,7 @@ def test_a_key_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
     path.chmod(0o640)
     with pytest.raises(StoreUnavailable, match="chmod 600"):
         keys.from_file(path)
-    with pytest.raises(StoreUnavailable, match="restore"):
+    with pytest.raises(StoreUnavailable, match="put it back from your copy"):
         keys.from_file(tmp_path / "none")
 
 
@@ -87,3 +89,61 @@ def test_a_key_from_the_environment_is_taken_out_of_it() -> None:
 def test_a_key_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(StoreUnavailable):
         keys.key_bytes(Secret(text), "a test")
+
+
+def test_a_store_that_is_closed_while_it_is_read_ends_the_reading_with_an_error_not_the_process(
+    store: EmbeddedStore,
+) -> None:
+    """The connection is one for all threads, and SQLite crashes where it goes away within a statement."""
+    store.write("a/b", {"secret": Secret("x")}, {})
+    within, closed = threading.Event(), threading.Event()
+
+    def read() -> str:
+        with store._transaction() as connection:
+            within.set()
+            assert not closed.wait(0.2), "closed within a transaction"
+            return str(connection.execute("SELECT path FROM secrets").fetchone()[0])
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read)
+        assert within.wait(10)
+        store.close()
+        closed.set()
+        assert reading.result() == "a/b"
+    with pytest.raises(StoreUnavailable, match="closed"):
+        store.read("a/b")
+
+
+class Full:
+    """A store whose disk is full: SQLite ends the transaction by itself there."""
+
+    def __init__(self, store: EmbeddedStore) -> None:
+        self._connection = store._connection
+
+    def __enter__(self) -> None:
+        (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
+        self._connection.execute(f"PRAGMA max_page_count={pages}")
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.execute("PRAGMA max_page_count=1000000")
+
+
+@pytest.mark.parametrize("what", ["write", "change"])
+def test_a_full_disk_is_a_store_that_cannot_answer_and_that_answers_again_with_room(
+    store: EmbeddedStore, what: str
+) -> None:
+    large = "x" * 100_000
+
+    def fill() -> None:
+        if what == "write":
+            store.write("a/large", {"secret": Secret(large)}, {})
+        else:
+            store.mirror.change("cut_1", lambda _: large)
+
+    with Full(store):
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="full"):
+                fill()
+        assert (store.paths(""), store.mirror.names()) == ((), ()), "what is there is read"
+    fill()
+    assert (store.paths(""), store.mirror.names()) in {(("a/large",), ()), ((), ("cut_1",))}

@@ -16,6 +16,7 @@ from portcullis.run import Broker, Options, running_broker
 from portcullis.vault_settings import VaultDocument
 from tests.foreign.places import CCXT, MONEY
 from tests.gateway.world import POLICY
+from tests.history.processes import look_back
 from tests.long import LONG
 from tests.paper.harness import Paper, running_paper
 from tests.services import binaries
@@ -104,3 +105,4 @@ async def test_a_vault_that_is_sealed_and_killed_costs_a_trading_bot_not_one_req
                 assert failures == 0, first
                 assert rounds > SEALED_S
                 assert (await CCXT.run(["load"], **waiting, mode="sync"))[0].raised is None
+            assert (await asyncio.to_thread(look_back, home.root, exchange=paper.exchange)).written

@@ -200,7 +200,7 @@ async def test_a_budget_that_could_not_be_lent_is_an_outage(tmp_path: Path) -> N
         bot = await traded(world)
         held = next(iter(world.gateway.book.by_lease.values()))
         deaf(world, frames.AskSlice)
-        await until(lambda: not world.gateway.link._asking._refilling)
+        await until(lambda: world.gateway.link._asking.budget.idle)
         held.standing.purse.close(world.gateway.clock.boot_us(), everything=True)
         refused = await bot.order()
         assert (refused.status, refused.body, refused.reason) == (503, None, "budget_unknown")

@@ -1,6 +1,7 @@
 """What is answered about a cut is true, whatever is slow, away, ended or asked again meanwhile."""
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import pytest
 from broker.api import access
 from broker.errors import StoreUnavailable
 from broker.service import cuts as cuts_service
+from broker.service import making
+from broker.service.making import Made
+from portcullis.upkeep import Upkeep
 from tests.gateway.test_cut_at_once import BOT, api, close, held, monkeyed_commit, on_record, until
 from tests.gateway.world import running_world
 
@@ -70,6 +74,62 @@ async def test_a_broker_that_ends_puts_on_record_what_it_has_closed(tmp_path: Pa
             go.set()
             world.service.cuts.closing.end()
             assert on_record(world) == dict.fromkeys(cuts, True)
+
+
+@pytest.mark.parametrize("in_flight", [0, 1, 2])
+async def test_a_try_that_is_under_way_as_a_broker_is_told_to_end_is_not_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_flight: int
+) -> None:
+    async with running_world(tmp_path) as world:
+        world.account()
+        world.issue()
+        making = world.service.cuts.closing._making
+        real, inside, fail = making._commit, threading.Event(), threading.Event()
+        cuts: list[str] = []
+
+        def commit(made: Made) -> None:
+            if inside.is_set() and fail.is_set():
+                return real(made)
+            if len(cuts) == 3 and made.noted.id == cuts[in_flight]:
+                inside.set()
+                assert fail.wait(60)
+            raise StoreUnavailable("away", "away on purpose")
+
+        monkeypatch.setattr(making, "_commit", commit)
+        cuts.extend([await close(world, "consumer:bot") for _ in range(3)])
+        await until(inside.is_set)
+        ending = asyncio.create_task(asyncio.to_thread(making.end, 60))
+        await until(lambda: making._ends)
+        fail.set()
+        await ending
+        assert on_record(world) == dict.fromkeys(cuts, True)
+
+
+async def test_a_cut_is_in_force_and_answered_where_the_host_has_no_thread_left_for_us(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was answered with an error, and was on record only once somebody cut again."""
+
+    def none_left(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(making, "_IDLE_S", 0.1)
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        await bot.ready()
+        async with api(world) as client:
+            rehearsed = await client.post("/v1/cuts", json=BOT | {"targets": ["consumer:nobody"]})
+            assert rehearsed.status_code == 404, "a start does that"
+            await until(lambda: world.service.cuts.closing._making._thread is None)
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", none_left)
+                answer = await client.post("/v1/cuts", json=BOT | {"targets": ["key-version:main/trade/1"]})
+                assert (answer.status_code, answer.json()["on_record"]) == (201, False), answer.text
+                assert (await bot.call("GET", "/api/v3/account")).reason == "cut"
+            assert on_record(world) == {}
+            await asyncio.to_thread(Upkeep(world.service).once)
+            await until(lambda: on_record(world) == {answer.json()["id"]: True})
 
 
 async def test_an_idempotency_key_never_answers_with_a_cut_that_is_no_more(

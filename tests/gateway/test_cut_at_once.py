@@ -143,7 +143,7 @@ async def test_a_bot_is_refused_at_once_while_another_process_holds_the_database
             await until(lambda: on_record(world) == {said["id"]: True})
             await until(lambda: world.gateway.book._gates.closing() == ())
             assert (await bot.order(**SMALL)).reason == "cut"
-            assert "cut-not-on-record" not in wrong(world)
+            await until(lambda: "cut-not-on-record" not in wrong(world))
             assert (await client.get(f"/v1/cuts/{said['id']}")).json()["on_record"] is True
             await world.thaw(said["id"])
         await until(lambda: world.gateway.book.gates["consumer:bot"].mode is Mode.OPEN)
@@ -160,6 +160,26 @@ async def test_a_halt_lets_pass_what_a_halt_does_before_it_is_on_record(tmp_path
             await close(world, "account:main", mode=Mode.HALT)
             assert (await bot.order(**SMALL)).reason == "halted"
             assert (await bot.call("GET", "/api/v3/account")).status == 200
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_the_answer_of_a_thaw_says_whether_a_broker_that_ends_at_once_keeps_it(
+    tmp_path: Path, taken: bool
+) -> None:
+    async with running_world(tmp_path) as world, api(world) as client:
+        world.account()
+        world.bot()
+        with held(world) as let_go:
+            cut = await close(world, "consumer:bot")
+            if taken:
+                let_go()
+                await until(lambda: on_record(world).get(cut) is True)
+            answer = await client.post("/v1/thaws", json={"cut": cut, "reason": "safe"})
+            let_go()
+        assert answer.status_code == 200
+        assert (
+            any("the database has not taken it yet" in note for note in answer.json()["notes"]) is not taken
+        )
 
 
 async def test_a_thaw_ends_a_cut_that_is_not_on_record_and_both_go_on_record(tmp_path: Path) -> None:

@@ -113,6 +113,8 @@ async def test_where_none_was_in_use_what_held_the_last_one_holds_the_next(tmp_p
         await world.cut(f"key-version:{OLD}")
         with world.service.desk.database.write() as connection:
             account_store.set_stage(connection, OLD, Stage.TOMBSTONE)
+        for key in world.paper.exchange.keys.values():
+            key.deleted = True
         second(world)
         assert (await asked_anew(world, bot, tmp_path)).reason == "cut"
 
@@ -144,7 +146,7 @@ async def test_a_gateway_moves_no_lease_that_is_cut(tmp_path: Path) -> None:
         (name,) = book.by_lease
         held = book.by_lease[name]
         book.learn(frames.Material(str(NEW), "K" * 64, "hmac", book.material[str(OLD)].secret))
-        book.set_gates((frames.GateState(f"key-version:{OLD}", 9, (("cut_1", "closed"),)),))
+        book.set_gates((frames.GateState(f"key-version:{OLD}", 9, (("cut_1", "closed"),)),), (), book.history)
         chain = tuple(part.replace(str(OLD), str(NEW)) for part in held.lease.chain)
         moved = frames.Moved(name, chain, tuple(0 for _ in chain))
         assert book.cut_over(frames.Cutover(1, str(OLD), str(NEW), (moved,))) == (name,)

@@ -13,6 +13,8 @@ import pytest
 from broker.errors import Malformed, NotFound, StoreUnavailable
 from broker.gate import Mode
 from broker.gate_document import NotedCut
+from broker.gates import Gates
+from broker.model import KeyRef
 from broker.service import cuts as cuts_service
 from broker.service.audit import Audit
 from broker.service.mirror import Mirror
@@ -254,6 +256,58 @@ async def test_a_move_that_was_stopped_before_its_commit_when_the_cut_was_made_i
         await until(lambda: on_record(world) == {cut: True})
         assert "key-version:main/trade/2" in world.service.cuts.get(cut).scopes
         await refused_over_beats(world, bot)
+
+
+async def test_a_key_that_replaces_a_cut_one_before_anybody_has_looked_what_is_in_use_is_cut_too(
+    tmp_path: Path,
+) -> None:
+    """The database may be as slow with a read: what it says of now is not what was in use as the cut was made."""
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        assert (await bot.order(**SMALL)).status == 200
+        closing, may = world.service.cuts.closing, threading.Event()
+        closing._looks.submit(may.wait, 60)
+        with monkeyed_commit() as go:
+            cut = await close(world, "key-version:main/trade/1")
+            await asyncio.to_thread(another_key, world)
+            may.set()
+            await until(lambda: cut in world.service.desk.in_use)
+            await refused_over_beats(world, bot)
+            go.set()
+        await until(lambda: on_record(world) == {cut: True})
+        assert "key-version:main/trade/2" in world.service.cuts.get(cut).scopes
+        await refused_over_beats(world, bot)
+
+
+async def test_a_cut_that_is_over_is_not_told_once_more_for_a_key_that_came_in_scope(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was thawed between the two lines that widen it and tell of it: nothing would ever end it at the gateway."""
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        assert (await bot.order(**SMALL)).status == 200
+        thawed, real = list[str](), Gates.widen
+
+        def widen(self: Gates, name: str, scope: str) -> NotedCut | None:
+            found = real(self, name, scope)
+            if self is world.authority.changes._gates and found is not None:
+                world.service.cuts.thaw(name, reason="safe", actor="me")
+                thawed.append(name)
+            return found
+
+        monkeypatch.setattr(Gates, "widen", widen)
+        with monkeyed_commit():
+            cut = await close(world, "key-version:main/trade/1")
+            await until(lambda: cut in world.service.desk.in_use)
+            await asyncio.to_thread(world.authority.changes.carry, KeyRef("main", Slot.TRADE, 2))
+            assert thawed == [cut]
+        await until(lambda: on_record(world) == {cut: False})
+        async with asyncio.timeout(60):
+            while (await bot.order(**SMALL)).status != 200:  # noqa: ASYNC110 - leases tell nobody
+                await asyncio.sleep(0.05)
+        assert world.gateway.book._gates.closing() == ()
 
 
 async def test_who_is_answered_while_a_slip_is_being_taken_back_is_told(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def second(world: World) -> str:
 
 def holders(world: World, ref: KeyRef) -> int:
     with world.service.desk.database.read() as connection:
-        return len(store.holders(connection, str(ref), world.service.desk.clock.now_us()))
+        return len(store.holders(connection, str(ref), world.service.desk.spans))
 
 
 async def settled(world: World, ref: KeyRef) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from broker.gate import Mode
-from broker.gateway import asking, forward
 from broker.gateway.account_view import AccountView
 from broker.gateway.venue_view import VenueView
 from broker.link import frames
@@ -16,16 +15,11 @@ from clients.paper.faults import Fault
 from clients.venue import Credential
 from tests.gateway.world import POLICY, Answer, Bot, World, running_world
 
+pytestmark = pytest.mark.usefixtures("very_patient")
+
 HOUR_US = 3_600_000_000
 LIMIT = {"type": "LIMIT", "timeInForce": "GTC"}
 ONLY_BTC = POLICY.replace('["BTCUSDT", "ETHUSDT"]', '["BTCUSDT"]')
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine refuses no exit: facts are waited for as long as it takes."""
-    monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
-    monkeypatch.setattr(asking, "ASK_SECONDS", 30.0)
 
 
 def view_of(world: World) -> VenueView:
@@ -292,7 +286,7 @@ async def test_budget_that_cannot_be_lent_stops_no_exit(tmp_path: Path) -> None:
                 send(frame)
 
         world.gateway.link._channel.send = deaf  # type: ignore[method-assign]
-        while world.gateway.link._asking._refilling:  # noqa: ASYNC110 - nothing tells that a refill is over
+        while not world.gateway.link._asking.budget.idle:  # noqa: ASYNC110 - nothing tells that a refill is over
             await asyncio.sleep(0.01)
         for standing in world.gateway.book.standing.values():
             standing.purse.close(0, everything=True)

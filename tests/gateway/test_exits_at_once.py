@@ -7,18 +7,12 @@ from pathlib import Path
 import pytest
 
 from broker.gate import Mode
-from broker.gateway import asking, forward
 from broker.gateway.sales import TAKEN_US
 from clients.paper.faults import Fault
 from tests.gateway.test_exits import account_of, halt, view_of
 from tests.gateway.world import Bot, bots, running_world
 
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine decides nothing: facts are waited for as long as it takes."""
-    monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
-    monkeypatch.setattr(asking, "ASK_SECONDS", 30.0)
+pytestmark = pytest.mark.usefixtures("very_patient")
 
 
 async def size_of_book(bot: Bot) -> Decimal:

@@ -7,22 +7,16 @@ from pathlib import Path
 import pytest
 
 from broker.gate import Mode
-from broker.gateway import asking, forward
 from broker.gateway.owners import Owners
 from broker.gateway.sent import Sent
 from clients.wire import OrderState
 from tests.gateway.test_namesakes import Later, lose
 from tests.gateway.world import POLICY, Bot, World, running_world
 
+pytestmark = pytest.mark.usefixtures("very_patient")
+
 LIMIT = {"type": "LIMIT", "timeInForce": "GTC"}
 PIECE = "0.0101"
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine decides nothing: facts are waited for as long as it takes."""
-    monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
-    monkeypatch.setattr(asking, "ASK_SECONDS", 30.0)
 
 
 def two_bots(world: World) -> tuple[Bot, Bot]:

@@ -72,7 +72,7 @@ async def test_a_cutover_whose_key_never_came_ends_the_leases_and_bots_open_othe
                 gone.set()
 
         world.authority._take = seen  # type: ignore[method-assign]
-        link.channel.send(frames.Cutover(10_000, str(OLD), str(NEW), ()))
+        link.channel.send(frames.Cutover(10_000, str(OLD), str(NEW), (), world.gateway.book.history))
         await asyncio.wait_for(gone.wait(), 5)
         assert lease not in world.gateway.book.by_lease
         assert (await bot.call("GET", "/api/v3/account")).status == 200

@@ -1,9 +1,12 @@
 """No line of the call log is forgotten that nobody kept: only what was committed is acknowledged, and deleted."""
 
 import asyncio
+import errno
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,13 +14,17 @@ from typing import Any
 
 import pytest
 
+from broker.authority.intake import LATELY_SECONDS, _note
 from broker.authority.link import Link
-from broker.calllog import Answered, Ask, write_line
+from broker.calllog import Answered, Ask, parse, write_line
 from broker.db import calls as store
 from broker.errors import StoreUnavailable
 from broker.gateway.clock import SystemClock
 from broker.gateway.delivery import AGAIN_US, Delivery
+from broker.gateway.fills import RecentFills
+from broker.gateway.ledger import Ledger
 from broker.gateway.process import Gateway
+from broker.gateway.sent import Sent
 from broker.gateway.spool import Spool
 from broker.gateway.upload import Upload
 from broker.link import frames
@@ -41,11 +48,11 @@ def failing(world: World, fails: Callable[[int], bool]) -> list[int]:
     """Let some takings-in fail, by their number; return the numbers that came."""
     real, came = world.service.calls.ingest, list[int]()
 
-    def ingest(gateway: str, boot: str, lines: Iterable[str]) -> tuple[int, ...]:
+    def ingest(gateway: str, boot: str, lines: Iterable[str], first: int = 0) -> tuple[int, ...]:
         came.append(len(came))
         if fails(came[-1]):
             raise StoreUnavailable("database", "locked on purpose")
-        return real(gateway, boot, lines)
+        return real(gateway, boot, lines, first)
 
     world.service.calls.ingest = ingest  # type: ignore[method-assign]
     return came
@@ -166,7 +173,7 @@ async def test_an_earlier_boot_is_not_over_because_its_lines_came_back_while_the
 
     read = Read(meanwhile)
     spool: Any = SimpleNamespace(boot="b" * 16, earlier=lambda: ([read], False))
-    upload = Upload(spool, SystemClock(), send)
+    upload = Upload(spool, SystemClock(), send, RecentFills())
     async with asyncio.timeout(60):
         await upload.send_earlier()
     assert [type(frame) for frame in sent[:3]] == [frames.Calls, frames.Calls, frames.SpoolDone]
@@ -184,6 +191,48 @@ async def test_the_broker_calls_no_boot_over_whose_lines_it_has_refused(tmp_path
         world.authority.intake.take(link, frames.SpoolDone(Read.boot, 0))
         assert await there.receive() == frames.CallsNotKept(Read.boot, 1)
         assert await there.receive() == frames.CallsNotKept(Read.boot, 1)
+
+
+async def test_lines_that_a_failover_lost_are_asked_for_though_later_ones_came_in_before_it_was_seen(
+    tmp_path: Path,
+) -> None:
+    """The record's last line says nothing of a hole before it."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        for number in range(6):
+            assert (await bot.order(newClientOrderId=f"o{number}", **SMALL)).status == 200
+        await until(lambda: not world.gateway.spool.waiting)
+        with world.service.desk.database.log.write() as connection:
+            connection.exec_driver_sql("DELETE FROM calls WHERE client_ids IN ('[\"o1\"]', '[\"o2\"]')")
+            connection.exec_driver_sql("DELETE FROM orders")
+        assert set(logged(world)) == {"o0", "o3", "o4", "o5"}
+        recent = world.gateway.book.recent
+        assert recent.of("main", "BTC") == (), "the broker has it all, as far as is known here"
+        taken, forgotten = world.gateway.link.upload.take, list[Any]()
+
+        def take(frame: Any) -> None:
+            taken(frame)
+            if isinstance(frame, frames.CallsForgotten):
+                forgotten.append(recent.of("main", "BTC"))
+
+        world.gateway.link.upload.take = take  # type: ignore[method-assign]
+        world.authority.intake.recount(world.authority.changes.links["local"])
+        await until(lambda: logged(world) == {f"o{number}": "done" for number in range(6)})
+        await until(lambda: not world.gateway.spool.waiting)
+        (grant,) = world.service.grants.list().items
+        for number in range(6):
+            assert world.service.calls.whose("main", "BTCUSDT", f"o{number}").grant == grant.id
+        assert len(forgotten[0]) >= 2, "what is lost is told with each question until it is there again"
+        await until(lambda: recent.of("main", "BTC") == ())
+
+
+def test_what_was_kept_lately_is_known_from_ten_minutes_ago_on() -> None:
+    lately = deque[tuple[float, int]]()
+    for second in range(4000):
+        _note(lately, second, float(second))
+    assert 3999 - LATELY_SECONDS - 10 <= lately[0][1] <= 3999 - LATELY_SECONDS
+    assert len(lately) < 200
 
 
 async def test_what_a_gateway_left_that_still_ran_when_the_next_began_is_sent_once_it_is_over(
@@ -443,3 +492,68 @@ async def test_the_same_lines_again_do_not_claim_an_order_that_was_refused(tmp_p
         for _ in range(2):
             world.service.calls.ingest("local", "b00t", [write_line(ask), write_line(answer)])
             assert world.service.calls.whose("main", "BTCUSDT", "anothers") == Owned(None)
+
+
+async def test_what_came_of_an_order_while_the_disk_was_full_is_on_record_once_it_is_not(
+    tmp_path: Path,
+) -> None:
+    """On record it had no answer for good: nobody's order where it was bought, a sale that counted for ever."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        await bot.ready()
+        spool, full = world.gateway.spool, [True]
+        write = spool.write
+
+        def no_room(line: str) -> None:
+            if full[0] and '"k":"ans"' in line:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            write(line)
+
+        spool.write = no_room  # type: ignore[method-assign]
+        assert (await bot.order(newClientOrderId="lost", **SMALL)).status == 200
+        for _ in range(3):
+            assert (await bot.call("GET", "/api/v3/account")).status == 200
+        assert spool.holds
+        full[0] = False
+        await until(lambda: logged(world).get("lost") == "done")
+        await until(lambda: not spool.holds)
+        assert world.service.calls.whose("main", "BTCUSDT", "#1").grant is not None
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["goes on", "ends"])
+async def test_lines_stay_until_what_came_of_them_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """Who is killed meanwhile finds at the next start that they have no answer, and asks the exchange."""
+    monkeypatch.setattr("broker.gateway.spool.PART_LINES", 2)
+    spool = Spool(tmp_path)
+    ledger = Ledger(spool, SystemClock(), lambda: None)
+    sent = Sent(1, "g", "main", "BTCUSDT", "a", "SELL", Decimal(1), Decimal(1), 0, 0, asked=1, order_id="5")
+    spool.write("an ask")
+    write = spool.write
+
+    def no_room(line: str) -> None:
+        raise OSError(errno.ENOSPC, f"no room for {len(line)} characters")
+
+    monkeypatch.setattr(spool, "write", no_room)
+    assert ledger.found(sent) == 0
+    ledger.absent(replace(sent, order_id=None))
+    ledger.catch_up()
+    monkeypatch.setattr(spool, "write", write)
+    for _ in range(4):
+        spool.write("more")
+    spool.kept(spool.seq)
+    if ends:
+        spool.close()
+    first = min(tmp_path.glob("calls-*"))
+    assert first.read_text(encoding="ascii") == "an ask\nmore\n"
+    if ends:
+        return
+    assert ledger.found(sent) == 8, "behind the two that came before it"
+    told = [parse(text) for _, text in spool.batch(5, 9)]
+    assert [(one.seq, one.of, one.outcome) for one in told if isinstance(one, Answered)] == [
+        (6, 1, "done"), (7, 1, "refused"), (8, 1, "done")
+    ]  # fmt: skip
+    spool.kept(spool.seq)
+    assert not first.exists()

@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from broker.gateway.account_view import AccountView
+from broker.gateway.clock import SystemClock
 from broker.gateway.limits import Need
+from broker.gateway.venue_line import Reply
+from broker.gateway.venue_view import NotKnown, VenueView
 from clients.secret import Secret
-from clients.venue import Credential, KeyType
+from clients.venue import Credential, KeyType, SymbolInfo
 from tests.gateway.test_exits import HOUR_US, view_of
+from tests.gateway.test_slow_log import until
 from tests.gateway.world import POLICY, running_world
 
 KEY = Credential("k", Secret("s"), KeyType.HMAC)
@@ -49,9 +53,9 @@ class Venue:
         self.asked.append(asyncio.get_running_loop().create_future())
         return await self.asked[-1]
 
-    async def once(self, name: str, work: Any) -> None:
-        del name
-        await work
+    async def once(self, name: str, work: Any, need: Need, whose: str) -> None:
+        del name, need, whose
+        await work()
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["in order", "the older one last"])
@@ -74,3 +78,62 @@ async def test_of_two_answers_the_one_that_was_asked_for_later_counts(
         await asking[number]
     assert str(account.free("BTC")) == newer
     assert account.may_trade is (newer != "0")
+
+
+@pytest.mark.parametrize("bad", [("GONEUSDT",), ("GONEUSDT", "AWAYUSDT")], ids=["one", "two"])
+async def test_a_pair_that_the_venue_does_not_price_keeps_no_other_without_a_price(
+    tmp_path: Path, bad: tuple[str, ...]
+) -> None:
+    """It was delisted while it was in use: no price was kept warm any more."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="1")
+        bot = world.bot(policy=WIDE)
+        for symbol in ("BTCUSDT", "ETHUSDT"):
+            await bot.order(symbol=symbol, quantity="0.001")
+        view = view_of(world)
+        now_us = world.gateway.clock.boot_us()
+        for symbol in bad:
+            view.pairs[symbol] = SymbolInfo(symbol, symbol.removesuffix("USDT"), "USDT")
+            view.uses(symbol, now_us)
+        view._used = dict.fromkeys((*bad, "BTCUSDT", "ETHUSDT"), now_us)
+        view._prices.clear()
+        warming = asyncio.ensure_future(view.keep_warm())
+        await until(lambda: {"BTCUSDT", "ETHUSDT"} <= set(view._prices) and set(bad) == set(view._unpriced))
+        warming.cancel()
+        with pytest.raises(NotKnown, match="-1121"):
+            await view.fetch_prices((*bad, "BTCUSDT"), Need.EXIT, "bot")
+        view._forget(now_us + HOUR_US)
+        assert not view._unpriced, "it is asked for again"
+
+
+async def test_an_order_over_two_pairs_has_the_price_of_the_one_that_is_priced(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="1")
+        await world.bot().order()
+        view = view_of(world)
+        view._prices.clear()
+        with pytest.raises(NotKnown, match="-1121"):
+            await view.fetch_prices(("GONEUSDT", "ETHUSDT"), Need.EXIT, "bot")
+        assert set(view._prices) == {"ETHUSDT"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(403, b""), (403, b"<html>blocked</html>"), (404, b""), (400, b'{"code":-1002,"msg":"no"}')],
+)
+async def test_what_is_refused_for_no_name_in_it_is_not_asked_again_for_each(
+    status: int, body: bytes
+) -> None:
+    """An exchange that had enough of our address got hundreds of questions more, every minute, instead of one."""
+    asked = list[int]()
+
+    async def ask(*_: object) -> Reply:
+        asked.append(1)
+        return Reply(status, {}, body)
+
+    view = VenueView(SimpleNamespace(ask=ask), SystemClock())  # type: ignore[arg-type]
+    with pytest.raises(NotKnown, match="refused"):
+        await view.fetch_prices(tuple(f"A{number}USDT" for number in range(200)))
+    with pytest.raises(NotKnown, match="refused"):
+        await view.fetch_prices(("A1USDT",))
+    assert (len(asked), view._unpriced) == (2, {})

@@ -2,7 +2,16 @@
 
 import pytest
 
-from broker.gateway.limits import MINUTE_US, MOST_IN_PAUSE, UNSURE_US, Need, OrderRate, Permit, WeightMeter
+from broker.gateway.limits import (
+    MINUTE_US,
+    MOST_ASKERS,
+    MOST_IN_PAUSE,
+    UNSURE_US,
+    Need,
+    OrderRate,
+    Permit,
+    WeightMeter,
+)
 from broker.policy_document import Rate
 
 S = 1_000_000
@@ -85,3 +94,57 @@ def test_facts_of_exits_are_asked_for_in_a_pause_by_and_by() -> None:
     assert asked(500 * S) == MOST_IN_PAUSE
     assert isinstance(meter.admit(Need.EXIT, "ip", 20, 611 * S), Permit)
     assert meter.pause(Need.EXIT, "ip", 1, 501 * S) is None
+
+
+@pytest.mark.parametrize("questions", [("/account:a",), ("/account:a", "/order:a", "/depth:")])
+def test_who_asks_again_and_again_in_a_pause_leaves_others_the_facts_of_their_exits(
+    questions: tuple[str, ...],
+) -> None:
+    """A bot that sells what is not there, over and over, kept a bot of another account from being judged at all."""
+    meter = WeightMeter()
+    meter.refused(418, 600.0, 0)
+    for tenth in range(1, 3_000):
+        now_us = tenth * 100_000
+        for question in questions:
+            meter.admit(Need.EXIT, "ip", 20, now_us, question)
+        if tenth % 100 == 0:  # every ten seconds somebody else wants to leave
+            needs = ("/account:b", "/order:b", "/price:")
+            found = [meter.admit(Need.EXIT, "ip", 20, now_us, need) for need in needs]
+            assert all(isinstance(one, Permit) for one in found)
+
+
+def test_what_passes_in_a_pause_for_one_key_is_the_same_in_all_whatever_it_asks() -> None:
+    meter = WeightMeter()
+    meter.refused(418, 600.0, 0)
+    passed = [meter.admit(Need.EXIT, "ip", 20, at * 1_000, f"/account:{at}", "a") for at in range(60_000)]
+    assert sum(isinstance(one, Permit) for one in passed) <= MOST_IN_PAUSE + 60
+
+
+@pytest.mark.parametrize("first", ["429", "418", "a used up minute"])
+def test_what_one_keys_exits_ask_in_a_pause_is_not_taken_off_anothers(first: str) -> None:
+    meter = WeightMeter()
+    if first.isdigit():
+        meter.refused(int(first), 600.0, 0)
+    else:
+        meter.spend("ip", 6000, 0)
+
+    def asked(whose: str, now_us: int) -> int:
+        found = (meter.admit(Need.EXIT, "ip", 4, now_us, "/price:", whose) for _ in range(200))
+        return sum(isinstance(one, Permit) for one in found)
+
+    for number in range(5):
+        assert asked(f"key{number}", 1000) == MOST_IN_PAUSE // 2, "one question may be asked again by half"
+        assert not meter.leaves_room("ip", 4, 1000, f"key{number}")
+    assert meter.leaves_room("ip", 4, 1000, "another")
+    assert isinstance(meter.admit(Need.EXIT, "ip", 4, 1000, "/depth:", "key0"), Permit), "of its other half"
+
+
+def test_of_whom_a_pause_remembers_what_they_asked_has_an_end_and_who_goes_on_is_not_forgotten() -> None:
+    meter = WeightMeter()
+    meter.refused(418, 600.0, 0)
+    passed = 0
+    for number in range(3 * MOST_ASKERS):
+        meter.admit(Need.EXIT, "ip", 4, 1000, f"/order:{number}", f"key{number}")
+        passed += isinstance(meter.admit(Need.EXIT, "ip", 4, 1000, f"/order:{number}", "greedy"), Permit)
+    assert passed == MOST_IN_PAUSE
+    assert len(meter._trickles) <= MOST_ASKERS

@@ -8,20 +8,14 @@ from typing import Any
 
 import pytest
 
-from broker.gateway import asking, forward
 from broker.gateway.book import Standing
 from broker.link import frames
 from broker.service.grants import Issued
 from tests.gateway.world import POLICY, Bot, World, running_world
 
+pytestmark = pytest.mark.usefixtures("very_patient")
+
 DAY = '[day]\nmax_notional = "10000"'
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine decides nothing: facts are waited for as long as it takes."""
-    monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
-    monkeypatch.setattr(asking, "ASK_SECONDS", 30.0)
 
 
 def with_day(amount: str, more: str = "", order: str = "1000") -> str:

@@ -165,7 +165,7 @@ async def test_a_frame_that_the_gateway_cannot_read_closes_until_every_gate_is_t
         assert (await bot.order(**SMALL)).reason == "cut"
         assert len(world.executed()) == before
         link.channel.send = real  # type: ignore[method-assign]
-        link.tell(frames.AllGates(states()))
+        link.tell(states())
         await until_trading(bot)
         assert the_link(world) is link
 
@@ -222,7 +222,7 @@ async def test_a_mode_of_a_newer_broker_closes(tmp_path: Path) -> None:
         bot = world.bot()
         assert (await bot.order(**SMALL)).status == 200
         state = frames.GateState("consumer:bot", 5, (("cut_1", "frozen"),))
-        the_link(world).tell(frames.GateChanged(9_999, (state,)))
+        the_link(world).tell(frames.GateChanged(9_999, (state,), history=world.gateway.book.history))
         await until(lambda: "consumer:bot" in world.gateway.book.gates)
         assert (await bot.order(**SMALL)).reason == "cut"
 
@@ -235,7 +235,14 @@ async def test_a_policy_that_cannot_be_applied_ends_the_leases_under_the_old_one
         (grant,) = world.service.grants.list().items
         (lease,) = world.gateway.book.by_lease
         the_link(world).tell(
-            frames.PolicyChanged(9_999, grant.id, "no policy at all", 2, account_owner=False)
+            frames.PolicyChanged(
+                9_999,
+                grant.id,
+                "no policy at all",
+                2,
+                account_owner=False,
+                history=world.gateway.book.history,
+            )
         )
         await until(lambda: lease not in world.gateway.book.by_lease)
         assert (await bot.order(**SMALL)).status == 200, "it is opened anew, as the record has it"

@@ -1,7 +1,9 @@
 """A client order id is no identity: budget and ownership follow the order itself, whatever else bears its name."""
 
 import asyncio
+from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +11,12 @@ import pytest
 from broker.errors import LinkDown
 from broker.gateway import settlement as settling
 from broker.gateway.account_view import AccountView
-from broker.gateway.sent import Waiting
+from broker.gateway.owners import Owners
+from broker.gateway.sent import Sent, Waiting
+from broker.gateway.whose import NOBODY, OWN, Whose, _Asked
+from broker.gateway.words import Patience
+from broker.link.frames import OwnerAnswer, OwnerQuery
+from clients.wire import OrderState
 from tests.gateway.world import POLICY, Bot, World, bots, running_world
 
 LIMIT = {"type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
@@ -530,3 +537,28 @@ async def test_two_names_of_one_order_pass_and_of_two_orders_never(tmp_path: Pat
                 owners._bearers.clear()
             gone = await cancel(bot, orderId=body["orderId"], origClientOrderId=name)
             assert gone.status == 200, gone
+
+
+@pytest.mark.parametrize(("own_id", "owner"), [("7", NOBODY), ("5", OWN), (None, OWN)])
+async def test_an_order_is_not_its_senders_who_got_another_one_while_the_broker_was_asked(
+    own_id: str | None, owner: str
+) -> None:
+    """A namesake that somebody placed by hand, alike in all else, was cancelled and put on record as the bot's own."""
+    owners = Owners()
+    sent = Sent(1, "g", "main", "BTCUSDT", "x", "BUY", Decimal(1), Decimal(9), 1_000, 9_000, asked=1)
+    owners.waiting.add(sent)
+
+    async def ask_owner(query: OwnerQuery) -> OwnerAnswer:
+        if own_id is not None and sent.order_id is None:
+            owners.confirm(sent, own_id)
+        return OwnerAnswer(query.ask)
+
+    link, clock = SimpleNamespace(ask_owner=ask_owner, boot="b"), SimpleNamespace(boot_us=lambda: 1)
+    held: Any = SimpleNamespace(account="main", sole=False, lease=SimpleNamespace(grant="g"))
+    job: Any = SimpleNamespace(account=None)
+    state = OrderState(
+        "BTCUSDT", "5", "x", final=False, side="BUY", quantity=Decimal(1), price=Decimal(9), created_us=2_000
+    )
+    whose = Whose(held, link, owners, clock)  # type: ignore[arg-type]
+    assert await whose._of_state(_Asked(job, held, Patience.of(60)), state) == owner
+    assert sent.order_id == (own_id or "5")

@@ -87,8 +87,8 @@ async def with_price(world: World, bot: Bot, symbol: str, price: str) -> None:
     (view,) = world.gateway.mounts.views.values()
     public = view._public
 
-    async def lying(call: market.Call, weight: int, need: Need) -> bytes:
-        body = await public(call, weight, need)
+    async def lying(call: market.Call, weight: int, need: Need, whose: str = "") -> bytes:
+        body = await public(call, weight, need, whose)
         known = world.paper.exchange.symbols[symbol].price
         return body.replace(b'"%.8f"' % known, b'"%s"' % price.encode()) if "ticker" in call.path else body
 

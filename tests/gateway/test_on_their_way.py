@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from broker.authority.changes import OnTheirWay
+from broker.authority import changes as changing
+from broker.authority.link import OnTheirWay
+from broker.errors import StoreUnavailable
 from broker.gate import Mode
 from broker.gateway.flights import Flights, Progress
 from broker.gateway.process import Gateway
@@ -133,7 +136,7 @@ async def test_a_gateway_that_has_not_answered_is_no_gateway_that_sent_nothing(
         )
         assert await changes.acknowledged(change, 0) == ((), ())
         assert await changes.on_their_way(change.number, 0) == OnTheirWay(0, 0, None, ("local",))
-        changes._gone["local"] -= 60_000_000
+        changes.starts._gone["local"] -= 60_000_000
         _, change = world.service.cuts.close(
             targets=("consumer:bot",), mode=Mode.CLOSED, reason="test", actor="test"
         )
@@ -299,3 +302,107 @@ async def test_what_several_gateways_sent_is_no_whole_figure_while_one_of_them_i
         await running
         here.close()
         await asyncio.gather(serving, return_exceptions=True)
+
+
+async def noted(world: World, cut: str) -> list[dict[str, Any]]:
+    found = [one.entry for one in world.service.audit.list().items]
+    return [
+        json.loads(one.details) for one in found if (one.action, one.subject) == ("cut.on_their_way", cut)
+    ]
+
+
+async def test_a_broker_that_ends_puts_on_record_what_was_on_its_way_as_far_as_it_is_known(
+    tmp_path: Path,
+) -> None:
+    """Who cuts often ends all of it next, and nobody else ever hears of what had left."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        assert (await bot.order(**SMALL)).status == 200
+        sent = await slow_orders(world, [bot, bot], 5000)
+        cut, _ = await cut_now(world, "consumer:bot")
+        await until(lambda: world.authority.changes.followed._unnoted.keys() == {cut})
+        world.authority.close()
+        (details,) = await noted(world, cut)
+        assert (details["requests"], details["unanswered"]) == (2, 2)
+        await asyncio.gather(*sent)
+
+
+@pytest.mark.parametrize("until_we_end", [False, True])
+async def test_what_was_on_its_way_is_on_record_although_the_database_does_not_take_it_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, until_we_end: bool
+) -> None:
+    """It was tried once, and a log that is held for some seconds is what bad days are like."""
+    monkeypatch.setattr(changing, "_PAUSES", (0.01,) * 3)
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        assert (await bot.order(**SMALL)).status == 200
+        sent = await slow_orders(world, [bot, bot], 500)
+        tries, cuts, real = list[str](), world.service.cuts, world.service.cuts.note_flights
+
+        def held(cut: str, *more: Any) -> None:
+            tries.append(cut)
+            if len(tries) <= (4 if until_we_end else 2):
+                raise StoreUnavailable("store_busy", "held on purpose")
+            real(cut, *more)
+
+        monkeypatch.setattr(cuts, "note_flights", held)
+        cut, _ = await cut_now(world, "consumer:bot")
+        await until(lambda: len(tries) >= (4 if until_we_end else 3))
+        if until_we_end:
+            await until(lambda: world.authority.changes.followed._unnoted.keys() == {cut})
+            world.authority.close()
+        await until(
+            lambda: "cut.on_their_way" in {one.entry.action for one in world.service.audit.list().items}
+        )
+        (details,) = await noted(world, cut)
+        assert details["requests"] == 2
+        assert tries == [cut] * (5 if until_we_end else 3)
+        await asyncio.gather(*sent)
+
+
+async def test_a_gateway_that_ends_tells_what_has_landed_before_it_hangs_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        assert (await bot.order(**SMALL)).status == 200
+        sent = await slow_orders(world, [bot], 1000)
+        _, number = await cut_now(world, "consumer:bot")
+        link = world.gateway.link
+        real = link.landed
+
+        def landed(flight: int) -> None:
+            real(flight)
+            link.close()
+
+        monkeypatch.setattr(link, "landed", landed)
+        found = await world.authority.changes.on_their_way(number, 60)
+        assert found is not None
+        assert (found.requests, found.unanswered) == (1, 0)
+        await asyncio.gather(*sent)
+
+
+async def test_a_flood_of_changes_makes_no_request_one_that_was_never_answered(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        assert (await bot.order(**SMALL)).status == 200
+        sent = await slow_orders(world, [bot], 4000)
+        cut, number = await cut_now(world, "consumer:bot")
+        for _ in range(250):
+            world.service.desk.tell()
+        await asyncio.sleep(0)
+        found = await world.authority.changes.on_their_way(number, 60)
+        assert found is not None, "it is not too old to be known"
+        assert (found.requests, found.unanswered) == (1, 0)
+        await until(
+            lambda: bool([one for one in world.service.audit.list().items if one.entry.subject == cut])
+        )
+        await asyncio.gather(*sent)
+        for _ in range(250):
+            world.service.desk.tell()
+        await asyncio.sleep(0)
+        assert len(world.authority.changes.followed) < 250, "what is over is forgotten"

@@ -206,6 +206,42 @@ async def test_an_order_that_cannot_be_written_down_is_not_sent_and_an_exit_is(t
         assert [entry["order"]["side"] for entry in world.executed()] == ["BUY", "SELL"]
 
 
+async def test_a_gateway_that_cannot_begin_its_spool_lets_bots_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk without room for one more file, as the gateway is started anew: it never came up."""
+    async with running_world(tmp_path) as world:
+        world.account(BTC="1", USDT="10000")
+        bot = world.bot(policy=POLICY.replace('"1000"', '"700"'))
+        with monkeypatch.context() as full:
+            full.setattr(Path, "mkdir", _no_room)
+            here, there = memory_pair()
+            serving = asyncio.ensure_future(world.authority.serve(here))
+            gateway = Gateway(there, "edge", tmp_path / "edge", {WIRE.name: WIRE})
+            port, stop, running = await started(gateway)
+            bot = Bot(port, bot.key_id, bot.secret)
+            await bot.ready()
+            assert (await bot.order("SELL", quantity="0.5")).status == 200
+            refused = await bot.order()
+            assert (refused.status, refused.reason) == (503, "spool")
+        assert (await bot.order()).status == 200, "once there is room it is begun"
+        await until_logged(gateway)
+        stop.set()
+        await running
+        here.close()
+        await serving
+
+
+def _no_room(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+async def until_logged(gateway: Gateway) -> None:
+    async with asyncio.timeout(60):
+        while gateway.spool.waiting:  # noqa: ASYNC110 - the log tells nobody
+            await asyncio.sleep(0.02)
+
+
 def test_a_spool_keeps_its_parts_until_they_are_kept_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,20 @@ async def test_a_refused_key_is_told_to_its_bot_and_is_a_condition_until_it_work
         await until(lambda: refused(world) == [])
 
 
+@pytest.mark.parametrize("path", ["/sapi/v1/capital/config/getall", "/sapi/v1/asset/tradeFee"])
+async def test_the_wallet_read_that_a_bots_library_begins_with_tells_it(tmp_path: Path, path: str) -> None:
+    """Bots of ccxt and freqtrade ask for the coins first and never come to another call: no view said a word."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        refuse(world, -2015)
+        assert (await bot.call("GET", path)).reason == "venue_refuses_key"
+        await until(lambda: refused(world) != [])
+        world.paper.server.faults.clear()
+        assert (await bot.call("GET", path)).status == 200
+        await until(lambda: refused(world) == [])
+
+
 async def test_a_call_of_our_own_sees_it_too(tmp_path: Path) -> None:
     async with running_world(tmp_path) as world:
         world.account(USDT="100000", BTC="1")

@@ -5,12 +5,15 @@ import threading
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from broker.authority.link import Link
+from broker.db import slices
+from broker.errors import StoreUnavailable
 from broker.gate import Mode
-from broker.gateway import asking, forward
+from broker.gateway import upload
 from broker.gateway.process import Gateway
 from broker.gateway.returns import Returns
 from broker.link import frames
@@ -19,19 +22,15 @@ from broker.model import KeyRef
 from broker.service.grants import Issued
 from clients.venue import Slot
 from clients.venues.binance import WIRE
+from tests.gateway.mortal import Mortal
 from tests.gateway.test_cutover import second, settled
 from tests.gateway.test_promises import started
 from tests.gateway.world import POLICY, Bot, World, running_world
 
+pytestmark = pytest.mark.usefixtures("very_patient")
+
 SPENT = Decimal(600)
 """0.01 at 60,000."""
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine decides nothing: facts are waited for as long as it takes."""
-    monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
-    monkeypatch.setattr(asking, "ASK_SECONDS", 30.0)
 
 
 async def until(fits: Callable[[], bool]) -> None:
@@ -237,3 +236,75 @@ async def test_a_boot_is_closed_behind_what_its_gateway_gave_back_before(tmp_pat
             while len(order) < 3:  # noqa: ASYNC110 - a store tells nobody
                 await asyncio.sleep(0.01)
         assert order == ["close_slices", "release", "close_boot"]
+
+
+async def test_what_was_spent_of_a_slice_that_a_failover_lost_counts(tmp_path: Path) -> None:
+    """Its gateway goes on spending it, and the record knew of no loan: the day's limit could be passed by as much."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        await bot.ready()
+        (grant,) = world.service.grants.list().items
+
+        async def kept() -> None:
+            async with asyncio.timeout(60):
+                while world.gateway.spool.waiting:  # noqa: ASYNC110 - the log tells nobody
+                    await asyncio.sleep(0.02)
+
+        assert (await bot.order(quantity="0.005")).status == 200
+        await kept()
+        with world.service.desk.database.log.write() as connection:
+            connection.exec_driver_sql("DELETE FROM slices")
+        assert (await bot.order(quantity="0.004")).status == 200
+
+        def lost() -> list[Decimal]:
+            with world.service.desk.database.log.read() as connection:
+                loans = slices.slices(connection, grant.id, 0)
+            return sorted(loan.amount for loan in loans if loan.id.startswith("lost_"))
+
+        for _ in range(2):  # each ask counts once, however often it is told
+            world.authority.intake.recount(world.authority.changes.links["local"])
+            async with asyncio.timeout(60):
+                while lost() != [240, 300]:  # noqa: ASYNC110 - the ledger tells nobody
+                    await asyncio.sleep(0.02)
+            await kept()
+        assert world.service.calls.used(grant.id) >= 540
+
+
+async def test_nothing_is_said_to_be_left_while_what_an_earlier_start_had_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway was killed with the whole day lent to it: its next start refused its bots as if they had spent it."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        issued = world.issue(policy=POLICY.replace('"10000"', '"2000"'))
+        mortal = Mortal(world, tmp_path / "edge")
+        await mortal.start()
+        bot = bot_of(issued, mortal.port)
+        await bot.ready()
+        assert (await bot.order(quantity="0.001")).status == 200
+        closes, real = threading.Event(), world.service.calls.close_boot
+
+        def close_boot(*args: Any, **named: Any) -> None:
+            if not closes.is_set():
+                raise StoreUnavailable("database", "locked on purpose")
+            real(*args, **named)
+
+        monkeypatch.setattr(world.service.calls, "close_boot", close_boot)
+        monkeypatch.setattr(upload, "_DONE_AGAIN_SECONDS", 0.1)
+        boot, lend = mortal.gateway.spool.boot, world.service.calls.lend
+        while lend(issued.grant.id, "edge", boot, Decimal(400)) is not None:
+            pass
+        await mortal.kill()
+        await mortal.start()
+        bot.port = mortal.port
+        await bot.ready()
+        refused = await bot.order()
+        assert (refused.status, refused.reason) != (400, "day_notional")
+        assert refused.status == 503
+        closes.set()
+        await until(lambda: mortal.gateway.link.upload.sent_once)
+        assert (await bot.order()).status == 200
+        said = [await bot.order() for _ in range(4)]
+        assert said[-1].reason == "day_notional"
+        await mortal.end()

@@ -8,20 +8,14 @@ from typing import Any
 import pytest
 
 from broker.gate import Mode
-from broker.gateway import asking, forward
 from broker.link import frames
 from tests.gateway.test_namesakes import Later, lose
 from tests.gateway.world import POLICY, Answer, Bot, World, running_world
 
+pytestmark = pytest.mark.usefixtures("very_patient")
+
 LIMIT = {"type": "LIMIT", "timeInForce": "GTC"}
 PIECE = "0.0101"
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine decides nothing: facts are waited for as long as it takes."""
-    monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
-    monkeypatch.setattr(asking, "ASK_SECONDS", 30.0)
 
 
 async def two_bots(world: World) -> tuple[Bot, Bot]:
@@ -271,8 +265,10 @@ async def test_fees_that_are_taken_from_what_is_bought_are_nobodys_to_sell(
         assert (await one.order("BUY", "0.0165")).status == 200
         assert (await one.order("SELL", "0.01648")).status == 200
         for _ in range(30):
-            assert (await one.order("BUY", "0.0165", newOrderRespType=tells)).status == 200
-            assert (await one.order("SELL", "0.01648")).status == 200
+            answer = await one.order("BUY", "0.0165", newOrderRespType=tells, recvWindow="60000")
+            assert answer.status == 200, answer
+            answer = await one.order("SELL", "0.01648", recvWindow="60000")
+            assert answer.status == 200, answer
         await world.cut("account:main", mode=Mode.HALT)
         assert (await one.order("SELL", "0.0005")).reason == "halted"
         assert (await two.order("SELL", "0.0494")).status == 200

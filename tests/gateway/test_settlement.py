@@ -207,6 +207,17 @@ def test_beyond_what_is_kept_budget_stays_spent_and_it_is_counted() -> None:
     assert (len(place.settlement), place.settlement.unkept) == (1, 1), "what no longer counts makes room"
 
 
+def test_beyond_what_is_kept_who_holds_most_makes_room() -> None:
+    place = Place(most=4)
+    for number in (1, 2, 3, 4):
+        place.send(sent(number, f"n{number}", grant="many"))
+    for number in (5, 6):
+        place.send(sent(number, f"n{number}", grant="few"))
+    assert (len(place.settlement), place.settlement.unkept) == (4, 2)
+    assert all(place.settlement.refused(number) for number in (5, 6)), "what few hold is settled"
+    assert place.settlement.refused(1) == place.settlement.refused(2) == (), "what many hold stays spent"
+
+
 def test_asking_what_is_due_does_not_walk_all_that_is_held() -> None:
     place = Place(most=20_000)
     for number in range(20_000):

@@ -72,6 +72,35 @@ async def test_a_ban_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         await until(lambda: wrong(world) == {"venue-banned"})
 
 
+async def test_a_ban_that_goes_on_is_written_down_once_and_again_where_it_is_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway says each second how long it lasts still: for three days each word was a write of the state."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        assert (await bot.call("GET", "/api/v3/account")).status == 200
+        written: list[tuple[Trouble, ...]] = []
+        reports = world.service.reports
+        before = reports.of_gateway
+        monkeypatch.setattr(
+            reports,
+            "of_gateway",
+            lambda *said: (written.append(said[2]), before(*said)),  # type: ignore[func-returns-value]
+        )
+        (link,) = world.authority.changes.links.values()
+        (view,) = world.gateway.mounts.views.values()
+        for pause_s in (600, 1200):
+            written.clear()
+            view.meter.refused(418, pause_s, view.now_us(), "ip")
+            for _ in range(5):
+                link.health = None
+                world.gateway.link.tell_health()
+                await until(lambda: link.health is not None)
+            await until(lambda: wrong(world) == {"venue-banned"})
+            assert len(written) == 1, written
+
+
 async def test_what_a_gateway_found_in_its_last_life_is_gone_when_it_comes_back_well(tmp_path: Path) -> None:
     """A restarted gateway that finds nothing wrong says so: its last word would stand for ever."""
     async with running_world(tmp_path) as world:

@@ -8,20 +8,14 @@ import pytest
 
 from broker.db.fills import Fill, Whose, weigh
 from broker.gate import Mode
-from broker.gateway import asking, forward
 from broker.link import frames
 from broker.policy import Stake
 from tests.gateway.world import POLICY, Bot, World, running_world
 
+pytestmark = pytest.mark.usefixtures("very_patient")
+
 LIMIT = {"type": "LIMIT", "timeInForce": "GTC"}
 BOTH = POLICY.replace('"ETHUSDT"]', '"ETHUSDT", "SOLUSDT"]')
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine decides nothing: facts are waited for as long as it takes."""
-    monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
-    monkeypatch.setattr(asking, "ASK_SECONDS", 30.0)
 
 
 def fill(grant: str, side: str, executed: str, left: str = "0", symbol: str = "BTCUSDT") -> Fill:

@@ -67,6 +67,27 @@ async def test_a_lease_that_is_gone_is_no_way_to_another_answer(
         await bot.ready()
 
 
+async def test_a_lease_that_was_over_before_its_key_was_wiped_is_no_way_to_another_answer_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A renewal ended it between the cut and the wipe."""
+    async with running_world(tmp_path) as world:
+        world.account()
+        bot = world.bot()
+        await bot.ready()
+        monkeypatch.setattr(world.authority.leases, "judge", away)
+        book = world.gateway.book
+        held = book.by_key[bot.key_id]
+        cut = await world.cut(f"key-version:{held.key_text}")
+        book.drop(held.lease.id)
+        await until(lambda: not book.material)
+        book._unleased.forget()
+        assert_cut(await everything_of(bot))
+        monkeypatch.undo()
+        await world.thaw(cut)
+        await bot.ready()
+
+
 @pytest.mark.parametrize("scope", [one for one in SCOPES if not one.startswith("key-version")])
 async def test_a_refusal_of_before_the_cut_does_not_stand_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scope: str

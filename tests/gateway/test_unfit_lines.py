@@ -73,6 +73,38 @@ async def test_a_line_that_no_column_holds_is_on_record_as_lost_and_the_others_a
         assert world.service.calls.ingest("local", "b00t", lines) == lost, "sent again it changes nothing"
 
 
+@pytest.mark.parametrize("unfit", [1, 5, 9, 10])
+async def test_how_far_a_boot_is_taken_in_is_on_record_whatever_of_it_was_lost(
+    tmp_path: Path, kind: str, unfit: int
+) -> None:
+    """What is read of the log is as of that line."""
+    del kind
+    many = [
+        write_line(msgspec.structs.replace(ASK, seq=seq, **({"at_us": 2**70} if seq == unfit else {})))
+        for seq in range(1, 10)
+    ]
+    async with running_world(tmp_path) as world:
+        calls = world.service.calls
+
+        def upto() -> int:
+            return calls.stake("main", "grt", "BTCUSDT", "BTC", boot="b00t", gateway="local").upto
+
+        assert upto() == 0
+        calls.ingest("local", "b00t", [*many[:4], "{torn"], 1)
+        assert upto() == 5
+        calls.ingest("local", "b00t", many[5:], 6)
+        assert upto() == 9
+        calls.ingest("local", "b00t", ["{torn"], 10)
+        assert upto() == 10
+        calls.ingest("local", "b00t", many, 1)
+        assert upto() == 10, "sent again it changes nothing"
+        calls.ingest("local", "b00t", many)
+        calls.ingest("other", "b00t", many[:3], 1)
+        assert upto() == 10
+        calls.close_boot("local", "b00t")
+        assert upto() == 0
+
+
 LIES: dict[str, dict[str, Any]] = {
     "an id without end": {"orderId": "1" * 500},
     "an id that is a document": {"orderId": {"a": [1]}},

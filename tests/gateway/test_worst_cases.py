@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from broker.gateway import asking, forward
 from tests.gateway.world import POLICY, Answer, Bot, World, running_world
+
+pytestmark = pytest.mark.usefixtures("very_patient")
 
 CAP = Decimal(1000)
 DAY = POLICY.replace('"10000"', '"1000"')
@@ -57,13 +58,6 @@ REQUESTS: dict[str, tuple[str, dict[str, Any], list[int]]] = {
         "order/oco", {**BUY, "price": 50_000, "stopPrice": 61_000}, [78_000],
     ),
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine decides nothing: facts are waited for as long as it takes."""
-    monkeypatch.setattr(forward, "PREPARE_SECONDS", 30.0)
-    monkeypatch.setattr(asking, "ASK_SECONDS", 30.0)
 
 
 def bought(world: World) -> Decimal:

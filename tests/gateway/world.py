@@ -8,8 +8,8 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from broker.authority import LeaseAuthority
 from broker.gate import Mode
-from broker.gateway import asking, forward
 from broker.gateway.process import Gateway, Listen
 from broker.link.channel import memory_pair
 from broker.service import Service
@@ -31,6 +30,10 @@ from broker.stores.embedded import key as keys
 from clients.secret import Secret
 from clients.venue import Credential, Environment, KeyFacts, KeyType, Slot
 from clients.venues.binance import WIRE
+from tests.gateway.patience import patient
+from tests.history import laws
+from tests.history.events import History
+from tests.history.watching import all_heard, look, of_orders, watching
 from tests.paper.harness import Paper, running_paper
 from tests.places import database_at, secrets_at
 
@@ -144,6 +147,7 @@ class World:
     port: int
     directory: Path
     running: list["asyncio.Task[None]"] = field(default_factory=list)
+    history: History = field(default_factory=History)
 
     def account(self, name: str = "main", key_type: KeyType = KeyType.HMAC, **balances: str) -> str:
         """Make an account at the exchange with a key of its own, and import it."""
@@ -192,6 +196,7 @@ class World:
         await asyncio.sleep(0)  # a push is queued by whoever commits
         for waiting in list(self.authority.changes._waiting.values()):
             await asyncio.wait_for(waiting.done.wait(), 5)
+        all_heard(self.history, self.authority)
 
     def asked(self) -> list[dict[str, Any]]:
         """Return what the exchange was asked, without the clock and prices a gateway keeps warm by itself."""
@@ -231,21 +236,6 @@ def key_pair(key_type: KeyType) -> tuple[str, str]:
     return pem, public.decode()
 
 
-PATIENCE_S = 5.0
-"""For so long a gateway of tests waits for facts, and for the broker: a busy machine is no outage."""
-
-
-@contextmanager
-def patient() -> Iterator[None]:
-    """Let requests wait longer than a bot would, unless a test waits longer still."""
-    was = forward.PREPARE_SECONDS, asking.ASK_SECONDS
-    forward.PREPARE_SECONDS, asking.ASK_SECONDS = (max(one, PATIENCE_S) for one in was)
-    try:
-        yield
-    finally:
-        forward.PREPARE_SECONDS, asking.ASK_SECONDS = was
-
-
 @asynccontextmanager
 async def running_world(directory: Path, paper_clock: Any = None) -> AsyncIterator[World]:
     with patient():
@@ -275,9 +265,13 @@ async def _running_world(directory: Path, paper_clock: Any) -> AsyncIterator[Wor
         running = asyncio.ensure_future(gateway.serve(Listen(unix=directory / "gateway.sock"), ready, stop))
         await asyncio.wait({ready, running}, return_when=asyncio.FIRST_COMPLETED)
         try:
-            yield World(
-                paper, service, authority, gateway, await ready, directory, [beating, serving, running]
-            )
+            with watching(service, authority) as history:
+                yield World(
+                    paper, service, authority, gateway, await ready, directory, [beating, serving, running],
+                    history,
+                )  # fmt: skip
+            seen = of_orders(look(history, service, paper.exchange, asks_store=False))
+            assert not (faults := laws.broken(seen)), faults
         finally:
             stop.set()
             await running

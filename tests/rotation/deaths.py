@@ -6,11 +6,9 @@ a rotator is killed (`before:creating:create`).
 
 import asyncio
 import random
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from broker.db import tables as t
@@ -18,9 +16,13 @@ from broker.model import Stage
 from rotation.decide import decide
 from rotation.state import Event, IllegalTransition, Incident, Resume, RollBack, Rotation, State
 from tests.places import contents
+from tests.rotation.forked import rotating
 from tests.rotation.place import QUICK, Place, now
 
-PROGRAM = Path(__file__).with_name("killed_rotator.py")
+BUSY = replace(QUICK, canary_for=timedelta(minutes=2), drain_for=timedelta(minutes=3))
+"""On a busy machine a gateway takes its time to try a key, and to leave another: given up, a rotation never comes to the
+states behind."""
+
 NEVER = "never"
 ENDS = frozenset({State.DONE.value, State.ABANDONED.value, State.HALTED.value})
 
@@ -127,12 +129,7 @@ def dealt(dice: random.Random) -> tuple[str, tuple[str, ...]]:
 
 async def rotator(here: Place, death: str) -> tuple[int, str]:
     """Run a rotator process to its end; return its exit code and what it said."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(PROGRAM), str(here.world.directory), death, stdout=asyncio.subprocess.PIPE
-    )  # fmt: skip
-    said, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, said.decode()
+    return await (await rotating(here.world.directory, death)).ended()
 
 
 def release(here: Place) -> None:
@@ -149,7 +146,7 @@ async def planned(here: Place, scenario: Scenario) -> Rotation:
     if scenario.bad_key:
         _spoil(here)
     patient = timedelta(seconds=30) if scenario.at is State.DRAINING else QUICK.watch_for
-    rotation = replace(here.plan(), limits=replace(QUICK, watch_for=patient))
+    rotation = replace(here.plan(), limits=replace(BUSY, watch_for=patient))
     await asyncio.to_thread(here.runner().journal.plan, rotation)
     return rotation
 

@@ -5,19 +5,22 @@ Manager, account and operator have different addresses; every wire is real, and 
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from broker.db import Connection
 from broker.db import managers as manager_store
 from broker.db import rotations as store
+from broker.service import Service
 from clients.paper.exchange import MASTER
 from clients.paper.ledger import PaperKey
 from clients.venue import Credential, KeyFacts, KeyType, Slot
 from rotation.budget import Budgets
 from rotation.effects import Effects
+from rotation.fence import Fence
 from rotation.journal import Journal
 from rotation.plan import draw_up
 from rotation.runner import Runner
@@ -25,6 +28,8 @@ from rotation.state import Limits, Rotation, State
 from rotation.venues import Venues
 from rotation.weight import MINUTE_US
 from tests.gateway.world import Bot, World, running_world
+from tests.history import laws
+from tests.history.watching import look
 
 ACCOUNT_ADDRESS = "127.0.0.7"
 EMAIL = "main@paper.test"
@@ -36,17 +41,39 @@ QUICK = Limits(
 """The venue's own window stays; what is only our patience is short."""
 
 
+STRANGER = "lives that no record knows"
+"""A key that somebody else made, or that nobody heard of: what a sweep is for."""
+
+REPLACED = "live beside the current one"
+"""A key that an import took the place of: a person retires it."""
+
+
+IN_USE = "was deleted while it was in use"
+
+BY_HAND = "nothing says by what that is known"
+"""A key that a test called dead: it wrote the tombstone itself."""
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 
 
+def runner_of(service: Service, who: str) -> Runner:
+    """Return a rotator of a home that does not wait long."""
+    journal = Journal(service.desk.database, service.audit, who)
+    # what is waited for here in seconds takes minutes elsewhere: each look is a later minute
+    hasty = Budgets(itertools.count(0.0, 5.0).__next__, itertools.count(0, MINUTE_US).__next__)
+    return Runner(journal, Effects(service, Venues(service, hasty)), now)
+
+
 @dataclass
 class Place:
-    """Everything together."""
+    """Everything together. `plays` are the words of laws (`tests.history.laws`) that a test breaks on purpose."""
 
     world: World
     bot: Bot
     states: list[State] = field(default_factory=list)
+    plays: tuple[str, ...] = ()
 
     @property
     def old_key(self) -> str:
@@ -58,11 +85,7 @@ class Place:
         ]
 
     def runner(self, who: str = "one") -> Runner:
-        service = self.world.service
-        journal = Journal(service.desk.database, service.audit, who)
-        # what is waited for here in seconds takes minutes elsewhere: each look is a later minute
-        hasty = Budgets(itertools.count(0.0, 5.0).__next__, itertools.count(0, MINUTE_US).__next__)
-        return Runner(journal, Effects(service, Venues(service, hasty)), now)
+        return runner_of(self.world.service, who)
 
     def plan(self) -> Rotation:
         drawn = draw_up(self.world.service, "main", Slot.TRADE, "asked", now())
@@ -92,6 +115,15 @@ class Place:
         return [state for state, before in zip(found, ["", *found], strict=False) if state != before]
 
 
+class Unfenced(Fence):
+    """The claim of a rotation that nobody takes over."""
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        with self.database.write() as connection:
+            yield connection
+
+
 @asynccontextmanager
 async def running_place(directory: Path) -> AsyncIterator[Place]:
     async with running_world(directory) as world:
@@ -114,7 +146,12 @@ async def running_place(directory: Path) -> AsyncIterator[Place]:
         service.managers.take(draft, manager, facts)
         with service.desk.database.write() as connection:
             manager_store.assign(connection, "main", "master", EMAIL)
-        yield Place(world, world.bot())
+        place = Place(world, world.bot())
+        yield place
+        names = ("deletion_delay_api_ms", "deletion_delay_sapi_ms")
+        settles_us = max(int(str(paper.exchange.switches.get(name) or 0)) for name in names) * 1000
+        found = laws.broken(look(world.history, service, paper.exchange, settles_us))
+        assert not (faults := [one for one in found if not any(word in one for word in place.plays)]), faults
 
 
 @asynccontextmanager

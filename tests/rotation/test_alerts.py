@@ -2,6 +2,8 @@
 
 import json
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,6 +164,9 @@ def test_a_heartbeat_is_asked_every_minute(service: Service, clock: Clock) -> No
             telling.look()
             assert here.beats == beats
         assert here.got == []
+        clock.us -= 200 * 86_400_000_000
+        telling.look()
+        assert here.beats == 3, "a clock that was set back is no death"
 
 
 def test_no_address_is_kept_outside_the_store_or_logged(
@@ -226,3 +231,90 @@ def test_with_real_keys_alerts_that_go_nowhere_are_a_hazard(tmp_path: Path, envi
         assert len(said()) == (1 if environment is Environment.LIVE else 0), "a heartbeat tells of no alert"
         service.alerts.add("phone", "webhook", Secret("json://hooks.invalid/"))
         assert said() == []
+
+
+def test_a_channel_that_hangs_keeps_nothing_from_the_others_nor_a_heartbeat(
+    service: Service, clock: Clock
+) -> None:
+    """Channels are told beside one another: each has its time, and none waits for another's."""
+    told, beaten, free = threading.Event(), threading.Event(), threading.Event()
+
+    def send(address: str, title: str, body: str) -> bool:
+        del title, body
+        if "hangs" in address:
+            return free.wait(60)
+        told.set()
+        return True
+
+    with phone() as here:
+        for number in range(3):
+            service.alerts.add(f"a-{number}", "webhook", Secret(f"json://127.0.0.1:{here.port}/hangs"))
+        service.alerts.add("phone", "webhook", here.address)
+        service.alerts.add("switch", "heartbeat", Secret(f"http://127.0.0.1:{here.port}/beat"))
+        telling = Telling(service, clock, send)
+        unknown(service, clock, "A" * 64)
+        telling.look()
+        clock.us += max(TOGETHER_US, BEAT_US)
+        here.beats = 0
+        looking = threading.Thread(target=telling.look, daemon=True)
+        looking.start()
+        try:
+            assert told.wait(60)
+            for _ in range(6000):
+                if here.beats:
+                    beaten.set()
+                    break
+                looking.join(0.01)
+            assert beaten.is_set()
+            looking.join(60)
+            assert not looking.is_alive(), (
+                "the others hang all the while, and the next look does not wait for them"
+            )
+            unknown(service, clock, "A" * 64, "B" * 64)
+            clock.us += TOGETHER_US
+            told.clear()
+            telling.look()
+            clock.us += TOGETHER_US
+            telling.look()
+            assert told.wait(60), "what is new is told to who takes it"
+        finally:
+            free.set()
+            looking.join(60)
+
+
+def test_a_channel_that_was_busy_is_told_what_stands_as_soon_as_it_is_free(
+    service: Service, clock: Clock
+) -> None:
+    """One that is slow and takes its message in the end did not fail: nobody told it what came meanwhile."""
+    began, free, slow, quick = threading.Event(), threading.Event(), list[str](), list[str]()
+
+    def send(address: str, title: str, body: str) -> bool:
+        del title
+        if "slow" not in address:
+            quick.append(body)
+            return True
+        slow.append(body)
+        began.set()
+        return free.wait(60)
+
+    service.alerts.add("slow", "webhook", Secret("json://127.0.0.1:9/slow"))
+    service.alerts.add("phone", "webhook", Secret("json://127.0.0.1:9/phone"))
+    telling = Telling(service, clock, send)
+    unknown(service, clock, "A" * 64)
+    telling.look()
+    clock.us += TOGETHER_US
+    telling.look()
+    assert began.wait(60)
+    unknown(service, clock, "A" * 64, "B" * 64)
+    for _ in range(2):
+        telling.look()
+        clock.us += TOGETHER_US
+    assert (len(slow), len(quick)) == (1, 2)
+    free.set()
+    for _ in range(600):
+        telling.look()
+        if len(slow) > 1:
+            break
+        began.wait(0.05)
+        time.sleep(0.05)
+    assert "B" * 64 in slow[1]

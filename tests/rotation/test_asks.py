@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from broker.db import cutovers
 from broker.db.asks import Ask
 from broker.errors import StoreUnavailable
 from broker.service.rotations import Wish
+from broker.steady import Moment, Watch
+from clients.secret import Secret
 from clients.venue import Slot
-from rotation.asks import Asks
+from rotation.asks import EVERY, SLOW, Asks
 from rotation.journal import Journal
 from rotation.state import State
 from rotation.venues import Venues
@@ -21,9 +24,9 @@ from tests.rotation.place import Place, now, running_place, trading
 pytestmark = pytest.mark.sockets
 
 
-def asks(here: Place, who: str = "asks") -> Asks:
+def asks(here: Place, who: str = "asks", kinds: frozenset[str] = EVERY) -> Asks:
     service = here.world.service
-    return Asks(service, Venues(service), Journal(service.desk.database, service.audit, who), who, now)
+    return Asks(service, Venues(service), Journal(service.desk.database, service.audit, who), who, now, kinds)
 
 
 def outcome(here: Place, ask: Ask) -> str | None:
@@ -67,17 +70,62 @@ async def test_a_second_start_is_a_no_with_its_reason(tmp_path: Path) -> None:
         assert len(here.world.service.rotations.list().items) == 1
 
 
+async def test_what_strangers_may_hold_up_holds_no_other_ask(tmp_path: Path) -> None:
+    """A sweep and a test of a channel are asked first, and are carried out apart: a start, or a way back, passes them."""
+    async with running_place(tmp_path) as here:
+        service = here.world.service
+        service.alerts.add("phone", "webhook", Secret("json://127.0.0.1:1/x"))
+        swept, tested = service.rotations.sweep(), service.alerts.test("phone")
+        started = service.rotations.start("main", Slot.TRADE)
+        quick, slow = asks(here, "quick", EVERY - SLOW), asks(here, "slow", SLOW)
+        assert await asyncio.to_thread(quick.once)
+        assert outcome(here, started) == ""
+        assert outcome(here, swept) is None
+        assert not await asyncio.to_thread(quick.once)
+        while await asyncio.to_thread(slow.once):
+            pass
+        assert outcome(here, swept) is not None
+        assert "did not take a test" in (outcome(here, tested) or "")
+
+
 async def test_one_ask_is_carried_out_by_one_of_two_rotators(tmp_path: Path) -> None:
     async with running_place(tmp_path) as here:
         here.world.service.rotations.start("main", Slot.TRADE)
-        database, at = here.world.service.desk.database, time.time_ns() // 1000
+        database, spans = here.world.service.desk.database, here.world.service.desk.spans
         with database.write() as connection:
-            assert store.claim(connection, "other", at, at + 30_000_000) is not None
+            assert store.claim(connection, "other", spans) is not None
         assert not asks(here).once()
+        past = spans.now()
+        later = replace(past, boot_us=past.boot_us + store.CLAIM_US, wall_us=past.wall_us + store.CLAIM_US)
         with database.write() as connection:
-            assert store.claim(connection, "mine", at + 31_000_000, at + 60_000_000) is not None, (
-                "it came back"
-            )
+            assert store.claim(connection, "mine", Watch(None, lambda _: later)) is not None, "it came back"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("step", [3_600_000_000, -3_600_000_000, 200_000_000, -120_000_000])
+async def test_who_sets_a_clock_gives_no_ask_to_two_rotators_and_keeps_none_back(
+    tmp_path: Path, step: int
+) -> None:
+    """Set forward, what one rotator worked on was claimed by another; set back, it waited for as long as the step."""
+    async with running_place(tmp_path) as here:
+        here.world.service.rotations.start("main", Slot.TRADE)
+        database, spans = here.world.service.desk.database, here.world.service.desk.spans
+        with database.write() as connection:
+            ask = store.claim(connection, "other", spans)
+        assert ask is not None
+        past, began = spans.now(), [0]
+
+        def now(_: object) -> Moment:
+            return replace(past, boot_us=past.boot_us + began[0], wall_us=past.wall_us + step + began[0])
+
+        set_by_hand = Watch(None, now)  # type: ignore[arg-type]
+        with database.write() as connection:
+            assert store.claim(connection, "mine", set_by_hand) is None
+            assert not store.is_waiting(connection, set_by_hand)
+            store.put_off(connection, ask.id, spans)
+        began[0] = store.AGAIN_US + 60_000_000  # this machine may have been busy since
+        with database.write() as connection:
+            assert store.is_waiting(connection, set_by_hand)
+            assert store.claim(connection, "mine", set_by_hand) is not None
 
 
 async def test_an_operator_takes_the_old_key_back_while_it_lives(tmp_path: Path) -> None:

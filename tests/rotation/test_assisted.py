@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from broker.db import tables as t
-from broker.errors import NotFound
-from broker.model import Stage
+from broker.errors import NotFound, StoreUnavailable
+from broker.model import KeyRef, Stage
 from broker.service.rotations import Wish
 from clients.keys import PERMISSIONS
 from clients.secret import Secret
@@ -20,7 +20,7 @@ from rotation import document
 from rotation.asks import Asks
 from rotation.effects import Effects
 from rotation.journal import Journal
-from rotation.retire import STATED, UNNAMED
+from rotation.retire import NOT_DELETED, STATED, UNNAMED
 from rotation.state import Answer, Do, Effect, Rotation, State
 from rotation.venues import Venues
 from tests.rotation.place import ACCOUNT_ADDRESS, EMAIL, Place, now, running_place, trading
@@ -224,7 +224,8 @@ async def test_a_persons_word_counts_for_nothing_where_every_key_is_refused(tmp_
         assert await told(here, rotation, {"deleted": True}) == ""
         with service.desk.database.read() as connection:
             row = connection.execute(t.ROTATIONS.select().where(t.ROTATIONS.c.id == rotation)).one()
-        known, effects = document.load(row.document), Effects(service, Venues(service))
+        known = replace(document.load(row.document), row_version=row.row_version)
+        effects = Effects(service, Venues(service))
         for key in (old, fresh):
             here.world.paper.exchange.keys[key].ips = ("127.0.0.99",)
         reply = await asyncio.to_thread(effects.perform, known, Effect(Do.PROBE, 1))
@@ -267,8 +268,117 @@ def _readable(here: Place, path: str) -> bool:
     return True
 
 
+async def shown_once(here: Place) -> tuple[str, str, Secret]:
+    """Begin a rotation whose key the exchange makes; return it, and the key that a person made with its secret."""
+    rotation = await begun(here, hmac=True)
+    fresh = person_makes(here, dict(here.world.service.rotations.get(rotation).todo))
+    secret = here.world.paper.exchange.keys[fresh].secret
+    assert secret is not None
+    return rotation, fresh, secret
+
+
+def brought(here: Place) -> list[str]:
+    return [path for path in here.world.service.desk.secrets.paths("inbox/") if _readable(here, path)]
+
+
+@pytest.mark.parametrize("ends", [StoreUnavailable("store_busy", "planted"), KeyboardInterrupt()])
+async def test_a_secret_that_was_brought_is_there_until_its_answer_is_on_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: BaseException
+) -> None:
+    """The exchange shows it once: a rotator that lost the database, or ended, in between cost the person's key."""
+    async with running_alone(tmp_path) as here:
+        rotation, fresh, secret = await shown_once(here)
+        ask = here.world.service.rotations.ask(rotation, Wish.ANSWER, {"key_id": fresh}, secret)
+        real, failed = Journal.save, list[bool]()
+
+        def save(*given: Any, **more: Any) -> Any:
+            if not failed:
+                failed.append(True)
+                raise ends
+            return real(*given, **more)
+
+        monkeypatch.setattr(Journal, "save", save)
+
+        def work() -> None:
+            with suppress(KeyboardInterrupt):  # as if it was started anew
+                asks(here).once()
+
+        while here.world.service.rotations.outcome(ask.id).outcome is None:
+            await asyncio.to_thread(work)
+            await asyncio.sleep(0.02)
+        assert (failed, here.world.service.rotations.outcome(ask.id).outcome) == ([True], "")
+        await reached(here, rotation, State.RETIRING_OLD)
+        assert brought(here) == []
+
+
+async def test_a_secret_that_was_brought_in_vain_does_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where its answer was refused, nor where who answered ended right after."""
+    async with running_alone(tmp_path) as here:
+        rotation, fresh, secret = await shown_once(here)
+        assert (await told(here, rotation, {"key_id": "A" * 64}, secret)).startswith("venue_")
+        assert brought(here) == []
+        with monkeypatch.context() as patch:
+            patch.setattr(Asks, "_empty", lambda *_: None)
+            assert await told(here, rotation, {"key_id": fresh}, secret) == ""
+        assert len(brought(here)) == 1
+        await asyncio.to_thread(asks(here).clear)
+        assert brought(here) == []
+
+
 async def test_an_answer_nobody_waits_for_is_refused(tmp_path: Path) -> None:
     async with running_place(tmp_path) as here:
         planned = here.plan()
         here.runner().journal.plan(planned)
         assert (await told(here, planned.id, {"key_id": "A" * 64})).startswith("not_now: it is planned")
+
+
+# --- what stays is looked at before a person is asked to delete --------------------------------
+
+
+def wipe(here: Place, version: int) -> None:
+    here.world.service.desk.secrets.destroy(KeyRef("main", Slot.TRADE, version).path)
+
+
+async def test_nobody_is_asked_to_delete_the_old_key_when_the_new_ones_secret_is_gone(tmp_path: Path) -> None:
+    async with running_alone(tmp_path) as here:
+        rotation = await begun(here)
+        fresh = person_makes(here, dict(here.world.service.rotations.get(rotation).todo))
+        assert await told(here, rotation, {"key_id": fresh}) == ""
+        await reached(here, rotation, State.DRAINING)
+        wipe(here, 2)
+        assert await reached(here, rotation, State.STALLED) == {}
+        known = here.world.service.rotations.get(rotation)
+        assert known.reason.startswith(f"{NOT_DELETED}the secret of main/trade/2")
+        deletes = [
+            line for line in here.world.service.rotations.history(rotation) if line.state == "retiring-old"
+        ]
+        assert all("waits for a person" not in line.event for line in deletes)
+
+
+async def test_who_was_asked_to_delete_the_old_key_is_asked_no_more_when_the_new_one_is_lost(
+    tmp_path: Path,
+) -> None:
+    """They may not have got to it yet: it is all that is left."""
+    async with running_alone(tmp_path) as here:
+        old, rotation = here.old_key, await begun(here)
+        fresh = person_makes(here, dict(here.world.service.rotations.get(rotation).todo))
+        assert await told(here, rotation, {"key_id": fresh}) == ""
+        await reached(here, rotation, State.RETIRING_OLD)
+        for _ in range(100):
+            if todo := here.world.service.rotations.get(rotation).todo:
+                break
+            await asyncio.to_thread(here.runner().once)
+        assert todo["title"].startswith("delete the key")
+        wipe(here, 2)
+        assert await reached(here, rotation, State.STALLED) == {}
+        ask = here.world.service.rotations.ask(rotation, Wish.ROLL_BACK, {"reason": "the new one is lost"})
+        while here.world.service.rotations.outcome(ask.id).outcome is None:
+            await asyncio.to_thread(asks(here).once)
+        assert here.world.service.rotations.outcome(ask.id).outcome == ""
+        await reached(here, rotation, State.DISCARDING_NEW)
+        current = [
+            key.venue_key_id for key in here.world.service.keys.list("main") if key.stage is Stage.CURRENT
+        ]
+        assert current == [old]

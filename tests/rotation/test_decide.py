@@ -9,7 +9,7 @@ import pytest
 
 from rotation.decide import decide
 from rotation.possible import commands
-from rotation.retire import ABSENT, GONE, LISTED, UNNAMED
+from rotation.retire import ABSENT, GONE, LISTED, NOT_DELETED, UNNAMED
 from rotation.state import (
     IN_USE,
     KEYS_REFUSED,
@@ -221,7 +221,7 @@ MAY_ASK: dict[State, tuple[Do, ...]] = {state: (effect.do,) for state, effect in
     S.CREATING: (Do.READ_CLOCK, Do.CREATE, Do.ASK_CREATE),
     S.RETIRING_OLD: RETIRES, S.DISCARDING_NEW: RETIRES, S.HALTING: (*RETIRES, Do.FIND),
 }  # fmt: skip
-REASONS = ("why", IN_USE, OUT_OF_BUDGET, KEYS_REFUSED, GONE, ABSENT, LISTED, UNNAMED)
+REASONS = ("why", IN_USE, OUT_OF_BUDGET, KEYS_REFUSED, GONE, ABSENT, LISTED, UNNAMED, NOT_DELETED)
 HAPPENS: list[Event] = [
     *(Reply(answer, reason, key_id="N1", venue_us=7) for answer in Answer for reason in REASONS),
     *(Reply(answer, reason) for answer in Answer for reason in REASONS),
@@ -235,7 +235,14 @@ HAPPENS: list[Event] = [
         Resume(""),
         Resume(discard=True),
     ),
-    *(Resume(onward=True), Answered("N1"), Answered(), Incident((1,), "leak"), Incident((1, 2), "leaks")),
+    *(
+        Resume(onward=True),
+        Resume(leave=True),
+        Answered("N1"),
+        Answered(),
+        Incident((1,), "leak"),
+        Incident((1, 2), "leaks"),
+    ),
 ]
 
 
@@ -246,6 +253,10 @@ def everything_that_can_stand() -> Iterator[Rotation]:
             known = replace(known, retirement=replace(known.retirement, by_hand=by_hand))
         if state is S.STALLED:
             yield from (replace(known, stalled_from=origin) for origin in RUNBOOKS)
+            yield replace(known, stalled_from=S.RETIRING_OLD, retirement=Retirement(1, by_hand))
+            yield replace(
+                known, stalled_from=S.RETIRING_OLD, retirement=Retirement(1, by_hand, deleted_at=BEGAN)
+            )
             continue
         for do in (*MAY_ASK.get(state, ()), None):
             one = replace(known, asked=None if do is None else Effect(do, 1))
@@ -281,6 +292,7 @@ def test_what_is_said_to_be_possible_is_and_nothing_else() -> None:
     words: list[tuple[str, Event]] = [
         ("rollback", RollBack("asked")), ("pause", Pause()), ("--discard", Resume(discard=True)),
         ("--onward", Resume(onward=True)), ("--no-key", Resume("")), ("--deleted", Answered()),
+        ("--leave", Resume(leave=True)),
     ]  # fmt: skip
     for rotation, (word, event) in itertools.product(everything_that_can_stand(), words):
         if rotation.over:

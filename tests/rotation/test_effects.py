@@ -20,7 +20,7 @@ from rotation.effects import Effects
 from rotation.journal import Journal
 from rotation.runner import Runner
 from rotation.state import KEYS_REFUSED, Answer, Do, Effect, Reply, Rotation, State, Tick
-from tests.rotation.place import EMAIL, QUICK, Place, now, running_place
+from tests.rotation.place import EMAIL, QUICK, STRANGER, Place, now, running_place
 
 pytestmark = pytest.mark.sockets
 
@@ -73,6 +73,7 @@ async def test_a_manager_key_that_is_refused_is_named(tmp_path: Path) -> None:
 
 async def test_a_sub_account_that_is_full_is_told_of_before_anything_is_made(tmp_path: Path) -> None:
     async with running_place(tmp_path) as here:
+        here.plays = (STRANGER,)
         exchange = here.world.paper.exchange
         for number in range(29):
             exchange.make_key(EMAIL, KeyType.HMAC, {}, ips=("127.0.0.7",), label=f"other {number}")

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import signal
-import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +28,6 @@ from tests.rotation.deaths import (
     EFFECTS,
     MATRIX,
     NEVER,
-    PROGRAM,
     SCENARIOS,
     dealt,
     die_and_go_on,
@@ -39,10 +37,11 @@ from tests.rotation.deaths import (
     release,
     rotator,
 )
+from tests.rotation.forked import rotating
 from tests.rotation.place import Place, running_place, trading
 from tests.services.vault.server import VaultServer
 
-pytestmark = [pytest.mark.process, pytest.mark.sockets, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.process, pytest.mark.sockets, pytest.mark.timeout(400)]
 SAMPLE = (
     ("straight", "after:preparing:prepare"),
     ("straight", "before:creating:create"),
@@ -162,10 +161,7 @@ async def test_of_two_rotators_the_one_that_was_stopped_does_nothing_twice(
     creates = effect == "creating:create"
     async with running_place(tmp_path) as here:
         await planned(here, SCENARIOS["straight"])
-        first = await asyncio.create_subprocess_exec(
-            sys.executable, str(PROGRAM), str(here.world.directory), f"stop:{effect}",
-            stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        first = await rotating(here.world.directory, f"stop:{effect}")
         await asyncio.to_thread(wait_until, lambda: _is_stopped(first.pid), "it stopped itself")
         release(here)
         try:
@@ -175,9 +171,9 @@ async def test_of_two_rotators_the_one_that_was_stopped_does_nothing_twice(
             one_living_key(here)
             before = [row["action"] for row in here.world.executed() if row["action"].startswith("key-")]
         finally:
-            first.send_signal(signal.SIGCONT)
-        output, _ = await first.communicate()
-        assert output.decode() == "lost", "its save was refused, and it did nothing more"
+            os.kill(first.pid, signal.SIGCONT)
+        _, said = await first.ended()
+        assert said == "lost", "its save was refused, and it did nothing more"
         after = [row["action"] for row in here.world.executed() if row["action"].startswith("key-")]
         assert after == before, "what it had signed died by its receive window"
         assert after.count("key-create") == (0 if creates else 1)

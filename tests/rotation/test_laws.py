@@ -1,5 +1,6 @@
 """The invariants of style 7.2, with a venue that loses, lies and lags, kills anywhere, and incidents at any moment."""
 
+import itertools
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -75,6 +76,32 @@ def test_an_incident_at_any_moment_ends_halted_with_its_keys_dead(
         return
     assert done.rotation.state is State.HALTED
     ended_well(world, done.rotation, named)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    fates=FATES,
+    at=st.integers(0, 60),
+    version=st.sampled_from([1, 2]),
+    bad=st.booleans(),
+    back=st.integers(0, 60),
+)
+def test_whenever_a_secret_is_lost_a_key_is_left_that_works_and_whose_secret_is_kept(
+    fates: list[Fate], at: int, version: int, bad: bool, back: int
+) -> None:
+    """Where the other was deleted before, or no key was made, nothing can be done for it."""
+    world, looks, sent = World(bad=bad), itertools.count(), list[bool]()
+
+    def loses(known: World, _: Rotation) -> None:
+        if next(looks) == at and version in known.private:
+            known.lost.add(version)
+            sent.append(bool(known.deletes))
+
+    done = run(world, planned(world), list(fates), decide, roll_back_at=back, watch=loses)
+    if world.deletes and not any(sent):
+        assert world.kept(), "every secret that is left belongs to a dead key"
+        if done.rotation.state is State.DONE:
+            assert world.key_of[world.current] in world.kept()
 
 
 def test_without_faults_it_takes_the_straight_way() -> None:

@@ -12,12 +12,14 @@ from broker.db import accounts as account_store
 from broker.db import managers as manager_store
 from broker.db import rotations as store
 from broker.db import tables as t
+from broker.errors import Conflict
 from broker.model import Schedule
 from broker.service import Service
 from clients.secret import Secret
 from clients.venue import Credential, Environment, KeyFacts, KeyType, Slot
 from portcullis.foundation import found, opened
 from rotation.journal import Journal
+from rotation.plan import draw_up
 from rotation.planner import INTERVAL, MOST_AT_A_VENUE, REST, Planner
 from rotation.state import State, Tick
 from rotation.steps import end
@@ -149,3 +151,22 @@ def test_a_changed_interval_keeps_the_share_of_its_jitter(service: Service) -> N
     before = schedule(service, "main")
     after = service.schedules.change("main", Slot.TRADE, interval_for=timedelta(days=30))
     assert after.jitter_for / after.interval_for == pytest.approx(before.jitter_for / before.interval_for)
+
+
+def test_an_account_keeps_its_sub_account_while_a_key_of_its_is_rotated(service: Service) -> None:
+    """What was made, or deleted, is looked up in a list: that of another sub-account has no such key, and proves it."""
+    service.accounts.create("fresh", venue="binance", egress="out", upstream=UPSTREAM)
+    service.managers.assign("fresh", "master", "one@paper.test", lambda: ())
+    planned = draw_up(service, "fresh", Slot.TRADE, "asked", datetime.now(UTC))
+    journal = Journal(service.desk.database, service.audit, "asked")
+    journal.plan(planned)
+    with pytest.raises(Conflict, match=f"{planned.id} rotates fresh/trade in one@paper.test"):
+        service.managers.assign("fresh", "master", "two@paper.test", lambda: ())
+    assert service.accounts.get("fresh").subaccount == "one@paper.test"
+    service.managers.assign("fresh", "master", "one@paper.test", lambda: ())
+    claimed = journal.claim_one(planned.id, datetime.now(UTC))
+    assert claimed is not None
+    ended = end(claimed.rotation, State.ABANDONED, "given up", datetime.now(UTC))
+    journal.save(claimed, ended, Tick(), datetime.now(UTC))
+    service.managers.assign("fresh", "master", "two@paper.test", lambda: ())
+    assert service.accounts.get("fresh").subaccount == "two@paper.test"

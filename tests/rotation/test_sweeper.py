@@ -10,8 +10,10 @@ import pytest
 
 from broker.db import accounts as account_store
 from broker.db import cutovers
+from broker.db import destinations as destination_store
 from broker.db import managers as manager_store
 from broker.db import tables as t
+from broker.db.destinations import Delivery
 from broker.errors import Conflict
 from broker.model import KeyRef, Stage
 from clients.secret import Secret
@@ -23,7 +25,18 @@ from rotation.plan import draw_up_retirement
 from rotation.state import State
 from rotation.sweeper import RESTS, SETTLES, Sweeper
 from rotation.venues import Venues
-from tests.rotation.place import ACCOUNT_ADDRESS, EMAIL, QUICK, Place, now, running_place
+from tests.rotation.place import (
+    ACCOUNT_ADDRESS,
+    BY_HAND,
+    EMAIL,
+    IN_USE,
+    QUICK,
+    REPLACED,
+    STRANGER,
+    Place,
+    now,
+    running_place,
+)
 
 pytestmark = pytest.mark.sockets
 
@@ -85,9 +98,84 @@ async def test_what_a_rotation_of_ours_gave_up_is_deleted_once_it_is_over_for_a_
         assert await swept(here) == {}
         assert key in living(here), "a create that was held up may still be on its way"
         assert await swept(here, RESTS + timedelta(seconds=1)) == {key: "orphan"}
-        assert key not in living(here)
+        await retired(here, "orphan")
         assert await swept(here, RESTS + timedelta(seconds=1)) == {}
-        assert here.old_key in living(here)
+        assert living(here) == {here.old_key}
+        stages = {
+            one.ref.version: (one.venue_key_id, one.stage) for one in here.world.service.keys.list("main")
+        }
+        assert stages[2] == (key, Stage.TOMBSTONE)
+
+
+async def given_up_with_an_orphan(here: Place) -> str:
+    """A rotation that ended long ago, and the key that it made and never heard of; return its id."""
+    planned = here.plan()
+    here.runner().journal.plan(planned)
+    key = stray(here, planned.id)
+    with here.world.service.desk.database.write() as connection:
+        long_ago = {"ended_us": 1, "open_slot": None, "state": State.ABANDONED.value}
+        connection.execute(t.ROTATIONS.update().values(**long_ago))
+    return key
+
+
+async def test_an_orphan_that_is_imported_between_the_look_and_the_delete_lives(tmp_path: Path) -> None:
+    """A person found it first, and bots trade with it by now."""
+    async with running_place(tmp_path) as here:
+        service, key = here.world.service, await given_up_with_an_orphan(here)
+        secret = here.world.paper.exchange.keys[key].secret
+        assert secret is not None
+        work, facts = (
+            sweeper(here),
+            KeyFacts(True, True, False, False, True, service.accounts.get("main").venue_uid or ""),
+        )
+        ensure = service.desk.guard.ensure
+
+        def meanwhile(deed: Any) -> None:
+            service.desk.guard.ensure = ensure  # type: ignore[method-assign]
+            credential = Credential(key, Secret(secret.reveal()), KeyType.HMAC)
+            service.keys.import_key("main", slot=Slot.TRADE, credential=credential, facts=facts)
+            ensure(deed)
+
+        service.desk.guard.ensure = meanwhile  # type: ignore[method-assign]
+        await asyncio.to_thread(work.sweep, now() + LATER)
+        for _ in range(20):
+            await asyncio.to_thread(here.runner().once)
+        assert key in living(here)
+        current = [one.venue_key_id for one in service.keys.list("main") if one.stage is Stage.CURRENT]
+        assert current == [key]
+        assert service.rotations.list(only_open=True).items == ()
+
+
+async def test_no_orphan_goes_while_the_key_that_stays_is_lost(tmp_path: Path) -> None:
+    async with running_place(tmp_path) as here:
+        here.plays = (STRANGER,)
+        key = await given_up_with_an_orphan(here)
+        here.world.service.desk.secrets.destroy(KeyRef("main", Slot.TRADE, 1).path)
+        await asyncio.to_thread(sweeper(here).sweep, now() + LATER)
+        for _ in range(20):
+            await asyncio.to_thread(here.runner().once)
+        assert key in living(here)
+
+
+async def test_a_sweep_that_wakes_late_writes_and_retires_nothing(tmp_path: Path) -> None:
+    """It had its list, and stood still; a later one has looked since."""
+    async with running_place(tmp_path) as here:
+        key, gone = await given_up_with_an_orphan(here), stray(here, "my own")
+        late, service = sweeper(here), here.world.service
+        odd = late._odd
+
+        def stands(*args: Any) -> Any:
+            here.world.paper.exchange.keys[gone].deleted = True
+            here.world.paper.exchange.keys[key].deleted = True
+            assert sweeper(here).sweep(now() + LATER) == ()
+            assert service.rotations.findings() == ()
+            return odd(*args)
+
+        late._odd = stands  # type: ignore[method-assign]
+        (trouble,) = await asyncio.to_thread(late.sweep, now() + LATER)
+        assert "another sweep of it began meanwhile" in trouble
+        assert service.rotations.findings() == ()
+        assert service.rotations.list(only_open=True).items == ()
 
 
 async def test_a_dead_key_that_comes_back_is_retired_again(tmp_path: Path) -> None:
@@ -97,16 +185,21 @@ async def test_a_dead_key_that_comes_back_is_retired_again(tmp_path: Path) -> No
         here.world.paper.exchange.keys[old].deleted = False
         assert await swept(here) == {}, "a list may lag"
         assert await swept(here, SETTLES + timedelta(seconds=1)) == {old: "undead"}
-        (again,) = [one for one in here.world.service.rotations.list().items if one.why == "undead"]
-        for _ in range(600):
-            await asyncio.to_thread(here.runner().once)
-            if here.world.service.rotations.get(again.id).ended_at is not None:
-                break
-            hasten(here, again.id)
-            await asyncio.sleep(0.02)
-        assert here.world.service.rotations.get(again.id).state == "done"
+        await retired(here, "undead")
         assert old not in living(here)
         assert await swept(here, SETTLES + timedelta(seconds=1)) == {}
+
+
+async def retired(here: Place, why: str) -> None:
+    """Carry out what the sweep planned."""
+    (again,) = [one for one in here.world.service.rotations.list(only_open=True).items if one.why == why]
+    for _ in range(600):
+        await asyncio.to_thread(here.runner().once)
+        if here.world.service.rotations.get(again.id).ended_at is not None:
+            break
+        hasten(here, again.id)
+        await asyncio.sleep(0.02)
+    assert here.world.service.rotations.get(again.id).state == "done"
 
 
 def hasten(here: Place, rotation: str) -> None:
@@ -139,6 +232,7 @@ async def test_a_key_that_was_replaced_by_an_import_is_retired_at_a_persons_word
 
 async def test_permissions_and_addresses_that_drift_are_reported(tmp_path: Path) -> None:
     async with running_place(tmp_path) as here:
+        here.plays = ("is current, and its key is dead",)
         assert (await here.rotate()).state is State.DONE
         (key,) = here.living()
         key.flags["enableFutures"] = True
@@ -155,6 +249,7 @@ async def test_permissions_and_addresses_that_drift_are_reported(tmp_path: Path)
 
 async def test_a_list_that_cannot_be_had_changes_nothing(tmp_path: Path) -> None:
     async with running_place(tmp_path) as here:
+        here.plays = (STRANGER,)
         key = stray(here, "my own")
         assert await swept(here) == {key: "unknown"}
         fault = {
@@ -172,6 +267,7 @@ async def test_a_list_that_cannot_be_had_changes_nothing(tmp_path: Path) -> None
 
 async def test_what_the_venues_minute_does_not_let_through_comes_first_the_next_time(tmp_path: Path) -> None:
     async with running_place(tmp_path) as here:
+        here.plays = (STRANGER,)
         service, clock = here.world.service, [1000.0]
         budgets = Budgets(lambda: clock[0])
         for _ in range(48):
@@ -212,6 +308,7 @@ async def test_a_key_in_use_under_another_account_is_never_deleted(tmp_path: Pat
 async def test_a_key_that_a_rotation_cut_over_to_is_no_orphan(tmp_path: Path) -> None:
     """Its label names a rotation that is over, and was not given up: whatever the record lacks, a person decides."""
     async with running_place(tmp_path) as here:
+        here.plays = (STRANGER,)
         done = await here.rotate()
         key = stray(here, done.id)
         assert (await swept(here, LATER))[key] == "unknown"
@@ -238,6 +335,7 @@ def test_a_sub_account_is_one_account_under_whatever_manager_key(tmp_path: Path)
 async def test_a_key_bound_elsewhere_hides_nothing_else(tmp_path: Path) -> None:
     """The exchange refuses it from our address; what else it lists is reported all the same."""
     async with running_place(tmp_path) as here:
+        here.plays = (STRANGER,)
         old = here.old_key
         here.world.paper.exchange.keys[old].ips = ("127.0.0.99",)
         other = stray(here, "my own")
@@ -257,6 +355,7 @@ async def test_a_permission_that_is_none_of_the_usual_is_seen(tmp_path: Path) ->
 async def test_an_undead_key_of_a_slot_without_another_is_retired(tmp_path: Path) -> None:
     """As after an incident: the slot has no key in use."""
     async with running_place(tmp_path) as here:
+        here.plays = (IN_USE,)  # the tombstone is written here, and no audit trail tells of it
         old = here.old_key
         with here.world.service.desk.database.write() as connection:
             connection.execute(t.KEY_VERSIONS.update().values(stage=Stage.TOMBSTONE.value))
@@ -270,6 +369,7 @@ async def test_an_undead_key_of_a_slot_without_another_is_retired(tmp_path: Path
 
 async def test_keys_that_change_while_they_are_compared_are_compared_later(tmp_path: Path) -> None:
     async with running_place(tmp_path) as here:
+        here.plays = ("has 0 current versions",)
         at_work, service = sweeper(here), here.world.service
         desk = at_work._venues.desk
 
@@ -287,6 +387,8 @@ async def test_keys_that_change_while_they_are_compared_are_compared_later(tmp_p
 async def test_what_somebody_may_still_use_is_not_retired(tmp_path: Path) -> None:
     """A gateway that holds it, a destination that was not brought the key in use; and what is dead is dead."""
     async with running_place(tmp_path) as here:
+        here.plays = (BY_HAND,)
+        old = here.old_key
         service, ref = here.world.service, KeyRef("main", Slot.TRADE, 1)
         imported(here)
         with service.desk.database.write() as connection:
@@ -306,6 +408,34 @@ async def test_what_somebody_may_still_use_is_not_retired(tmp_path: Path) -> Non
             account_store.set_stage(connection, ref, Stage.TOMBSTONE)
         with pytest.raises(Conflict, match="is dead already"):
             draw_up_retirement(service, ref, "retire", now())
+        here.world.paper.exchange.keys[old].deleted = True
+
+
+async def test_what_was_brought_to_a_destination_since_is_not_retired(tmp_path: Path) -> None:
+    """It had confirmed the key in use once, before it got the other: that was deleted under its hands."""
+    async with running_place(tmp_path) as here:
+        here.plays = (REPLACED,)
+        service, ref = here.world.service, KeyRef("main", Slot.TRADE, 1)
+        service.destinations.create(
+            "env", account="main", slot=Slot.TRADE, kind="dotenv",
+            settings={"path": str(tmp_path / "bot.env"), "key_id": "K", "secret": "S"},
+        )  # fmt: skip
+        imported(here)
+        now_us = service.desk.clock.now_us()
+
+        def brought(rotation: str, version: int, at_us: int, *, confirmed: bool) -> None:
+            one = Delivery(rotation, "env", version, 1, at_us, None, at_us if confirmed else None)
+            with service.desk.database.write() as connection:
+                destination_store.save(connection, one)
+
+        brought("rot_first", 2, now_us - 60_000_000, confirmed=True)
+        assert draw_up_retirement(service, ref, "retire", now())
+        for confirmed in (False, True):  # while that is not known, and once it is
+            brought("rot_left", 1, now_us, confirmed=confirmed)
+            with pytest.raises(Conflict, match="env may still hold"):
+                draw_up_retirement(service, ref, "retire", now())
+        brought("rot_left", 2, now_us + 1, confirmed=True)
+        assert draw_up_retirement(service, ref, "retire", now())
 
 
 def imported(here: Place) -> str:
@@ -322,6 +452,7 @@ async def test_a_manager_key_that_is_refused_is_found_and_what_was_found_before_
     tmp_path: Path,
 ) -> None:
     async with running_place(tmp_path) as here:
+        here.plays = (STRANGER,)
         other = stray(here, "my own")
         assert await swept(here) == {other: "unknown"}
         master = next(one for one in here.world.paper.exchange.keys.values() if one.label == "manager")

@@ -7,7 +7,8 @@ from enum import StrEnum
 
 from clients.keys import Permissions
 from clients.venue import KeyType, Slot
-from rotation.retire import ABSENT, GONE, LISTED
+from rotation.possible import may_give_up
+from rotation.retire import ABSENT, GONE, LISTED, NOT_DELETED
 from rotation.state import (
     Answer,
     Do,
@@ -74,6 +75,7 @@ class World:
     incident: bool = False
     leases: dict[int, datetime] = field(default_factory=dict)
     made: int = 0
+    lost: set[int] = field(default_factory=set)
     deletes: list[int] = field(default_factory=list)
     verified: bool = False
     fate: Fate = Fate.WELL
@@ -162,7 +164,13 @@ class World:
         over = self.leases.get(version, self.now) <= self.now
         return Reply(Answer.OK if over else Answer.REFUSED, "" if over else "a gateway still holds a lease")
 
+    def kept(self) -> set[str]:
+        """Return the keys that work, and whose secret was not lost."""
+        return {name for version, name in self.key_of.items() if version not in self.lost} & self.working()
+
     def _delete(self, rotation: Rotation, version: int) -> Reply:
+        if not self.incident and self.current in self.lost:
+            return Reply(Answer.REFUSED, f"{NOT_DELETED}the key that stays is lost")
         self.deletes.append(version)
         if not self.incident:
             assert version != self.current, "the key in use was deleted"
@@ -256,8 +264,13 @@ def _asks_a_person(world: World, rotation: Rotation) -> bool:
     return rotation.halt is not None and not rotation.halt.looked and not world.labels and not rotation.over
 
 
-def _answer(world: World, rotation: Rotation) -> Resume:
+def _answer(world: World, rotation: Rotation) -> Event:
     """Answer a stall as an honest operator would, who looks at the venue's page once everything has settled."""
+    if rotation.reason.startswith(NOT_DELETED) and rotation.state is State.STALLED:
+        back = (
+            may_give_up(rotation) and rotation.old is not None and world.key_of[rotation.old] in world.kept()
+        )
+        return RollBack("the new one is lost") if back else Resume(leave=True)
     if rotation.stalled_from is not State.RECONCILING and rotation.state is not State.HALTING:
         return Resume()
     world.now += timedelta(minutes=5)

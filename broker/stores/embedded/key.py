@@ -41,7 +41,7 @@ def key_bytes(key: Secret, source: str) -> bytes:
         raw = b""
     if len(raw) != LENGTH:
         raise StoreUnavailable(
-            "bad_key", f"the key in {source} is not 32 bytes of base64; restore it from a backup"
+            "bad_key", f"the key in {source} is not 32 bytes of base64; put it back from your copy"
         )
     return raw
 
@@ -53,18 +53,24 @@ def from_file(path: Path) -> Secret:
         StoreUnavailable: There is none, or others may read it.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         raise StoreUnavailable(
-            "no_key", f"the store's key {path} cannot be read; restore it from a backup"
+            "no_key", f"the store's key {path} cannot be read; put it back from your copy"
         ) from None
+    about = os.fstat(fd)
+    if not stat.S_ISREG(about.st_mode):  # a directory that a mount made, a pipe that nobody writes to
+        os.close(fd)
+        raise StoreUnavailable("bad_key", f"{path} is no file; put the key back from your copy")
     with os.fdopen(fd, encoding="ascii") as file:
-        about = os.fstat(file.fileno())
         if about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077:
             raise StoreUnavailable(
                 "key_open", f"others may read the store's key: run chmod 600 {path}, then rotate it"
             )
-        return Secret(file.read())
+        try:
+            return Secret(file.read())
+        except UnicodeDecodeError:
+            raise StoreUnavailable("bad_key", f"{path} holds no key; put it back from your copy") from None
 
 
 def to_file(path: Path, key: Secret) -> None:

@@ -15,7 +15,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -31,15 +31,20 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS data_key (id INTEGER PRIMARY KEY CHECK (id = 1), sealed BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS secrets (path TEXT PRIMARY KEY, metadata TEXT NOT NULL, sealed BLOB);
 CREATE TABLE IF NOT EXISTS gates (name TEXT PRIMARY KEY, document TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+_KEY_SINCE = "key_since_us"
+_PRAGMAS = (("journal_mode", "WAL", "wal"), ("synchronous", "FULL", 2), ("secure_delete", "ON", 1))
+"""What the file is opened with, and what SQLite then answers."""
+
 _DATA_KEY = b"portcullis data key 1"
 
 
 class EmbeddedStore:
     """A `SecretStore` in one file. Safe for use by several threads."""
 
-    def __init__(self, path: Path, key: Secret) -> None:
-        """Open the store, and make it where there is none.
+    def __init__(self, path: Path, key: Secret, now_us: int | None = None) -> None:
+        """Open the store, and make it where there is none; `now_us` says since when its key is used, then.
 
         Raises:
             StoreUnavailable: The file cannot be used, or the key is not the one it was sealed with.
@@ -48,12 +53,23 @@ class EmbeddedStore:
         try:
             path.touch(mode=0o600, exist_ok=True)
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
-                self._connection.execute(f"PRAGMA {pragma}")
+            for name, value, answer in _PRAGMAS:
+                self._connection.execute(f"PRAGMA {name}={value}")
+                (found,) = self._connection.execute(f"PRAGMA {name}").fetchone()
+                if found != answer:
+                    raise StoreUnavailable(
+                        "sqlite_settings",
+                        f"SQLite has {name}={found} for {path} although it was asked for {value}: does it lie on a "
+                        "disk of another host? Put the home on a disk of this one",
+                    )
             self._connection.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as fault:
             raise StoreUnavailable("store_file", f"the secret store {path} cannot be used: {fault}") from None
-        self._seal = AESGCM(self._data_key(AESGCM(key_bytes(key, "the store's key"))))
+        try:
+            self._seal = AESGCM(self._data_key(AESGCM(key_bytes(key, "the store's key")), now_us))
+        except BaseException:
+            self._connection.close()
+            raise
         self._mirror = EmbeddedMirror(self._transaction)
 
     def __repr__(self) -> str:
@@ -107,9 +123,7 @@ class EmbeddedStore:
         self._row(path)
         with self._transaction() as connection:
             connection.execute("UPDATE secrets SET sealed = NULL WHERE path = ?", (path,))
-        with self._lock:
-            # what was overwritten must not stay in the write-ahead log
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.flush()  # what was overwritten must not stay in the write-ahead log
 
     @property
     def mirror(self) -> EmbeddedMirror:
@@ -124,12 +138,13 @@ class EmbeddedStore:
         """See `ports.SecretStore`: a file needs no upkeep."""
 
     def close(self) -> None:
-        """See `ports.SecretStore`."""
-        self._connection.close()
+        """See `ports.SecretStore`. Who reads is waited for: SQLite crashes where a connection goes away in use."""
+        with self._lock:
+            self._connection.close()
 
     # --- keys -----------------------------------------------------------------------------
 
-    def rewrap(self, old: Secret, new: Secret) -> None:
+    def rewrap(self, old: Secret, new: Secret, now_us: int | None = None) -> None:
         """Seal the data key under a new key-encryption key.
 
         Raises:
@@ -140,10 +155,34 @@ class EmbeddedStore:
         sealed = nonce + AESGCM(key_bytes(new, "the new key")).encrypt(nonce, raw, _DATA_KEY)
         with self._transaction() as connection:
             connection.execute("UPDATE data_key SET sealed = ? WHERE id = 1", (sealed,))
-        with self._lock:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            _note_since(connection, now_us)
+        self.flush()
 
-    def _data_key(self, outer: AESGCM) -> bytes:
+    def opens_with(self, key: Secret) -> bool:
+        """Tell whether a key-encryption key is the one in use."""
+        try:
+            self._data_key(AESGCM(key_bytes(key, "the store's key")))
+        except StoreUnavailable as fault:
+            if fault.reason in {"wrong_key", "bad_key"}:
+                return False
+            raise
+        return True
+
+    def key_since_us(self) -> int | None:
+        """Return since when the key-encryption key is used; None where it was not written down."""
+        with self._transaction() as connection:
+            row = connection.execute("SELECT value FROM facts WHERE name = ?", (_KEY_SINCE,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def flush(self) -> bool:
+        """Copy the write-ahead log back and empty it; tell whether nobody hindered that."""
+        with self._lock:
+            try:
+                return bool(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+            except sqlite3.Error as fault:
+                raise StoreUnavailable("store_file", f"the secret store cannot answer: {fault}") from None
+
+    def _data_key(self, outer: AESGCM, now_us: int | None = None) -> bytes:
         with self._transaction() as connection:
             row = connection.execute("SELECT sealed FROM data_key WHERE id = 1").fetchone()
             if row is not None:
@@ -157,6 +196,7 @@ class EmbeddedStore:
             connection.execute(
                 "INSERT INTO data_key VALUES (1, ?)", (nonce + outer.encrypt(nonce, raw, _DATA_KEY),)
             )
+            _note_since(connection, now_us)
             return raw
 
     # --- rows -----------------------------------------------------------------------------
@@ -193,11 +233,22 @@ class EmbeddedStore:
                 yield self._connection
                 self._connection.execute("COMMIT")
             except sqlite3.Error as fault:
-                self._connection.execute("ROLLBACK")
+                self._roll_back()
                 raise StoreUnavailable("store_file", f"the secret store cannot answer: {fault}") from None
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                self._roll_back()
                 raise
+
+    def _roll_back(self) -> None:
+        """Undo what was begun, where SQLite has not done so by itself, as it does on a full disk."""
+        if self._connection.in_transaction:
+            with suppress(sqlite3.Error):  # what went wrong before that is said
+                self._connection.execute("ROLLBACK")
+
+
+def _note_since(connection: sqlite3.Connection, now_us: int | None) -> None:
+    if now_us is not None:
+        connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (_KEY_SINCE, str(now_us)))
 
 
 def _labels(metadata: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ import requests
 from hvac import exceptions as hvac
 
 from broker.errors import BrokerError, NotFound, StoreConflict, StoreUnavailable
+from clients.bounds import SentTooMuch, TookTooLong
 
 ELSEWHERE = frozenset(
     {"vault_sealed", "vault_standby", "vault_unreachable", "vault_slow", "vault_not_initialised"}
@@ -46,9 +47,14 @@ def translated(fault: Exception, what: str, address: str) -> BrokerError:
                 f"Vault at {address} does not prove who it is, or does not take our certificate: "
                 "check vault.ca_file, vault.client_cert and the host name",
             )
-        case requests.exceptions.Timeout():
+        case requests.exceptions.Timeout() | TookTooLong():
             return StoreUnavailable(
                 "vault_slow", f"Vault at {address} took too long ({what}); whether it was done is unknown"
+            )
+        case SentTooMuch():
+            return StoreUnavailable(
+                "vault_unreachable",
+                f"what answers at {address} is not Vault ({what}: {fault}); whether it was done is unknown",
             )
         case requests.exceptions.RequestException():
             return StoreUnavailable(

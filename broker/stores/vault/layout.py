@@ -68,6 +68,7 @@ RULES: dict[VaultRole, tuple[Rule, ...]] = {
         ),
         Rule("data", "destinations", _READ),
         Rule("data", "egress", _READ),
+        Rule("data", "gates", _READ),
         Rule("data", "inbox", _READ),
         Rule("metadata", "inbox", _LABEL),
         Rule("destroy", "inbox", _DESTROY),

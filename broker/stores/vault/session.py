@@ -5,12 +5,14 @@ Rules:
    environment not used: the token goes only to addresses that were named.
 2. A refusal with a dead token means one new login, and the request once more. Nothing else is repeated.
 3. `maintain`, every few seconds, renews at half of the token's life and notes when Vault answered last.
+4. Each node has `timeout_s` for all it is asked at once, whatever it sends, and an `ask` has an end of its own: also
+   where it waits for another thread that logs in.
 """
 
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -21,13 +23,20 @@ from broker.errors import BrokerError, NotFound, StoreConflict, StoreUnavailable
 from broker.stores.vault.config import VaultConfig
 from broker.stores.vault.faults import ELSEWHERE, Redirected, never_initialised, refuse_redirect, translated
 from broker.stores.vault.login import Login, Token
+from clients.bounds import MIB, Bounds, Call, OutOfBounds, current, within
+from clients.pools import bounded_session
 from clients.secret import Secret
 
+_MOST_BYTES = 32 * MIB
+"""What Vault itself takes in one request; listings of paths are its longest answers."""
+
+_SET_UP_S = 60.0
 T = TypeVar("T")
 _FOREIGN = (
     requests.exceptions.RequestException,
     hvac.exceptions.VaultError,
     Redirected,
+    OutOfBounds,
     ValueError,
     KeyError,
     TypeError,
@@ -90,13 +99,14 @@ class Session:
             NotFound: Vault knows nothing there.
             StoreConflict: A check-and-set lost.
         """
-        token = self._logged_in()
-        try:
-            return self._on_a_node(what, work, token)
-        except StoreUnavailable as fault:
-            if fault.reason != "vault_forbidden" or self._alive(token):
-                raise
-        return self._on_a_node(what, work, self._logged_in(instead_of=token))
+        with self._within():
+            token = self._logged_in()
+            try:
+                return self._on_a_node(what, work, token)
+            except StoreUnavailable as fault:
+                if fault.reason != "vault_forbidden" or self._alive(token):
+                    raise
+            return self._on_a_node(what, work, self._logged_in(instead_of=token))
 
     def absent_s(self) -> float:
         """Return for how many seconds Vault has not answered."""
@@ -108,6 +118,10 @@ class Session:
         Raises:
             StoreUnavailable: It does not, or does not let us in.
         """
+        with self._within():
+            self._maintain()
+
+    def _maintain(self) -> None:
         token = self._logged_in()
         if not token.is_due(self._now_s()):
             self.ask("look at our own token", lambda client: client.auth.token.lookup_self())
@@ -135,6 +149,10 @@ class Session:
         for node in self._nodes:
             node.http.close()
 
+    def _within(self) -> AbstractContextManager[Call]:
+        """Give all that belongs together an end: every node once, a login, and once more."""
+        return within(Bounds(self.config.timeout_s * (len(self._nodes) + 2), _MOST_BYTES))
+
     # --- nodes ----------------------------------------------------------------------------
 
     def _on_a_node(self, what: str, work: Callable[[hvac.Client], T], token: Token | None) -> T:
@@ -155,12 +173,13 @@ class Session:
     def _on(self, node: _Node, what: str, work: Callable[[hvac.Client], T], token: Token | None) -> T:
         client = node.client("" if token is None else token.value.reveal())
         try:
-            found = work(client)
+            with within(Bounds(self.config.timeout_s, _MOST_BYTES)):
+                found = work(client)
         except BrokerError:
             raise
         except _FOREIGN as fault:
             error = translated(fault, what, node.address)
-            if error.reason == "vault_sealed" and _was_never_initialised(client):
+            if error.reason == "vault_sealed" and self._was_never_initialised(client):
                 error = never_initialised(node.address)
             if isinstance(error, NotFound | StoreConflict) or error.reason not in ELSEWHERE:
                 self._answered_s = self._now_s()
@@ -168,16 +187,34 @@ class Session:
         self._answered_s = self._now_s()
         return found
 
+    def _was_never_initialised(self, client: hvac.Client) -> bool:
+        """Tell a Vault that was never initialised from a sealed one: it calls itself sealed, too."""
+        try:
+            with within(Bounds(self.config.timeout_s, _MOST_BYTES)):
+                return client.adapter.get("/v1/sys/init")["initialized"] is False
+        except _FOREIGN:
+            return False
+
     # --- login ----------------------------------------------------------------------------
 
     def _logged_in(self, instead_of: Token | None = None) -> Token:
         """Return a token; a new one where there is none, or still the one that died."""
-        with self._lock:
+        try:
+            free = self._lock.acquire(timeout=current().left_s())
+        except OutOfBounds:
+            free = False
+        if not free:
+            raise StoreUnavailable(
+                "vault_slow", "another thread has not finished logging in to Vault; nothing was asked of it"
+            )
+        try:
             if self._token is None or self._token is instead_of:
                 self._token = self._on_a_node(
                     "log in", lambda client: self._login(client, self._now_s()), None
                 )
             return self._token
+        finally:
+            self._lock.release()
 
     def _alive(self, token: Token) -> bool:
         """Tell whether Vault still knows the token: then a refusal is about rights."""
@@ -190,17 +227,8 @@ class Session:
         return True
 
 
-def _was_never_initialised(client: hvac.Client) -> bool:
-    """Tell a Vault that was never initialised from a sealed one: it calls itself sealed, too."""
-    try:
-        return client.adapter.get("/v1/sys/init")["initialized"] is False
-    except _FOREIGN:
-        return False
-
-
 def _http(config: VaultConfig) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False  # no proxy, no .netrc, no CA bundle but those that were named
+    session = bounded_session()  # no proxy, no .netrc, no CA bundle but those that were named
     session.verify = True if config.ca_file is None else str(config.ca_file)
     if config.client_cert is not None:
         session.cert = (str(config.client_cert[0]), str(config.client_cert[1]))
@@ -217,7 +245,8 @@ def administrator(config: VaultConfig, token: Secret) -> Iterator[hvac.Client]:
     """
     http = _http(config)
     try:
-        yield _Node(config.addresses[0], http, config).client(token.reveal())
+        with within(Bounds(_SET_UP_S, _MOST_BYTES)):
+            yield _Node(config.addresses[0], http, config).client(token.reveal())
     except BrokerError:
         raise
     except _FOREIGN as fault:

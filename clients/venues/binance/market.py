@@ -23,6 +23,9 @@ MOST_ORDERS = 250
 NO_SUCH_SYMBOL = -1121
 """Answers a question about exactly one symbol: the venue has no such pair."""
 
+ILLEGAL_CHARACTERS = -1100
+"""Answers a question whose parameters are not in form: a symbol, too, that no pair can have."""
+
 NO_SUCH_ORDER = -2013
 """Answers a question about exactly one order. Order lists may answer so too; no source says that they do."""
 

@@ -3,9 +3,9 @@
 Rules:
 1. Only 429 and 418 ask for a pause, and `-1003` under another status. `-1015` does not: it counts the unfilled orders
    of one account, and says nothing of the address.
-2. `Retry-After` is whole seconds (fact sheet section 10); HTTP allows a date too, which is counted from the answer's
-   own `Date`. The text of `-1003` names the end of a ban in milliseconds of the venue's clock. The longest of what is
-   said counts.
+2. `Retry-After` is whole seconds (fact sheet section 10); HTTP allows a date too. The text of `-1003` names the end of
+   a ban in milliseconds of the venue's clock. Both are counted from the answer's own `Date`, which is that clock; ours
+   counts where it says none. The longest of what is said counts.
 3. Where nothing is said, a 429 waits out a minute, which is what weight is counted by, and a 418 the shortest ban.
    What is longer than the longest ban the venue documents is cut to that.
 
@@ -26,7 +26,7 @@ DEFAULT_S = {TOO_MANY: 60.0, BANNED: 120.0}
 _WEIGHT_CODE, _ORDERS_CODE = -1003, -1015
 _UNTIL = re.compile(r"banned until (\d{13})")
 _LARGEST_BODY = 64 * 1024
-_US_PER_MS, _S_PER_US = 1000, 1_000_000
+_MS_PER_S, _S_PER_US = 1000, 1_000_000
 
 
 class _Error(msgspec.Struct):
@@ -48,7 +48,9 @@ def pause_s(status: int, headers: Mapping[bytes, bytes], body: bytes, now_us: in
     error = _error(body)
     if error.code == _ORDERS_CODE or (status not in DEFAULT_S and error.code != _WEIGHT_CODE):
         return None
-    said = [pause for pause in (_after(headers, now_us), _until(error.msg, now_us)) if pause is not None]
+    said_at = _date(headers.get(b"date", b"").decode("latin-1"))
+    now_s = now_us / _S_PER_US if said_at is None else said_at
+    said = [pause for pause in (_after(headers, now_s), _until(error.msg, now_s)) if pause is not None]
     pause = max(said, default=DEFAULT_S.get(status, DEFAULT_S[TOO_MANY]))
     return min(max(pause, 1.0), LONGEST_S)
 
@@ -62,16 +64,13 @@ def _error(body: bytes) -> _Error:
         return _Error()
 
 
-def _after(headers: Mapping[bytes, bytes], now_us: int) -> float | None:
+def _after(headers: Mapping[bytes, bytes], now_s: float) -> float | None:
     """Read `Retry-After`: seconds, or a date."""
     text = headers.get(b"retry-after", b"").strip().decode("latin-1")
     if text.isascii() and text.replace(".", "", 1).isdigit():
         return float(text[:12])
     until = _date(text)
-    if until is None:
-        return None
-    now = _date(headers.get(b"date", b"").decode("latin-1"))
-    return until - (now_us / _S_PER_US if now is None else now)
+    return None if until is None else until - now_s
 
 
 def _date(text: str) -> float | None:
@@ -79,11 +78,11 @@ def _date(text: str) -> float | None:
         return None
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
 
 
-def _until(text: str, now_us: int) -> float | None:
+def _until(text: str, now_s: float) -> float | None:
     found = _UNTIL.search(text)
-    return None if found is None else (int(found[1]) * _US_PER_MS - now_us) / _S_PER_US
+    return None if found is None else int(found[1]) / _MS_PER_S - now_s

@@ -197,7 +197,7 @@ def test_another_mount_than_the_directory_s_is_told_by_what_the_system_says(
         return f"mnt_id:\t{1 if stat.S_ISDIR(os.fstat(fd).st_mode) else 2}"
 
     assert refusal(tmp_path / "bot.env") == ""
-    monkeypatch.setattr("broker.files.place._mount_of", mount_of)
+    monkeypatch.setattr("broker.files.mounts.mount_of", mount_of)
     assert "mount the directory" in refusal(tmp_path / "bot.env")
 
 

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 
 import psycopg
 
+from tests import memory
 from tests.lacking import lack
 from tests.services.vault.server import free_port
 
@@ -25,7 +26,6 @@ START_S = 30.0
 STOP_S = 40.0
 """Twice that is less than a test may take: a server that does not stop is told as that, not as a test that hangs."""
 PASSWORD = "planted-database-password"
-_SHARED, _ROOM = "/dev/shm", 2 * 1024**3  # noqa: S108 - a folder of our own is made in it
 _FOLDERS = "/usr/lib/postgresql"
 MISSING = (
     "no PostgreSQL 14 or newer: what runs on it is left out; install your system's `postgresql` package, "
@@ -81,7 +81,8 @@ class PostgresServer:
         options = {
             "listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": "",
             "max_connections": "60", "shared_buffers": "32MB",
-            "max_wal_size": "256MB", **settings,
+            "max_wal_size": "256MB", "dynamic_shared_memory_type": "mmap",  # a killed server leaves nothing behind
+            **settings,
         }  # fmt: skip
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         log = (self.data.parent / f"{self.data.name}.log").open("ab")
@@ -158,19 +159,12 @@ def where(name: str, *ports: int, single_node: bool = True) -> str:
 @contextmanager
 def _folder() -> Iterator[Path]:
     """Make a folder the server's user may use; those of pytest are closed to everybody else."""
-    with TemporaryDirectory(prefix="portcullis-postgres-", dir=_memory(), ignore_cleanup_errors=True) as name:
+    with TemporaryDirectory(
+        prefix="portcullis-postgres-", dir=memory.folder(), ignore_cleanup_errors=True
+    ) as name:
         folder = Path(name)
         _give(folder)
         yield folder
-
-
-def _memory() -> str | None:
-    """Return where files lie in memory, if there is room: a database of each test's own is much to write to a disk."""
-    try:
-        found = os.statvfs(_SHARED)
-    except OSError:
-        return None
-    return _SHARED if found.f_bavail * found.f_frsize >= _ROOM and os.access(_SHARED, os.W_OK) else None
 
 
 def _give(path: Path) -> None:

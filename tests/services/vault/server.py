@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import socket
 import subprocess
 import time
@@ -20,11 +21,16 @@ from tests.services import binaries
 START_S = 30.0
 
 
+_BELOW_THE_SYSTEMS_OWN = range(16_000, 32_000)
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port for a server that is started next: none that the system gives a client in the meantime."""
+    while True:
+        port = secrets.choice(_BELOW_THE_SYSTEMS_OWN)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass(slots=True)

@@ -1,0 +1,126 @@
+"""The seat of a home, taken by whoever runs it: a second copy on the same database and secret store does not start.
+
+Rules:
+1. It is taken before anything of the home works, and left at the end. `broker.seat` says when it may be taken.
+2. A home whose state or secrets lie in a file, found at another place than it was run at last, was copied or put
+   back: it is closed by itself, as a restore is. Nothing tells a move from a copy whose original runs on.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from broker.db import accounts as account_store
+from broker.db import meta
+from broker.errors import BrokerError, StoreUnavailable
+from broker.gate import Mode
+from broker.seat import DEAD_S, Place, Seating
+from broker.service import Service
+from broker.service.audit import ITSELF
+from broker.service.reconcile import RESTORED, RESTORED_KEYS
+from portcullis.settings import Home, SettingsError
+
+PLACE = "place"
+"""The fact that says where a home was run last; only where state or secrets lie in it."""
+
+_BETWEEN_S = 0.5
+_MACHINE, _BOOT = Path("/etc/machine-id"), Path("/proc/sys/kernel/random/boot_id")
+
+
+def place_of(home: Home) -> Place:
+    """Return where a home lies: a copy of it lies elsewhere, whatever its path."""
+    with suppress(OSError):
+        os.close(os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        found = home.lock.stat()
+        return Place(
+            _text(_MACHINE),
+            _text(_BOOT),
+            str(found.st_ino),
+            str(found.st_dev),
+            str(os.statvfs(home.lock).f_fsid),
+        )
+    return Place(_text(_MACHINE), _text(_BOOT))
+
+
+def look_at(home: Home, service: Service, number: int | None = None) -> None:
+    """Let a process beside the holder know where it stands: a command in place, or the rotator under a seat."""
+    service.desk.guard.sits_in_store = home.vault is not None and home.database is None
+    service.desk.guard.seating = Seating(place_of(home), number=number)
+
+
+def take(
+    home: Home, service: Service, pause: Callable[[float], None] = time.sleep,
+    now_s: Callable[[], float] = time.monotonic,
+) -> None:  # fmt: skip
+    """Take the seat; waits for as long as it takes to see whether another holder lives.
+
+    Raises:
+        SettingsError: Another host runs this home, and lives: what runs where, and what to do.
+    """
+    guard, place = service.desk.guard, place_of(home)
+    who = (
+        f"host {socket.gethostname()}, home {home.root}, process {os.getpid()}, since "
+        f"{service.desk.clock.now():%Y-%m-%d %H:%M} UTC"
+    )
+    shared = home.vault is not None or home.database is not None
+    guard.seating = Seating(place, who, now_s=now_s if shared else None)
+    until_s = now_s() + 3 * DEAD_S
+    try:
+        while guard.seating.number is None:
+            guard.take_seat()
+            if guard.seating.lives:
+                raise SettingsError("--home", guard.seating.usurped)
+            if guard.seating.number is None:
+                if now_s() > until_s:
+                    raise SettingsError("--home", guard.superseded)
+                pause(_BETWEEN_S)
+    except StoreUnavailable as fault:
+        if not guard.sits_in_store:
+            raise SettingsError("database", str(fault)) from None
+        # a Vault need not answer for a start: nothing is done before it does, and upkeep asks on
+    _close_moved(home, service, place)
+
+
+def leave(service: Service) -> None:
+    """Leave the seat in order, if it can be left."""
+    with suppress(BrokerError):
+        service.desk.guard.leave_seat()
+
+
+def _close_moved(home: Home, service: Service, place: Place) -> None:
+    """Close a home that lies elsewhere than it was run last, and note where it lies now."""
+    if home.database is not None and home.vault is not None:
+        return
+    with service.desk.database.read() as connection:
+        text = meta.get(connection, PLACE)
+    before = None if text is None else Place(**json.loads(text))
+    if before is not None and not before.is_home_of(place):
+        cut, _ = service.cuts.close(
+            targets=("everything",), mode=Mode.CLOSED, actor=ITSELF,
+            reason="this home was copied, moved or put back: it was run elsewhere last, and what happened there since "
+            "is not known; run `portcullis reconcile`, then thaw this",
+        )  # fmt: skip
+        if not cut.on_record:
+            raise SettingsError(
+                "database", "this home was moved, and takes no writes, so it could not be closed"
+            )
+    if before == place:
+        return
+    with service.desk.database.write() as connection:
+        meta.put(connection, PLACE, json.dumps(asdict(place)))
+        if before is not None and not before.is_home_of(place):
+            meta.put(connection, RESTORED, str(service.desk.clock.now_us()))
+            held = sorted(str(one.ref) for one in account_store.keys(connection))
+            meta.put(connection, RESTORED_KEYS, json.dumps(held))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
