@@ -32,7 +32,7 @@ from rotation.journal import Lost
 from rotation.plan import draw_up
 from rotation.state import Answer, Do, Effect, Reply, State
 from rotation.staying import Staying
-from tests.gateway.world import WallClock
+from tests.gateway.world import POLICY, WallClock
 from tests.history import laws
 from tests.history.events import History
 from tests.history.record import of_exchange, of_record
@@ -49,6 +49,7 @@ from tests.rotation.test_superseded import close_by_itself, supersede
 
 pytestmark = pytest.mark.sockets
 NOBODYS = "no rotation on record is about it"
+LASTING = POLICY + "[lease]\nseconds = 120\n"
 
 
 def unguarded(patch: pytest.MonkeyPatch) -> None:
@@ -239,9 +240,12 @@ async def test_with_the_fence_a_late_rotator_breaks_no_law(tmp_path: Path) -> No
 
 
 async def _stepped(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An hour forward while one gateway is cut off: it signs with the old key for as long as its lease lasts."""
+    """An hour forward while one gateway is cut off: it signs with the old key for as long as its lease lasts.
+
+    That is longer than a rotation takes that does not wait for it, on a busy machine too.
+    """
     step = Stepping(monkeypatch)
-    async with running_place(directory) as here, another(here, "away") as (_, lost):
+    async with running_place(directory) as here, another(here, "away", LASTING) as (_, lost):
         assert (await here.bot.call("GET", "/api/v3/account")).status == 200
 
         def cut_off_and_step() -> None:

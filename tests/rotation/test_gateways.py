@@ -23,7 +23,7 @@ _NUMBERS = itertools.count(1)
 
 
 @asynccontextmanager
-async def another(here: Place, name: str) -> AsyncIterator[tuple[Gateway, Bot]]:
+async def another(here: Place, name: str, policy: str = SHORT) -> AsyncIterator[tuple[Gateway, Bot]]:
     """Run another gateway on the same broker, with a bot of its own that has a lease there."""
     there, ours = memory_pair()
     serving = asyncio.ensure_future(here.world.authority.serve(there))
@@ -31,7 +31,7 @@ async def another(here: Place, name: str) -> AsyncIterator[tuple[Gateway, Bot]]:
     ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
     running = asyncio.ensure_future(gateway.serve(Listen(), ready, stop))
-    issued = here.world.issue(f"bot-{next(_NUMBERS)}", policy=SHORT)
+    issued = here.world.issue(f"bot-{next(_NUMBERS)}", policy=policy)
     assert issued.secret is not None
     bot = Bot(await ready, issued.grant.key_id, issued.secret.reveal())
     assert (await bot.call("GET", "/api/v3/account")).status == 200
