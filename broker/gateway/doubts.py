@@ -32,8 +32,9 @@ from typing import NamedTuple
 import msgspec
 
 from broker.calllog import Ask, SentLine
+from broker.gateway import whole
 from broker.gateway.owners import Owners
-from broker.gateway.parts import BOOT, NEW
+from broker.gateway.parts import BOOT
 from broker.gateway.said import Said
 from broker.gateway.sent import Sent
 from broker.gateway.spool import Spool
@@ -186,19 +187,7 @@ class Doubts:
         if not found:
             self._path.unlink(missing_ok=True)
             return
-        whole = self._path.with_name(self._path.name + NEW)
-        try:
-            fd = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.writelines(msgspec.json.encode(one) + b"\n" for one in found)
-                file.flush()
-                os.fsync(fd)
-            whole.replace(self._path)
-        except OSError:
-            with suppress(OSError):
-                whole.unlink(missing_ok=True)
-            raise
-        _on_disk(self._directory)
+        whole.replace(self._path, (msgspec.json.encode(one) + b"\n" for one in found))
 
 
 def doubts(waiting: Iterable[Sent], boot: str) -> Iterator[Doubt]:
@@ -278,13 +267,3 @@ def files(directory: Path, boot: str) -> list[Path]:
     found = directory.iterdir() if directory.exists() else ()
     named = [path for path in found if (match := _NAME.fullmatch(path.name)) and match[1] != boot]
     return sorted(named, key=lambda path: path.name)
-
-
-def _on_disk(directory: Path) -> None:
-    """Wait until the names in a directory are on the disk itself."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):  # there are file systems that cannot
-            os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from broker.budget import Parts
 from broker.gateway.account_view import AccountView
@@ -17,6 +17,9 @@ from broker.gateway.venue_view import VenueView
 from broker.policy import Allow
 from clients.venue import Action, Addressee, Reading, Request, Side, Variant
 from clients.wire import Wire
+
+if TYPE_CHECKING:
+    from broker.gateway.late import Unwritten
 
 Missing = tuple[str, ...]
 """Names of facts that a judgement lacks."""
@@ -40,7 +43,8 @@ class Job:
     `whose` is grant, consumer and account of a key that was refused a lease: for the call log only. `owner` is whose
     the order is that the request names, once that was found out: `own`, `other` or `nobody`. `sent` are the orders
     that it places, a list first; `none_placed`: the venue has none of them. `staked`: the broker said whose the base
-    asset is, beside the order it `replaces`.
+    asset is, beside the order it `replaces`. `seq` is its line in the call log, 0 where it has none, `unwritten` that
+    line where it left while none could be written.
     """
 
     inbound: Inbound
@@ -73,6 +77,7 @@ class Job:
     sent: tuple[Sent, ...] = ()
     none_placed: bool = False
     seq: int = 0
+    unwritten: "Unwritten | None" = None
     sent_ns: int = 0
     sale: Sale | None = None
     real_key_id: str = ""

@@ -13,6 +13,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from broker.gateway.whole import write_all
 from clients.venue import SymbolInfo
 
 MOST = 20_000
@@ -52,7 +53,8 @@ class KnownPairs:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(self._path, flags, 0o600)
         try:
-            os.write(fd, line)
+            self._torn = b"\n"  # where a part of it is written only
+            write_all(fd, line)
         finally:
             os.close(fd)
         self._lines, self._torn = self._lines + 1, b""

@@ -3,16 +3,16 @@
 Rules:
 1. Allowed requests and refusals of known grants are always written. Refusals of nobody in particular (bad
    form, unknown keys) are written up to `STRANGERS_A_SECOND` and counted beyond, lest a flood fill the disk.
-2. An order whose line cannot be written is not sent; a read, a cancel or an exit is.
-3. What is known of an order is written once that can be, before any other line; until then the lines that it is of
-   stay (`spool`): the broker would have it as made, by nobody, and an order that never was as made for ever.
+2. An order whose line cannot be written is not sent; a read, a cancel or an exit is. A cancel or an exit has its line
+   once one can be written, with what came of it (`late`): the broker would know of neither.
+3. So has what is known of an order, before any other line; until then the lines that it is of stay (`spool`): the
+   broker would have it as made, by nobody, and an order that never was as made for ever.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
-
-from msgspec.structs import replace
 
 from broker.budget import Parts
 from broker.calllog import Answered, Ask, Fills, write_line
@@ -20,16 +20,21 @@ from broker.gateway.book import Held
 from broker.gateway.clock import SystemClock
 from broker.gateway.doubts import line_of
 from broker.gateway.job import Job
+from broker.gateway.late import Late
 from broker.gateway.owners import id_of, name_of
+from broker.gateway.said import Said
 from broker.gateway.sent import Sent
 from broker.gateway.spool import Spool
 from broker.policy import Allow
 from clients.venue import Action, Intent
 
 STRANGERS_A_SECOND = 20
-MOST_LATE = 2_000
 _SAMPLES = 2048
 _FOUND, _ABSENT = 200, 400
+_STANDS_US = 60_000_000
+"""For so long it is said that the spool cannot be written where nothing was to be written since."""
+
+_LOG = logging.getLogger("portcullis.spool")
 
 
 class Ledger:
@@ -43,7 +48,8 @@ class Ledger:
         self.refusals = 0
         self.in_flight = 0
         self._added_us: deque[int] = deque(maxlen=_SAMPLES)
-        self._late: deque[Answered] = deque(maxlen=MOST_LATE)
+        self._late = Late()
+        self.said, self._failed_us = Said(_LOG), 0
 
     @property
     def behind(self) -> bool:
@@ -61,12 +67,15 @@ class Ledger:
         line = self._ask(job, held, decision, verdict.observed, 0, verdict)
         try:
             self._write(line)
-        except OSError:
+        except OSError as fault:
             job.seq = 0  # its number goes to another line: the answer must not be taken for that one's
+            self._said(fault)
             reading = job.reading
             goes = verdict.leaving or verdict.only_sells
             if reading is None or not (goes or reading.intent.action is Action.READ):
                 raise
+            if goes:
+                job.unwritten = self._late.ask(line, job.sent)
         self.in_flight += 1
 
     def refused(self, job: Job, reason: str, status: int) -> None:
@@ -102,16 +111,24 @@ class Ledger:
     ) -> int:  # fmt: skip
         """Write down what came back; return the number of its line, 0 where there is none."""
         self.in_flight -= 1
-        if job.seq == 0:
+        number = self._next()  # an ask that waited may have its line now
+        unwritten = job.unwritten
+        if unwritten is not None and unwritten.number:
+            job.seq, unwritten = unwritten.number, None
+        if not job.seq and unwritten is None:
             return 0
         now_ns = time.perf_counter_ns()
         line = Answered(
-            self._next(), job.seq, self._clock.wall_us(), status, code,
+            number, job.seq, self._clock.wall_us(), status, code,
             (now_ns - job.sent_ns) // 1000, outcome, orders, released, *_owned(job), fills=fills,
             none_placed=job.none_placed,
         )  # fmt: skip
+        whose = "" if job.held is None else job.held.lease.grant
+        if unwritten is not None:
+            self._late.answer(line, whose, unwritten)
+            return 0
         write = job.reading is not None and job.reading.intent.action is not Action.READ
-        return self._tell(line, of_orders=write or bool(fills))
+        return self._tell(line, whose, of_orders=write or bool(fills))
 
     def found(self, sent: Sent, fills: Fills = ()) -> int:
         """Write down what was found of an order beside the answer to its request: its id, what it executed.
@@ -119,43 +136,79 @@ class Ledger:
         Returns:
             The number of its line, 0 where there is none.
         """
-        if sent.known_as is None or not (sent.asked or fills):
+        number = self._next()
+        unwritten = self._late.ask_of(sent.number)
+        asked = sent.asked or unwritten is not None
+        if sent.known_as is None or not (asked or fills):
             return 0
-        own = ((sent.symbol, sent.known_as, sent.name),) if sent.asked else ()  # else it is on record already
+        own = ((sent.symbol, sent.known_as, sent.name),) if asked else ()  # else it is on record already
         line = Answered(
-            self._next(), sent.asked, self._clock.wall_us(), _FOUND, None, 0, "done", (), (),
+            number, sent.asked, self._clock.wall_us(), _FOUND, None, 0, "done", (), (),
             sent.account, sent.grant, own, fills=fills, boot=sent.boot,
         )  # fmt: skip
-        return self._tell(line)
+        if unwritten is not None:
+            self._late.answer(line, sent.grant, unwritten)
+            return 0
+        return self._tell(line, sent.grant)
 
     def absent(self, sent: Sent) -> None:
         """Write down that the venue has none of the orders of a request whose answer never came."""
-        if not sent.asked:
+        number = self._next()
+        unwritten = self._late.ask_of(sent.number)
+        if not sent.asked and unwritten is None:
             return
         line = Answered(
-            self._next(), sent.asked, self._clock.wall_us(), _ABSENT, None, 0, "refused", (), (),
+            number, sent.asked, self._clock.wall_us(), _ABSENT, None, 0, "refused", (), (),
             boot=sent.boot,
         )  # fmt: skip
-        self._tell(line)
+        if unwritten is not None:
+            self._late.answer(line, sent.grant, unwritten)
+        else:
+            self._tell(line, sent.grant)
 
     def catch_up(self) -> None:
         """Write what could not be written, if that can be now."""
-        while self._late:
-            line = replace(self._late[0], seq=self._spool.next())
-            try:
-                self._write(line)
-            except OSError:
-                return
-            self._late.popleft()
+        late = self._late
+        try:
+            late.write(self._write, self._spool.next)
+        except OSError as fault:
+            self._said(fault)
+            return
+        if late.dropped:
+            _LOG.error(
+                "%d call-log lines of exits and cancels are lost: while the spool could not be written there was no "
+                "room for more", late.dropped,
+            )  # fmt: skip
+            late.dropped = 0
         self._spool.holds = False
+        if self._clock.boot_us() - self._failed_us > _STANDS_US:  # nothing was to be written since
+            self.said.well("")
 
-    def _tell(self, line: Answered, *, of_orders: bool = True) -> int:
+    def end(self) -> None:
+        """Write what could not be written, for the last time; say what is lost."""
+        self.catch_up()
+        lost = len(self._late) + self._late.dropped
+        if lost:
+            _LOG.error(
+                "%d call-log lines of exits, cancels and what came of them are lost: they cannot be written",
+                lost,
+            )
+
+    def _said(self, fault: OSError) -> None:
+        """Say that the spool cannot be written, once, and again where lines are lost by it."""
+        self._failed_us, lost = self._clock.boot_us(), self._late.dropped
+        more = f"; at least {1 << (lost.bit_length() - 1)} lines of exits are lost" if lost else ""
+        why = fault.strerror or str(fault)
+        self.said.say("", f"the spool cannot be written ({why}): only cancels and exits pass{more}")
+
+    def _tell(self, line: Answered, whose: str, *, of_orders: bool = True) -> int:
         """Write down what came back; return the number of its line, 0 where it has none, or none yet."""
         try:
             self._write(line)
-        except OSError:
+        except OSError as fault:
+            self._said(fault)
             if of_orders:
-                self._late.append(line)
+                self._late.answer(line, whose)
                 self._spool.holds = True
             return 0
         return line.seq
@@ -215,6 +268,7 @@ class Ledger:
 
     def _write(self, entry: Ask | Answered) -> None:
         self._spool.write(write_line(entry))
+        self.said.well("")
         self._written()
 
     def _stranger(self) -> bool:

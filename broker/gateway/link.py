@@ -242,7 +242,7 @@ class LinkClient:
             case frames.CallsKept() | frames.CallsNotKept() | frames.CallsForgotten() | frames.SpoolClosed():
                 self.upload.take(frame)
             case frames.Marked():
-                self._mark.keep(frame)
+                self.background(asyncio.to_thread(self._mark.taken(frame)))
             case frames.Goodbye():
                 _LOG.warning("the broker ends the link: %s", frame.reason)
                 self._channel.close()

@@ -200,7 +200,7 @@ class Gateway:
             await asyncio.gather(link, pulse, saying, watch, ahead, stopping, return_exceptions=True)
             for view in self.mounts.views.values():
                 view.pool.close()
-            self.ledger.catch_up()
+            self.ledger.end()
             self.doubts.write(ends=True)
             self.spool.close()
             if listen.unix is not None:
@@ -232,7 +232,7 @@ class Gateway:
     def _troubles(self) -> tuple[frames.Trouble, ...]:
         """Tell what is wrong with each way to a venue and with our files, and which accounts may not trade."""
         blocked = tuple(frames.Trouble("account-blocked", account) for account in self.mounts.blocked())
-        parts = self.link.upload, self.recall, self.doubts, self.spool, self.spool.others
+        parts = self.ledger, self.link.upload, self.recall, self.doubts, self.spool, self.spool.others
         wrong = [words for part in parts for words in part.said.standing]
         files = tuple(frames.Trouble("spool", "", words[:_MOST_SAID]) for words in wrong[:1])
         return (

@@ -5,10 +5,13 @@ says it in its first frame; what cannot be read or written is said by nobody.
 """
 
 import logging
-import os
+import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+from broker.gateway import whole
 from broker.link import frames
 
 _LONGEST = 1_000
@@ -20,6 +23,8 @@ class RecordMark:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "record.mark"
+        self._writing = threading.Lock()
+        self._count = self._last = 0
 
     def read(self) -> tuple[str, str]:
         """Return instance and mark; empty where none is known."""
@@ -29,16 +34,21 @@ class RecordMark:
                 return instance, mark
         return "", ""
 
+    def taken(self, frame: frames.Marked) -> Callable[[], None]:
+        """Take in what the broker said; return what writes it down, beside the requests: a disk may be slow."""
+        self._count += 1
+        return partial(self._put, self._count, frame)
+
     def keep(self, frame: frames.Marked) -> None:
         """Write down what the broker said."""
-        fresh = self._path.with_suffix(".fresh")
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-            fd = os.open(fresh, flags, 0o600)
+        self.taken(frame)()
+
+    def _put(self, count: int, frame: frames.Marked) -> None:
+        with self._writing:
+            if count < self._last:
+                return  # a later one was written meanwhile
+            self._last = count
             try:
-                os.write(fd, f"{frame.instance}\n{frame.mark}\n".encode("ascii"))
-            finally:
-                os.close(fd)
-            fresh.replace(self._path)
-        except (OSError, ValueError) as fault:
-            _LOG.warning("how far the record has come could not be kept: %s", type(fault).__name__)
+                whole.replace(self._path, (f"{frame.instance}\n{frame.mark}\n".encode("ascii"),))
+            except (OSError, ValueError) as fault:
+                _LOG.warning("how far the record has come could not be kept: %s", type(fault).__name__)
