@@ -20,6 +20,7 @@ from broker.virtual_key import new_key_id
 from clients.egress import DIRECT
 from clients.wire import Sealed
 from tests.gateway.world import Bot, World, exchange_bytes, running_world
+from tests.paper import harness
 
 LOW = "59000"
 """Below the paper exchange's price: an order at it stays open."""
@@ -35,7 +36,7 @@ async def small_world(tmp_path: Path, patch: pytest.MonkeyPatch, room: Limits) -
         yield world
 
 
-async def eventually(found: Callable[[], object], seconds: float = 30) -> None:
+async def eventually(found: Callable[[], object], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not found():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.01)
@@ -236,13 +237,14 @@ async def test_a_client_that_does_not_read_is_not_read_from() -> None:
 # --- lines to the venue -------------------------------------------------------------------------
 
 
-async def slow(world: World, path: str, count: int) -> None:
-    for _ in range(count):
-        await world.paper.admin("POST", "faults", {"do": "delay", "ms": 8000, "match": {"path": path}})
-
-
-async def all_at(world: World, path: str, count: int) -> None:
-    await eventually(lambda: sum(row["path"] == path for row in world.paper.exchange.requests) >= count)
+@asynccontextmanager
+async def silent(
+    world: World, patch: pytest.MonkeyPatch, method: str, path: str
+) -> AsyncIterator[harness.Held]:
+    """Let the exchange say nothing to calls of one kind; nobody gives up waiting for it meanwhile."""
+    patch.setattr(venue_line, "ANSWER_SECONDS", 600.0)
+    with harness.held(world.paper, method, path) as there:
+        yield there
 
 
 async def test_slow_reads_with_another_bots_key_id_leave_lines_for_everybody_else(
@@ -255,9 +257,8 @@ async def test_slow_reads_with_another_bots_key_id_leave_lines_for_everybody_els
         await other.ready()
         assert (await bot.order()).status == 200
         assert (await other.order()).status == 200
-        await slow(world, "/api/v3/depth", 100)
         ask = other.plain("GET", "/api/v3/depth", "symbol=BTCUSDT")
-        async with held(world.port, [ask] * 100):
+        async with silent(world, monkeypatch, "GET", "/api/v3/depth"), held(world.port, [ask] * 100):
             (view,) = (one for one in world.gateway.mounts.views.values() if one.pairs)
             await eventually(lambda: view.pool._shares._used[Need.READ] >= 2)
             for _ in range(3):
@@ -276,16 +277,17 @@ async def test_slow_reads_of_one_key_leave_lines_for_others_reads_and_its_own_or
         await bot.ready()
         assert (await bot.order()).status == 200
         assert (await greedy.order()).status == 200
-        await slow(world, "/api/v3/myTrades", 60)
-        async with held(
-            world.port, [greedy.signed("GET", "/api/v3/myTrades", symbol="BTCUSDT") for _ in range(60)]
+        reads = [greedy.signed("GET", "/api/v3/myTrades", symbol="BTCUSDT") for _ in range(60)]
+        async with (
+            silent(world, monkeypatch, "GET", "/api/v3/myTrades") as there,
+            held(world.port, reads),
         ):
-            await all_at(world, "/api/v3/myTrades", 6)
+            await eventually(lambda: len(there.waiting) >= 6)
             assert (await bot.call("GET", "/api/v3/account")).status == 200
             assert (await bot.order(quantity="0.001")).status == 200
             assert (await greedy.order(quantity="0.001")).status == 200
             assert (await greedy.order("SELL", quantity="0.001")).status == 200
-            assert sum(row["path"] == "/api/v3/myTrades" for row in world.paper.exchange.requests) == 6
+            assert len(there.waiting) == 6
 
 
 async def test_slow_orders_leave_lines_for_exits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,14 +300,9 @@ async def test_slow_orders_leave_lines_for_exits(tmp_path: Path, monkeypatch: py
         assert first.status == 200
         for one in bots:
             assert (await one.order(quantity="0.001")).status == 200
-        for _ in range(60):
-            fault = {"do": "delay", "ms": 8000, "match": {"path": "/api/v3/order", "method": "POST"}}
-            await world.paper.admin("POST", "faults", fault)
         values = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.0001"}
-        async with held(
-            world.port,
-            [one.signed("POST", "/api/v3/order", body=True, **values) for one in bots for _ in range(20)],
-        ):
+        orders = [one.signed("POST", "/api/v3/order", body=True, **values) for one in bots for _ in range(20)]
+        async with silent(world, monkeypatch, "POST", "/api/v3/order"), held(world.port, orders):
             (view,) = (one for one in world.gateway.mounts.views.values() if one.pairs)
             await eventually(lambda: view.pool._shares._used[Need.RISK] >= 14)
             cancel = await bots[0].call(

@@ -4,7 +4,8 @@ import asyncio
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from portcullis.connected import ConnectedGateways
 from tests.gateway.test_cut_at_once import api
 from tests.gateway.test_promises import started
 from tests.gateway.world import Bot, World, running_world
+from tests.paper.harness import Held, held
 
 SMALL = {"quantity": "0.001"}
 CUT = {"targets": ["everything"], "mode": "closed", "reason": "leak"}
@@ -38,23 +40,19 @@ async def until(fits: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def slow_orders(world: World, bots: list[Bot], ms: int) -> list["asyncio.Task[Any]"]:
-    """Send one order for each bot, and wait until all have left for a slow exchange."""
-    fault = {
-        "do": "delay",
-        "ms": ms,
-        "times": len(bots),
-        "match": {"method": "POST", "path": "/api/v3/order"},
-    }
-    await world.paper.admin("POST", "faults", fault)
-    sent = [asyncio.create_task(bot.order(**SMALL)) for bot in bots]
-    await until(lambda: len(world.gateway.book.flights) == len(bots))
-    return sent
+@asynccontextmanager
+async def under_way(world: World, *bots: Bot) -> AsyncIterator[tuple[list["asyncio.Task[Any]"], Held]]:
+    """Send one order for each bot; all have left, and the exchange answers none of them before it is let."""
+    with held(world.paper, "POST", "/api/v3/order") as orders:
+        sent = [asyncio.create_task(bot.order(**SMALL)) for bot in bots]
+        await until(lambda: len(world.gateway.book.flights) == len(orders.waiting) == len(bots))
+        yield sent, orders
+    await asyncio.gather(*sent, return_exceptions=True)
 
 
 async def cut_now(world: World, *targets: str, mode: Mode = Mode.CLOSED) -> tuple[str, int]:
     cut, change = world.service.cuts.close(targets=targets, mode=mode, reason="test", actor="test")
-    assert (await world.authority.changes.acknowledged(change, 30))[1] == ()
+    assert (await world.authority.changes.acknowledged(change, 60))[1] == ()
     return cut.id, change.number
 
 
@@ -68,10 +66,10 @@ async def test_a_cut_says_how_many_had_left_and_when_the_last_was_answered(
         bot, other = world.bot("bot"), world.bot("other")
         for one in (bot, other):
             assert (await one.order(**SMALL)).status == 200
-        sent = await slow_orders(world, [bot, other, bot, bot], 3000)
-        cut_id, number = await cut_now(world, "consumer:bot", mode=mode)
-        early = await world.authority.changes.on_their_way(number, 0)
-        assert early == OnTheirWay(3, 3, None, ())
+        async with under_way(world, bot, other, bot, bot) as (sent, _):
+            cut_id, number = await cut_now(world, "consumer:bot", mode=mode)
+            early = await world.authority.changes.on_their_way(number, 0)
+            assert early == OnTheirWay(3, 3, None, ())
         found = await world.authority.changes.on_their_way(number, 60)
         assert found is not None
         assert (found.requests, found.unanswered) == (3, 0)
@@ -94,11 +92,10 @@ async def test_what_the_exchange_never_answers_stays_counted_as_unanswered(tmp_p
         await world.paper.admin("POST", "faults", {"do": "hang", "match": {"method": "POST"}})
         hanging = asyncio.create_task(bot.order(**SMALL))
         await until(lambda: len(world.gateway.book.flights) == 1)
-        fault = {"do": "delay", "ms": 1000, "match": {"method": "POST"}}
-        await world.paper.admin("POST", "faults", fault)
-        slow = asyncio.create_task(bot.order(**SMALL))
-        await until(lambda: len(world.gateway.book.flights) == 2)
-        _, number = await cut_now(world, "everything")
+        with held(world.paper, "POST", "/api/v3/order"):
+            slow = asyncio.create_task(bot.order(**SMALL))
+            await until(lambda: len(world.gateway.book.flights) == 2)
+            _, number = await cut_now(world, "everything")
         assert (await slow).status in {200, 400}
         changes = world.authority.changes
         await until(lambda: changes._waiting[number].out == {"local": 1})
@@ -121,27 +118,26 @@ async def test_a_gateway_that_has_not_answered_is_no_gateway_that_sent_nothing(
         world.account(USDT="100000")
         bot = world.bot()
         await bot.ready()
-        sent = await slow_orders(world, [bot], 2000)
-        monkeypatch.setattr(world.gateway.link, "_apply", lambda _: None)
-        _, change = world.service.cuts.close(
-            targets=("everything",), mode=Mode.CLOSED, reason="test", actor="test"
-        )
-        changes = world.authority.changes
-        assert (await changes.acknowledged(change, 0))[1] == ("local",)
-        assert await changes.on_their_way(change.number, 0) == OnTheirWay(0, 0, None, ("local",))
-        changes.links["local"].channel.close()
-        await until(lambda: not changes.links)
-        _, change = world.service.cuts.close(
-            targets=("account:main",), mode=Mode.CLOSED, reason="test", actor="test"
-        )
-        assert await changes.acknowledged(change, 0) == ((), ())
-        assert await changes.on_their_way(change.number, 0) == OnTheirWay(0, 0, None, ("local",))
-        changes.starts._gone["local"] -= 60_000_000
-        _, change = world.service.cuts.close(
-            targets=("consumer:bot",), mode=Mode.CLOSED, reason="test", actor="test"
-        )
-        assert await changes.on_their_way(change.number, 0) == OnTheirWay(0, 0, None, ()), "long over"
-        await asyncio.gather(*sent, return_exceptions=True)
+        async with under_way(world, bot):
+            monkeypatch.setattr(world.gateway.link, "_apply", lambda _: None)
+            _, change = world.service.cuts.close(
+                targets=("everything",), mode=Mode.CLOSED, reason="test", actor="test"
+            )
+            changes = world.authority.changes
+            assert (await changes.acknowledged(change, 0))[1] == ("local",)
+            assert await changes.on_their_way(change.number, 0) == OnTheirWay(0, 0, None, ("local",))
+            changes.links["local"].channel.close()
+            await until(lambda: not changes.links)
+            _, change = world.service.cuts.close(
+                targets=("account:main",), mode=Mode.CLOSED, reason="test", actor="test"
+            )
+            assert await changes.acknowledged(change, 0) == ((), ())
+            assert await changes.on_their_way(change.number, 0) == OnTheirWay(0, 0, None, ("local",))
+            changes.starts._gone["local"] -= 60_000_000
+            _, change = world.service.cuts.close(
+                targets=("consumer:bot",), mode=Mode.CLOSED, reason="test", actor="test"
+            )
+            assert await changes.on_their_way(change.number, 0) == OnTheirWay(0, 0, None, ()), "long over"
 
 
 async def test_a_quiet_cut_says_that_nothing_was_on_its_way(tmp_path: Path) -> None:
@@ -175,7 +171,7 @@ async def test_a_fault_of_ours_around_a_request_that_leaves_ends_its_flight(
         }[where]  # fmt: skip
         with monkeypatch.context() as patched:
             patched.setattr(owner, name, broken)
-            answer = await asyncio.wait_for(bot.order(**SMALL), 30)
+            answer = await asyncio.wait_for(bot.order(**SMALL), 60)
         assert (answer.status, answer.reason) in {(504, "unknown_outcome"), (200, None)}
         assert len(world.gateway.book.flights) == 0
         assert world.gateway.ledger.in_flight == 0
@@ -261,7 +257,7 @@ async def test_no_cut_falls_between_a_welcome_and_the_broadcasts(tmp_path: Path,
         edge = Gateway(there, "edge", tmp_path / "edge", {WIRE.name: WIRE})
         port, stop, running = await started(edge)
         assert made == ["cut"]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not edge.book.gates.get("consumer:bot"):  # noqa: ASYNC110 - gates tell nobody
                 await asyncio.sleep(0.01)
         answer = await Bot(port, bot.key_id, bot.secret).order(**SMALL)
@@ -286,8 +282,7 @@ async def test_what_several_gateways_sent_is_no_whole_figure_while_one_of_them_i
         edge = Gateway(there, "edge", tmp_path / "edge", {WIRE.name: WIRE})
         _, stop, running = await started(edge)
         monkeypatch.setattr(edge.link, "_apply", lambda _: None)
-        async with api(world) as client:
-            sent = await slow_orders(world, [bot], 1500)
+        async with api(world) as client, under_way(world, bot):
             began = time.monotonic()
             said = (await client.post("/v1/cuts", json=CUT)).json()
             took_s = time.monotonic() - began
@@ -297,7 +292,6 @@ async def test_what_several_gateways_sent_is_no_whole_figure_while_one_of_them_i
         for answer in (said, shown):
             assert answer["on_their_way"]["requests"] == 1
             assert any("edge" in note and "not counted" in note for note in answer["notes"])
-        await asyncio.gather(*sent, return_exceptions=True)
         stop.set()
         await running
         here.close()
@@ -319,13 +313,12 @@ async def test_a_broker_that_ends_puts_on_record_what_was_on_its_way_as_far_as_i
         world.account(USDT="100000")
         bot = world.bot()
         assert (await bot.order(**SMALL)).status == 200
-        sent = await slow_orders(world, [bot, bot], 5000)
-        cut, _ = await cut_now(world, "consumer:bot")
-        await until(lambda: world.authority.changes.followed._unnoted.keys() == {cut})
-        world.authority.close()
-        (details,) = await noted(world, cut)
+        async with under_way(world, bot, bot):
+            cut, _ = await cut_now(world, "consumer:bot")
+            await until(lambda: world.authority.changes.followed._unnoted.keys() == {cut})
+            world.authority.close()
+            (details,) = await noted(world, cut)
         assert (details["requests"], details["unanswered"]) == (2, 2)
-        await asyncio.gather(*sent)
 
 
 @pytest.mark.parametrize("until_we_end", [False, True])
@@ -338,17 +331,17 @@ async def test_what_was_on_its_way_is_on_record_although_the_database_does_not_t
         world.account(USDT="100000")
         bot = world.bot()
         assert (await bot.order(**SMALL)).status == 200
-        sent = await slow_orders(world, [bot, bot], 500)
         tries, cuts, real = list[str](), world.service.cuts, world.service.cuts.note_flights
 
-        def held(cut: str, *more: Any) -> None:
+        def refuses(cut: str, *more: Any) -> None:
             tries.append(cut)
             if len(tries) <= (4 if until_we_end else 2):
                 raise StoreUnavailable("store_busy", "held on purpose")
             real(cut, *more)
 
-        monkeypatch.setattr(cuts, "note_flights", held)
-        cut, _ = await cut_now(world, "consumer:bot")
+        monkeypatch.setattr(cuts, "note_flights", refuses)
+        async with under_way(world, bot, bot):
+            cut, _ = await cut_now(world, "consumer:bot")
         await until(lambda: len(tries) >= (4 if until_we_end else 3))
         if until_we_end:
             await until(lambda: world.authority.changes.followed._unnoted.keys() == {cut})
@@ -359,7 +352,6 @@ async def test_what_was_on_its_way_is_on_record_although_the_database_does_not_t
         (details,) = await noted(world, cut)
         assert details["requests"] == 2
         assert tries == [cut] * (5 if until_we_end else 3)
-        await asyncio.gather(*sent)
 
 
 async def test_a_gateway_that_ends_tells_what_has_landed_before_it_hangs_up(
@@ -369,8 +361,6 @@ async def test_a_gateway_that_ends_tells_what_has_landed_before_it_hangs_up(
         world.account(USDT="100000")
         bot = world.bot()
         assert (await bot.order(**SMALL)).status == 200
-        sent = await slow_orders(world, [bot], 1000)
-        _, number = await cut_now(world, "consumer:bot")
         link = world.gateway.link
         real = link.landed
 
@@ -378,11 +368,12 @@ async def test_a_gateway_that_ends_tells_what_has_landed_before_it_hangs_up(
             real(flight)
             link.close()
 
-        monkeypatch.setattr(link, "landed", landed)
+        async with under_way(world, bot):
+            _, number = await cut_now(world, "consumer:bot")
+            monkeypatch.setattr(link, "landed", landed)
         found = await world.authority.changes.on_their_way(number, 60)
         assert found is not None
         assert (found.requests, found.unanswered) == (1, 0)
-        await asyncio.gather(*sent)
 
 
 async def test_a_flood_of_changes_makes_no_request_one_that_was_never_answered(tmp_path: Path) -> None:
@@ -390,18 +381,17 @@ async def test_a_flood_of_changes_makes_no_request_one_that_was_never_answered(t
         world.account(USDT="100000")
         bot = world.bot()
         assert (await bot.order(**SMALL)).status == 200
-        sent = await slow_orders(world, [bot], 4000)
-        cut, number = await cut_now(world, "consumer:bot")
-        for _ in range(250):
-            world.service.desk.tell()
-        await asyncio.sleep(0)
+        async with under_way(world, bot):
+            cut, number = await cut_now(world, "consumer:bot")
+            for _ in range(250):
+                world.service.desk.tell()
+            await asyncio.sleep(0)
         found = await world.authority.changes.on_their_way(number, 60)
         assert found is not None, "it is not too old to be known"
         assert (found.requests, found.unanswered) == (1, 0)
         await until(
             lambda: bool([one for one in world.service.audit.list().items if one.entry.subject == cut])
         )
-        await asyncio.gather(*sent)
         for _ in range(250):
             world.service.desk.tell()
         await asyncio.sleep(0)

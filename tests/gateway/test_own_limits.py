@@ -17,10 +17,10 @@ from broker.gateway.upstream import Pool
 from broker.gateway.venue_view import NotKnown
 from broker.gateway.whose import Whose
 from clients.egress import DIRECT
-from clients.paper.faults import Fault
 from clients.venue import OrderRef
 from tests.gateway.test_crowds import small_world
 from tests.gateway.world import bots
+from tests.paper.harness import held
 
 
 async def _hang(*_: object) -> Any:
@@ -110,11 +110,11 @@ async def test_a_request_that_finds_every_connection_in_use_is_told_so_and_when_
         (bot,) = await bots(world)
         assert (await bot.order()).status == 200
         monkeypatch.setattr(forward, "PREPARE_SECONDS", 0.3)
-        world.paper.server.faults.append(Fault("delay", "GET", "/api/v3/myTrades", ms=4_000, times=100))
-        reads = [
-            asyncio.ensure_future(bot.call("GET", "/api/v3/myTrades", symbol="BTCUSDT")) for _ in range(8)
-        ]
-        refused = [await one for one in islice(asyncio.as_completed(reads), 5)]
+        with held(world.paper, "GET", "/api/v3/myTrades"):
+            reads = [
+                asyncio.ensure_future(bot.call("GET", "/api/v3/myTrades", symbol="BTCUSDT")) for _ in range(8)
+            ]
+            refused = [await one for one in islice(asyncio.as_completed(reads), 5)]
         assert {(one.status, one.reason, one.headers["retry-after"]) for one in refused} == {
             (503, "busy", "1")
         }

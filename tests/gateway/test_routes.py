@@ -12,6 +12,7 @@ from broker.gate import Mode
 from clients.venue import Security
 from clients.venues.binance.endpoints import ENDPOINTS, Endpoint
 from tests.gateway.world import Bot, World, exchange_bytes, running_world
+from tests.paper.harness import held
 
 SAMPLES = {
     "symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01",
@@ -83,13 +84,14 @@ async def test_a_request_that_waits_for_a_fact_is_judged_anew_after_a_cut(tmp_pa
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()
-        await world.paper.admin(
-            "POST", "faults", {"do": "delay", "ms": 300, "match": {"path": "/api/v3/ticker/price"}}
-        )
-        waiting = asyncio.ensure_future(bot.order())
-        while not any(row["path"] == "/api/v3/exchangeInfo" for row in world.paper.exchange.requests):
-            await world.paper.admin("GET", "switches")
-        await world.cut("consumer:bot")
+        with held(world.paper, "GET", "/api/v3/ticker/price") as prices:
+            waiting = asyncio.ensure_future(bot.order())
+            while not (
+                prices.waiting
+                and any(row["path"] == "/api/v3/exchangeInfo" for row in world.paper.exchange.requests)
+            ):
+                await world.paper.admin("GET", "switches")
+            await world.cut("consumer:bot")
         answer = await waiting
         assert (answer.status, answer.code, answer.reason) == (401, -2014, "cut")
         assert world.executed() == []

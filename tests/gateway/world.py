@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,6 +36,9 @@ from tests.history.events import History
 from tests.history.watching import all_heard, look, of_orders, watching
 from tests.paper.harness import Paper, running_paper
 from tests.places import database_at, secrets_at
+
+PATIENCE_S = 60.0
+"""How long a test waits for what must come: on a busy machine everything takes its time, and nothing is lost by it."""
 
 UPKEEP = {"/api/v3/time", "/api/v3/ticker/price"}
 POLICY = """
@@ -117,7 +120,7 @@ class Bot:
 
     async def ready(self) -> None:
         """Wait until the gateway has a lease for this key and a line to the exchange: a busy machine takes its time."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while (answer := await self.call("GET", "/api/v3/account")).status == 503:  # noqa: ASYNC110 - what is waited for has no event
                 await asyncio.sleep(0.05)
         assert answer.status == 200, answer
@@ -136,6 +139,14 @@ class Bot:
             "quantity": quantity,
         }
         return await self.call("POST", "/api/v3/order", body=True, **(values | more))
+
+
+async def served(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Ask until the answer is no 503: by one nothing was sent, and a busy machine may give some before it serves."""
+    async with asyncio.timeout(PATIENCE_S):
+        while (answer := await ask()).status == 503:  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.05)
+    return answer
 
 
 @dataclass(slots=True)
@@ -181,7 +192,7 @@ class World:
     async def cut(self, *targets: str, mode: Mode = Mode.CLOSED) -> str:
         """Cut, and wait until the gateway has it in force."""
         cut, change = self.service.cuts.close(targets=targets, mode=mode, reason="test", actor="test")
-        told, late = await self.authority.changes.acknowledged(change, 5)
+        told, late = await self.authority.changes.acknowledged(change, PATIENCE_S)
         assert told == ("local",)
         assert late == ()
         return cut.id
@@ -189,13 +200,13 @@ class World:
     async def thaw(self, cut_id: str) -> None:
         """Thaw, and wait until the gateway has it in force."""
         _, change = self.service.cuts.thaw(cut_id, reason="test", actor="test")
-        assert (await self.authority.changes.acknowledged(change, 5))[1] == ()
+        assert (await self.authority.changes.acknowledged(change, PATIENCE_S))[1] == ()
 
     async def settled(self) -> None:
         """Wait until the gateway has every change in force that was committed so far."""
         await asyncio.sleep(0)  # a push is queued by whoever commits
         for waiting in list(self.authority.changes._waiting.values()):
-            await asyncio.wait_for(waiting.done.wait(), 5)
+            await asyncio.wait_for(waiting.done.wait(), PATIENCE_S)
         all_heard(self.history, self.authority)
 
     def asked(self) -> list[dict[str, Any]]:
@@ -213,7 +224,7 @@ class World:
 async def bots(world: World, *consumers: str, account: str = "main", policy: str = POLICY) -> list[Bot]:
     """Make bots whose leases are open: on a busy machine a first request may find none yet."""
     found = [world.bot(consumer, account, policy) for consumer in consumers or ("bot",)]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         for bot in found:
             while (await bot.call("GET", "/api/v3/account")).status != 200:  # noqa: ASYNC110 - leases tell nobody
                 await asyncio.sleep(0.01)

@@ -5,15 +5,18 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from decimal import Decimal
 from urllib.parse import urlencode
 
 from clients.paper import PaperExchange, PaperServer
 from clients.paper.exchange import system_clock_us
+from clients.paper.faults import Fault
 from clients.paper.ledger import PaperKey
+from clients.paper.reading import Call
+from clients.paper.server import Connection
 from clients.secret import Secret
 from clients.venue import KeyType
 
@@ -93,6 +96,43 @@ class Paper:
             return int(lines[0].split()[1]), json.loads(await reader.readexactly(length))
         finally:
             writer.close()
+
+
+@dataclass(slots=True)
+class Held:
+    """Calls that came to an exchange and are answered when a test lets it, however fast or slow the machine is."""
+
+    fault: Fault
+    waiting: list[tuple[Connection, Call]] = field(default_factory=list)
+
+    def let_go(self) -> None:
+        """Answer those that wait, in the order in which they came, and hold no more."""
+        self.fault.times = 0
+        waiting, self.waiting = self.waiting, []
+        for connection, call in waiting:
+            connection._late(call)
+
+
+@contextmanager
+def held(paper: Paper, method: str, path: str, times: int = 1_000) -> Iterator[Held]:
+    """Hold calls of one kind; those that are still held in the end are let go."""
+    here = Held(Fault("delay", method, path, times=times))
+    real = Connection._misbehave
+
+    def misbehave(connection: Connection, fault: Fault, call: Call) -> None:
+        if fault is not here.fault:
+            real(connection, fault, call)
+            return
+        connection._held = True
+        here.waiting.append((connection, call))
+
+    paper.server.faults.append(here.fault)
+    Connection._misbehave = misbehave  # type: ignore[method-assign]
+    try:
+        yield here
+    finally:
+        here.let_go()
+        Connection._misbehave = real  # type: ignore[method-assign]
 
 
 @asynccontextmanager
