@@ -23,7 +23,7 @@ from portcullis.__main__ import main
 TERMINAL, PIPE, LATIN = "terminal", "pipe", "latin-1"
 CONSOLES = (TERMINAL, PIPE, LATIN)
 WIDTH = 80
-_LONG_S = 60
+_LONG_S = 180
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 

@@ -1,5 +1,6 @@
 """Real Portcullis processes for tests: started, spoken to, ended."""
 
+import asyncio
 import json
 import os
 import select
@@ -14,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.gateway.world import Bot
+from tests.gateway.world import Answer, Bot, served
 from tests.history.processes import look_back, told_by_command
 from tests.history.watching import now_us
 
-READY_S = 60
-GONE_S = 90
+READY_S = 180
+GONE_S = 180
+"""For how long tests wait for a process: one that starts beside ten others takes ten times as long, and is not broken."""
 
 
 @dataclass(slots=True)
@@ -40,6 +42,10 @@ class Demo:
     def bot(self) -> Bot:
         port = int(self.said["gateway"].rsplit(":", 1)[1])
         return Bot(port, self.said["key_id"], self.said["secret"])
+
+    def order(self, side: str = "BUY", quantity: str = "0.001") -> Answer:
+        """Place an order; a gateway that has no lease yet, or no price, is asked again."""
+        return asyncio.run(served(lambda: self.bot.order(side, quantity)))
 
     def running(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.home / "run.json").read_text())
@@ -129,6 +135,21 @@ def cli_json(home: Path, *arguments: str, stdin: str = "", code: int = 0) -> Any
     if code == 0:
         told_by_command(home, arguments[0], answer, began_us)
     return answer
+
+
+def cut_off(demo: Demo) -> str:
+    """Cut the demo's bot until its gateway is told of as having it in force; return the cut that was acknowledged.
+
+    A gateway on a busy machine may take longer than an answer waits, and is named as missing: that cut is thawed.
+    """
+    deadline = time.monotonic() + GONE_S
+    while True:
+        cut = cli_json(demo.home, "cut", "--consumer", demo.said["consumer"], "--reason", "a test")
+        assert cut["gateways"]["asked"] == 1
+        if cut["gateways"]["acknowledged"] == 1:
+            return str(cut["id"])
+        assert time.monotonic() < deadline, cut
+        cli_json(demo.home, "thaw", cut["id"], "--reason", "a test")
 
 
 def children_of(pid: int) -> list[int]:

@@ -1,6 +1,5 @@
 """The demo as bot authors and operators meet it: real processes, from the first start to kill -9."""
 
-import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from tests.cli.started import (
     Demo,
     cli,
     cli_json,
+    cut_off,
     is_gone,
     kill,
     running_demo,
@@ -44,29 +44,28 @@ def test_the_one_line_has_the_promised_fields_and_no_others(demo: Demo) -> None:
 
 
 def test_a_bot_trades_is_cut_off_by_one_command_and_thawed_by_another(demo: Demo) -> None:
-    assert asyncio.run(demo.bot.order(quantity="0.001")).status == 200
-    cut = cli_json(demo.home, "cut", "--consumer", demo.said["consumer"], "--reason", "a test")
-    assert cut["gateways"]["acknowledged"] == cut["gateways"]["asked"] == 1
+    assert demo.order().status == 200
+    cut = cut_off(demo)
     executed = len(demo.paper("GET", "executed")["executed"])
-    refused = asyncio.run(demo.bot.order(quantity="0.001"))
+    refused = demo.order()
     assert (refused.status, refused.reason) == (401, "cut")
     assert len(demo.paper("GET", "executed")["executed"]) == executed
-    thawed = cli_json(demo.home, "thaw", cut["id"], "--reason", "a test")
+    thawed = cli_json(demo.home, "thaw", cut, "--reason", "a test")
     assert thawed["still_closed"] == []
-    assert asyncio.run(demo.bot.order(quantity="0.001")).status == 200
+    assert demo.order().status == 200
 
 
 def test_a_halt_lets_exits_pass_and_nothing_new(demo: Demo) -> None:
     halt = cli_json(demo.home, "halt", "--everything", "--reason", "a test")
-    assert asyncio.run(demo.bot.order("BUY", "0.001")).status != 200
-    assert asyncio.run(demo.bot.order("SELL", "0.001")).status == 200
+    assert demo.order().status != 200
+    assert demo.order("SELL").status == 200
     cli_json(demo.home, "thaw", "--everything", "--reason", "a test")
     assert cli_json(demo.home, "cuts")["items"] == []
     assert halt["mode"] == "halt"
 
 
 def test_what_was_asked_stands_in_the_call_log(demo: Demo) -> None:
-    asyncio.run(demo.bot.order(quantity="1"))
+    demo.order(quantity="1")
     refused = {"decision": "deny", "reason": "order_notional", "consumer": demo.said["consumer"]}
 
     def written() -> bool:
@@ -125,7 +124,7 @@ def test_a_port_that_is_taken_is_said_in_plain_words(demo: Demo, tmp_path: Path)
 
 
 def test_no_secret_is_in_a_process_list_or_a_log(demo: Demo) -> None:
-    asyncio.run(demo.bot.order(quantity="0.001"))
+    demo.order()
     state = json.loads((demo.home / "paper" / "state.json").read_text())
     planted = [key["secret"] for key in state["keys"] if key["secret"]]
     planted += [demo.said["secret"], demo.said["operator_token"], demo.said["paper_admin_token"]]
@@ -147,13 +146,13 @@ def test_a_dead_gateway_is_back_on_its_port_and_trading_goes_on(demo: Demo) -> N
     kill(old["gateway_pid"])
     wait_until(lambda: demo.running()["gateway_pid"] not in {0, old["gateway_pid"]}, "a new gateway")
     assert demo.running()["gateway_port"] == old["gateway_port"]
-    assert asyncio.run(demo.bot.order(quantity="0.001")).status == 200
+    assert demo.order().status == 200
 
 
 def test_a_term_ends_everything_with_code_0_and_the_next_start_finds_it_again(tmp_path: Path) -> None:
     home, errors = tmp_path / "home", tmp_path / "errors"
     with running_demo(home, errors) as first:
-        asyncio.run(first.bot.order(quantity="0.001"))
+        first.order()
         before = first.paper("GET", "accounts")
         children = first.children()
         assert first.stop() == 0
@@ -163,7 +162,7 @@ def test_a_term_ends_everything_with_code_0_and_the_next_start_finds_it_again(tm
         for field in ("key_id", "secret", "grant", "operator_token", "paper_admin_token"):
             assert second.said[field] == first.said[field]
         assert second.paper("GET", "accounts") == before
-        assert asyncio.run(second.bot.order(quantity="0.001")).status == 200
+        assert second.order().status == 200
         assert second.stop() == 0
 
 
@@ -175,10 +174,10 @@ def test_a_broker_that_cannot_write_down_where_it_listens_serves_all_the_same(tm
     for name in ("run.json.new", "paper/state.new"):
         (home / name).mkdir()
     with running_demo(home, errors) as second:
-        assert asyncio.run(second.bot.order(quantity="0.001")).status == 200
-        assert asyncio.run(second.bot.order("SELL", quantity="0.001")).status == 200
+        assert second.order().status == 200
+        assert second.order("SELL").status == 200
         wait_until(lambda: "could not be saved" in errors.read_text(), "a state that cannot be saved")
-        assert asyncio.run(second.bot.order("SELL", quantity="0.001")).status == 200
+        assert second.order("SELL").status == 200
         assert second.stop() == 0
 
 
@@ -186,7 +185,7 @@ def test_a_cut_survives_kill_9_and_children_do_not(tmp_path: Path) -> None:
     home, errors = tmp_path / "home", tmp_path / "errors"
     first = start_demo(home, errors)
     try:
-        assert asyncio.run(first.bot.order(quantity="0.001")).status == 200
+        assert first.order().status == 200
         cut = cli_json(home, "cut", "--consumer", first.said["consumer"], "--reason", "a test")
         children = first.children()
     finally:
@@ -196,6 +195,6 @@ def test_a_cut_survives_kill_9_and_children_do_not(tmp_path: Path) -> None:
             first.process.stdout.close()
     wait_until(lambda: all(is_gone(pid) for pid in children), "the children end with their parent")
     with running_demo(home, errors) as second:
-        refused = asyncio.run(second.bot.order(quantity="0.001"))
+        refused = second.order()
         assert (refused.status, refused.reason) == (401, "cut")
         assert [one["id"] for one in cli_json(home, "cuts")["items"]] == [cut["id"]]

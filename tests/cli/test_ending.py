@@ -27,7 +27,7 @@ async def test_gateway_and_rotator_are_told_to_end_at_once(
         async def end(self: object) -> None:
             told[kind].set()
             try:
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     await told[other].wait()
                     in_time.append(kind)
             finally:

@@ -19,7 +19,7 @@ from tests.services.postgres.server import PASSWORD, PostgresServer, postgres, s
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 PAGE = Path(__file__).parents[2] / "docs" / "runbooks" / "RB-12-failover.md"
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 STEPS = [
     "portcullis status", "portcullis cuts", "portcullis audit list", "portcullis checkout list",
     "portcullis reconcile",
@@ -52,7 +52,7 @@ def trades(demo: Demo) -> bool:
 
 
 def reason(demo: Demo) -> str | None:
-    return asyncio.run(demo.bot.order(quantity="0.0001")).reason
+    return demo.order(quantity="0.0001").reason
 
 
 def listed(home: Path) -> list[dict[str, Any]]:

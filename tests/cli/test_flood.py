@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.started import cli_json, running_demo
+from tests.cli.started import cli_json, cut_off, running_demo
 
 pytestmark = pytest.mark.process
 
@@ -17,7 +17,7 @@ _HELPER = """
 import socket, sys
 clients = []
 for _ in range(int(sys.argv[2])):
-    client = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=30)
+    client = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=120)
     clients.append(client)
     try:
         client.sendall(b"POST /v1/cuts HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\nX-Half: ")
@@ -53,13 +53,12 @@ def test_a_flood_of_half_sent_requests_stops_no_cut(tmp_path: Path) -> None:
         running = demo.running()
         assert Path(running["socket"]).is_socket()
         with _half_sent(running["api_port"]):
-            cut = cli_json(demo.home, "cut", "--consumer", demo.said["consumer"], "--reason", "a test")
-            assert cut["gateways"]["acknowledged"] == 1
-            assert [one["id"] for one in cli_json(demo.home, "cuts")["items"]] == [cut["id"]]
+            cut = cut_off(demo)
+            assert cut in {one["id"] for one in cli_json(demo.home, "cuts")["items"]}
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("PORTCULLIS_ADDR", running_api(running["api_port"]))
                 patch.setenv("PORTCULLIS_TOKEN", demo.said["operator_token"])
-                cli_json(demo.home, "thaw", cut["id"], "--reason", "a test")
+                cli_json(demo.home, "thaw", cut, "--reason", "a test")
 
 
 def running_api(port: int) -> str:

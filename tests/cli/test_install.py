@@ -15,7 +15,7 @@ import yaml
 from clients.venue import Environment
 from portcullis import install
 from portcullis.foundation import found
-from tests.cli.started import children_of, cli, cli_json
+from tests.cli.started import GONE_S, children_of, cli, cli_json
 from tests.lacking import lack
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +98,7 @@ def test_systemd_is_told_that_we_are_ready_alive_and_stopping(tmp_path: Path) ->
     home = found(tmp_path / "home", Environment.PAPER, "solo", api_port=0, gateway_port=0).home
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd, (tmp_path / "log").open("w") as log:
         systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(60)
+        systemd.settimeout(GONE_S)
         environ = os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"}
         broker = subprocess.Popen(
             [sys.executable, "-m", "portcullis.run", "--home", str(home.root)],
@@ -121,7 +121,7 @@ def test_systemd_is_told_that_we_are_ready_alive_and_stopping(tmp_path: Path) ->
         while (said := systemd.recv(100)) == b"WATCHDOG=1":
             pass
         assert said == b"STOPPING=1"
-        assert broker.wait(30) == 0
+        assert broker.wait(GONE_S) == 0
 
 
 def _gateway(running: Path) -> int:

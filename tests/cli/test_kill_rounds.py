@@ -36,7 +36,7 @@ from portcullis.running import find
 from portcullis.settings import Home
 from portcullis.vault_settings import VaultDocument
 from tests.broker.test_two_stores import living, on_record
-from tests.cli.started import is_gone, wait_until
+from tests.cli.started import GONE_S, is_gone, wait_until
 from tests.gateway.world import POLICY, Bot
 from tests.history import laws
 from tests.history.events import History
@@ -53,7 +53,7 @@ GOOD = KeyFacts(True, True, False, False, True, "1")
 EMAIL = "main@paper.test"
 RICH = POLICY.replace('"10000"', '"1000000000"')
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(300 + 30 * ROUNDS)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600 + 60 * ROUNDS)]
 
 
 class Tomorrow(SystemClock):
@@ -86,7 +86,7 @@ class Exchange:
 
     def ask(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self.token}"}
-        answer = httpx.request(method, f"{self.base}/paper/{path}", json=body, headers=headers, timeout=30)
+        answer = httpx.request(method, f"{self.base}/paper/{path}", json=body, headers=headers, timeout=60)
         found: dict[str, Any] = answer.raise_for_status().json()
         return found
 
@@ -94,7 +94,7 @@ class Exchange:
         """End it in order: all that it noted is in its state file then."""
         if self.process.poll() is None:
             self.process.terminate()
-            assert self.process.wait(30) == 0
+            assert self.process.wait(GONE_S) == 0
 
 
 @contextmanager
@@ -176,7 +176,7 @@ class Place:
         running = find(self.home)
         assert running is not None
         token = self.home.operator_token.read_text().strip()
-        return httpx.Client(base_url=running.api, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        return httpx.Client(base_url=running.api, headers={"Authorization": f"Bearer {token}"}, timeout=60)
 
 
 def _cut(why: str, consumer: str = "bot") -> dict[str, Any]:
@@ -223,7 +223,7 @@ def place(folder: Path) -> Iterator[Place]:
         finally:
             if one.broker is not None and one.broker.poll() is None:
                 one.broker.send_signal(signal.SIGTERM)
-                one.broker.wait(30)
+                one.broker.wait(GONE_S)
 
 
 def act(
@@ -295,7 +295,7 @@ def looked_back(here: Place, answered: Answered) -> History:
         wait_until(lambda: _in_force(here, client), "a cut is in force at the gateway")
         blink(here, client, answered)
     here.broker.send_signal(signal.SIGTERM)
-    here.broker.wait(60)
+    here.broker.wait(GONE_S)
     here.exchange.end()
     history = left_behind(here.home.root, here.exchange.state)
     assert laws.broken(history) == []
@@ -357,12 +357,12 @@ def test_kills_at_random_points_lose_nothing_that_was_answered(tmp_path: Path) -
             trader = threading.Thread(target=trade, args=(here, over))
             worker.start()
             trader.start()
-            assert begun.wait(60), "nothing was answered"
+            assert begun.wait(GONE_S), "nothing was answered"
             time.sleep(dice.uniform(0.0, 0.6))  # the random point itself
             here.kill(victim)
             over.set()
             for thread in (worker, trader):
-                thread.join(60)
+                thread.join(GONE_S)
                 assert not thread.is_alive()
             here.mend(victim)
             check(here, answered)

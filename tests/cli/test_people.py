@@ -18,13 +18,13 @@ from clients.secret import Secret
 from clients.venue import Credential, Environment, KeyFacts, KeyType, Slot
 from portcullis.foundation import found, opened
 from portcullis.running import find
-from tests.cli.started import wait_until
+from tests.cli.started import GONE_S, READY_S, wait_until
 from tests.gateway.world import POLICY
 
 pytestmark = pytest.mark.process
 
 SAFE = KeyFacts(True, True, False, False, True, "42")
-STEP_S, SLOWEST_S = 30, 10
+STEP_S = 30
 PASSWORD = "planted-correct-horse"
 
 
@@ -36,20 +36,20 @@ class Terminal:
     name: str
     state: Path
     totp: pyotp.TOTP | None = None
-    used: int = -2
+    used: int = 0
+    """The last half minute whose code was used."""
 
     def code(self) -> str:
-        """Return the next code: of the step before, this one, the next one. Each counts once."""
+        """Return a code of this half minute or the next: each counts once, and is good for half a minute more at least."""
         assert self.totp is not None
-        if (left := STEP_S - time.time() % STEP_S) < SLOWEST_S:
-            time.sleep(left)  # a code of the step before would be too old by the time the command asks
-        self.used += 1
-        return self.totp.at(time.time() + 30 * self.used)
+        self.used = max(self.used + 1, int(time.time()) // STEP_S)
+        time.sleep(max(0.0, (self.used - 1) * STEP_S - time.time()))  # one of later is no code yet
+        return self.totp.at(self.used * STEP_S)
 
     def run(self, *arguments: str, stdin: str = "", code: str = "") -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-m", "portcullis", "--home", str(self.home), *arguments],
-            input=stdin, capture_output=True, text=True, timeout=60, check=False,
+            input=stdin, capture_output=True, text=True, timeout=READY_S, check=False,
             env=os.environ | {"COLUMNS": "100", "XDG_STATE_HOME": str(self.state)}
             | ({"PORTCULLIS_CODE": code} if code else {}),
         )  # fmt: skip
@@ -91,7 +91,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
     wait_until(lambda: find(made) is not None, "the broker runs")
     yield made.root
     broker.send_signal(signal.SIGTERM)
-    assert broker.wait(30) == 0, (tmp_path / "log").read_text()
+    assert broker.wait(GONE_S) == 0, (tmp_path / "log").read_text()
 
 
 def test_two_people_open_something_and_one_alone_does_not(home: Path, tmp_path: Path) -> None:

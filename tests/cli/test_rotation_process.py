@@ -81,11 +81,19 @@ async def test_one_command_rotates_while_a_bot_trades(demo: Demo) -> None:
 
 
 def test_a_second_one_meanwhile_is_refused_and_changes_nothing(demo: Demo) -> None:
-    busy = {"do": "error", "status": 429, "code": -1003, "retry_after": "2", "match": DELETES, "times": 3}
+    busy = {
+        "do": "error",
+        "status": 429,
+        "code": -1003,
+        "retry_after": "1",
+        "match": DELETES,
+        "times": 100_000,
+    }
     demo.paper("POST", "faults", busy)
     begun = cli_json(demo.home, "rotation", "start", "--account", "demo")
     refused = cli_json(demo.home, "rotation", "start", "--account", "demo", code=1)
     assert refused["error"]["reason"] == "rotating"
+    demo.paper("DELETE", "faults")  # until then the first is not over, however slow this machine is
     assert cli(demo.home, "rotation", "watch", begun["id"]).returncode == 0
     assert len(living(demo)) == 1
 

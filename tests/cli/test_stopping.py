@@ -45,7 +45,7 @@ def test_signals_in_one_breath_end_it(amid: bool) -> None:
                     break
                 with suppress(ProcessLookupError):
                     process.send_signal((signal.SIGTERM, signal.SIGINT)[number % 2])
-            code, said = process.wait(60), process.stdout.read()
+            code, said = process.wait(180), process.stdout.read()
             if amid:
                 assert (code, said) == (0, "over\n")
             else:  # one that comes as it has ended already ends it in its own way

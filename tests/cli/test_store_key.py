@@ -68,7 +68,7 @@ def killed(directory: Path, step: str) -> None:
         [sys.executable, "-c", KILLED, str(directory), step],
         cwd=Path(__file__).parents[2],
         check=False,
-        timeout=100,
+        timeout=180,
     )
     assert done.returncode == -signal.SIGKILL
 

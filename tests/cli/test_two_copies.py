@@ -26,7 +26,7 @@ from portcullis.database_settings import DatabaseDocument
 from portcullis.foundation import found, opened
 from portcullis.settings import Home, SettingsError, open_home
 from portcullis.vault_settings import VaultDocument
-from tests.cli.started import cli
+from tests.cli.started import GONE_S, READY_S, cli
 from tests.services.postgres.server import PASSWORD, PostgresServer
 from tests.services.vault.server import VaultServer
 
@@ -261,7 +261,7 @@ def test_the_second_run_ends_with_a_sentence_and_the_first_serves_on(home: Home,
             other = copy(home)
             (other.root / "run.json").unlink(missing_ok=True)
             second = subprocess.run(
-                [*command, str(other.root)], capture_output=True, text=True, timeout=120, check=False
+                [*command, str(other.root)], capture_output=True, text=True, timeout=READY_S, check=False
             )
             assert second.returncode != 0
             told = second.stdout + second.stderr
@@ -269,10 +269,10 @@ def test_the_second_run_ends_with_a_sentence_and_the_first_serves_on(home: Home,
             assert "planted" not in told
             assert cli(home.root, "status", "--json").returncode == 0
             first.send_signal(signal.SIGTERM)
-            assert first.wait(60) == 0
+            assert first.wait(GONE_S) == 0
         finally:
             first.kill()
-            first.wait(30)
+            first.wait(GONE_S)
             if first.stdout is not None:
                 first.stdout.close()
     with opened(other) as after, after.desk.database.read() as connection:

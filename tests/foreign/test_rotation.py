@@ -13,7 +13,7 @@ from tests.rotation.place import running_place
 
 pytestmark = [
     *(pytest.mark.foreign, pytest.mark.process, pytest.mark.sockets),
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(600),
 ]
 SEED = int(os.environ.get("PORTCULLIS_SEED", "1"))
 RUNS = 60 if LONG else 3

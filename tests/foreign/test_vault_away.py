@@ -22,7 +22,7 @@ from tests.paper.harness import Paper, running_paper
 from tests.services import binaries
 from tests.services.vault.server import VaultServer, raft_vault
 
-pytestmark = [pytest.mark.foreign, pytest.mark.process, pytest.mark.timeout(600 if LONG else 180)]
+pytestmark = [pytest.mark.foreign, pytest.mark.process, pytest.mark.timeout(900 if LONG else 600)]
 
 SEALED_S = 240 if LONG else 20
 """Longer than a lease: whoever trades after that has renewed without Vault."""

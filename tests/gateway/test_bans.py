@@ -9,6 +9,7 @@ import pytest
 
 from broker.gateway import limits
 from broker.gateway.limits import MINUTE_US, Need, Pause, WeightMeter
+from broker.gateway.process import Gateway
 from broker.gateway.venue_view import WARM_US
 from broker.link import frames
 from broker.link.frames import Frame
@@ -33,9 +34,9 @@ def played(fault: Fault) -> int:
     return MOST - fault.times
 
 
-def deaf(world: World, kind: type[Frame]) -> None:
+def deaf(gateway: Gateway, kind: type[Frame]) -> None:
     """Frames of this kind never reach the broker."""
-    channel = world.gateway.link._channel
+    channel = gateway.link._channel
     send = channel.send
 
     def passing(frame: Frame) -> None:
@@ -199,7 +200,7 @@ async def test_a_budget_that_could_not_be_lent_is_an_outage(tmp_path: Path) -> N
     async with running_world(tmp_path) as world:
         bot = await traded(world)
         held = next(iter(world.gateway.book.by_lease.values()))
-        deaf(world, frames.AskSlice)
+        deaf(world.gateway, frames.AskSlice)
         await until(lambda: world.gateway.link._asking.budget.idle)
         held.standing.purse.close(world.gateway.clock.boot_us(), everything=True)
         refused = await bot.order()
@@ -224,7 +225,7 @@ async def test_an_owner_that_could_not_be_asked_is_no_unknown_order(tmp_path: Pa
             {"account": "main@paper.test", "symbol": "BTCUSDT", "side": "BUY", "quantity": "0.01", "price": "50000"},
         )  # fmt: skip
         if silent == "broker":
-            deaf(world, frames.OwnerQuery)
+            deaf(world.gateway, frames.OwnerQuery)
         else:
             play(world, "/api/v3/order", status=500)
         refused = await bot.call("DELETE", "/api/v3/order", symbol="BTCUSDT", orderId=foreign["orderId"])

@@ -187,7 +187,7 @@ async def test_whose_time_is_up_waits_for_nothing_more(monkeypatch: pytest.Monke
     asked = asyncio.ensure_future(two())
     await turns()
     asked.cancel()
-    assert await asyncio.wait_for(asked, 10) == ["no_answer", "no_answer"]
+    assert await asyncio.wait_for(asked, 30) == ["no_answer", "no_answer"]
 
 
 # --- through a gateway ------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ async def test_who_sent_it_cancels_by_name_beside_a_broker_that_hangs_where_the_
         await heard(world)
         code = {"status": 400, "code": -2013} if venue == "shows nothing" else {"status": 500}
         world.paper.server.faults.append(Fault("error", "GET", "/api/v3/order", times=1000, **code))  # type: ignore[arg-type]
-        deaf(world, frames.OwnerQuery)
+        deaf(world.gateway, frames.OwnerQuery)
         assert (await cancel(other, origClientOrderId="X")).status != 200
         gone = await cancel(bot, origClientOrderId="X")
         assert gone.status == 200, gone

@@ -34,7 +34,7 @@ max_notional = "1000"
 max_notional = "5000"
 """
 RESTING = {"type": "LIMIT", "timeInForce": "GTC", "price": "48000", "quantity": "0.001"}
-_PATIENCE_S = 120.0
+_PATIENCE_S = 240.0
 
 
 class Old:

@@ -15,7 +15,7 @@ from broker.service.audit import read_verified
 from portcullis.foundation import opened
 from portcullis.settings import open_home
 from tests.cli.started import Demo, cli, cli_json, running_demo, wait_until
-from tests.gateway.world import Bot
+from tests.gateway.world import Answer, Bot, served
 
 pytestmark = pytest.mark.process
 HOMES = sorted(Path(__file__).parent.glob("home-*.tar.xz"))
@@ -60,6 +60,10 @@ def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield Kept(demo, known, folder)
 
 
+async def cancel(bot: Bot, name: str) -> Answer:
+    return await bot.call("DELETE", "/api/v3/order", symbol="BTCUSDT", origClientOrderId=name)
+
+
 def cuts(demo: Demo) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = cli_json(demo.home, "cuts")["items"]
     return found
@@ -74,15 +78,15 @@ async def test_the_bot_trades_on_with_the_key_it_has(kept: Kept) -> None:
     assert kept.demo.said["key_id"] == kept.known["key_id"], "no other key was given out"
     bot = kept.bot()
     await bot.ready()
-    answer = await bot.order(newClientOrderId="today-1")
+    answer = await served(lambda: bot.order(newClientOrderId="today-1"))
     assert answer.status == 200, answer
-    cancelled = await bot.call("DELETE", "/api/v3/order", symbol="BTCUSDT", origClientOrderId="resting-1")
+    cancelled = await served(lambda: cancel(bot, "resting-1"))
     assert cancelled.status == 200, "what it placed before the upgrade is its own"
 
 
 async def test_who_was_cut_off_stays_cut_off_until_the_thaw(kept: Kept) -> None:
     assert [one["id"] for one in cuts(kept.demo)] == [kept.known["cut"]]
-    answer = await kept.bot("cut_").order()
+    answer = await served(kept.bot("cut_").order)
     assert answer.status != 200
     assert answer.reason == "cut", answer
 
@@ -107,9 +111,7 @@ def test_what_only_the_spool_had_is_taken_in_and_who_sent_it_owns_it(kept: Kept)
 
     async def cancelled() -> None:
         for name in kept.known["spool"]:
-            answer = await kept.bot().call(
-                "DELETE", "/api/v3/order", symbol="BTCUSDT", origClientOrderId=name
-            )
+            answer = await served(lambda name=name: cancel(kept.bot(), name))
             assert answer.status == 200, answer
 
     asyncio.run(cancelled())

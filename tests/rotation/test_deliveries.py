@@ -377,7 +377,7 @@ async def test_one_that_is_waived_on_the_way_back_is_waited_for_no_more(
         monkeypatch.setattr(delivery, "_SHORTEST_US", 20_000)
         path, old = add_file(here, tmp_path), here.old_key
         rotation = begun(
-            here, replace(QUICK, drain_for=timedelta(seconds=2), watch_for=timedelta(seconds=60))
+            here, replace(QUICK, drain_for=timedelta(seconds=2), watch_for=timedelta(minutes=10))
         )
         assert (await here.bot.call("GET", "/api/v3/account")).status == 200
         await until(here, rotation, path.exists)

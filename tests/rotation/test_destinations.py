@@ -127,7 +127,7 @@ def test_a_program_is_told_by_a_command_or_a_signal(tmp_path: Path) -> None:
         child.stdout.readline()
         (tmp_path / "pid").write_text(str(child.pid))
         dotenv(tmp_path / ".env", pid_file=str(tmp_path / "pid"), signal="HUP").deliver(parcel())
-        assert child.wait(10) == 7
+        assert child.wait(60) == 7
     finally:
         child.stdout and child.stdout.close()
         if child.poll() is None:

@@ -232,7 +232,7 @@ async def refused_often(here: Place, version: int, refused: int, well: int = 0) 
 async def a_call(here: Place) -> dict[str, object]:
     """Return a call as the log keeps it."""
     assert (await here.bot.call("GET", "/api/v3/account")).status == 200
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             with here.world.service.desk.database.log.read() as connection:
                 row = connection.execute(CALLS.select().limit(1)).first()

@@ -16,6 +16,9 @@ from tests.gateway.world import POLICY, Bot
 from tests.rotation.place import Place, running_place, trading
 
 pytestmark = pytest.mark.sockets
+LASTING = POLICY + "[lease]\nseconds = 120\n"
+"""A lease that outlasts what a busy machine takes for a rotation."""
+
 SHORT = POLICY + "[lease]\nseconds = 3\n"
 """A lease so short that a test can wait for its end."""
 
@@ -34,7 +37,7 @@ async def another(here: Place, name: str, policy: str = SHORT) -> AsyncIterator[
     issued = here.world.issue(f"bot-{next(_NUMBERS)}", policy=policy)
     assert issued.secret is not None
     bot = Bot(await ready, issued.grant.key_id, issued.secret.reveal())
-    assert (await bot.call("GET", "/api/v3/account")).status == 200
+    await bot.ready()
     try:
         yield gateway, bot
     finally:
@@ -47,8 +50,8 @@ async def another(here: Place, name: str, policy: str = SHORT) -> AsyncIterator[
 async def test_every_gateway_is_moved_and_no_bot_notices(tmp_path: Path) -> None:
     async with (
         running_place(tmp_path) as here,
-        another(here, "left") as (_, left),
-        another(here, "right") as (_, right),
+        another(here, "left", LASTING) as (_, left),
+        another(here, "right", LASTING) as (_, right),
     ):
         assert (await here.bot.call("GET", "/api/v3/account")).status == 200
         async with trading(here.bot) as mine, trading(left) as lefts, trading(right) as rights:
@@ -65,8 +68,10 @@ async def test_one_that_is_cut_off_keeps_the_old_key_alive_until_its_leases_are_
     async with running_place(tmp_path) as here, another(here, "away") as (_, lost):
         assert (await here.bot.call("GET", "/api/v3/account")).status == 200
         old = here.old_key
-        here.world.authority.changes.links["away"].channel.send = lambda _: None  # type: ignore[method-assign]
         async with trading(here.bot) as mine, trading(lost) as theirs:
+            while not theirs():  # noqa: ASYNC110 - an answer tells nobody
+                await asyncio.sleep(0.02)
+            here.world.authority.changes.links["away"].channel.send = lambda _: None  # type: ignore[method-assign]
             done = await here.rotate()
         assert done.state is State.DONE, done.reason
         assert {status for status, _ in mine()} == {200}, mine()

@@ -34,7 +34,7 @@ async def told(here: Place, rotation: str, wish: Wish, **body: object) -> str:
     """Ask something of a rotation, and return what the rotator made of it."""
     service = here.world.service
     ask = service.rotations.ask(rotation, wish, body)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (outcome := service.rotations.outcome(ask.id).outcome) is None:
             if not await asyncio.to_thread(asks(here).asks().once):
                 await asyncio.sleep(0.05)

@@ -41,7 +41,7 @@ from tests.rotation.forked import rotating
 from tests.rotation.place import Place, running_place, trading
 from tests.services.vault.server import VaultServer
 
-pytestmark = [pytest.mark.process, pytest.mark.sockets, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.process, pytest.mark.sockets, pytest.mark.timeout(600)]
 SAMPLE = (
     ("straight", "after:preparing:prepare"),
     ("straight", "before:creating:create"),
@@ -145,7 +145,7 @@ async def killed(directory: Path, name: str, deaths: Sequence[str]) -> list[str]
 
 async def served(here: Place) -> None:
     """Wait until the bot has its lease: others may be starting beside it in this process."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             if (await here.bot.call("GET", "/api/v3/account")).status == 200:
                 return

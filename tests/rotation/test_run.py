@@ -181,7 +181,7 @@ async def test_a_new_key_that_bots_are_refused_with_is_taken_back(tmp_path: Path
     async with running_place(tmp_path) as here:
         assert (await here.bot.call("GET", "/api/v3/account")).status == 200
         old = here.old_key
-        planned = replace(here.plan(), limits=replace(QUICK, watch_for=timedelta(seconds=60)))
+        planned = replace(here.plan(), limits=replace(QUICK, watch_for=timedelta(minutes=10)))
         runner = here.runner()
         await asyncio.to_thread(runner.journal.plan, planned)
         while here.world.service.rotations.get(planned.id).state != "draining":
