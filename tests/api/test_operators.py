@@ -59,7 +59,7 @@ def test_admins_that_end_each_other_at_once_leave_one(desk: Desk) -> None:
     start, refused = threading.Barrier(len(names)), []
 
     def end(name: str) -> None:
-        start.wait(30)
+        start.wait(60)
         try:
             desk.service.operators.end(name)
         except Conflict as fault:

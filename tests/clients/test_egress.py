@@ -32,7 +32,7 @@ class _Line(asyncio.Protocol):
 async def _talk(egress: Egress, host: str, port: int, tls: ssl.SSLContext | None = None) -> bytes:
     transport, line = await open_connection(egress, host, port, tls, _Line)
     transport.write(b"hello\n")
-    await asyncio.wait_for(line.done, 5)
+    await asyncio.wait_for(line.done, 60)
     transport.close()
     return line.data
 

@@ -106,7 +106,7 @@ def test_a_store_that_is_closed_while_it_is_read_ends_the_reading_with_an_error_
 
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(read)
-        assert within.wait(10)
+        assert within.wait(60)
         store.close()
         closed.set()
         assert reading.result() == "a/b"

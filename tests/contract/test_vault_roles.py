@@ -152,7 +152,7 @@ def test_the_printed_plan_does_the_same_by_hand(
     assert binary is not None
     for step in plan.steps():
         subprocess.run(
-            ("bash", "-ceu", step.as_command()), check=True, capture_output=True, timeout=30,
+            ("bash", "-ceu", step.as_command()), check=True, capture_output=True, timeout=120,
             env={"PATH": f"{binary.parent}:{os.environ['PATH']}", "HOME": str(vault.folder),
                  "VAULT_ADDR": vault.address, "VAULT_TOKEN": vault.root},
         )  # fmt: skip

@@ -38,7 +38,7 @@ def relay(target: str) -> Iterator[Relay]:
 
     def serve(client: socket.socket) -> None:
         with client:
-            client.settimeout(10)
+            client.settimeout(60)
             while not stopped.is_set():
                 try:
                     request = _message(client)
@@ -57,7 +57,7 @@ def relay(target: str) -> Iterator[Relay]:
                 if mode == "answer":
                     client.sendall(one.said)
                     return
-                with socket.create_connection(one.target, timeout=10) as upstream:
+                with socket.create_connection(one.target, timeout=60) as upstream:
                     upstream.sendall(request.replace(b"Connection: keep-alive", b"Connection: close"))
                     answer = b""
                     while chunk := upstream.recv(65536):

@@ -98,7 +98,7 @@ async def test_a_thaw_that_hangs_in_the_secret_store_holds_up_no_other_write(
 
             def note(self: Mirror, noted: Any) -> None:
                 if noted.thawed_us is not None:
-                    hangs.wait(30)
+                    hangs.wait(240)
                 real(self, noted)
 
             monkeypatch.setattr(Mirror, "note", note)
@@ -109,9 +109,9 @@ async def test_a_thaw_that_hangs_in_the_secret_store_holds_up_no_other_write(
             await until(made.lock.locked)
             let_go()
         try:
-            other = await asyncio.wait_for(close(world, "venue:binance"), 10)
+            other = await asyncio.wait_for(close(world, "venue:binance"), 60)
             began_us = world.authority.leases.began_us
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await until(lambda: world.authority.leases.began_us > began_us)
                 await until(lambda: other in on_record(world))
         finally:
@@ -133,7 +133,7 @@ async def test_a_cut_that_was_taken_back_is_in_force_nowhere_after_a_restart(
         fails = [False]
 
         def change(self: Any, name: str, judge: Any) -> None:
-            slow.wait(30)
+            slow.wait(240)
             real(self, name, judge)
             if fails[0]:
                 raise StoreUnavailable("timeout", "no answer")
@@ -167,7 +167,7 @@ async def test_a_cut_that_was_taken_back_is_in_force_nowhere_after_a_restart(
                 let_go()
                 with pytest.raises(NotFound):
                     await asyncio.wrap_future(made.settled)
-                world.service.mirror._writer.submit(bool).result(30)  # the thaw there was tried
+                world.service.mirror._writer.submit(bool).result(60)  # the thaw there was tried
         world.service.mirror.merge()
         desk = world.service.desk
         after = open_service(desk.database, desk.secrets, WallClock())

@@ -12,7 +12,7 @@ from broker.db import tables as t
 from broker.link import frames
 from broker.model import KeyRef, KeyVersion
 from tests.gateway.test_cutover import NEW, OLD, holders, second, settled, trading_world
-from tests.gateway.world import World
+from tests.gateway.world import PATIENCE_S, World
 
 pytestmark = pytest.mark.sockets
 
@@ -73,7 +73,7 @@ async def test_a_cutover_whose_key_never_came_ends_the_leases_and_bots_open_othe
 
         world.authority._take = seen  # type: ignore[method-assign]
         link.channel.send(frames.Cutover(10_000, str(OLD), str(NEW), (), world.gateway.book.history))
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), PATIENCE_S)
         assert lease not in world.gateway.book.by_lease
         assert (await bot.call("GET", "/api/v3/account")).status == 200
 

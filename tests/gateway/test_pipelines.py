@@ -41,7 +41,7 @@ def nothing_open(world: World) -> bool:
     return gateway.ledger.in_flight == 0 and not len(gateway.book.flights)
 
 
-async def eventually(found: Any, seconds: float = 20) -> None:
+async def eventually(found: Any, seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not found():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.01)
@@ -95,7 +95,7 @@ async def test_requests_in_pieces_of_any_size_read_as_one(tmp_path: Path, cut_at
             await writer.drain()
             await asyncio.sleep(0)
         found = b""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while found.count(b"HTTP/1.1 ") < 3:
                 found += await reader.read(65536)
         assert [part[:3] for part in found.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200", b"404"]

@@ -20,7 +20,7 @@ def refuse(world: World, code: int, status: int = 401, **more: Any) -> None:
     world.paper.server.faults.append(Fault("error", status=status, code=code, text="Invalid key.", **more))
 
 
-async def until(holds: Callable[[], bool], within_s: float = 20.0) -> None:
+async def until(holds: Callable[[], bool], within_s: float = 60.0) -> None:
     async with asyncio.timeout(within_s):
         while not holds():  # noqa: ASYNC110 - what the database says has no event
             await asyncio.sleep(0.02)

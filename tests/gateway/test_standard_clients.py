@@ -39,7 +39,7 @@ async def answers(port: int, pieces: list[bytes], count: int) -> list[int]:
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(0)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(found) < count:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
                 found.append(int(head[9:12]))

@@ -31,7 +31,7 @@ class Unruly:
     def read(self, path: str) -> Mapping[str, Secret]:
         self.reads += 1
         self.reading.set()
-        assert self.go_on.wait(30)
+        assert self.go_on.wait(120)
         if self.away:
             raise StoreUnavailable("vault_unreachable", "away on purpose")
         return self._inner.read(path)
@@ -57,7 +57,7 @@ async def until(fits: Callable[[], bool]) -> None:
 
 
 async def reading(store: Unruly) -> None:
-    assert await asyncio.to_thread(store.reading.wait, 10)
+    assert await asyncio.to_thread(store.reading.wait, 60)
 
 
 async def test_while_the_store_hangs_others_trade_and_a_cut_is_acknowledged(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from tests.gateway.world import World, running_world
+from tests.gateway.world import PATIENCE_S, World, running_world
 
 
 def wiped(world: World) -> "asyncio.Future[str]":
@@ -28,7 +28,7 @@ async def test_a_key_that_nobody_may_use_leaves_the_gateways_memory(tmp_path: Pa
         gone = wiped(world)
         cut_id = await world.cut("account:main")
         assert not gone.done(), "the cut is in force before leases are walked"
-        assert await asyncio.wait_for(gone, 5) == credential.key_id
+        assert await asyncio.wait_for(gone, PATIENCE_S) == credential.key_id
         assert world.gateway.book.material == {}
         assert world.gateway.book.by_lease == {}
         assert (await bot.order()).reason == "cut"
@@ -45,7 +45,7 @@ async def test_a_key_that_another_bot_uses_stays(tmp_path: Path) -> None:
             assert (await one.order()).status == 200
         gone = wiped(world)
         await world.cut("consumer:bot", "consumer:third")
-        await asyncio.wait_for(gone, 5)
+        await asyncio.wait_for(gone, PATIENCE_S)
         assert [str(key) for key in world.gateway.book.material] == ["main/trade/1"]
         assert [held.consumer for held in world.gateway.book.by_lease.values()] == ["bot", "other"]
         assert (await other.order()).status == 200

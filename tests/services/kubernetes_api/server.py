@@ -18,7 +18,7 @@ from tests.services import binaries
 from tests.services.vault.server import free_port
 
 ADMIN = "admin-of-a-test"
-START_S = 60.0
+START_S = 120.0
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class KubernetesApi:
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Call as the administrator; 409 (there already) is fine."""
         answer = self.http.request(
-            method, self.address + path, json=body, verify=str(self.ca), timeout=10,
+            method, self.address + path, json=body, verify=str(self.ca), timeout=30,
             headers={"Authorization": f"Bearer {ADMIN}"},
         )  # fmt: skip
         assert answer.ok or answer.status_code == requests.codes.conflict, answer.text
@@ -118,10 +118,10 @@ def kubernetes_api(folder: Path) -> Iterator[KubernetesApi]:
 def _end(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     try:
-        process.wait(15)
+        process.wait(60)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait(15)
+        process.wait(60)
 
 
 def _service_account_key(folder: Path) -> None:

@@ -22,7 +22,7 @@ from tests import memory
 from tests.lacking import lack
 from tests.services.vault.server import free_port
 
-START_S = 30.0
+START_S = 120.0
 STOP_S = 40.0
 """Twice that is less than a test may take: a server that does not stop is told as that, not as a test that hangs."""
 PASSWORD = "planted-database-password"

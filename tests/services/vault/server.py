@@ -18,7 +18,7 @@ import requests
 
 from tests.services import binaries
 
-START_S = 30.0
+START_S = 120.0
 
 
 _BELOW_THE_SYSTEMS_OWN = range(16_000, 32_000)
@@ -51,7 +51,7 @@ class VaultServer:
         return hvac.Client(
             url=self.address,
             token=self.root if token is None else token,
-            timeout=10,
+            timeout=30,
             session=self.http,
             verify=self.http.verify,
             cert=self.http.cert,
@@ -85,13 +85,13 @@ class VaultServer:
         self.http.close()
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(20)
+            self.process.wait(60)
             self.process = None
 
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()
-        self.process.wait(20)
+        self.process.wait(60)
         self.process = None
 
     def initialise(self) -> None:
