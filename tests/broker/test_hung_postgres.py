@@ -46,18 +46,19 @@ def _all(pids: list[int], how: signal.Signals) -> None:
 def test_a_cut_is_answered_within_its_bound_while_the_server_answers_nothing(
     postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(databases, "_LEAST_S", 1.0)
-    monkeypatch.setitem(PATIENCE_S, Urgency.SAFETY, 2.0)
     database = database_at(tmp_path)
     with database.write(Urgency.SAFETY) as connection:
         meta.put(connection, "x", "before")
     began = time.monotonic()
-    with (
-        stopped(postgres_server),
-        pytest.raises(StoreUnavailable),
-        database.write(Urgency.SAFETY) as connection,
-    ):
-        meta.put(connection, "x", "while")
+    with monkeypatch.context() as patch:  # short for as long as nobody answers: who answers may take its time
+        patch.setattr(databases, "_LEAST_S", 1.0)
+        patch.setitem(PATIENCE_S, Urgency.SAFETY, 2.0)
+        with (
+            stopped(postgres_server),
+            pytest.raises(StoreUnavailable),
+            database.write(Urgency.SAFETY) as connection,
+        ):
+            meta.put(connection, "x", "while")
     assert time.monotonic() - began < 60, "without a limit it waits for ever"
     with database.write(Urgency.SAFETY, patience_s=60) as connection:
         assert meta.get(connection, "x") == "before"
@@ -79,7 +80,7 @@ async def test_a_cut_through_the_api_is_in_force_while_the_server_answers_nothin
                 began = time.monotonic()
                 body = {"targets": ["consumer:bot"], "mode": "closed", "reason": "leak"}
                 answer = await client.post("/v1/cuts", json=body, headers={"Idempotency-Key": "k"})
-                assert time.monotonic() - began < 60, "its bounds are seconds, whatever the server does"
+                assert time.monotonic() - began < 15, "its bounds are seconds, whatever the server does"
                 said = answer.json()
                 assert (answer.status_code, said["on_record"]) == (201, False)
                 assert said["durable"] == ["secret store"]

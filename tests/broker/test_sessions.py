@@ -285,12 +285,13 @@ def test_what_a_server_breaks_off_changed_nothing_and_says_why(
 def test_a_read_that_nobody_waits_for_urgently_is_hung_up_on_too(
     postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overdue, "STATEMENT_S", 0.5)
     database = database_at(tmp_path)
     with database.read() as connection:
         meta.get(connection, "x")
-    with stopped(postgres_server), pytest.raises(StoreUnavailable), database.read() as connection:
-        meta.get(connection, "x")
+    with monkeypatch.context() as patch:
+        patch.setattr(overdue, "STATEMENT_S", 0.5)
+        with stopped(postgres_server), pytest.raises(StoreUnavailable), database.read() as connection:
+            meta.get(connection, "x")
     with database.read() as connection:
         assert meta.get(connection, "x") is None
     database.close()

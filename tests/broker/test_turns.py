@@ -105,7 +105,7 @@ def test_work_that_fails_gives_its_turn_back(database: Database) -> None:
     for fault in (ValueError, KeyboardInterrupt, SystemExit):
         with pytest.raises(fault):
             failing(fault)
-    with database.write(Urgency.SAFETY, patience_s=1) as connection:
+    with database.write(Urgency.SAFETY, patience_s=LONG_S) as connection:
         assert meta.get(connection, "x") is None
 
 
@@ -129,7 +129,7 @@ def test_a_locked_log_holds_no_write_of_the_state_up(database: Database, tmp_pat
             database.log.write(patience_s=0.05),
         ):
             pass
-        with database.write(Urgency.SAFETY, patience_s=1) as connection:
+        with database.write(Urgency.SAFETY, patience_s=LONG_S) as connection:
             meta.put(connection, "x", "1")
         with database.log.read() as connection:
             assert connection.exec_driver_sql("SELECT count(*) FROM calls").scalar() == 0

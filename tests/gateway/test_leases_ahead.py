@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from broker.authority import lending
 from broker.errors import StoreUnavailable
 from broker.gate import Gate, Mode
 from broker.gateway.ahead import AT_ONCE, Ahead
@@ -43,6 +44,7 @@ async def test_a_lease_is_there_before_the_first_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker need not answer any more: the first request asks it nothing."""
+    monkeypatch.setattr(lending, "_FIRST_LOAN_S", 60.0)  # a slow log lends nothing with a lease
     async with running_world(tmp_path) as world:
         world.account()
         bot = world.bot()

@@ -145,7 +145,7 @@ async def planned(here: Place, scenario: Scenario) -> Rotation:
     here.world.paper.exchange.switches.update(scenario.switches)
     if scenario.bad_key:
         _spoil(here)
-    patient = timedelta(seconds=30) if scenario.at is State.DRAINING else QUICK.watch_for
+    patient = timedelta(minutes=2) if scenario.at is State.DRAINING else QUICK.watch_for
     rotation = replace(here.plan(), limits=replace(BUSY, watch_for=patient))
     await asyncio.to_thread(here.runner().journal.plan, rotation)
     return rotation
