@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import memory, places, templates
 from tests.services import binaries
@@ -19,7 +20,11 @@ MIGRATED = "migrated"
 
 
 def pytest_configure() -> None:
-    """Let the files of tests lie in memory."""
+    """Let generated cases take their time, and the files of tests lie in memory."""
+    settings.register_profile(
+        "busy machine", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("busy machine")
     where = memory.folder()
     if where is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", where)

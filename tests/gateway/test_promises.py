@@ -38,7 +38,7 @@ ORDERS = st.fixed_dictionaries(
 
 @given(orders=st.lists(st.tuples(ORDERS, st.booleans(), st.sampled_from(["", "quantity=9&", "&&", "signature=0&"])),
                        min_size=1, max_size=12))  # fmt: skip
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture],
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
           phases=[Phase.explicit, Phase.generate])  # fmt: skip
 def test_what_the_policy_saw_is_what_the_exchange_executed(
     tmp_path_factory: pytest.TempPathFactory, orders: list[tuple[dict[str, str], bool, str]]
