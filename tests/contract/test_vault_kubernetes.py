@@ -57,7 +57,7 @@ def vault(tmp_path_factory: pytest.TempPathFactory, cluster: KubernetesApi) -> I
 @pytest.fixture
 def config(vault: VaultServer, tmp_path: Path) -> VaultConfig:
     auth = KubernetesAuth("portcullis-broker", tmp_path / "token")
-    return VaultConfig((vault.address,), auth, timeout_s=5)
+    return VaultConfig((vault.address,), auth, timeout_s=30)
 
 
 def own(config: VaultConfig) -> dict[str, object]:

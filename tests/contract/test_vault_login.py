@@ -33,7 +33,7 @@ def config(vault: VaultServer, mount: str, set_up: str, tmp_path: Path) -> Vault
     role_id = role.read_role_id(ROLE, mount_point=set_up)["data"]["role_id"]
     secret_id = role.generate_secret_id(ROLE, mount_point=set_up)["data"]["secret_id"]
     auth = AppRoleAuth(role_id, private(tmp_path / "secret-id", secret_id), role=ROLE, mount=set_up)
-    return VaultConfig((vault.address,), auth, mount, timeout_s=2)
+    return VaultConfig((vault.address,), auth, mount, timeout_s=30)
 
 
 @pytest.fixture

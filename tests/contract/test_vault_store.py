@@ -18,11 +18,13 @@ from tests.contract.unruly import Relay, relay
 from tests.services.vault.server import VaultServer, free_port, raft_vault
 
 PATH = "keys/main/trade/1"
+SLOWEST_S = 30
+"""How long a Vault that is well may take to answer, beside ten other processes."""
 
 
 @pytest.fixture
 def config(vault: VaultServer, mount: str, root_token: Path) -> VaultConfig:
-    return VaultConfig((vault.address,), TokenAuth(root_token), mount, timeout_s=1)
+    return VaultConfig((vault.address,), TokenAuth(root_token), mount, timeout_s=SLOWEST_S)
 
 
 Opener = Callable[[VaultConfig], VaultStore]
@@ -182,7 +184,7 @@ def test_a_vault_that_is_not_there(config: VaultConfig, opened: Opener) -> None:
 
 def test_a_vault_that_answers_too_late(config: VaultConfig, between: Relay, opened: Opener) -> None:
     between.mode = "hang"
-    refused(opened(at(config, between.address)), "vault_slow")
+    refused(opened(replace(at(config, between.address), timeout_s=1)), "vault_slow")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +221,7 @@ def test_the_next_address_answers_where_the_first_does_not(
     config: VaultConfig, between: Relay, opened: Opener
 ) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
-    store = opened(at(config, nobody, between.address, config.addresses[0]))
+    store = opened(replace(at(config, nobody, between.address, config.addresses[0]), timeout_s=5))
     store.write(PATH, VALUES, LABELS)
     assert between.seen
     between.mode = "hang"
@@ -246,7 +248,9 @@ def test_no_proxy_of_the_environment_sees_a_token(
 def test_sealed_restarted_and_unsealed_it_goes_on(tmp_path: Path, opened: Opener) -> None:
     with raft_vault(tmp_path) as server:
         server.client().sys.enable_secrets_engine("kv", path="p", options={"version": "2"})
-        config = VaultConfig((server.address,), TokenAuth(proof(tmp_path, server.root)), "p", timeout_s=2)
+        config = VaultConfig(
+            (server.address,), TokenAuth(proof(tmp_path, server.root)), "p", timeout_s=SLOWEST_S
+        )
         store = opened(config)
         store.write(PATH, VALUES, LABELS)
         server.seal()
@@ -264,7 +268,7 @@ def test_sealed_restarted_and_unsealed_it_goes_on(tmp_path: Path, opened: Opener
 
 def test_a_vault_that_was_never_initialised(tmp_path: Path, opened: Opener) -> None:
     with raft_vault(tmp_path, initialise=False) as server:
-        config = VaultConfig((server.address,), TokenAuth(proof(tmp_path, "none")), "p", timeout_s=2)
+        config = VaultConfig((server.address,), TokenAuth(proof(tmp_path, "none")), "p", timeout_s=SLOWEST_S)
         refused(opened(config), "vault_not_initialised")
 
 

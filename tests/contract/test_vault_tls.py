@@ -104,7 +104,7 @@ def config(tls_vault: VaultServer, authority: Authority, tmp_path: Path) -> Vaul
     token.write_text(tls_vault.root)
     return VaultConfig(
         (tls_vault.address,), TokenAuth(token), ca_file=authority.file, client_cert=authority.issue("broker"),
-        timeout_s=5,
+        timeout_s=30,
     )  # fmt: skip
 
 

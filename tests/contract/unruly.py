@@ -52,7 +52,7 @@ def relay(target: str) -> Iterator[Relay]:
                     one.spare -= 1
                     mode = "pass"
                 if mode == "hang":
-                    stopped.wait(10)
+                    stopped.wait(60)
                     return
                 if mode == "answer":
                     client.sendall(one.said)

@@ -19,6 +19,7 @@ from clients.venue import Environment
 from portcullis.cli.alerts import SHAPES
 from portcullis.foundation import found, opened
 from portcullis.upkeep import Upkeep
+from rotation.alerts import sending, telling
 from rotation.alerts.telling import AGAIN_US, BEAT_US, CATCH_UP_US, TOGETHER_US, Telling
 from tests.places import database_document
 from tests.rotation.alerting import TOKEN, Clock, becomes, home_with_a_key, phone, planned, unknown
@@ -30,6 +31,21 @@ pytestmark = pytest.mark.sockets
 def service(tmp_path: Path) -> Iterator[Service]:
     with home_with_a_key(tmp_path) as service:
         yield service
+
+
+@pytest.fixture(autouse=True)
+def slow_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message is sent by a process of its own, which begins late on a busy machine: looks wait for it here."""
+    for module, name in ((telling, "WAIT_S"), (telling, "REST_S"), (sending, "_START_S")):
+        monkeypatch.setattr(module, name, 120.0)
+
+
+@pytest.fixture
+def waits_little(slow_processes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where something hangs on purpose, looks wait for it as long as they do anywhere."""
+    del slow_processes
+    monkeypatch.setattr(telling, "WAIT_S", 10.0)
+    monkeypatch.setattr(telling, "REST_S", 5.0)
 
 
 @pytest.fixture
@@ -233,6 +249,7 @@ def test_with_real_keys_alerts_that_go_nowhere_are_a_hazard(tmp_path: Path, envi
         assert said() == []
 
 
+@pytest.mark.usefixtures("waits_little")
 def test_a_channel_that_hangs_keeps_nothing_from_the_others_nor_a_heartbeat(
     service: Service, clock: Clock
 ) -> None:
@@ -282,6 +299,7 @@ def test_a_channel_that_hangs_keeps_nothing_from_the_others_nor_a_heartbeat(
             looking.join(60)
 
 
+@pytest.mark.usefixtures("waits_little")
 def test_a_channel_that_was_busy_is_told_what_stands_as_soon_as_it_is_free(
     service: Service, clock: Clock
 ) -> None:
