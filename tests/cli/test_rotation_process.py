@@ -30,7 +30,9 @@ async def trading(demo: Demo) -> AsyncIterator[Callable[[], list[int]]]:
 
     async def trade() -> None:
         while not over.is_set():
-            found.append((await demo.bot.call("GET", "/api/v3/openOrders", symbol="BTCUSDT")).status)
+            status = (await demo.bot.call("GET", "/api/v3/openOrders", symbol="BTCUSDT")).status
+            if found or status != 503:  # on a busy machine its lease may take a moment
+                found.append(status)
             await asyncio.sleep(0.1)  # 3,600 of the 6,000 weight that a minute has, however long it takes
 
     task = asyncio.create_task(trade())
