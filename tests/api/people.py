@@ -1,13 +1,14 @@
 """Live homes past their first hour, and people with authenticator apps."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pyotp
 
+from broker.model import moment
 from clients.secret import Secret
 from clients.venue import Credential, Environment, KeyType, Slot
 from tests.api.desk import POLICY, SAFE, Desk, opened_desk
@@ -21,15 +22,21 @@ class Clock(WallClock):
 
     def __init__(self) -> None:
         self.ahead_us = self.set_us = 0
+        self._stopped_us: tuple[int, int] | None = None
+
+    def stop(self) -> None:
+        """Let it go on by hand only, where the seconds count."""
+        self._stopped_us = WallClock.now_us(self), WallClock.boot_us(self)
 
     def now_us(self) -> int:
-        return super().now_us() + self.ahead_us + self.set_us
+        real_us = super().now_us() if self._stopped_us is None else self._stopped_us[0]
+        return real_us + self.ahead_us + self.set_us
 
     def boot_us(self) -> int:
-        return super().boot_us() + self.ahead_us
+        return (super().boot_us() if self._stopped_us is None else self._stopped_us[1]) + self.ahead_us
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + timedelta(microseconds=self.ahead_us + self.set_us)
+        return moment(self.now_us())
 
 
 class Person:

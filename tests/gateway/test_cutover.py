@@ -183,4 +183,4 @@ async def test_a_lease_granted_in_the_instant_of_the_move_is_not_left_on_the_old
         assert (await late.call("GET", "/api/v3/account")).status == 200
         (lease,) = [held for held in link.leases.values() if held.consumer == "late"]
         assert lease.key == NEW
-        assert world.paper.exchange.requests[-1]["key_id"] == fresh[0]
+        assert world.asked()[-1]["key_id"] == fresh[0]

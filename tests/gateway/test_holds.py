@@ -55,7 +55,7 @@ async def test_a_key_that_is_wiped_while_a_gateway_is_moved_comes_again(
         await settled(world, OLD)
         assert wiped
         assert (await bot.call("GET", "/api/v3/account")).status == 200
-        assert world.paper.exchange.requests[-1]["key_id"] == fresh
+        assert world.asked()[-1]["key_id"] == fresh
 
 
 async def test_a_cutover_whose_key_never_came_ends_the_leases_and_bots_open_others(tmp_path: Path) -> None:
