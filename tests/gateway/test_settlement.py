@@ -224,9 +224,9 @@ def test_asking_what_is_due_does_not_walk_all_that_is_held() -> None:
         place.send(sent(number, f"n{number}", grant=f"g{number % 7}"))
     best = 1.0
     for _ in range(5):
-        began = time.process_time()
+        began = time.thread_time()
         place.settlement.due(60 * S, 30 * S, 100, lambda _: True)
-        best = min(best, time.process_time() - began)
+        best = min(best, time.thread_time() - began)
     assert best < 0.005
 
 

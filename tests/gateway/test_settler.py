@@ -155,9 +155,9 @@ async def test_one_round_costs_little_however_much_is_held() -> None:
     place.now_us += ASK_AGAIN_US
     best = 1.0
     for _ in range(5):
-        began = time.process_time()
+        began = time.thread_time()
         await place.settler.settle()
-        best = min(best, time.process_time() - began)
+        best = min(best, time.thread_time() - began)
     assert best < 0.05
     assert len(place.accounts["main"].calls) == 5 * CALLS_AT_ONCE
 
