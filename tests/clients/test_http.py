@@ -31,7 +31,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if self.path.startswith("/slow"):
-            threading.Event().wait(1)
+            threading.Event().wait(5)  # longer than anybody waits here, on a busy machine too
         body = f"{self.client_address[0]} {self.path} {self.headers.get('Cookie')}".encode()
         self.send_response(302 if self.path.startswith("/redirect") else 200)
         self.send_header("Content-Length", str(len(body) + (5 if self.path.startswith("/short") else 0)))
@@ -103,7 +103,7 @@ def test_direct_egress_has_its_source_address(port: int) -> None:
 
 
 def _fails(port: int, path: str, *, write: bool) -> VenueError:
-    timeout = httpx.Timeout(0.2)
+    timeout = httpx.Timeout(0.2 if path == "/slow" else 30.0)
     with (
         venue_http.open_client("binance", URL.format(port), timeout=timeout) as client,
         pytest.raises(VenueError) as caught,
