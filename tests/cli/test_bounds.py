@@ -56,7 +56,7 @@ def test_the_socket_in_the_home_has_the_same_bounds(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        transport = NearTransport(Bounds(1.0, MIB), uds=path)
+        transport = NearTransport(Bounds(60.0, MIB), uds=path)
         with httpx.Client(transport=transport, base_url="http://x", timeout=120) as near:
             assert near.get("/").json() == {}
         with httpx.Client(

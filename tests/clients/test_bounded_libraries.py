@@ -46,10 +46,13 @@ def test_threads_that_wait_for_a_login_have_an_end_too(tmp_path: Path) -> None:
     with stranger("says nothing") as here:
         vault = session(tmp_path, here.url.removesuffix("/x"))
         faults: list[object] = []
-        threads = [
-            threading.Thread(target=lambda: faults.append(ends(lambda: vault.ask("look", lambda _: None))))
-            for _ in range(20)
-        ]
+        start = threading.Barrier(20)
+
+        def ask() -> object:
+            start.wait(60)
+            return vault.ask("look", lambda _: None)
+
+        threads = [threading.Thread(target=lambda: faults.append(ends(ask))) for _ in range(20)]
         for one in threads:
             one.start()
         for one in threads:

@@ -37,7 +37,7 @@ def test_a_call_ends_whatever_a_stranger_does(kind: str) -> None:
 def test_a_redirect_for_ever_is_one_answer() -> None:
     """Nothing follows it."""
     with stranger("redirects for ever") as here:
-        assert getattr(sends(here.url), "status_code", None) == 302
+        assert getattr(sends(here.url, 30), "status_code", None) == 302
         assert here.asked == 1
     assert set(FINITE) == {"redirects for ever", "packs 64 MiB into 64 KiB"}
 
