@@ -11,6 +11,7 @@ import pytest
 
 from broker.gate import Mode
 from broker.service import Change
+from clients.paper.faults import Fault
 from tests.foreign import places
 from tests.foreign.conftest import Meanwhile, Step
 from tests.foreign.places import CCXT
@@ -146,19 +147,22 @@ async def test_the_order_rate_of_the_policy(tmp_path: Path) -> None:
 async def test_the_exchanges_429_backs_off_and_is_not_asked_again(tmp_path: Path, mode: str) -> None:
     async with running_world(tmp_path) as world:
         config = places.at_gateway(world)
-        asked: list[Any] = []
+        asked: list[int] = []
+        full_up = Fault(
+            "error", path="/api/v3/account", status=429, code=-1003, retry_after="300", times=1_000
+        )
 
-        async def full() -> None:
-            world.paper.exchange.limits.api_weight = 0
+        async def full() -> None:  # for longer than this minute has left
+            world.paper.server.faults.append(full_up)
 
         async def count() -> None:
-            asked.append(world.asked())
+            asked.append(1_000 - full_up.times)
 
         steps = await run(
             config, ["balance", "wait", "balance", "wait", "balance", "wait"], full, count, count, mode=mode
         )
         assert results(steps)[1:] == ["DDoSProtection"] * 2
-        assert asked[0] == asked[1]
+        assert asked == [1, 1]
 
 
 async def test_a_pause_that_the_exchange_asked_for_stops_reads_and_new_risk(tmp_path: Path) -> None:

@@ -580,9 +580,10 @@ async def test_strangers_leave_half_of_the_weight_to_bots(tmp_path: Path) -> Non
         await bot.ready()
         assert (await bot.order()).status == 200
         (view,) = (one for one in world.gateway.mounts.views.values() if one.pairs)
-        statuses = [
-            (await bot.public("/api/v3/depth", "symbol=BTCUSDT&limit=5000")).status for _ in range(16)
-        ]
-        assert 429 in statuses
+        for _ in range(16 * 10):  # where a minute ends between them, the next begins anew
+            if (await bot.public("/api/v3/depth", "symbol=BTCUSDT&limit=5000")).status == 429:
+                break
+        else:
+            pytest.fail("strangers may use it all")
         assert view.meter._used["strangers"] <= 3000
         assert (await bot.call("GET", "/api/v3/account")).status == 200

@@ -47,11 +47,12 @@ async def test_cancel_replace_tells_of_both_halves() -> None:
 
 
 async def test_cancel_replace_over_the_order_limit() -> None:
-    async with running_paper() as paper:
-        key = paper.key(paper.account())
-        _, first = await paper.call("POST", "/api/v3/order", key, **BUY)
+    """All within the same ten seconds, however long it takes."""
+    async with running_paper(clock=lambda: 1_795_000_000_000_000) as paper:
+        key, at = paper.key(paper.account()), {"timestamp": "1795000000000"}
+        _, first = await paper.call("POST", "/api/v3/order", key, **BUY | at)
         paper.exchange.limits.orders_10s = 1
-        values = BUY | {"cancelReplaceMode": "STOP_ON_FAILURE", "cancelOrderId": first["orderId"]}
+        values = BUY | at | {"cancelReplaceMode": "STOP_ON_FAILURE", "cancelOrderId": first["orderId"]}
         path = "/api/v3/order/cancelReplace"
         status, body = await paper.call("POST", path, key, **values)
         assert (status, body["code"]) == (429, -1015)

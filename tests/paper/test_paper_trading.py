@@ -121,7 +121,7 @@ async def test_a_wrong_signature_is_refused_and_a_duplicate_too() -> None:
 
 
 async def test_weights_end_in_429_and_then_in_a_ban() -> None:
-    async with running_paper() as paper:
+    async with running_paper(clock=lambda: 1_795_000_000_000_000) as paper:  # all within the same minute
         paper.exchange.limits.api_weight = 10
         answers = [(await paper.call("GET", "/api/v3/time"))[0] for _ in range(40)]
         assert answers[:10] == [200] * 10
