@@ -171,7 +171,7 @@ async def test_a_pause_that_the_exchange_asked_for_stops_reads_and_new_risk(tmp_
 
         async def full() -> None:
             for view in world.gateway.mounts.views.values():
-                view.meter.refused(429, 60, world.gateway.clock.wall_us())
+                view.meter.refused(429, 600, world.gateway.clock.wall_us())
 
         steps = await run(config, ["balance", "market", "wait", "balance", "market"], full)
         assert results(steps)[1:] == [BOUGHT, "DDoSProtection", "DDoSProtection"]
