@@ -9,7 +9,8 @@ Rules:
 5. No more waits here than `MOST_WAITING` lines a gateway.
 6. Where another history of the record begins, lines that were acknowledged may be lost: what the gateway still has on
    disk of them is asked for again. All that was kept in the last `LATELY_SECONDS`, too: later lines may have come in
-   there before anybody saw that it is another, and behind them the loss cannot be seen.
+   there before anybody saw that it is another, and behind them the loss cannot be seen. With them go those of earlier
+   boots that it has: where such were taken in it is asked, whatever is there of its own.
 """
 
 import asyncio
@@ -69,7 +70,8 @@ class Intake:
                 await asyncio.sleep(RECOUNT_SECONDS)
                 continue
             first = min([last + 1, *(number for _, number in list(incoming.lately)[:1])])
-            if first <= kept:  # from the last ask on: answers to it have numbers, and no rows, of their own
+            # from the last ask on: answers to it have numbers, and no rows, of their own
+            if first <= kept or incoming.earlier:
                 _LOG.warning(
                     "gateway %s is asked for its call-log lines from %d on again", link.gateway, first
                 )
@@ -127,6 +129,8 @@ class Intake:
         last = frame.first + len(frame.lines) - 1
         if boot == link.boot:
             _note(incoming.lately, frame.first, time.monotonic())
+        else:
+            incoming.earlier = True
         incoming.expected[boot] = max(expected, last + 1)
         link.tell(frames.CallsKept(boot, last, frame.first, unreadable))
 

@@ -53,7 +53,8 @@ class Incoming:
     """Call-log lines that wait to be taken in; the torn boots.
 
     By boot: `expected` is the number of the line that is to be kept next, `seen` that of the last line that ever came.
-    `lately`: when lines of the gateway's own boot were kept, and from which number on.
+    `lately`: when lines of the gateway's own boot were kept, and from which number on. `earlier`: whether some of an
+    earlier boot were.
     """
 
     queue: deque[frames.Calls | frames.SpoolDone] = field(default_factory=deque)
@@ -62,6 +63,7 @@ class Incoming:
     seen: dict[str, int] = field(default_factory=dict)
     torn: set[str] = field(default_factory=set)
     lately: deque[tuple[float, int]] = field(default_factory=deque)
+    earlier: bool = False
     working: bool = False
 
 

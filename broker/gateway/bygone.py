@@ -7,7 +7,9 @@ Rules:
    too.
 3. Requests of a boot that could not be read to its end wait: an answer may be behind it. So do the files of doubts
    that tell of them.
-4. What was told is told again where less of it is in doubt, or more of it may have another name: with no orders left
+4. No more than `MOST_TOLD` requests are told: the latest of each grant in turn. The rest waits for a later start, with
+   all files, and that is said.
+5. What was told is told again where less of it is in doubt, or more of it may have another name: with no orders left
    where nothing is.
 """
 
@@ -27,7 +29,7 @@ from broker.gateway.renames import Renames
 from broker.gateway.said import Said
 from clients.venue import Action
 
-_AT_ONCE = 1_000
+_AT_ONCE, MOST_TOLD = 1_000, 10_000
 _LOG = logging.getLogger("portcullis.spool")
 
 Key = tuple[str, int]
@@ -65,6 +67,8 @@ class Bygone:
         tell is nowhere else."""
         self.said = Said(_LOG)
         self._fresh = self._held_back = False
+        self._left = 0
+        """How many requests there was no room for."""
         self.closed = set[str]()
         """Files of doubts that could not be read the last time."""
         self.reached: dict[str, int] = {}
@@ -101,13 +105,20 @@ class Bygone:
                 ends[name] = self._boots[name].after
         if self._fresh or self._held_back:
             yield from self._news()
-        self.said.only(self.unread | self.closed)
+        self.said.only({*self.unread, *self.closed, *(("more",) if self._left else ())})
+        if self._left:
+            words = (
+                f"{self._left} requests of earlier starts beyond {MOST_TOLD} are in doubt; a later one asks"
+            )
+            self.said.say("more", words)
         self._fresh, self._held_back = False, any(boot in self.unread for boot, _ in self._asks)
-        whole_told = not self.unread and not self.closed
+        whole_told = not self.unread and not self.closed and not self._left
         self.reached.update(
-            (name, line) for name, line in ends.items() if whole_told or name not in self._of_others
+            (name, line)
+            for name, line in ends.items()
+            if whole_told or not (self._left or name in self._of_others)
         )
-        if not self._held_back:
+        if not self._held_back and not self._left:
             self.read |= whole
 
     @property
@@ -215,12 +226,12 @@ class Bygone:
         for key, ask in self._asks.items():
             if key[0] not in self.unread:
                 now[key] = replace(ask, renamed=self._renames.of(ask))
-        kept = {(one.boot, one.seq) for one in doubts.latest(now.values())}
+        kept = {(one.boot, one.seq) for one in doubts.latest(now.values(), MOST_TOLD)}
+        self._left = sum(key not in kept and key not in self._told for key in now)
         for key, ask in now.items():
             if key not in kept and key not in self._told:
-                del self._asks[key]  # too many: on record it is as it was
-                self._over.add(key)
-            elif self._told.get(key) != ask:
+                continue
+            if self._told.get(key) != ask:
                 self._told[key] = self._asks[key] = ask
                 yield ask
 

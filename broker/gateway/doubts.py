@@ -12,7 +12,8 @@ Rules:
 4. A file per boot, as with the spool. What earlier boots left is part of ours once all of it was taken in, and then
    goes; a file that could not be read stays for the next start.
 5. It only helps: what cannot be read is on record as it was. Never more than `MOST` requests: the latest of each grant
-   in turn, so that nobody's push out another's.
+   in turn, so that nobody's push out another's. While more are in doubt lines stay, `MOST_LINES` of them at the most:
+   they tell of the rest. Beyond that it is said.
 6. What we amended while files of earlier boots cannot be read is told by our lines alone: they stay until those can,
    `MOST_LINES` of them at the most.
 7. A list is no order: where its orders are known there is nothing to be found out.
@@ -72,6 +73,8 @@ class _Look(NamedTuple):
     earlier: dict[str, int]
     theirs: frozenset[Path] | None
     """Files of earlier boots that are part of it; None: all of them."""
+    more: bool
+    """Whether there was more in doubt than it tells."""
 
 
 class Doubts:
@@ -123,9 +126,10 @@ class Doubts:
                     await self._soon.wait()
             self._soon.clear()
             look = self._look(ends=False)
-            if await asyncio.to_thread(self._put, look):
+            done = await asyncio.to_thread(self._put, look)
+            if done:
                 self._cover(look)
-            else:
+            if not done or look.more:
                 await asyncio.sleep(EVERY_S)  # however often it is asked for
 
     def write(self, *, ends: bool = False) -> None:
@@ -137,15 +141,24 @@ class Doubts:
     def _look(self, *, ends: bool) -> _Look:
         spool, self._looks = self._spool, self._looks + 1
         own = 0 if spool is None else spool.seq if ends else spool.spent
-        if self._owners.waiting.notes_any and own <= self._covered + MOST_LINES:
-            own = 0
-        waiting = [*self._owners.waiting.latest(_MOST_ORDERS)][::-1]
+        waiting = [*self._owners.waiting.latest(_MOST_ORDERS + 1)][::-1]
         told = (one for one in waiting if ends or not one.flying or (not one.boot and one.asked <= own))
         theirs: frozenset[Path] | None = frozenset()  # until all was taken in theirs is not among it
         if self._owners.recalled:
             theirs = None if self._read is None else frozenset(self._read)
-        found = tuple(latest(doubts(told, self._boot)))
-        return _Look(self._looks, found, own, dict(self._reached), theirs)
+        requests = list(doubts(told, self._boot))
+        more = len(waiting) > _MOST_ORDERS or len(requests) > MOST
+        if (more or self._owners.waiting.notes_any) and own <= self._covered + MOST_LINES:
+            own = 0
+        elif more and own:
+            words = f"more than {MOST} requests are in doubt: what became of the oldest no later start will find out"
+            self.said.say("more", words)
+        if not more:
+            self.said.well("more")
+        reached = {} if more else dict(self._reached)
+        return _Look(
+            self._looks, tuple(latest(requests, MOST)), own, reached, frozenset() if more else theirs, more
+        )
 
     def _cover(self, look: _Look) -> None:
         """What was seen is on disk: lines it was seen of may go."""
@@ -207,14 +220,14 @@ def doubts(waiting: Iterable[Sent], boot: str) -> Iterator[Doubt]:
         )  # fmt: skip
 
 
-def latest(found: Iterable[Doubt]) -> list[Doubt]:
+def latest(found: Iterable[Doubt], most: int) -> list[Doubt]:
     """Return the latest of each grant in turn, so many in all, in the order they were sent in."""
     ordered = sorted(found, key=lambda one: one.window_us)
     lanes: dict[str, list[int]] = {}
     for place in range(len(ordered) - 1, -1, -1):
         lanes.setdefault(ordered[place].grant, []).append(place)
     turns = (place for turn in zip_longest(*lanes.values()) for place in turn if place is not None)
-    return [ordered[place] for place in sorted(islice(turns, MOST))]
+    return [ordered[place] for place in sorted(islice(turns, most))]
 
 
 def line_of(one: Sent) -> SentLine:

@@ -236,6 +236,10 @@ class RecentFills:
         """The broker lost lines of an earlier start; see `Unkept.earlier_forgotten`."""
         self._unkept.earlier_forgotten()
 
+    def earlier_again(self) -> None:
+        """Lines of earlier starts go to the broker once more; see `Unkept.earlier_again`."""
+        self._unkept.earlier_again()
+
     def earlier_kept(self) -> None:
         """The broker has every line of earlier starts."""
         self._unkept.earlier_kept()

@@ -92,6 +92,11 @@ class Earlier:
         """The number of the last line that is not here any more: it was acknowledged."""
 
     @property
+    def first(self) -> int:
+        """The number of the first line that may still be there."""
+        return self._parts.first
+
+    @property
     def whole(self) -> bool:
         """Whether nothing was found torn, unreadable or gone so far."""
         return not self._parts.torn

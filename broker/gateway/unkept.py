@@ -156,6 +156,15 @@ class Unkept:
         for key in [key for key, line in self._kept.items() if line == _EARLIER]:
             self.lose(key)
 
+    def earlier_again(self) -> None:
+        """The broker may have lost lines of earlier starts: until they were sent again nobody knows what it has."""
+        for key in [key for key, line in self._kept.items() if line == _EARLIER]:
+            del self._kept[key]
+            orders = self._lies[key] = self._lane(self._lies[key].lane)
+            orders.earlier[key] = None
+            self.placed += orders.lane.placed
+        self._earlier_is_kept = False
+
     def earlier_kept(self) -> None:
         """The broker has every line of earlier starts, also of one that is being read yet."""
         for key in [key for orders in self._lanes.values() for key in orders.earlier]:

@@ -10,6 +10,8 @@ Rules:
 3. Lines of an earlier boot leave at once, and stay until they were taken in here and what is in doubt of them is on
    disk elsewhere (`recall`, `doubts`). What cannot be deleted is tried again, and not sent again.
 4. Requests come first: lines leave in batches, with pauses between.
+5. Where the record lost lines of this boot it may have lost those of earlier boots that it took in since: what is still
+   on disk of these goes again, too. The broker passes over what it has.
 """
 
 import asyncio
@@ -62,6 +64,10 @@ class Upload:
         """Whether each earlier boot is over, or had its time: until then budget that is lent to it may come back."""
         self._own = Delivery(0, MOST_UNKEPT)
         self._earlier: dict[str, tuple[Earlier, Delivery, asyncio.Event]] = {}
+        self._earlier_as_of = -1
+        """The last line of this boot that the broker had as it took lines of an earlier one in last; -1: never."""
+        self._told = self._deleted = False
+        """Whether it was said that the broker has all of earlier boots; whether files of one were deleted."""
         self._closed: set[str] = set()
         self._sent: dict[str, tuple[Earlier, int]] = {}
         """What the broker has wholly, and up to which line that is; it could not be deleted yet."""
@@ -155,6 +161,7 @@ class Upload:
         elif frame.boot in self._earlier:
             earlier, delivery, heard = self._earlier[frame.boot]
             self._earlier_whole = self._earlier_whole and not frame.unreadable
+            self._earlier_as_of = self._own.kept
             if delivery.took(frame.first, frame.seq, now_us):
                 heard.set()
                 with suppress(OSError):  # it is tried again once all of it is kept
@@ -170,16 +177,33 @@ class Upload:
             self._earlier[frame.boot][1].lost(frame.first, now_us)
 
     def forgotten(self, frame: frames.CallsForgotten) -> None:
-        """The broker's record lost lines that it had: those still on disk go again; earlier boots have none left."""
+        """The broker's record lost lines that it had: those still on disk go again."""
         if frame.boot == self._spool.boot:
             first = self._spool.forgotten(frame.first)
             if first > frame.first:
                 _LOG.error("the broker lost call-log lines %d to %d; they are gone", frame.first, first - 1)
             self._own.forgotten(first)
             self._recent.forgotten(frame.first, first)
+            if frame.first <= self._earlier_as_of + 1:
+                self._earlier_again()
             self.written()
         else:
             self._recent.earlier_forgotten()
+
+    def _earlier_again(self) -> None:
+        """Send what is still on disk of earlier boots once more, also of those that are over."""
+        if not self._earlier and not self._sent:
+            self._recent.earlier_forgotten()
+            return
+        self._told = False
+        self._earlier_whole = self._earlier_whole and not self._deleted
+        self._recent.earlier_again()
+        for boot, (earlier, delivery, heard) in self._earlier.items():
+            delivery.forgotten(earlier.first)
+            self._closed.discard(boot)
+            heard.set()
+        self._sent.clear()
+        self._again.set()
 
     def closed(self, frame: frames.SpoolClosed) -> None:
         """The broker wants nothing more of an earlier boot."""
@@ -191,20 +215,19 @@ class Upload:
 
     async def send_earlier(self) -> None:
         """Send what earlier boots left behind, one after the other; those that still run are waited for."""
-        told = False
         while True:
             for known, _, _ in self._earlier.values():
                 known.let_go()  # of a try that failed
             self._earlier.clear()
             others_run = not await self._send_found()
             self.sent_once = True
-            if not others_run and not told:
-                told = True
+            if not others_run and not self._told:
+                self._told = True
                 if self._earlier_whole:
                     self._recent.earlier_kept()
             for boot in list(self._sent):
                 await self._delete(boot)
-            if not others_run and not self._sent:
+            if not others_run and not self._sent and not self._again.is_set():
                 return
             await _heard(self._again, LOOK_AGAIN_SECONDS)
 
@@ -253,10 +276,12 @@ class Upload:
 
     async def _delete(self, boot: str) -> None:
         """Delete what the broker has, once all that is in doubt of it is on disk elsewhere."""
+        if boot not in self._sent:
+            return  # it goes again
         earlier, last = self._sent[boot]
         if last and self.covers(boot) < last:
             if await asyncio.to_thread(earlier.gone):
-                del self._sent[boot]
+                self._sent.pop(boot, None)
             self.on_uncovered()
             return
         try:
@@ -268,7 +293,8 @@ class Upload:
             self.said.say(f"{boot} delete", words)
             return
         self.said.well(f"{boot} delete")
-        del self._sent[boot]
+        self._deleted = True
+        self._sent.pop(boot, None)
 
     async def _send_one(self, boot: str) -> None:
         earlier, delivery, heard = self._earlier[boot]
@@ -276,7 +302,7 @@ class Upload:
         kept, came_us = delivery.kept, self._clock.boot_us()
         while boot not in self._closed:
             now_us = self._clock.boot_us()
-            if delivery.kept > kept:
+            if delivery.kept != kept:
                 kept, came_us = delivery.kept, now_us
             elif now_us - came_us > _PATIENCE_US:
                 raise TimeoutError

@@ -243,7 +243,10 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class CallsForgotten:
-    """Lines of this boot from `first` on were acknowledged, and the record has lost them: send them again."""
+    """Lines of this boot from `first` on were acknowledged, and the record may have lost them: send them again.
+
+    With them those of earlier boots that are still there: lines that the record took in after `first` - 1 of this one.
+    """
 
     boot: str
     first: int
