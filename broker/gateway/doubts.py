@@ -102,17 +102,22 @@ class Doubts:
         self._looks = self._last = self._covered = 0
         self._writing = threading.Lock()
         self.said = Said(_LOG, logging.WARNING)
-        self._soon = asyncio.Event()
+        self._soon, self._anew = asyncio.Event(), False
         self._earlier: dict[str, int] = {}
         self.on_cover: Callable[[], None] = lambda: None
         """Called where lines of earlier boots may go that might not before."""
         if spool is not None:
             spool.guard()
-            spool.on_spent = self.soon
+            spool.on_spent, spool.on_anew = self.soon, self.anew
 
     def soon(self) -> None:
         """Something could go: write now."""
         self._soon.set()
+
+    def anew(self) -> None:
+        """The directory was taken away, and is back: what was written there may not be."""
+        self._anew = True
+        self.soon()
 
     def covers(self, boot: str) -> int:
         """Return up to which line of an earlier boot all that is in doubt is on disk here."""
@@ -177,14 +182,14 @@ class Doubts:
                 return False  # a later one was written meanwhile
             self._last = look.number
             try:
-                if look.found != self._written:
+                if self._anew or look.found != self._written:
                     self._replace(look.found)
-                    self._written = look.found
+                    self._written, self._anew = look.found, False
                 self._remove(look.theirs)
             except OSError as fault:
                 words = f"what is in doubt could not be kept for the next start: {fault.strerror}"
                 self.said.say("file", words)
-                return set(look.found) <= set(self._written)
+                return not self._anew and set(look.found) <= set(self._written)
             self.said.well("file")
             return True
 

@@ -27,6 +27,8 @@ class Others:
     def __init__(self, directory: Path, boot: str) -> None:
         self.directory, self._boot = directory, boot
         self._over = set[str]()
+        self.begun = False
+        """Whether a file of ours was begun here: then a directory that is not there was taken away."""
         self.said = Said(_LOG)
         self._looking = threading.Lock()
         """Two that try the same lock at the same moment would take each other for a gateway that runs."""
@@ -60,6 +62,8 @@ class Others:
         return Earlier(boot, parts, self._looking)
 
     def _listed(self) -> dict[str, list[Part]]:
+        if self.begun and not self.directory.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "the directory was taken away", str(self.directory))
         found = listed(self.directory)
         found.pop(self._boot, None)
         return {boot: found[boot] for boot in sorted(found, key=lambda boot: _order(boot, found[boot]))}

@@ -104,8 +104,13 @@ class Parts:
         return self._parts[-1].path if self._parts else None
 
     def add(self, part: Part) -> None:
-        """A file was begun."""
-        self._parts = [known for known in self._parts if known.path != part.path] + [part]
+        """A file was begun. It may begin again with what later ones held that were taken away."""
+        self._parts = [known for known in self._parts if known.first < part.first] + [part]
+        self._place = None
+
+    def drop_gone(self) -> None:
+        """Know no more of files that somebody took away."""
+        self._parts = [known for known in self._parts if known.path.exists()]
 
     def read(self, after: int, most: int) -> list[tuple[int, str]]:
         """Return the lines that follow a number, in order and without a gap; nothing at the end."""

@@ -210,6 +210,7 @@ class Gateway:
         """Tell how we fare, so often that silence means something: a gateway that was stopped is missed in seconds."""
         while True:
             await asyncio.sleep(SAY_SECONDS)
+            self.spool.look()
             self.ledger.catch_up()
             self.link.tell_health()
 

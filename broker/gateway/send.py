@@ -21,6 +21,7 @@ from broker.gateway.limits import STRANGERS
 from broker.gateway.refusals import Refusals
 from broker.gateway.replay import ReplayGuard
 from broker.gateway.sent import orders_of
+from broker.gateway.spool import SpoolGone
 from broker.gateway.venue_line import Broken, Line
 from broker.gateway.venue_view import VenueView
 from broker.policy import Allow
@@ -66,7 +67,13 @@ class Sender:
             self._ledger.allowed(job, held, verdict)
         except Exception as fault:  # noqa: BLE001 - nothing was sent, so nothing stays reserved
             standing.purse.release(reserved)
-            reason = "spool" if isinstance(fault, OSError) else "cannot_sign"
+            reason = (
+                "spool_gone"
+                if isinstance(fault, SpoolGone)
+                else "spool"
+                if isinstance(fault, OSError)
+                else "cannot_sign"
+            )
             self._refusals.refuse(job, RefusalKind.UNAVAILABLE, reason)
             return
         job.answered, job.real_key_id = True, credential.key_id

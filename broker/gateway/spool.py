@@ -11,10 +11,14 @@ Rules:
    a fast bot would grow without end while the broker cannot write it. Cancels, exits and reads pass.
 6. Sequence numbers count lines within a boot, from 1. What could not be written whole is cut off again, or its part
    left behind: it has no number, and no later line ends up behind its torn beginning.
-7. Nothing goes before what is in doubt of it is on disk elsewhere (`doubts`): the broker asks no venue.
+7. A file that was taken away while we write to it is noticed with the next line, a directory in another's place within
+   a second (`look`). Then no line is written before the directory is there again; what the broker does not have yet is
+   written once more, for memory has it. We do not make the directory anew: it may be a disk that is not mounted.
+8. Nothing goes before what is in doubt of it is on disk elsewhere (`doubts`): the broker asks no venue.
 """
 
 import contextlib
+import errno
 import logging
 import os
 from collections import deque
@@ -23,13 +27,18 @@ from itertools import islice
 from pathlib import Path
 
 from broker.gateway.others import Earlier, Others, lock
-from broker.gateway.parts import NEW, Part, Parts, new_boot, path_of
+from broker.gateway.parts import NEW, Part, Parts, listed, new_boot, path_of
 from broker.gateway.said import Said
+from broker.gateway.whole import write_all
 
 _LOG = logging.getLogger("portcullis.spool")
 PART_LINES = 20_000
 MOST_HELD = 200_000
 MOST_BEHIND = 10_000
+
+
+class SpoolGone(OSError):
+    """The directory was taken away, and is not back."""
 
 
 class Spool:
@@ -51,7 +60,9 @@ class Spool:
         self._parts = Parts()
         self._fd = -1
         self._began = self._size = 0
-        self._torn = False
+        self._torn = self._gone = False
+        self.on_anew: Callable[[], None] = lambda: None
+        """Called where a directory that was gone is back: it may be another one."""
         try:
             self._open()
         except OSError:  # orders wait for it; cancels and exits do not
@@ -66,13 +77,21 @@ class Spool:
 
         Raises:
             OSError: It could not be written whole; then it counts as not written, and has no number.
+            SpoolGone: As that; nothing can be before the directory is back.
         """
-        if self._torn or self.seq - self._began >= PART_LINES:
+        if (
+            self._torn
+            or self._gone
+            or self.seq - self._began >= PART_LINES
+            or not os.fstat(self._fd).st_nlink
+        ):
             self._open_next()
         data = line.encode() + b"\n"
-        if os.write(self._fd, data) != len(data):
+        try:
+            write_all(self._fd, data)
+        except OSError:
             self._cut_off()
-            raise OSError("short write to the call-log spool")
+            raise
         self._size += len(data)
         self.seq += 1
         self._waiting.append((self.seq, line))
@@ -151,31 +170,80 @@ class Spool:
 
         So what this boot gave back in its last moment, which nobody may have heard, is given back then.
         """
-        if not self.waiting and self.seq > self._began:
+        self.look()
+        if not self.waiting and self.seq > self._began and not self._gone:
             with contextlib.suppress(OSError):
                 self._open()
             self._let_go_of(self.seq)
+        if self._gone and self._waiting:
+            _LOG.error(
+                "%d call-log lines that the broker may not have are lost with the spool", len(self._waiting)
+            )
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def _open_next(self) -> None:
-        """Begin the next part. Where that fails, the one we have goes on, unless its end is torn."""
+        """Begin the next part. Where that fails, the one we have goes on, unless its end is torn, or it is gone."""
+        if self._gone or (self._fd >= 0 and not os.fstat(self._fd).st_nlink):
+            self._go_on()
+            return
         try:
             self._open()
         except OSError:
             if self._torn:
                 raise
 
-    def _open(self) -> None:
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = path_of(self.directory, self.boot, self.seq)
+    def look(self) -> None:
+        """Find out whether our file is still where it was; where it is not, go on as soon as that can be."""
+        if self._fd < 0:
+            return
+        with contextlib.suppress(OSError):
+            if self._gone or not self._is_there():
+                self._go_on()
+
+    def _is_there(self) -> bool:
+        newest = self._parts.newest
+        try:
+            return newest is not None and os.path.samestat(os.fstat(self._fd), newest.stat())
+        except OSError:
+            return False
+
+    def _go_on(self) -> None:
+        """Write on in a directory that is back (rule 7).
+
+        Raises:
+            SpoolGone: It is not.
+        """
+        if not self._gone:
+            self._gone = True
+            self.said.say(
+                "gone", f"{self.directory} was taken away while it was in use: only cancels and exits pass"
+            )
+        if not self.directory.is_dir():
+            raise SpoolGone(errno.ENOENT, f"{self.directory} was taken away")
+        before = self._waiting[0][0] - 1 if self._waiting else self.seq
+        for part in listed(self.directory).get(self.boot, ()):
+            if part.first > before + 1:  # the new one has these lines; a disk is back that was away
+                part.path.unlink()
+        self._open(before, "".join(f"{line}\n" for _, line in self._waiting).encode())
+        self._parts.drop_gone()
+        self._gone = False
+        self.said.well("gone")
+        self.on_anew()
+
+    def _open(self, before: int | None = None, lines: bytes = b"") -> None:
+        before = self.seq if before is None else before
+        if self._fd < 0 and not self.seq:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = path_of(self.directory, self.boot, before)
         unseen = path.with_name(path.name + NEW)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(unseen, flags, 0o600)
         lock(fd)
         try:
-            # nothing is lost: a part of this name can hold no whole line yet
+            write_all(fd, lines)
+            # nothing is lost: a part of this name holds no whole line yet, or what these lines are
             unseen.replace(path)
         except OSError:
             os.close(fd)
@@ -184,8 +252,9 @@ class Spool:
             raise
         if self._fd >= 0:
             os.close(self._fd)
-        self._fd, self._size, self._began, self._torn = fd, 0, self.seq, False
-        self._parts.add(Part(self.seq + 1, path))
+        self._fd, self._size, self._began, self._torn = fd, len(lines), before, False
+        self._parts.add(Part(before + 1, path))
+        self.others.begun = True
 
     def _cut_off(self) -> None:
         """Take a torn line away again; else the next line begins another part."""

@@ -260,6 +260,7 @@ class Upload:
                 self.said.say(earlier.boot, words)
                 others_run = True
             except OSError as fault:
+                self._earlier_whole = self._earlier_whole and self._spool.directory.is_dir()
                 words = f"the spool of boot {earlier.boot} cannot be read; its lines wait: {fault.strerror}"
                 self.said.say(earlier.boot, words)
                 others_run = True
