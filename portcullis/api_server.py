@@ -22,7 +22,7 @@ from portcullis import api_socket
 from portcullis.api_doors import Connection, Door, places_at_home, places_by_network
 from portcullis.settings import SettingsError
 
-_DRAIN_S = 5
+DRAIN_S = 4
 _BACKLOG = 128
 _SWEEP_S = 1.0
 
@@ -108,7 +108,7 @@ class ApiServer:
             proxy_headers=False,
             server_header=False,
             backlog=_BACKLOG,
-            timeout_graceful_shutdown=_DRAIN_S,
+            timeout_graceful_shutdown=DRAIN_S,
         )
         self._server = _Server(config, self._listeners)
         self._running: asyncio.Task[None] | None = None

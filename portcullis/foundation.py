@@ -17,6 +17,7 @@ from broker.ports import SecretStore
 from broker.service import Service
 from broker.service.operators import Role
 from broker.service.service import found_home, is_founded, open_service
+from broker.service.unrecorded import Unrecorded
 from broker.steady import moment
 from broker.stores.embedded import key
 from broker.stores.vault.values import VaultStore
@@ -138,6 +139,7 @@ def opened(home: Home, store: SecretStore | None = None) -> Iterator[Service]:
             service = open_service(database, store, SystemClock())
             service.desk.reach = home.reach
             service.desk.ours = ours_of(home)
+            service.desk.unrecorded = Unrecorded(home.cuts, service.desk.home.instance, database.reserve.free)
             look_at(home, service)
             service.audit.sign_with(signer_of(home))
         except BrokerError as fault:

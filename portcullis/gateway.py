@@ -23,9 +23,11 @@ import uvloop
 from broker.errors import LinkDown
 from broker.gateway.process import LOOPBACK_NAMES, Gateway, Listen
 from broker.link.channel import over_socket
+from broker.threads import Threads
 from clients.venues.binance import WIRE
 
 _PR_SET_DUMPABLE = 4
+_THREADS = 8
 MOST_FILES = 4096
 
 
@@ -74,6 +76,7 @@ async def _serve(arguments: argparse.Namespace) -> int:
     channel = await over_socket(socket.socket(fileno=arguments.link_fd))
     gateway = Gateway(channel, arguments.name, Path(arguments.spool), {WIRE.name: WIRE})
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(Threads(_THREADS, "work"))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

@@ -1,6 +1,6 @@
 """Composition root of `portcullis run`: every part under one command, over one home.
 
-Started in this order, ended in the reverse, but for gateway and rotator, which end at once:
+Started in this order, ended in the reverse (`ending`), but for gateway and rotator, which end at once:
 1. The home's lock; the stores, migrated; the home's seat (`seating`); service and lease authority.
 2. In a paper home its paper exchange, as a child, unless another is named.
 3. The authority's heartbeat; the gateway, as a child on a socketpair.
@@ -33,9 +33,10 @@ from broker.authority import LeaseAuthority
 from broker.background import Background, described
 from broker.errors import BrokerError
 from broker.service import Service
+from broker.threads import Threads
 from clients.pauses import Pauses
 from clients.venue import Environment
-from portcullis import logs, paper_process, running, seating
+from portcullis import ending, logs, paper_process, running, seating
 from portcullis.addresses import bindable
 from portcullis.api_server import ApiServer, places
 from portcullis.children import Child, ChildFailed
@@ -60,6 +61,7 @@ _SWITCH_S = 0.0005
 a cut's transaction beside a thread that takes in a log: sixty of them are a third of a second."""
 
 _LOG = logging.getLogger("portcullis.run")
+_THREADS = 8
 _LOOK_S = 0.25
 """Bots' connections are short; a look costs a tenth of a millisecond."""
 
@@ -120,19 +122,21 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
         stack.enter_context(running.held(home))
         service = stack.enter_context(_warm(home))
         await asyncio.to_thread(seating.take, home, service)
-        stack.push_async_callback(asyncio.to_thread, seating.leave, service)
+        stack.push_async_callback(
+            ending.beside, ending.SEAT_S, "the home's seat", partial(seating.leave, service)
+        )
         paper, base = None, options.paper_upstream or ""
         if home.environment is Environment.PAPER and not base:
             paper = await paper_process.start(home)
-            stack.push_async_callback(paper.end)
+            stack.push_async_callback(ending.within, ending.PAPER_S, "the paper exchange", paper.end)
             base = f"http://127.0.0.1:{paper.port}"
             _follow(service, home, base)
         upkeep = Upkeep(service)
         await asyncio.to_thread(upkeep.once)
-        stack.push_async_callback(asyncio.to_thread, upkeep.end)
+        stack.push_async_callback(ending.beside, ending.TRAIL_S, "the audit trail", upkeep.end)
         _background(stack, upkeep.run, "upkeep")
         authority = LeaseAuthority(service, base)
-        stack.callback(authority.close)
+        stack.push_async_callback(ending.beside, ending.AUTHORITY_S, "the lease authority", authority.close)
         await authority.beat()
         _background(stack, authority.run, "heartbeat")
         doorway = Doorway(
@@ -156,8 +160,13 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
         app = create_app(context, places())
         await rehearse(app, service)
         api = ApiServer(app, port, home.root)
-        stack.push_async_callback(api.end)
-        stack.push_async_callback(_together, rotator.end, gateway.end)
+        stack.push_async_callback(ending.within, ending.API_S, "the API", api.end)
+        stack.push_async_callback(
+            ending.within,
+            ending.CHILDREN_S,
+            "gateway or rotator",
+            partial(_together, rotator.end, gateway.end),
+        )
         await gateway.start()
         await api.start()
         await rotator.start()
@@ -175,6 +184,7 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
             running.tell(home, broker.running)
         except OSError as fault:  # bots are served all the same, and by its address the API, too
             _LOG.error("where this broker listens could not be written down: %s", fault.strerror)
+        stack.callback(service.cuts.closing.hurry)
         yield broker
 
 
@@ -300,7 +310,10 @@ def run_process(home: Home, options: Options, ready: Callable[[Broker], None]) -
     async def running_here() -> int:
         stop = asyncio.Event()
         stop_on_signals(stop)
-        return await run(home, options, ready, stop)
+        asyncio.get_running_loop().set_default_executor(Threads(_THREADS, "work"))
+        code = await run(home, options, ready, stop)
+        ending.leave_soon(code)
+        return code
 
     try:
         return uvloop.run(running_here())

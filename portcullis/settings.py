@@ -141,6 +141,11 @@ class Home:
         return self.root / "spool"
 
     @property
+    def cuts(self) -> Path:
+        """Cuts that no store has taken, for the next start."""
+        return self.root / "cuts"
+
+    @property
     def running(self) -> Path:
         """Who runs on this home, and on which ports."""
         return self.root / "run.json"

@@ -10,7 +10,6 @@ import logging
 import random
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from threading import Lock
 
@@ -19,6 +18,7 @@ from broker.deeds import Deed
 from broker.errors import BrokerError
 from broker.service import Service
 from broker.steady import SLEWED_US, Moment
+from broker.threads import Threads
 from rotation.alerts.telling import Telling
 from rotation.asks import EVERY, SLOW, Asks
 from rotation.effects import Effects
@@ -71,7 +71,7 @@ class Rotator:
         self._sweeper = Sweeper(service, venues, self._journal(f"{who}-sweep"))
         self._returned = Returned(service, self._journal(f"{who}-plan"))
         self._planner = Planner(service, self._journal(f"{who}-plan"), dice)
-        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="rotate")
+        self._workers = Threads(workers, "rotate")
         self._ticks = Ticks()
         self._looked: Moment | None = None
 
@@ -136,7 +136,11 @@ class Rotator:
         with self._changing:
             taken = [self._idle.pop() for _ in range(min(due, len(self._idle)))]
         for name in taken:
-            self._workers.submit(self._work, name)
+            try:
+                self._workers.submit(self._work, name)
+            except RuntimeError:  # no thread can be had, or we end: the next look puts it onto what is due
+                with self._changing:
+                    self._idle.append(name)
 
     def _look_for_steps(self, now: Moment, now_us: int) -> None:
         """Have everything that waits looked at, at the start and where a clock was set since the last look."""

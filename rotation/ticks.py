@@ -27,8 +27,8 @@ class Ticks:
                 pause_s = every_s
 
         thread = threading.Thread(target=run, name="tick", daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def are_over(self) -> bool:
         """Tell whether they are to stop: work that is long ends early."""

@@ -51,7 +51,8 @@ async def make_cut(body: schemas.NewCut, given: Given, operator: Responder) -> s
         _mirrored(given, made), _heard(given, made, until_s), _settled_by(made, until_s)
     )
     cut = await _as_made(given, made)
-    notes = [*_notes(cut, heard, flying, mirrored=mirrored), *await _replaced(given, cut)]
+    kept = mirrored or given.service.cuts.closing.is_kept(cut.id)
+    notes = [*_notes(cut, heard, flying, mirrored=mirrored, kept=kept), *await _replaced(given, cut)]
     durable = [
         *([DATABASE] if cut.on_record and not cut.doubt else []),
         *([MIRROR] if mirrored else []),
@@ -188,8 +189,8 @@ async def _replaced(context: Context, cut: Cut) -> list[str]:
     ]
 
 
-def _notes(cut: Cut, heard: Acknowledged, flying: Flying | None, *, mirrored: bool) -> list[str]:
-    notes = [] if cut.on_record else _not_on_record(cut, heard, mirrored=mirrored)
+def _notes(cut: Cut, heard: Acknowledged, flying: Flying | None, *, mirrored: bool, kept: bool) -> list[str]:
+    notes = [] if cut.on_record else _not_on_record(cut, heard, mirrored=mirrored, kept=kept)
     notes += _silent(flying)
     if cut.doubt:
         notes.append(f"In force, but {cut.doubt}: cut again when the standby is back.")
@@ -206,12 +207,12 @@ def _notes(cut: Cut, heard: Acknowledged, flying: Flying | None, *, mirrored: bo
     return notes
 
 
-def _not_on_record(cut: Cut, heard: Acknowledged, *, mirrored: bool) -> list[str]:
+def _not_on_record(cut: Cut, heard: Acknowledged, *, mirrored: bool, kept: bool) -> list[str]:
     """Say what holds while the database does not take a cut, what would end it, and what to do."""
     where = (
-        "in this broker and the secret store: a restart finds it there"
-        if mirrored
-        else "in this broker's memory ALONE: a restart forgets it and bots trade again"
+        f"in this broker and {'the secret store' if mirrored else 'a file of its home'}: a restart finds it there"
+        if kept
+        else "in this broker's memory ALONE: a crash forgets it and bots trade again"
     )
     there = " and ".join(heard.names) or "no gateway, because none acknowledged it"
     first = (

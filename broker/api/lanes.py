@@ -11,7 +11,8 @@ Rules:
 4. What closes also writes before everybody else (`broker.db.turns`), from the look at its token to its last write.
    A cut has a lane of its own with many places: it is in force once it has one, and then only waits to be answered.
    Others that close wait for the database, however long it takes.
-5. What a request works on in threads is done in those of its lane; outside of a request, in those of the loop.
+5. What a request works on in threads is done in those of its lane; outside of a request, in those of the loop. Where no
+   thread can be had for it, it is answered as not done, and is not done later.
 """
 
 import asyncio
@@ -20,7 +21,6 @@ import functools
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from enum import StrEnum
@@ -28,6 +28,7 @@ from typing import ParamSpec, TypeVar
 
 from broker.db.turns import Urgency
 from broker.db.turns import urgency as urgency_of_writes
+from broker.threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -92,7 +93,7 @@ class Lane:
         self._urgency = urgency
         self._free, self._line, self._wait_s = places, line, wait_s
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._threads = ThreadPoolExecutor(threads, f"api-{name}")
+        self._threads = Threads(threads, f"api-{name}")
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:

@@ -17,7 +17,6 @@ import hmac
 import json
 import logging
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,6 +32,7 @@ from broker.background import described
 from broker.errors import Conflict, Malformed, NotFound, Problem, StoreUnavailable
 from broker.service import Service
 from broker.service.operators import KEY_REUSED, Operator
+from broker.threads import Threads
 
 HEADER = "Idempotency-Key"
 SECRETS = frozenset({"secret", "token"})
@@ -93,7 +93,7 @@ class Answers:
     def __init__(self, service: Service) -> None:
         self._operators, self._clock = service.operators, service.desk.clock
         self._fresh: dict[tuple[str, str], _Answered] = {}
-        self._thread = ThreadPoolExecutor(1, "answers")
+        self._thread = Threads(1, "answers")
 
     async def before(
         self, operator: str, key: str, content: bytes, *, cuts: bool, doubt: bool

@@ -77,8 +77,8 @@ def _of_cuts(context: Context) -> Iterator[Condition]:
         if 0 <= context.service.desk.clock.now_us() - made.noted.opened_us < LATE_US:
             continue  # it is being committed right now; below: the clock was set back
         where = (
-            "the secret store has it"
-            if closing.is_noted(made.noted.id)
+            "a restart finds it all the same"
+            if closing.is_kept(made.noted.id)
             else "A RESTART OF THE BROKER FORGETS IT"
         )
         word = "the thaw of" if made.thawing is not None else "the cut of"

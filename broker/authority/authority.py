@@ -22,7 +22,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -47,12 +46,14 @@ from broker.link import frames
 from broker.link.channel import Channel
 from broker.link.codec import BadFrame
 from broker.service import Service
+from broker.threads import Threads
 from clients.venue import Environment
 
 T = TypeVar("T")
 HEARTBEAT_SECONDS = 1.0
 MARK_US = 5_000_000
 _LIVE_SECONDS = 0.25
+_CLOSES_WITHIN_S, _LAST_NOTE_S = 2.0, 1.0
 _STORE_THREADS = 4
 _MOST_READING = 64
 _JUDGED_ANEW = 3
@@ -66,9 +67,8 @@ class LeaseAuthority:
         self._service, self._desk = service, service.desk
         self._paper_upstream = paper_upstream
         self._safety = InOrder("safety", partial(urgency.set, Urgency.SAFETY))
-        self._log = ThreadPoolExecutor(1, "call-log")
-        urgent = partial(urgency.set, Urgency.SAFETY)
-        self._secrets = ThreadPoolExecutor(_STORE_THREADS, "secrets", initializer=urgent)
+        self._log = Threads(1, "call-log")
+        self._secrets = Threads(_STORE_THREADS, "secrets", partial(urgency.set, Urgency.SAFETY))
         self._reading = 0
         self.alive_s = time.monotonic()  # who is called silent was silent while our loop listened
         self._beside = Background(_LOG)
@@ -148,23 +148,24 @@ class LeaseAuthority:
                 async with asyncio.timeout(HEARTBEAT_SECONDS):
                     await self.changes.strange.wait()
 
-    def close(self) -> None:
-        """Let the threads end, and put on record what was on its way at cuts, as far as it is known."""
-        self._safety.end()
-        self._log.shutdown(wait=True)
+    def close(self, within_s: float = _CLOSES_WITHIN_S) -> None:
+        """Let the threads end, not for long, and put on record what was on its way at cuts, as far as it is known."""
+        until_s = time.monotonic() + within_s
+        for end in (self._safety.end, self.lending.close, self._owners.close, self._log.end):
+            end(until_s)
         with contextlib.suppress(BrokerError):  # a database that is away is not waited for again
             for cut, found in self.changes.followed.unnoted():
-                self._noted(cut, found)
-        self.lending.close()
-        self._owners.close()
+                self._noted(cut, found, _LAST_NOTE_S)
         self._secrets.shutdown(wait=False, cancel_futures=True)
 
     async def _note_flights(self, cut: str, found: OnTheirWay) -> None:
         await self._in_log(lambda: self._noted(cut, found))
 
-    def _noted(self, cut: str, found: OnTheirWay) -> None:
+    def _noted(self, cut: str, found: OnTheirWay, patience_s: float | None = None) -> None:
         last_ms = None if found.last_us is None else found.last_us // 1000
-        self._service.cuts.note_flights(cut, found.requests, found.unanswered, last_ms, found.silent)
+        self._service.cuts.note_flights(
+            cut, found.requests, found.unanswered, last_ms, found.silent, patience_s
+        )
 
     # --- one gateway ----------------------------------------------------------------------
 

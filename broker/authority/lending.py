@@ -14,7 +14,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -25,6 +24,7 @@ from broker.budget import ZERO, Parts, Slice
 from broker.errors import StoreUnavailable
 from broker.link import frames
 from broker.service import Service
+from broker.threads import Threads
 
 T = TypeVar("T")
 _MOST_OWED, _AT_ONCE = 10_000, 500
@@ -40,7 +40,7 @@ class Lending:
 
     def __init__(self, service: Service, beside: Background) -> None:
         self._calls, self._beside = service.calls, beside
-        self._budgets = ThreadPoolExecutor(1, "budgets")
+        self._budgets = Threads(1, "budgets")
         self._taking_back = self._over = False
         self._owings = 0
         self.owed: dict[str, dict[str, Decimal]] = {}
@@ -50,10 +50,10 @@ class Lending:
         """Do what touches budgets, one after the other, in the order in which it came."""
         return await asyncio.get_running_loop().run_in_executor(self._budgets, work)
 
-    def close(self) -> None:
+    def close(self, until_s: float) -> None:
         """Let the thread end; what is owed then is lent until its gateway's next boot."""
         self._over = True
-        self._budgets.shutdown(wait=True)
+        self._budgets.end(until_s)
 
     async def first(self, link: Link, opening: Opening, *, ahead: bool) -> Slice | None:
         """Lend a lease its first slice; None where the log is slow: the lease does not wait for it."""

@@ -1,6 +1,7 @@
 """One thread that does work in order. What must not wait for the rest goes first, and waits for none that waits."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -24,26 +25,27 @@ class InOrder:
         """Have work done after what came before; `first`: after what is being done, before all that waits.
 
         Raises:
-            RuntimeError: It is over.
+            RuntimeError: It is over, or no thread can be had; it is not done, now or later.
         """
         done: Future[T] = Future()
         with self._changed:
             if self._over:
                 raise RuntimeError("nothing more is done after the end")
+            if self._thread is None:  # before the work is in line: without a thread it is none of ours
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                thread.start()
+                self._thread = thread
             (self._first if first else self._waiting).append((done, work))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
             self._changed.notify()
         return done
 
-    def end(self) -> None:
-        """Do what waits, then end."""
+    def end(self, until_s: float) -> None:
+        """Do what waits, then end; wait for that until an instant of the monotonic clock."""
         with self._changed:
             self._over = True
             self._changed.notify()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(max(0.0, until_s - time.monotonic()))
 
     def _run(self) -> None:
         self._begin()

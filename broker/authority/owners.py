@@ -5,7 +5,6 @@ It is read in threads of its own: who asks waits for the log store, and nobody w
 
 import asyncio
 from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +12,7 @@ from broker.authority.link import Link
 from broker.db.fills import Fill, Rest
 from broker.link import frames
 from broker.service import Service
+from broker.threads import Threads
 
 
 class Owners:
@@ -20,11 +20,11 @@ class Owners:
 
     def __init__(self, service: Service) -> None:
         self._calls = service.calls
-        self._threads = ThreadPoolExecutor(2, "owners")
+        self._threads = Threads(2, "owners")
 
-    def close(self) -> None:
+    def close(self, until_s: float) -> None:
         """Let the threads end."""
-        self._threads.shutdown(wait=True)
+        self._threads.end(until_s)
 
     async def owner(self, link: Link, frame: frames.OwnerQuery) -> None:
         """Tell whose an order is."""

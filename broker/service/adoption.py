@@ -1,19 +1,26 @@
 """A cut that is known elsewhere and not on record is put there.
 
 It closes, ends checkouts, is listed, and is thawed by its name like every other. Known elsewhere is: the secret
-store's mirror, or the memory of a broker whose database went back. Whoever asks has made sure that it was not thawed
-on record.
+store's mirror, the memory of a broker whose database went back, or a file that an earlier life left in the home.
+Whoever asks has made sure that it was not thawed on record.
 """
 
+import logging
+from contextlib import suppress
 from dataclasses import replace
 
 from broker import gate
 from broker.audit.chain import Detail
 from broker.db import Connection, checkouts, coverage, rows
 from broker.db import cuts as store
+from broker.db.turns import Urgency
 from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
 from broker.service.audit import Audit
+from broker.service.desk import Desk
+
+_LEFT_WAITS_S = 2.0
+_LOG = logging.getLogger("portcullis.cuts")
 
 FORGOTTEN = (
     "the database forgot it; it holds until somebody thaws it. Who made it, and why, is not known here"
@@ -44,6 +51,30 @@ def adopt(connection: Connection, audit: Audit, noted: NotedCut, now_us: int) ->
         details["checkouts"] = ended
     audit.record(connection, "cut.adopt", noted.id, details)
     return noted, closed
+
+
+def take_in(desk: Desk, audit: Audit) -> None:
+    """Put on record what earlier lives left in the home (`unrecorded`), before anything is served.
+
+    Raises:
+        StoreUnavailable: What there is cannot be read, or the database does not take it.
+    """
+    for one in list(desk.unrecorded.found()):
+        if one.cut.id in desk.closings:
+            continue  # our own, on its way there
+        closed: list[Gate] = []
+        with desk.database.write(Urgency.SAFETY, patience_s=_LEFT_WAITS_S) as connection:
+            known = store.get(connection, one.cut.id) is not None
+            if not known:
+                closed = adopt(connection, audit, one.cut, desk.clock.now_us())[1]
+        if closed:
+            _LOG.warning(
+                "closed here, because it was cut before the last end: %s %s", one.cut.id, one.cut.scopes
+            )
+            desk.tell(closed)
+        if known or one.is_whole:  # what cannot be read lies there until the next start, for whoever looks
+            with suppress(OSError):
+                one.path.unlink()
 
 
 def _names(connection: Connection, noted: NotedCut) -> tuple[str, ...]:

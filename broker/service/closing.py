@@ -5,7 +5,8 @@ Rules:
    holds nobody. Whether its target exists is found when it is committed, or looked up where that takes long; a cut that
    names what does not exist is taken back, whole and as soon as that is known. One that was answered as in force
    before anybody could look stays so for all that it names and that exists.
-2. Where the commit takes long the secret store's mirror is told, too: a restart finds the cut there.
+2. Where the commit takes long the secret store's mirror is told, too, and where it fails a file is left in the home
+   (`unrecorded`): a restart finds the cut there.
 3. A cut that was answered stays in force until it is on record, or thawed. It says of itself that it is not on record.
 4. A key version that takes the place of one in scope before the cut is on record is covered as one that does it later:
    which one was in use is read as the cut is made.
@@ -15,7 +16,7 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,8 +34,10 @@ from broker.model import EVERYTHING, ScopeKind, new_id
 from broker.service import scopes
 from broker.service.audit import Audit
 from broker.service.desk import Change, Desk
+from broker.service.leaving import Leaving
 from broker.service.making import Made, Making, Thawing
 from broker.service.mirror import Mirror
+from broker.threads import Threads
 
 LONGEST_REASON = 500
 _MOST_TRIES = 3
@@ -72,8 +75,10 @@ class Closing:
         self._strays: deque[Stray] = deque(maxlen=20)
         self._answered: set[str] = set()
         self._telling = threading.Lock()
-        self._looks = ThreadPoolExecutor(1, "cut-looks", initializer=partial(urgency.set, Urgency.SAFETY))
+        self._leaving = Leaving(desk, mirror)
+        self._looks = Threads(1, "cut-looks", partial(urgency.set, Urgency.SAFETY))
         self.get, self.standing, self.wake = self._making.get, self._making.standing, self._making.wake
+        self.is_kept = self._leaving.is_kept
 
     def begin(self, *, targets: tuple[str, ...], mode: Mode, reason: str, actor: str) -> Made:
         """Close at once, and begin to put it on record; see `Cuts.close`.
@@ -100,10 +105,21 @@ class Closing:
         self._making.add(made)
         return made
 
+    def hurry(self) -> None:
+        """We are about to end: what is on no record is tried everywhere now, and written down in the home."""
+        self._making.hurry()
+        for made in self.standing():
+            if not made.noting:
+                with suppress(RuntimeError):
+                    self.note(made)
+        self._leaving.leave_all(self.standing())
+
     def end(self) -> None:
         """Put on record what can be put there now, and no more after that."""
+        self.hurry()
         self._making.end()
         self._looks.shutdown(wait=False, cancel_futures=True)
+        self._leaving.tell(self.standing())
 
     def _in_use(self, noted: NotedCut) -> dict[coverage.Place, int | None]:
         """Look which key versions are in use as a cut is made: what replaces them until it is on record it covers.
@@ -126,9 +142,13 @@ class Closing:
         return found
 
     def note(self, made: Made) -> "Future[None]":
-        """Write a cut down in the secret store, in a thread of its own."""
+        """Write a cut down in the secret store, in a thread of its own; in the home, where a `RuntimeError` says no."""
         made.noting = True
-        return self._mirror.note_soon(made.noted)
+        try:
+            return self._mirror.note_soon(made.noted)
+        except RuntimeError:
+            self._leaving.leave(made)
+            raise
 
     def is_noted(self, cut: str) -> bool:
         """Tell whether the secret store has it: then a restart finds it there."""
@@ -194,6 +214,7 @@ class Closing:
                 return None
             with self._mirror.thawing(made.noted, now_us):
                 made.thawing = Thawing(now_us, actor, reason)
+                self._leaving.over(made)
                 return self._desk.take_back(made.noted.id)
         finally:
             made.lock.release()
@@ -234,6 +255,8 @@ class Closing:
         try:
             self._make(made)
         except StoreUnavailable as fault:
+            if made.tries == 1:
+                self._leaving.leave_all((made,))
             if fault.reason not in MAYBE_WRITTEN or not made.lock.acquire(blocking=False):
                 raise
             try:
@@ -248,6 +271,7 @@ class Closing:
             self._desk.committed(made.change, made.noted.id, made.closed)
         elif made.closed:
             self._desk.tell(made.closed)
+        self._leaving.over(made)
 
     def _make(self, made: Made) -> None:
         """Commit a cut. On a full disk it takes the room that is kept for it; others may be quicker: more than once."""
@@ -360,6 +384,7 @@ class Closing:
             answered = made.noted.id in self._answered
             self._answered.discard(made.noted.id)
         self._desk.take_back(made.noted.id)
+        self._leaving.over(made)
         if answered:
             self._strays.append(Stray(made.noted, str(fault), self._desk.clock.now_us()))
         if made.noting or self._mirror.has(made.noted.id):  # in turn: it may still be on its way there

@@ -234,8 +234,9 @@ class Cuts:
             after = found.next
 
     def note_flights(
-        self, cut_id: str, requests: int, unanswered: int, last_ms: int | None, silent: tuple[str, ...] = ()
-    ) -> None:
+        self, cut_id: str, requests: int, unanswered: int, last_ms: int | None, silent: tuple[str, ...] = (),
+        patience_s: float | None = None,
+    ) -> None:  # fmt: skip
         """Put on record what was on its way to the exchange when a cut came in force: nothing calls it back.
 
         Of what `silent` gateways had sent nothing is known.
@@ -247,7 +248,7 @@ class Cuts:
         }
         if silent:
             details["not_known_of"] = list(silent)
-        with self._desk.database.write(Urgency.UPKEEP) as connection:
+        with self._desk.database.write(Urgency.UPKEEP, patience_s=patience_s) as connection:
             self._audit.record(connection, "cut.on_their_way", cut_id, details)
 
     def get(self, cut_id: str) -> Cut:

@@ -14,6 +14,7 @@ from broker.gate_document import NotedCut
 from broker.model import NAME, Grant
 from broker.ports import Clock, SecretStore
 from broker.service.host_guard import HostGuard
+from broker.service.unrecorded import Unrecorded
 from broker.steady import Watch
 from clients.outbound import LOOPBACK, PUBLIC, Reach
 from clients.venue import Environment
@@ -87,6 +88,7 @@ class Desk:
     versions were in use as they were made. `guard` is asked before whatever touches an exchange, a key or a secret.
     `spans` tells which spans of time on record are over. `handed` are keys that this process handed out or asked back,
     `ended` operators whom it ended, with the token that they had: a database that goes back forgets that.
+    `unrecorded` is where cuts are left that no store has taken.
     """
 
     database: Database
@@ -100,6 +102,7 @@ class Desk:
     in_use: dict[str, Mapping[tuple[str, str], int | None]] = field(default_factory=dict)
     handed: dict[str, Checkout] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
+    unrecorded: Unrecorded = field(default_factory=Unrecorded)
     guard: HostGuard = field(init=False)
     spans: Watch = field(init=False)
     _last_change: int = 0

@@ -7,7 +7,8 @@ Rules:
    within a try the wait for a lock or a server is bounded. Where no thread can be had, that is tried again, too.
 3. A thaw and a commit of one cut never cross: each holds the cut's `lock`, a commit from inside its transaction until
    its outcome is known. A commit never waits for it: a thaw may hang in the secret store, and the next write behind us.
-4. Who ends tries each once more, and waits for that, not for long; itself, where no thread can be had.
+4. Who ends tries each at once, beside all else that ends, and once more last of all; it waits for that, not for long,
+   and does it itself where no thread can be had.
 """
 
 import contextvars
@@ -29,7 +30,7 @@ from broker.service.desk import Change
 _PAUSES_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 _IDLE_S = 30.0
 _TOLD_EACH = 12
-_ENDS_WITHIN_S = 3.0
+ENDS_WITHIN_S = 2.0
 _LOG = logging.getLogger("portcullis.cuts")
 
 
@@ -126,24 +127,25 @@ class Making:
         with self._called:
             self._standing.pop(made.noted.id, None)
 
-    def end(self, within_s: float = _ENDS_WITHIN_S) -> None:
-        """Try each once more, then no more. What is not on record then is forgotten here; it is said."""
+    def hurry(self) -> None:
+        """Try now what failed before, whenever its turn would come."""
         with self._called:
-            self._ends, self._begun_before = True, self._trying
             self._fresh.extend(self._failed)
             self._failed.clear()
             if self._fresh:
                 self._begin()
             self._called.notify()
+
+    def end(self, within_s: float = ENDS_WITHIN_S) -> None:
+        """Try each once more, then no more. What is not on record then is `standing`."""
+        with self._called:
+            self._ends, self._begun_before = True, self._trying
+            self.hurry()
             thread = self._thread
         if thread is None or not thread.is_alive():
             self._end_ourselves(time.monotonic() + within_s)
         elif thread is not threading.current_thread():
             thread.join(within_s)
-        for made in self.standing():
-            _LOG.error(
-                "%s ends with us: it was never on record (%s)", made.noted.id, made.fault or "no answer"
-            )
 
     def _end_ourselves(self, until_s: float) -> None:
         while time.monotonic() < until_s:

@@ -7,7 +7,8 @@ Rules:
    cut does: it covers what took a key version's place since, and ends checkouts. A thaw that the database did not take
    is none: the mirror has the cut as closed again, at once or as soon as both can be asked, after a restart as well.
 3. No lease is granted before the mirror was read once: a database restored from yesterday has forgotten a cut. Each
-   time it is asked for what the mirror holds anew: it may be put back beneath a broker that runs.
+   time it is asked for what the mirror holds anew: it may be put back beneath a broker that runs. Nor before what an
+   earlier life left in the home (`unrecorded`) is on record.
 4. The mirror knows how far the record had come (`marks`): a database that was put back is found out by it.
 5. The mirror also knows whose it is, and the instance's generation: an instance that a restore has superseded,
    or that found another one's mirror, serves nothing.
@@ -15,8 +16,9 @@ Rules:
 
 import hashlib
 import logging
+import time
 from collections.abc import Collection, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -30,20 +32,21 @@ from broker.errors import BrokerError, StoreUnavailable
 from broker.gate import Mode
 from broker.gate_document import NotedCut
 from broker.model import EVERYTHING
-from broker.service.adoption import FORGOTTEN, adopt
+from broker.service.adoption import FORGOTTEN, adopt, take_in
 from broker.service.audit import Audit
 from broker.service.continuity import Continuity
 from broker.service.desk import Desk
 from broker.service.host_guard import HISTORY, INSTANCE, STORE_BACK
 from broker.service.marks import Marks
 from broker.service.store_history import StoreHistory
+from broker.threads import Threads
 
 NO_CUTS = frozenset({INSTANCE, HISTORY})
 """Documents of the mirror that are not about a cut."""
 
 _MOST_OPEN = 100_000
 _LATE_US = 1_000_000
-_ENDS_WITHIN_S = 3.0
+ENDS_WITHIN_S = 2.0
 _LOG = logging.getLogger("portcullis.mirror")
 
 
@@ -62,7 +65,7 @@ class Mirror:
         self._under_way: list[str] = []
         """Cuts that are being thawed."""
         self._was_read = False
-        self._writer = ThreadPoolExecutor(1, "mirror")
+        self._writer = Threads(1, "mirror")
         self._said = ""
         self._marks = Marks(desk, continuity)
         self._store = StoreHistory(desk, audit)
@@ -92,14 +95,12 @@ class Mirror:
         """Tell whether a cut is known to be written down there."""
         return cut in self._agreed
 
-    def close(self, within_s: float = _ENDS_WITHIN_S) -> None:
+    def close(self, within_s: float = ENDS_WITHIN_S) -> None:
         """Let the thread end, once it wrote what waits, but not for long: a cut may be nowhere else.
 
         What of it is on record is written by `merge` at the next start.
         """
-        with suppress(RuntimeError):  # it was ended before
-            wait((self._writer.submit(bool),), within_s)
-        self._writer.shutdown(wait=False, cancel_futures=True)
+        self._writer.end(time.monotonic() + within_s)
 
     def note(self, cut: NotedCut) -> None:
         """Write a cut down, or that it is thawed. What was thawed stays thawed.
@@ -188,6 +189,8 @@ class Mirror:
         Raises:
             StoreUnavailable: The secret store or the database cannot answer.
         """
+        if not self._was_read:
+            take_in(self._desk, self._audit)
         self._claim()
         if self.superseded:
             self._desk.guard.remember()

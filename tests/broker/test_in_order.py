@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def test_work_is_done_in_order_and_what_goes_first_waits_for_none_that_waits() -
         thread.submit(lambda number=number: done.append(f"lease {number}"))  # type: ignore[misc]
     thread.submit(lambda: done.append("heartbeat"), first=True)
     go.set()
-    thread.end()
+    thread.end(time.monotonic() + 60)
     assert done == ["heartbeat", *(f"lease {number}" for number in range(5))]
 
 
@@ -37,7 +38,7 @@ def test_a_failure_is_told_to_who_waits_and_ends_nothing_and_nothing_is_taken_af
     with pytest.raises(ValueError, match="no"):
         thread.submit(fails).result(60)
     assert thread.submit(lambda: 1).result(60) == 1
-    thread.end()
+    thread.end(time.monotonic() + 60)
     with pytest.raises(RuntimeError):
         thread.submit(lambda: 1)
 
@@ -53,7 +54,7 @@ def test_what_nobody_waits_for_any_more_is_not_done() -> None:
     assert begun.wait(60)
     assert thread.submit(lambda: done.append(1)).cancel()
     go.set()
-    thread.end()
+    thread.end(time.monotonic() + 60)
     assert done == []
 
 

@@ -468,7 +468,7 @@ async def test_a_broker_that_ends_before_the_commit_finds_its_cut_in_the_secret_
         after.close()
 
 
-async def test_without_the_secret_store_the_answer_says_that_a_restart_forgets_it(
+async def test_without_the_secret_store_the_answer_says_that_a_crash_forgets_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once the store is back it is written there, although the database still takes nothing."""
@@ -485,7 +485,7 @@ async def test_without_the_secret_store_the_answer_says_that_a_restart_forgets_i
                     patched.setattr(world.service.mirror, "note", away)
                     said = (await client.post("/v1/cuts", json=BOT)).json()
                 assert said["durable"] == []
-                assert "a restart forgets it" in said["notes"][0]
+                assert "a crash forgets it" in said["notes"][0]
                 world.service.mirror.merge()
                 assert world.service.cuts.closing.is_noted(said["id"])
 

@@ -1,0 +1,156 @@
+"""Cuts that no store has taken: a small file each in the home, which the next start puts on record.
+
+Rules:
+1. A file is written for a cut that failed to get on record once, or that no thread could be had for, and for each that
+   is on no record as its broker ends. It goes once the cut is on record, thawed, or taken back.
+2. It is written without a store and without a thread: made exclusively, and on disk before it counts as written.
+3. It belongs to one home for ever (`instance`), whatever its generation or history: a cut that is on no record has no
+   place in any. One of another instance is left alone, and said. What is on record by now was thawed there or holds
+   there; what is not is closed, as the secret store's mirror is believed (`adoption`).
+4. What cannot be read closes everything, until somebody thaws that: a file that is empty was a cut as well. A directory
+   that cannot be read lets nothing be served.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker import gate_document
+from broker.errors import StoreUnavailable
+from broker.gate import Mode
+from broker.gate_document import NotedCut
+from broker.model import EVERYTHING
+
+VERSION = 1
+_SUFFIX = ".cut"
+_LARGEST = 256 * 1024
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOG = logging.getLogger("portcullis.cuts")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A cut that was left, and where; `is_whole`: it could be read."""
+
+    cut: NotedCut
+    path: Path
+    is_whole: bool
+
+
+class Unrecorded:
+    """The files of one home; without a directory there is no place for them."""
+
+    def __init__(
+        self, directory: Path | None = None, instance: str = "", free: Callable[[], None] = lambda: None
+    ) -> None:
+        """Take where they lie; `free` makes room on a full disk."""
+        self._directory, self._instance, self._free = directory, instance, free
+
+    def keep(self, cut: NotedCut) -> bool:
+        """Write a cut down; tell whether it is there. It may be there already."""
+        if self._directory is None:
+            return False
+        path = self._directory / f"{cut.id}{_SUFFIX}"
+        document = json.dumps(
+            {"version": VERSION, "instance": self._instance, "cut": gate_document.dump(cut)}
+        )
+        with suppress(OSError):  # a full disk had left nothing of it
+            if path.stat().st_size == 0:
+                path.unlink()
+        why: object = ""
+        for _ in range(2):
+            try:
+                self._directory.mkdir(mode=0o700, exist_ok=True)
+                _write(path, document.encode())
+            except FileExistsError:
+                return True
+            except OSError as fault:
+                why = fault.strerror
+                with suppress(OSError):  # what is empty is a cut as well: only a whole one takes its place
+                    path.unlink()
+                self._free()
+            else:
+                return True
+        with suppress(OSError):
+            os.close(os.open(path, _NEW, 0o600))
+        _LOG.error("%s could not be written down in the home (%s)", cut.id, why)
+        return False
+
+    def drop(self, cut: str) -> None:
+        """Take the file of a cut away, where there is one. One that stays is looked at by the next start."""
+        if self._directory is not None:
+            with suppress(OSError):
+                (self._directory / f"{cut}{_SUFFIX}").unlink()
+
+    def found(self) -> Iterator[Found]:
+        """Yield what earlier lives left.
+
+        Raises:
+            StoreUnavailable: It cannot be read what there is.
+        """
+        if self._directory is None:
+            return
+        try:
+            names = sorted(name for name in os.listdir(self._directory) if name.endswith(_SUFFIX))  # noqa: PTH208 - of a directory that may be missing
+        except FileNotFoundError:
+            return
+        except OSError as fault:
+            raise StoreUnavailable(
+                "cuts_unreadable",
+                f"{self._directory} cannot be read ({fault.strerror}): a cut may lie there that is on no record, so "
+                "nothing is served; mend it",
+            ) from None
+        for name in names:
+            path = self._directory / name
+            try:
+                instance, cut = _read(path, name.removesuffix(_SUFFIX))
+            except (OSError, ValueError, KeyError, TypeError):
+                yield Found(_unreadable(path), path, is_whole=False)
+                continue
+            if instance == self._instance:
+                yield Found(cut, path, is_whole=True)
+            else:
+                _LOG.error("%s is a cut of another Portcullis (%s): it is left alone", path, instance[:40])
+
+
+def _write(path: Path, data: bytes) -> None:
+    fd = os.open(path, _NEW, 0o600)
+    try:
+        if os.write(fd, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    for above in (path.parent, path.parent.parent):
+        fd = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _read(path: Path, name: str) -> tuple[str, NotedCut]:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        document = json.loads(os.read(fd, _LARGEST))
+    finally:
+        os.close(fd)
+    if document["version"] != VERSION or not isinstance(document["instance"], str):
+        raise ValueError("no cut of this version")
+    return document["instance"], gate_document.load(name, document["cut"])
+
+
+def _unreadable(path: Path) -> NotedCut:
+    """Return what holds in the place of a cut that cannot be read: the same each time it is looked at."""
+    digest = hashlib.sha256(path.name.encode()).hexdigest()[:20]
+    reason = (
+        f"a broker ended with a cut on no record, and what it wrote down ({path.parent.name}/{path.name[:60]} in the "
+        "home) cannot be read: find out what was cut, cut that, then thaw this"
+    )
+    return NotedCut(f"cut_{digest}", Mode.CLOSED, (EVERYTHING,), reason, "home", 0)
