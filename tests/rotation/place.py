@@ -156,15 +156,16 @@ async def running_place(directory: Path) -> AsyncIterator[Place]:
 
 @asynccontextmanager
 async def trading(bot: Bot) -> AsyncIterator[Callable[[], list[tuple[int, str | None]]]]:
-    """Trade all the while; the answer tells every status that came since it was first served, with our reason."""
+    """Trade all the while; every status that came since it was first served, with our reason or the exchange's code."""
     found: list[tuple[int, str | None]] = []
     over = asyncio.Event()
 
     async def trade() -> None:
         while not over.is_set():
             answer = await bot.call("GET", "/api/v3/openOrders", symbol="BTCUSDT")
+            code = None if answer.code is None else str(answer.code)
             if found or answer.status != 503:  # on a busy machine its lease may take a moment
-                found.append((answer.status, answer.reason))
+                found.append((answer.status, answer.reason or code))
             await asyncio.sleep(0.1)
 
     task = asyncio.create_task(trade())

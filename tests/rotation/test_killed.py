@@ -58,8 +58,6 @@ ON_VAULT = (
 )
 RUNS, CHUNKS = int(os.environ.get("PORTCULLIS_DEATHS", "1000")), 50
 SEED = int(os.environ.get("PORTCULLIS_SEED", "1"))
-AT_ONCE = 3
-"""Seeded runs side by side: they mostly wait for windows to pass."""
 
 _NUMBERS = itertools.count(1)
 
@@ -86,20 +84,11 @@ async def test_the_same_on_a_real_vault(
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 async def test_a_thousand_seeded_deaths(tmp_path: Path, request: pytest.FixtureRequest, chunk: int) -> None:
-    """Any scenario, any pair of stores, and the next rotators die too; a failure names what was dealt."""
-    dice = random.Random(SEED * 1_000 + chunk)  # noqa: S311 - a seed, so that a failure can be repeated
-    turns = asyncio.Semaphore(AT_ONCE)
+    """Any scenario, any pair of stores, and the next rotators die too; a failure names what was dealt.
 
-    async def run(number: int, scenario: str, deaths: Sequence[str]) -> str:
-        async with turns:
-            try:
-                await killed(tmp_path / str(number), scenario, deaths)
-            except Exception as fault:  # noqa: BLE001 - told with what was dealt, after the others ended
-                (*_, where) = traceback.extract_tb(fault.__traceback__)
-                return f"{scenario} {' '.join(deaths)}: {where.name}:{where.lineno} {type(fault).__name__} {fault}"
-        return ""
-
-    runs = []
+    One world a process, one after the other: what opens or ends one holds the loop in which another would be served.
+    """
+    dice, failed = random.Random(SEED * 1_000 + chunk), []  # noqa: S311 - a seed, so that a failure can be repeated
     for number in range(RUNS // CHUNKS):
         directory = tmp_path / str(number)
         directory.mkdir()
@@ -108,8 +97,14 @@ async def test_a_thousand_seeded_deaths(tmp_path: Path, request: pytest.FixtureR
             (directory / NAMED).write_text(server.database(f"deaths-{chunk}-{number}", MIGRATED))
         if dice.random() < 0.5:
             name_vault(request, directory, f"deaths-{chunk}-{number}")
-        runs.append(run(number, *dealt(dice)))
-    assert [failed for failed in await asyncio.gather(*runs) if failed] == []
+        scenario, deaths = dealt(dice)
+        try:
+            await killed(directory, scenario, deaths)
+        except Exception as fault:  # noqa: BLE001 - told with what was dealt, after the others ended
+            (*_, where) = traceback.extract_tb(fault.__traceback__)
+            why = f"{where.name}:{where.lineno} {type(fault).__name__} {fault}"
+            failed.append(f"{number} {scenario} {' '.join(deaths)}: {why}")
+    assert failed == []
 
 
 def name_vault(request: pytest.FixtureRequest, directory: Path, mount: str) -> None:
