@@ -13,6 +13,7 @@ from broker.db.database import Database
 from broker.db.faults import DISK_FULL
 from broker.errors import BrokerError, StoreUnavailable
 from broker.model import NAME
+from broker.pasted import looks_secret
 from broker.ports import SecretStore
 from broker.service import Service
 from broker.service.operators import Role
@@ -62,6 +63,8 @@ def found(
         SettingsError: The directory or a store cannot be used, or an operator's name cannot be one.
     """
     for name in operators:
+        if looks_secret(name):
+            raise SettingsError("--operator", "looks like a key: choose a name that says who it is")
         if not NAME.fullmatch(name):
             raise SettingsError(
                 "--operator", f"{name[:40]!r} cannot be a name; use a-z, 0-9, dot, dash, underscore"

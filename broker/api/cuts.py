@@ -17,6 +17,7 @@ from fastapi import APIRouter
 from broker.api import schemas
 from broker.api.access import Admin, Responder, Viewer
 from broker.api.context import Context, Given, heard_by, run, run_and_tell
+from broker.api.free_text import removed
 from broker.api.once import OnceRoute
 from broker.api.opening import opens
 from broker.api.paging import Asked
@@ -52,7 +53,11 @@ async def make_cut(body: schemas.NewCut, given: Given, operator: Responder) -> s
     )
     cut = await _as_made(given, made)
     kept = mirrored or given.service.cuts.closing.is_kept(cut.id)
-    notes = [*_notes(cut, heard, flying, mirrored=mirrored, kept=kept), *await _replaced(given, cut)]
+    notes = [
+        *removed(body.reason),
+        *_notes(cut, heard, flying, mirrored=mirrored, kept=kept),
+        *await _replaced(given, cut),
+    ]
     durable = [
         *([DATABASE] if cut.on_record and not cut.doubt else []),
         *([MIRROR] if mirrored else []),

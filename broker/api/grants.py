@@ -8,6 +8,7 @@ from broker import model, policy_document
 from broker.api import policy_words, schemas
 from broker.api.access import Admin, Clerk, Responder, Viewer
 from broker.api.context import Context, Given, run, run_and_tell
+from broker.api.free_text import removed
 from broker.api.once import OnceRoute
 from broker.api.opening import opens, parsed
 from broker.api.paging import Asked
@@ -71,7 +72,7 @@ async def show_grant(grant: str, given: Given, _: Viewer) -> schemas.Grant:
 async def revoke(grant: str, body: schemas.Why, given: Given, _: Responder) -> schemas.ChangedGrant:
     """End a grant for good."""
     done, heard = await run_and_tell(given, given.service.grants.revoke, grant, body.reason)
-    return schemas.ChangedGrant(**_grant(done), gateways=heard)
+    return schemas.ChangedGrant(**_grant(done), gateways=heard, warnings=removed(body.reason))
 
 
 @router.post("/grants/{grant}/reissue", tags=["grants"], dependencies=[opens("grant.reissue")])

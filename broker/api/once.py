@@ -8,7 +8,8 @@ Rules:
 3. Only what was done is kept: a refusal may be mended and tried again under its key. It is kept in memory until it is
    on record, and no answer waits long for that; a cut's does not wait for it at all, nor for a look at the record
    that does not answer. A cut that was not on record when it was answered, and is no more, is made anew.
-4. What was asked is kept as an HMAC keyed with the operator's token: a body may hold a password, and a plain
+4. No text of a write keeps a secret (`free_text`).
+5. What was asked is kept as an HMAC keyed with the operator's token: a body may hold a password, and a plain
    hash of that could be guessed.
 """
 
@@ -27,6 +28,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse
 
 from broker.api.access import IN_DOUBT, authenticate, is_cut
+from broker.api.free_text import closes, refuse_secrets
 from broker.api.lanes import run
 from broker.background import described
 from broker.errors import Conflict, Malformed, NotFound, Problem, StoreUnavailable
@@ -58,6 +60,8 @@ class OnceRoute(APIRoute):
             service = service_of(request.app)
             operator = await authenticate(service, request)
             key = request.headers.get(HEADER)
+            if request.method != "GET" and not closes(request):
+                refuse_secrets(await request.body())
             if request.method == "GET" or key is None:
                 return await handle(request)
             if not 0 < len(key) <= _LONGEST or not key.isascii() or not key.isprintable():

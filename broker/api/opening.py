@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from broker.api.access import authenticated
 from broker.api.context import Context, context_of, run
+from broker.api.free_text import refuse_secret_path
 from broker.api.showing import lines_of
 from broker.errors import Malformed, NotGranted, Problem
 from broker.service.openings import Wanted
@@ -47,6 +48,7 @@ class Opens:
         if self._when is not None and not await self._when(context, request):
             return
         path = request.url.path
+        refuse_secret_path(f"{path}?{request.url.query}")
         shows = await lines_of(context, request, self.action)
         asked = b"\n".join(
             (request.method.encode(), path.encode(), await request.body(), "\n".join(shows).encode())

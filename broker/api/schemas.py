@@ -8,7 +8,9 @@ Rules:
 from datetime import datetime
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
+
+from broker.pasted import REMOVED, looks_secret
 
 T = TypeVar("T")
 
@@ -17,6 +19,10 @@ Note = Annotated[str, StringConstraints(max_length=500)]
 PolicyText = Annotated[str, StringConstraints(min_length=1, max_length=64 * 1024)]
 Pem = Annotated[str, StringConstraints(min_length=1, max_length=8 * 1024)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+ClosingReason = Annotated[
+    Reason, BeforeValidator(lambda text: REMOVED if isinstance(text, str) and looks_secret(text) else text)
+]
+"""Why somebody is stopped: what looks like a secret is not kept, and does not keep the stop from being made."""
 Target = Annotated[str, StringConstraints(min_length=1, max_length=160)]
 
 
@@ -166,7 +172,7 @@ class NewPolicy(Input):
 class Why(Input):
     """A reason; it is kept."""
 
-    reason: Reason
+    reason: ClosingReason
 
 
 class Grant(BaseModel):
@@ -249,7 +255,7 @@ class NewCut(Input):
 
     targets: Annotated[list[Target], Field(min_length=1, max_length=100)]
     mode: Literal["closed", "halt"] = "closed"
-    reason: Reason
+    reason: ClosingReason
 
 
 class Cut(BaseModel):

@@ -5,8 +5,6 @@ code, and whoever takes the home cannot open those made before.
 """
 
 import base64
-import binascii
-import hashlib
 import os
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -14,9 +12,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from broker.backup.form import BYTES, checksum, drawn
 from clients.secret import Secret
 
-_BYTES, _CHECK = 20, 4
 _WORD = 4
 _INFO = b"portcullis recovery code 1"
 
@@ -27,8 +25,8 @@ class BadCode(ValueError):
 
 def fresh() -> Secret:
     """Return a new code, as it is shown: nine words of four letters and digits."""
-    bare = base64.b32encode(os.urandom(_BYTES)).decode("ascii")
-    whole = bare + _checksum(bare)
+    bare = base64.b32encode(os.urandom(BYTES)).decode("ascii")
+    whole = bare + checksum(bare)
     return Secret("-".join(whole[at : at + _WORD] for at in range(0, len(whole), _WORD)))
 
 
@@ -38,13 +36,8 @@ def private_key(code: Secret) -> X25519PrivateKey:
     Raises:
         BadCode: A character is wrong or missing.
     """
-    bare = "".join(code.reveal().split()).replace("-", "").upper()
-    body, check = bare[:-_CHECK], bare[-_CHECK:]
-    try:
-        raw = base64.b32decode(body)
-    except binascii.Error:
-        raw = b""
-    if len(raw) != _BYTES or _checksum(body) != check:
+    raw = drawn(code.reveal())
+    if raw is None:
         raise BadCode("this is no recovery code, or a character of it is wrong")
     key = HKDF(SHA256(), 32, None, _INFO).derive(raw)
     return X25519PrivateKey.from_private_bytes(key)
@@ -58,7 +51,3 @@ def public_text(key: X25519PrivateKey) -> str:
 def public_key(text: str) -> X25519PublicKey:
     """Read what `public_text` wrote."""
     return X25519PublicKey.from_public_bytes(base64.b64decode(text, validate=True))
-
-
-def _checksum(body: str) -> str:
-    return base64.b32encode(hashlib.sha256(body.encode()).digest()).decode("ascii")[:_CHECK]

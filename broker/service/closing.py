@@ -94,9 +94,7 @@ class Closing:
             problems.append(
                 Problem("reason", f"say why, in 1 to {LONGEST_REASON} characters, none of them NUL")
             )
-        if problems:
-            raise Malformed("bad_cut", tuple(problems))
-        names = tuple(sorted({scopes.scope_of(target) for target in targets}))
+        names = scopes.scopes_of(targets, tuple(problems))
         noted = NotedCut(new_id("cut"), mode, names, reason, actor, self._desk.clock.now_us())
         made = Made(noted, self._desk.close_now(noted), contextvars.copy_context())
         if any(name.startswith(f"{ScopeKind.KEY_VERSION.value}:") for name in names):
@@ -174,8 +172,7 @@ class Closing:
         """
         try:
             with self._desk.database.read() as connection:
-                for name in made.noted.scopes:
-                    scopes.ensure(connection, name)
+                scopes.ensure(connection, made.noted.scopes)
         except NotFound as fault:
             if self._refuse(made, fault):
                 raise
@@ -323,9 +320,7 @@ class Closing:
         if len(there) < len(made.noted.scopes):
             with self._telling:
                 if not there or made.noted.id not in self._answered:
-                    made.refusing = scopes.nothing(
-                        next(name for name in made.noted.scopes if name not in there)
-                    )
+                    made.refusing = scopes.nothing([one for one in made.noted.scopes if one not in there])
                     raise made.refusing  # whoever is answered from here on is told
         return tuple(sorted({*there, *coverage.heirs(connection, there, _before(made))}))
 

@@ -12,6 +12,7 @@ from broker.files.ours import Ours
 from broker.gate import Gate
 from broker.gate_document import NotedCut
 from broker.model import NAME, Grant
+from broker.pasted import looks_secret
 from broker.ports import Clock, SecretStore
 from broker.service.host_guard import HostGuard
 from broker.service.unrecorded import Unrecorded
@@ -160,6 +161,10 @@ def check_name(field_name: str, name: str) -> None:
     Raises:
         Malformed: With what a name is.
     """
+    if looks_secret(name):
+        raise Malformed(
+            "held_secret", (Problem(field_name, "looks like a key: choose a name that says who it is"),)
+        )
     if not NAME.fullmatch(name):
         message = "is 1 to 64 of a-z, 0-9, dot, dash, underscore, and begins and ends with a letter or digit"
         raise Malformed("bad_name", (Problem(field_name, message),))

@@ -5,7 +5,6 @@ its own thaw. The answer says where the cut is durable, which gateways have it i
 the exchange by then, in figures.
 """
 
-import shlex
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -13,11 +12,10 @@ import typer
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from portcullis.cli import oversight_answers
+from portcullis.cli import lacks, oversight_answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.grants import show_gateways
-from portcullis.cli.meant import meant
 from portcullis.cli.tables import clean, hanging, said, styled, table, when
 
 Consumers = Annotated[
@@ -30,8 +28,13 @@ Gateways = Annotated[list[str] | None, typer.Option("--gateway", help="A gateway
 Keys = Annotated[
     list[str] | None, typer.Option("--key", help="A key version, and what replaces it: ACCOUNT/SLOT/VERSION.")
 ]
+_MODES = {"cut": "closed", "halt": "halt"}
 Everything = Annotated[bool, typer.Option("--everything", help="All of it.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept.")]
+CutReason = Annotated[
+    str | None, typer.Option("--reason", help="Why; it is kept. Needed.", show_default=False)
+]
+"""Looked for together with all else that a cut may lack, not before it."""
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +47,7 @@ def register(app: typer.Typer) -> None:
 
 def cut(
     face: Face,
-    reason: Reason,
+    reason: CutReason = None,
     consumer: Consumers = None,
     account: Accounts = None,
     venue: Venues = None,
@@ -54,13 +57,12 @@ def cut(
     everything: Everything = False,
 ) -> None:
     """Cut off: nothing in scope is served any more, at once, until it is thawed."""
-    targets = _targets(consumer, account, venue, grant, gateway, key, everything=everything)
-    _close(face, "closed", targets, reason)
+    _close(face, "cut", _named(consumer, account, venue, grant, gateway, key), reason, everything=everything)
 
 
 def halt(
     face: Face,
-    reason: Reason,
+    reason: CutReason = None,
     consumer: Consumers = None,
     account: Accounts = None,
     venue: Venues = None,
@@ -70,8 +72,7 @@ def halt(
     everything: Everything = False,
 ) -> None:
     """Halt: only reads, cancels and exits pass, until it is thawed."""
-    targets = _targets(consumer, account, venue, grant, gateway, key, everything=everything)
-    _close(face, "halt", targets, reason)
+    _close(face, "halt", _named(consumer, account, venue, grant, gateway, key), reason, everything=everything)
 
 
 def thaw(
@@ -90,10 +91,12 @@ def thaw(
     api = connect(face)
     if cut_id is None:
         rows = list(api.pages(oversight_answers.Cut, "cuts", open=True))
-        if not (everything or any((consumer, account, venue, grant, gateway, key))):
+        named = _named(consumer, account, venue, grant, gateway, key)
+        if not (everything or named):
             raise _which(rows, face)
-        targets = _targets(consumer, account, venue, grant, gateway, key, everything=everything)
-        cut_id = _the_one(rows, targets, face)
+        if everything and named:
+            raise Stopped("--everything is all of it: name nothing beside it.", reason="malformed")
+        cut_id = _the_one(rows, named or ["everything"], face)
     done = api.post(oversight_answers.Thawed, "thaws", {"cut": cut_id, "reason": reason})
 
     def show(out: Console) -> None:
@@ -134,23 +137,19 @@ def list_(
     face.answer({"items": rows}, show)
 
 
-def _close(face: Face, mode: str, targets: list[str], reason: str) -> None:
-    body = {"targets": targets, "mode": mode, "reason": reason}
+def _close(face: Face, verb: str, named: list[str], reason: str | None, *, everything: bool) -> None:
+    lacks.refuse(face, verb, named, reason, everything=everything)
+    targets, why = ["everything"] if everything else named, reason or ""
+    body = {"targets": targets, "mode": _MODES[verb], "reason": why}
     api = connect(face)
     try:
         done = api.post(oversight_answers.MadeCut, "cuts", body)
     except Stopped as stopped:
-        if not stopped.reason.startswith("no_"):
-            raise
-        verb = "cut" if mode == "closed" else "halt"
-        steps = [face.command(f"{verb} {one} --reason {shlex.quote(reason)}") for one in meant(api, targets)]
-        if steps:
-            stopped.step = "\n".join(("One of these may be meant:", *steps))
-        raise
+        raise lacks.told(face, verb, api, stopped, targets, why) from None
 
     def show(out: Console) -> None:
-        verb = "cut off" if mode == "closed" else "halted: only reads, cancels and exits pass"
-        out.print(said("[bold red]■[/] {} [bold]{}[/]   [dim]{}[/]", ", ".join(done.targets), verb, done.id))
+        how = "cut off" if verb == "cut" else "halted: only reads, cancels and exits pass"
+        out.print(said("[bold red]■[/] {} [bold]{}[/]   [dim]{}[/]", ", ".join(done.targets), how, done.id))
         out.print(said("  durable in {}", " and ".join(done.durable) or "nothing yet"))
         show_gateways(out, done.gateways)
         out.print(on_their_way(done.on_their_way))
@@ -179,22 +178,16 @@ def on_their_way(flying: oversight_answers.OnTheirWay | None) -> RenderableType:
     return hanging("[yellow]![/]", f"{text}. {'It' if one else 'They'} cannot be called back.")
 
 
-def _targets(
+def _named(
     consumer: list[str] | None,
     account: list[str] | None,
     venue: list[str] | None,
     grant: list[str] | None,
     gateway: list[str] | None,
     key: list[str] | None,
-    *,
-    everything: bool,
 ) -> list[str]:
-    """Return what was named, as scopes.
-
-    Raises:
-        Stopped: Nothing was named, or everything and something.
-    """
-    named = [
+    """Return what was named, as scopes."""
+    return [
         f"{kind}:{ref}"
         for kind, refs in (
             ("consumer", consumer), ("account", account), ("venue", venue), ("grant", grant),
@@ -202,18 +195,6 @@ def _targets(
         )
         for ref in refs or ()
     ]  # fmt: skip
-    if everything and named:
-        raise Stopped("--everything is all of it: name nothing beside it.", reason="malformed")
-    if everything:
-        return ["everything"]
-    if not named:
-        raise Stopped(
-            "Nothing was named.",
-            step="Name a target: --consumer NAME, --account NAME, --venue NAME, --grant ID, --gateway NAME, "
-            "--key ACCOUNT/SLOT/VERSION, or --everything.",
-            reason="malformed",
-        )
-    return named
 
 
 def _which(rows: Sequence[oversight_answers.Cut], face: Face) -> Stopped:

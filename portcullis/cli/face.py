@@ -158,7 +158,10 @@ class Face:
             Text.assemble(("✗ ", "bold red"), (clean(what), "bold")), soft_wrap=what != stopped.what
         )
         for name, text in stopped.errors:
-            self.err.print(said("    [yellow]{}[/]  {}", name, self.words(text)), soft_wrap=_OURS in text)
+            if _OURS in text:
+                self.err.print(said("    [yellow]{}[/]  {}", name, self.words(text)), soft_wrap=True)
+            else:
+                self.err.print(hanging(said("[yellow]{}[/] ", name), text, 4))
         if stopped.state:
             self.err.print(said("  [dim]now [/] {}", self.words(stopped.state)))
         for number, line in enumerate(stopped.step.split("\n") if stopped.step else ()):

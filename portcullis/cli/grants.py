@@ -108,6 +108,8 @@ def revoke(
     def show(out: Console) -> None:
         out.print(said("[green]✓[/] grant [bold]{}[/] of {} is revoked, for good", done.id, done.consumer))
         show_gateways(out, done.gateways)
+        for line in done.warnings:
+            out.print(hanging("[yellow]![/]", line))
 
     face.answer(done, show)
 

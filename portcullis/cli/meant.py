@@ -3,35 +3,85 @@
 Asked only after a no, with the rights of who typed it: it names commands to paste and does nothing by itself.
 """
 
+import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
 from difflib import get_close_matches
 
+from broker.pasted import looks_secret
 from portcullis.cli import access_answers
 from portcullis.cli.client import Api
 from portcullis.cli.face import Stopped
 from portcullis.cli.tables import short
 
+_OPTIONS = {"consumer": "--consumer", "account": "--account", "grant": "--grant", "key-version": "--key"}
+_LISTS = {
+    "consumer": "consumer list",
+    "account": "account list",
+    "grant": "grant list",
+    "key-version": "key list",
+}
+_LONGEST = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """One target as it was typed: whether it is there, and which options name what may be meant, best first.
+
+    Of a kind that cannot be listed it counts as being there.
+    """
+
+    kind: str
+    text: str
+    there: bool
+    options: tuple[str, ...]
+
+    @property
+    def option(self) -> str:
+        """The option it was typed after."""
+        return _OPTIONS.get(self.kind, f"--{self.kind}")
+
+    @property
+    def listing(self) -> str:
+        """The command that lists its kind."""
+        return _LISTS.get(self.kind, "status")
+
+    @property
+    def shown(self) -> str:
+        """What was typed, but for what looks like a secret."""
+        return (
+            "as pasted (a key? it is not repeated)" if looks_secret(self.text) else repr(self.text[:_LONGEST])
+        )
+
 
 def meant(api: Api, targets: list[str]) -> list[str]:
     """Return options that name what is there, best first: `--grant grt_...`; nothing where it cannot be looked up."""
+    return list(dict.fromkeys(option for one in looked_up(api, targets) for option in one.options))
+
+
+def looked_up(api: Api, targets: list[str]) -> list[Looked]:
+    """Look up each target, in order; nothing where that cannot be done."""
     try:
         known = list(_known(api))
     except Stopped:
         return []
-    found: list[str] = []
-    for target in targets:
-        kind, _, text = target.partition(":")
-        text = text.strip()
-        exact = [option for _, words, option in known if text in words]
-        if not exact:
-            alike = {word.lower(): option for of, words, option in known if of == kind for word in words}
-            exact = [alike[one] for one in get_close_matches(text.lower(), list(alike), 1, 0.75)]
-        found += [one for one in exact if one not in found]
-    return found
+    split = (target.partition(":") for target in targets)
+    return [_look(kind, text.strip(), known) for kind, _, text in split]
+
+
+def _look(kind: str, text: str, known: list[tuple[str, tuple[str, ...], str]]) -> Looked:
+    if kind not in _LISTS:
+        return Looked(kind, text, True, (f"--{kind} {shlex.quote(text)}",))
+    own = [option for of, words, option in known if of == kind and text == words[0]]
+    exact = own or [option for _, words, option in known if text in words]
+    if not exact:
+        alike = {word.lower(): option for of, words, option in known if of == kind for word in words}
+        exact = [alike[one] for one in get_close_matches(text.lower(), list(alike), 1, 0.75)]
+    return Looked(kind, text, bool(own), tuple(dict.fromkeys(exact)))
 
 
 def _known(api: Api) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """Yield everything a cut may name: its kind, what it may be called, and the option that names it."""
+    """Yield everything a cut may name: its kind, what it may be called, its own name first, and the option for it."""
     for consumer in api.pages(access_answers.Consumer, "consumers"):
         yield "consumer", (consumer.name,), f"--consumer {consumer.name}"
     for account in api.pages(access_answers.Account, "accounts"):

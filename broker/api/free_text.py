@@ -1,0 +1,103 @@
+"""What people write beside what they ask for: reasons, notes, names, settings. None of it keeps a secret.
+
+Rules:
+1. Every text of a write is looked at, whatever its field is called, before anything else is done with the request: an
+   announced one is on record before its route sees it. `MEANT` are the fields that hold a key by their meaning.
+2. Such a text is refused by its field's name, and never repeated.
+3. What closes is never refused, nor late: its reason is replaced (`schemas.ClosingReason`), and the answer says so.
+"""
+
+import json
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+from fastapi import Request
+
+from broker.api.access import is_cut
+from broker.errors import Malformed, Problem
+from broker.pasted import REMOVED, looks_secret
+
+MEANT = frozenset(
+    {
+        "secret",
+        "password",
+        "passphrase",
+        "proxy_password",
+        "code",
+        "address",
+        "key_id",
+        "public_key",
+        "content",
+    }
+)
+"""Fields of a body that hold a key, or a digest; those that must be secret are kept as such by their routes."""
+
+HELD = (
+    "holds what looks like a key, a token or a code, and would be kept: say it in other words. It was typed, so "
+    "your shell's history may hold it now"
+)
+SAID = (
+    "The reason held what looks like a key: it was removed, and is kept nowhere here. It was typed, so your shell's "
+    "history may hold it now."
+)
+_LONGEST_FIELD = 80
+
+
+def closes(request: Request) -> bool:
+    """Tell whether a request stops somebody's trading: what it says never holds it up."""
+    return is_cut(request) or (request.method == "POST" and request.url.path.endswith("/revoke"))
+
+
+def refuse_secrets(body: bytes) -> None:
+    """Refuse a body with a secret in a text that would be kept; what is no JSON is its route's to refuse.
+
+    Raises:
+        Malformed: With each such field.
+    """
+    try:
+        document = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        return
+    fields = document.items() if isinstance(document, dict) else [("body", document)]
+    held = [
+        where
+        for name, value in fields
+        if name not in MEANT
+        for where, text in _texts(name, value)
+        if looks_secret(text)
+    ]
+    if held:
+        raise Malformed("held_secret", tuple(Problem(_shown(where), HELD) for where in held))
+
+
+def refuse_secret_path(path: str) -> None:
+    """Refuse a path with a secret in it, where it is to be put on record.
+
+    Raises:
+        Malformed: It has.
+    """
+    if any(looks_secret(part) for part in unquote(path).split("/")):
+        raise Malformed(
+            "held_secret", (Problem("path", "names what looks like a key: name it by its id, as listed"),)
+        )
+
+
+def removed(reason: str) -> list[str]:
+    """Return what is to be said where a reason was replaced."""
+    return [SAID] if reason == REMOVED else []
+
+
+def _texts(where: str, value: object) -> Iterator[tuple[str, str]]:
+    """Yield every text in a value, with where it stands."""
+    if isinstance(value, str):
+        yield where, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(f"{where}.{name}", inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(where, inner)
+
+
+def _shown(where: str) -> str:
+    return "a field" if looks_secret(where) else where[:_LONGEST_FIELD]

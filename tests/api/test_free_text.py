@@ -1,0 +1,136 @@
+"""No text that a person gives keeps a secret: every field of every write is tried, and the disk is read after it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from broker import virtual_key
+from broker.api.free_text import MEANT
+from broker.db import tables
+from broker.gate import Mode
+from broker.pasted import REMOVED
+from broker.service.operators import Role
+from tests.api.desk import Desk
+from tests.api.people import Clock, Person
+from tests.cli.examples import document
+
+PASTED = virtual_key.new_secret()
+CLOSING = {"/v1/cuts", "/v1/grants/{grant}/revoke"}
+OTHER = {"/v1/sessions"}
+"""Logging in: nothing of it is kept, and it is looked at by nobody but who judges it."""
+
+
+def fields() -> Iterator[tuple[str, str, str, Any]]:
+    """Yield every text field of every write: method, path, the field's name, and a value that holds a secret."""
+    whole = document()
+
+    def values(schema: Any) -> Iterator[Any]:
+        if "$ref" in schema:
+            schema = whole["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        for one in schema.get("anyOf", ()):
+            yield from values(one)
+        if schema.get("type") == "string" and "enum" not in schema:
+            yield f"as seen: {PASTED}"
+        elif schema.get("type") == "array":
+            yield from ([one] for one in values(schema["items"]))
+        elif schema.get("type") == "object" and schema.get("additionalProperties"):
+            yield {"secret": PASTED}
+            yield {"reload": {"command": ["send", PASTED]}}
+
+    for path, operations in whole["paths"].items():
+        for method, operation in operations.items():
+            schema = (
+                operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+            )
+            if schema is None or path in OTHER:
+                continue
+            refs = [one.get("$ref") for one in (schema, *schema.get("anyOf", ())) if one.get("$ref")]
+            for ref in refs:
+                model = whole["components"]["schemas"][ref.rpartition("/")[2]]
+                for name, inner in model.get("properties", {}).items():
+                    for value in values(inner):
+                        yield method, path, name, value
+
+
+FIELDS = list(fields())
+
+
+async def test_no_write_takes_a_secret_into_a_text(desk: Desk) -> None:
+    async with desk.client() as client:
+        for method, path, name, value in FIELDS:
+            if name in MEANT or path in CLOSING:
+                continue
+            answer = await client.request(method, path, json={name: value})
+            assert (answer.status_code, answer.json()["reason"]) == (400, "held_secret"), (path, name)
+            assert answer.json()["errors"][0]["field"].split(".")[0] == name
+            assert PASTED not in answer.text
+    refuse_kept(desk)
+
+
+def test_the_writes_were_found() -> None:
+    assert len(FIELDS) > 60
+    assert {"reason", "note", "name", "holder", "settings", "policy", "windows", "subaccount"} <= {
+        one[2] for one in FIELDS
+    }
+
+
+@pytest.mark.parametrize("reason", [PASTED, f"leaked: {PASTED}", "x " * 300 + PASTED])
+@pytest.mark.parametrize("mode", ["closed", "halt"])
+async def test_a_cut_is_made_whatever_its_reason_holds(desk: Desk, reason: str, mode: str) -> None:
+    async with desk.client(Role.RESPONDER) as client:
+        made = await client.post("/v1/cuts", json={"targets": ["everything"], "mode": mode, "reason": reason})
+        listed = await client.get("/v1/cuts")
+    assert (made.status_code, made.json()["reason"]) == (201, REMOVED)
+    assert "was removed" in made.json()["notes"][0]
+    assert listed.json()["items"][0]["reason"] == REMOVED
+    refuse_kept(desk)
+
+
+async def test_a_grant_is_revoked_whatever_the_reason_holds(desk: Desk) -> None:
+    wanted = desk.trading()
+    async with desk.client() as client:
+        grant = (await client.post("/v1/grants", json=wanted)).json()["id"]
+        done = await client.post(f"/v1/grants/{grant}/revoke", json={"reason": PASTED})
+    assert done.status_code == 200
+    assert done.json()["revoked_at"]
+    assert "was removed" in done.json()["warnings"][0]
+    refuse_kept(desk)
+
+
+@pytest.mark.parametrize(
+    "target", [f"grant:{PASTED}", f"consumer:{PASTED}", f"gateway:{PASTED}", PASTED, f"{PASTED}:a"]
+)
+async def test_a_secret_that_was_named_as_a_target_is_not_repeated(desk: Desk, target: str) -> None:
+    async with desk.client() as client:
+        answer = await client.post("/v1/cuts", json={"targets": [target], "reason": "x"})
+    assert answer.status_code in {400, 404}
+    assert PASTED not in answer.text
+    refuse_kept(desk)
+
+
+async def test_nothing_is_announced_with_a_secret(solo: Desk, clock: Clock) -> None:
+    """What is announced is on record before its route sees it: a reason, a path, a query."""
+    ann = Person(solo, clock, "owner")
+    cut, _ = solo.service.cuts.close(targets=("everything",), mode=Mode.CLOSED, reason="x", actor="owner")
+    async with ann.client() as client:
+        for path, body in (
+            ("/v1/thaws", {"cut": cut.id, "reason": PASTED}), (f"/v1/grants/{PASTED}/reissue", {}),
+            (f"/v1/grants/g/reissue?why={PASTED}", {}), (f"/v1/grants/%50CLS{'x' * 60}/reissue", {}),
+        ):  # fmt: skip
+            answer = await client.post(path, json=body, headers={"Portcullis-Code": ann.code()})
+            assert (answer.status_code, answer.json()["reason"]) == (400, "held_secret"), path
+            assert PASTED not in answer.text
+    assert solo.service.openings.list() == ()
+    refuse_kept(solo)
+
+
+def refuse_kept(desk: Desk) -> None:
+    """Nothing of it is in any table, nor in any file of the home."""
+    database = desk.service.desk.database
+    with database.read() as connection:
+        for table in tables.METADATA.sorted_tables:
+            assert PASTED not in str(connection.execute(select(table)).all()), table.name
+    for file in (one for one in desk.root.rglob("*") if one.is_file()):
+        assert PASTED.encode() not in file.read_bytes(), file
