@@ -207,13 +207,18 @@ def _unused(vault: VaultDocument) -> VaultStore:
     return store
 
 
+def is_unused(fault: BrokerError) -> bool:
+    """Tell whether a look at a database failed only because nobody uses it yet."""
+    return fault.reason == "schema_older" and "not there yet" in str(fault)
+
+
 def _refuse_taken(document: DatabaseDocument) -> None:
     """Refuse a PostgreSQL that may forget what it confirmed, or holds somebody's state already."""
     database = stores.postgres_of(document)
     try:
         database.look()
     except BrokerError as fault:
-        if fault.reason != "schema_older" or "not there yet" not in str(fault):
+        if not is_unused(fault):
             raise SettingsError("database", str(fault)) from None
     else:
         if is_founded(database):

@@ -1,7 +1,7 @@
 """`portcullis status` and `calls`: the state of everything, and what bots asked."""
 
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -82,15 +82,15 @@ def calls(
     notice = "Calls made with a real key outside the gateway are not in this log."
 
     def show(out: Console) -> None:
-        listed = table(
-            "at (UTC)", "consumer", "endpoint", "order", "size", "decision", "answer",
-            fold=("order", "decision", "answer"), least=8,
-        )  # fmt: skip
+        names = ("at (UTC)", "consumer", "endpoint", "order", "what became of it")
+        listed = table(*names, fold=("at (UTC)", "order", "what became of it"), least=8)
+        today = datetime.now(UTC).date()
         for row in reversed(rows):
-            order = " ".join(part for part in (row.side, row.symbol) if part)
+            at = row.at.astimezone(UTC)
+            order = " ".join(part for part in (row.side, row.symbol, amount(row.notional)) if part)
             listed.add_row(
-                f"{row.at.astimezone(UTC):%H:%M:%S}", row.consumer, row.endpoint, order, amount(row.notional),
-                _decision(row), _answer(row),
+                f"{at:%H:%M:%S}" if at.date() == today else f"{at:%m-%d %H:%M:%S}", row.consumer, row.endpoint,
+                order, _became(row),
             )  # fmt: skip
         out.print(listed if rows else "no calls")
         out.print(said("[dim]{}[/]", notice))
@@ -153,19 +153,18 @@ def _bar(share: float, width: int = 10) -> Text:
     return Text("█" * full, style) + Text("░" * (width - full), "dim")
 
 
-def _decision(row: oversight_answers.Call) -> Text:
+def _became(row: oversight_answers.Call) -> Text:
+    """Say what was decided, and what the exchange answered to what was sent."""
     if row.decision == "deny":
         return said("[red]refused: {}[/]", row.reason or "no reason on record")
     if row.decision == "observe":
-        return said("[yellow]observed: {}[/]", row.reason or "no reason on record")
-    return Text("allowed", "green")
+        return said("[yellow]observed: {}[/], {}", row.reason or "no reason on record", _answer(row))
+    return said("[green]allowed[/], {}", _answer(row))
 
 
 def _answer(row: oversight_answers.Call) -> Text:
-    if row.decision == "deny":
-        return Text("")
     if row.outcome is None or row.outcome == "unknown":
-        return Text("not known", "bold yellow")
+        return Text("answer not known", "bold yellow")
     latency = "" if row.latency_us is None else f" {row.latency_us / 1000:.1f} ms"
     if row.outcome == "refused":
         return said("[yellow]refused by the exchange {}[/]{}", row.code or row.status, latency)

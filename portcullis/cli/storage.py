@@ -73,9 +73,17 @@ def rotate_key(face: Face) -> None:
 
 
 @command(databases, "check")
-def check_database(face: Face) -> None:
+def check_database(
+    face: Face,
+    database: Annotated[
+        Path | None,
+        typer.Option(
+            "--database", help="JSON that describes a PostgreSQL; else this home's.", show_default=False
+        ),
+    ] = None,
+) -> None:
     """Look whether the database's schema and settings are as they must be. Changes nothing."""
-    _work().check_database(face)
+    _work().check_database(face, database)
 
 
 @command(databases, "upgrade")

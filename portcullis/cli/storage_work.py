@@ -20,7 +20,8 @@ from portcullis.cli.inputs import secret_text
 from portcullis.cli.offline import permitted
 from portcullis.cli.store_shown import lines_of
 from portcullis.cli.tables import hanging, said
-from portcullis.foundation import opened
+from portcullis.database_settings import DatabaseDocument
+from portcullis.foundation import is_unused, opened
 from portcullis.settings import Home, SettingsError
 from portcullis.store_move import Moved, copy
 from portcullis.vault_settings import AppRoleDocument, KubernetesDocument, VaultDocument
@@ -243,33 +244,45 @@ def _progress(face: Face, done: int, everything: int) -> None:
 # --- db -------------------------------------------------------------------------------------------
 
 
-def check_database(face: Face) -> None:
-    """Look at the database."""
-    home = face.home()
-    database = stores.database_of(home)
+def check_database(face: Face, path: Path | None) -> None:
+    """Look at the database of the home, or at one that a file describes: nobody need use it yet."""
+    document = (
+        face.home().database if path is None else settings.read_file(DatabaseDocument, path, "--database")
+    )
+    database = stores.database_of(face.home()) if document is None else stores.postgres_of(document)
+    unused = False
     try:
-        database.look()
+        try:
+            database.look()
+        except BrokerError as fault:
+            if path is None or not is_unused(fault):
+                raise
+            unused = True
         off = database.set_otherwise()
     except BrokerError as fault:
         raise Stopped(str(fault), reason=fault.reason) from None
     finally:
         database.close()
     well = not any(one.harms for one in off)
-    where = (
-        "SQLite in this home" if home.database is None else f"PostgreSQL at {', '.join(home.database.hosts)}"
-    )
+    where = "SQLite in this home" if document is None else f"PostgreSQL at {', '.join(document.hosts)}"
 
     def show(out: Console) -> None:
         how = "the schema is ours, and these settings are not" if off else "schema and settings are"
+        if unused:
+            how = (
+                "nobody uses it yet; these settings are not"
+                if off
+                else "nobody uses it yet, and its settings are"
+            )
         out.print(hanging("[green]✓[/]", f"{where}: {how} as they must be", 0))
         for one in off:
             out.print(hanging("[red]✗[/]" if one.harms else "[yellow]![/]", one.says, 0))
-        if home.database is not None and home.database.single_node:
+        if document is not None and document.single_node:
             what = "declared single-node: a failover may forget the last second, and closes everything"
             out.print(hanging("[yellow]![/]", what))
 
     named = [{"setting": one.name, "value": one.value, "says": one.says, "harms": one.harms} for one in off]
-    face.answer({"database": where, "well": well, "off": named}, show)
+    face.answer({"database": where, "well": well, "used": not unused, "off": named}, show)
     if not well:
         raise typer.Exit(FAILED)
 

@@ -206,6 +206,30 @@ def test_a_home_on_vault_and_postgres_holds_neither_keys_nor_state(
     assert cli_json(home, "db", "upgrade", code=1)["error"]["reason"] == "schema_newer"
 
 
+def test_a_database_is_looked_at_before_a_home_uses_it(
+    postgres_server: PostgresServer, mount: str, tmp_path: Path
+) -> None:
+    """`vault check --vault FILE` did it, `db check` knew the home's own database alone."""
+    postgres_server.database(mount)
+    password, described = tmp_path / "database.password", tmp_path / "database.json"
+    password.write_text(PASSWORD + "\n")
+    document = {
+        "hosts": [f"127.0.0.1:{postgres_server.port}"], "database": mount, "password_file": str(password),
+        "ssl_mode": "disable", "single_node": True,
+    }  # fmt: skip
+    described.write_text(json.dumps(document))
+    none, home = tmp_path / "none", tmp_path / "home"
+    found = cli_json(none, "db", "check", "--database", str(described))
+    assert (found["well"], found["used"]) == (True, False)
+    cli_json(home, "init", "--environment", "paper", "--mode", "solo", "--database", str(described))
+    assert cli_json(none, "db", "check", "--database", str(described))["used"] is True
+    described.write_text(json.dumps(document | {"single_node": False}))
+    assert (
+        "single_node" in cli_json(none, "db", "check", "--database", str(described), code=1)["error"]["what"]
+    )
+    assert cli_json(home, "db", "check")["well"] is True
+
+
 # --- moving ---------------------------------------------------------------------------------------
 
 
