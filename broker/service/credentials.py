@@ -38,8 +38,8 @@ SESSION_US = 3_600_000_000
 SHORTEST, LONGEST = 12, 200
 _PREFIX = 12
 _STEP_S = 30
-_BAD_CODE = Unauthenticated("bad_code", "the one-time code is not right, or was used before")
-_NO = Unauthenticated("bad_login", "name, password or code is not right")
+_BAD_CODE = ("bad_code", "the one-time code is not right, or was used before")
+_NO = ("bad_login", "name, password or code is not right")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class Credentials:
         step = self._step(enrolled["path"], code)
         if step is None:
             self._failed(name)
-            raise _BAD_CODE
+            raise self._wrong(*_BAD_CODE)
         with self._desk.database.write() as connection:
             before = self._known(connection, name)
             if meta.get(connection, _pending(name)) != found:
@@ -169,7 +169,7 @@ class Credentials:
             right = _fits(self._hasher, hashed, password)
         if not (right and known):
             self._failed(name)
-            raise _NO
+            raise self._wrong(*_NO)
         self.use_code(name, code)
         prefix, lasts = secrets.token_hex(_PREFIX // 2), self._desk.spans.begin(SESSION_US)
         token = Secret(f"{MARK}{prefix}{secrets.token_urlsafe(32)}")
@@ -223,7 +223,7 @@ class Credentials:
                     store.change(connection, name, failures=0)
         if not used:
             self._failed(name)
-            raise _BAD_CODE
+            raise self._wrong(*_BAD_CODE)
         self._throttle.passed(name, asking_from.get())
 
     # --- parts ----------------------------------------------------------------------------
@@ -242,13 +242,21 @@ class Credentials:
         found = [step for step in (now - 1, now, now + 1) if _same(totp.generate_otp(step), wanted)]
         return found[-1] if found else None
 
+    def _wrong(self, reason: str, what: str) -> Unauthenticated:
+        """Return a no that tells what time we count codes by: where it is wrong every code is refused."""
+        return Unauthenticated(reason, f"{what}. {self._time()}")
+
+    def _time(self) -> str:
+        now = moment(self._desk.clock.now_us())
+        return f"The broker's host has {now:%Y-%m-%d %H:%M:%S} UTC, and codes go by that"
+
     def _refuse_waiting(self, name: str) -> None:
         left_us = self._throttle.wait_us(name, asking_from.get(), self._desk.spans.sure_us())
         if left_us > 0:
             raise Conflict(
                 "locked",
                 f"too many wrong tries from here; wait {-(-left_us // 1_000_000)} s, or come from elsewhere: on the "
-                "broker's host the command line does. If that was not you, say so",
+                f"broker's host the command line does. If that was not you, say so. {self._time()}",
             )
 
     def _failed(self, name: str) -> None:

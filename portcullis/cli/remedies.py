@@ -10,6 +10,10 @@ _COMMANDS = {
     "commit_unknown": "audit list", "not_replicated": "status", "internal": "audit list",
     "no_channel": "alerts list", "no_manager": "manager list", "no_schedule": "schedule show", "key_known": "key list",
 }  # fmt: skip
+_CLOCK = (
+    "Where that time is off by more than half a minute, no code is right: set the host's clock (by systemd: timedatectl "
+    "set-ntp true), or the phone's. A cut needs no code: on that host the home's own token makes it meanwhile."
+)
 _STEPS = {
     "venue_unknown_key": "The exchange does not know this key, or the secret is not this key's. Check both and "
     "import again; if it should exist, look whether somebody deleted it.",
@@ -22,10 +26,10 @@ _STEPS = {
     "can_withdraw": "Untick withdrawals for this key at the exchange, and import it again.",
     "any_address": "Bind the key at the exchange to the addresses of the account's egress, and import it again.",
     "venue_bad_key_format": "That is no key id. Copy it again from the exchange's API Management page.",
-    "bad_code": "Wait for the next code of your authenticator app, then the same command again. Every code is refused: "
-    "look whether the clocks of this host and of the app's are right.",
+    "bad_code": f"Wait for the next code of your authenticator app, then the same command again. {_CLOCK}",
     "taken": "Choose another name, or use what there is.",
-    "bad_login": "The same again, with the next code.",
+    "locked": _CLOCK,
+    "bad_login": f"The same again, with the next code. {_CLOCK}",
 }
 
 

@@ -1,5 +1,7 @@
 """Passwords, one-time codes and sessions."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from broker.db import tables as t
@@ -33,6 +35,33 @@ async def test_a_wrong_login_says_not_what_was_wrong(team: Desk, clock: Clock, w
     assert answer.status_code == 401
     assert "planted" not in answer.text
     assert answer.json()["reason"] in {"bad_login", "bad_code"}
+
+
+async def test_a_no_tells_the_time_that_codes_go_by(team: Desk, clock: Clock) -> None:
+    """A host whose clock was off by minutes said: not right, or used before. What it says of the time tells nothing else."""
+    ann = Person(team, clock, "owner")
+    code = ann.code()
+    clock.set_us -= 600_000_000
+    tries = [
+        {"name": "owner", "password": PASSWORD, "code": code}, {"name": "nobody", "password": PASSWORD, "code": code},
+        *[{"name": "owner", "password": "planted-wrong-password", "code": code}] * 6,
+    ]  # fmt: skip
+    told = []
+    async with team.client(None) as client:
+        for body in tries:
+            before = datetime.fromtimestamp(clock.now_us() / 1_000_000, UTC)
+            answer = (await client.post("/v1/sessions", json=body)).json()
+            at = datetime.fromisoformat(answer["detail"].split("host has ")[1].split(" UTC")[0]).replace(
+                tzinfo=UTC
+            )
+            assert timedelta(0) <= at - before.replace(microsecond=0) < timedelta(seconds=60)
+            told.append(answer["reason"])
+    assert told[:2] == ["bad_code", "bad_login"]
+    assert told[-1] == "locked"
+    clock.set_us += 600_000_000
+    async with team.client(None, peer="127.0.0.9") as client:
+        right = {"name": "owner", "password": PASSWORD, "code": ann.code()}
+        assert (await client.post("/v1/sessions", json=right)).status_code == 201
 
 
 async def test_who_guesses_is_locked_out_for_longer_each_time(team: Desk, clock: Clock) -> None:

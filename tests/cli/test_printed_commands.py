@@ -102,6 +102,8 @@ def test_a_database_that_is_away_names_the_command_that_looks_at_it(reason: str,
 def test_a_code_that_is_not_right_sends_nobody_to_the_homes_token(tmp_path: Path) -> None:
     """A mistyped code was answered with: log in, or restore the home's own token."""
     assert "next code" in step(face_of(tmp_path), "bad_code")
+    for reason in ("bad_code", "bad_login", "locked"):
+        assert "set the host's clock" in step(face_of(tmp_path), reason)
 
 
 def test_each_command_after_a_no_has_a_line_of_its_own(tmp_path: Path) -> None:
