@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from broker.errors import NotFound
+from broker.errors import NotFound, Withheld
 from broker.model import Grant
 from broker.service import Service
 from clients.errors import VenueRefused
@@ -112,19 +112,42 @@ async def running_demo(home: Home, options: Options) -> AsyncIterator[Ready]:
     """Run a home with a bot that may trade.
 
     Raises:
-        SettingsError: The home cannot be run.
+        SettingsError: The home cannot be run, or was restored and needs a person first.
         ChildFailed: A child did not get ready.
     """
     async with running_broker(home, options) as broker:
+        _follow(broker)
         token = Secret(admin_token_file(home).read_text(encoding="ascii").strip())
         admin = PaperAdmin(broker.paper_base, token.reveal())
         try:
             await _account(broker, admin)
             await _manager(broker, admin)
+            grant, secret, fresh = _grant(broker.service, home.paper / "demo-bot.json")
+        except Withheld:
+            raise SettingsError("--home", _held(home)) from None
         finally:
             await admin.close()
-        grant, secret, fresh = _grant(broker.service, home.paper / "demo-bot.json")
         yield Ready(broker, token, grant, secret, fresh)
+
+
+def _follow(broker: Broker) -> None:
+    """Let the demo's account and manager find our paper exchange: a restored home names the old one's port."""
+    service, base = broker.service, broker.paper_base
+    for before in {one.upstream for one in service.accounts.list().items if one.name == ACCOUNT} - {
+        base,
+        None,
+    }:
+        service.accounts.move_upstream(ACCOUNT, base)
+        service.managers.follow(str(before), base)
+
+
+def _held(home: Home) -> str:
+    """Say what to do where a restored home cannot be a demo as it is."""
+    return (
+        f"{home.root} was restored or copied, and the paper exchange of this start knows none of its keys. Put the "
+        f"folder `paper` of the old home in the place of {home.paper} and start it again; or go on without the demo: "
+        "`portcullis run`, then do what `portcullis reconcile` says; or name another directory for a new demo"
+    )
 
 
 async def _account(broker: Broker, admin: PaperAdmin) -> None:

@@ -11,8 +11,9 @@ _COMMANDS = {
     "no_channel": "alerts list", "no_manager": "manager list", "no_schedule": "schedule show", "key_known": "key list",
 }  # fmt: skip
 _CLOCK = (
-    "Where that time is off by more than half a minute, no code is right: set the host's clock (by systemd: timedatectl "
-    "set-ntp true), or the phone's. A cut needs no code: on that host the home's own token makes it meanwhile."
+    "Where that time is off by more than half a minute, no code is right: set the host's clock (by systemd: "
+    "timedatectl set-ntp true), or the phone's. A cut needs no code: "
+    "on that host the home's own token makes it meanwhile."
 )
 _STEPS = {
     "venue_unknown_key": "The exchange does not know this key, or the secret is not this key's. Check both and "

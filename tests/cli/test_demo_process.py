@@ -1,6 +1,7 @@
 """The demo as bot authors and operators meet it: real processes, from the first start to kill -9."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -198,3 +199,24 @@ def test_a_cut_survives_kill_9_and_children_do_not(tmp_path: Path) -> None:
         refused = second.order()
         assert (refused.status, refused.reason) == (401, "cut")
         assert [one["id"] for one in cli_json(home, "cuts")["items"]] == [cut["id"]]
+
+
+def test_a_restored_demo_says_what_it_lacks_and_starts_once_it_has_that(tmp_path: Path) -> None:
+    """Its account named the port of the old home's exchange: it ended with `not_connected`."""
+    first, home, code, file = (tmp_path / name for name in ("first", "home", "code.txt", "file"))
+    with running_demo(first, tmp_path / "errors") as demo:
+        cli_json(first, "backup", "code", "--to", str(code))
+        cli_json(first, "backup", "create", "--to", str(file))
+        cli_json(
+            home, "restore", str(file), "--code-file", str(code), "--api-port", "0", "--gateway-port", "0"
+        )
+        told = cli(home, "demo", "--json", "--port", "0")
+        assert told.returncode == 1
+        assert "in the place of" in told.stdout
+        assert "not_connected" not in told.stdout
+        key_id = demo.said["key_id"]
+    shutil.rmtree(home / "paper")
+    shutil.copytree(first / "paper", home / "paper")
+    with running_demo(home, tmp_path / "errors") as again:
+        assert again.said["key_id"] == key_id
+        assert again.order().reason == "cut", "it is closed until somebody compared"
