@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -59,7 +60,7 @@ async def test_what_one_gateway_gives_back_pushes_out_nothing_of_anothers() -> N
     await until_taken(lending)
     assert ("quiet", "slc_quiet") in ledger.taken
     assert len(ledger.taken) == 10_001
-    lending.close()
+    lending.close(time.monotonic() + 60)
 
 
 async def test_what_can_never_be_written_stands_before_nothing_else() -> None:
@@ -70,7 +71,7 @@ async def test_what_can_never_be_written_stands_before_nothing_else() -> None:
     lending.owe("good", (("slc_good", Decimal(1)),))
     await until_taken(lending)
     assert sorted(ledger.taken) == [("good", "slc_good"), ("odd", "slc_0"), ("odd", "slc_2")]
-    lending.close()
+    lending.close(time.monotonic() + 60)
 
 
 class Budget(Ledger):
@@ -128,4 +129,4 @@ async def test_nothing_is_said_to_be_left_while_a_slice_is_being_taken_back(away
     assert ask is not None
     await ask
     assert said[-1].slice is None, "where nothing comes back it is said"
-    lending.close()
+    lending.close(time.monotonic() + 60)
