@@ -11,9 +11,11 @@ Rules:
    of an order share its fate. Without the `Permit` of `admit` nothing of ours can be sent (`upstream.Pool.ask`).
 6. Exits themselves are always tried. The facts they are judged by are asked for in spite of a pause or a used up
    minute only by and by (`MOST_IN_PAUSE`, then one a second): else whoever has a key and sells what is not there
-   could get the address banned. Each virtual key has that for itself: nobody's exits use up what another's need. What
-   is not asked for refuses no exit that the venue itself would bound. Half of it is for questions that were not asked
-   in the last `LATELY_US`: who asks one again and again has the others still.
+   could get the address banned. Each virtual key has that for itself: nobody's exits use up what another's need. All
+   together ask as much as three, each in its turn (`turns`): the venue counts by address, not by bot. Who has to wait
+   is told for how long that is, not for how long the venue bans. What is not asked for refuses no exit that the venue
+   itself would bound. Half of it is for questions that were not asked in the last `LATELY_US`: who asks one again and
+   again has the others still.
 7. Calls without a signature have half of a minute's weight at most: who has no key of ours uses up no bot's reads.
 8. `/sapi` counts each endpoint by itself, so its 429 stops that pool alone.
 9. `now_us` is wall time for the sake of the venue's minutes, but of a clock that nobody sets (`VenueView.now_us`): a
@@ -24,6 +26,7 @@ from collections import OrderedDict, deque
 from enum import Enum
 from typing import NamedTuple
 
+from broker.gateway.turns import Turns
 from broker.policy_document import MOST_ORDERS, Rate
 
 MINUTE_US = 60_000_000
@@ -113,17 +116,18 @@ class _Trickle:
         """Tell whether half of it is left when one more was asked."""
         return self._left > MOST_IN_PAUSE // 2
 
-    def take(self, now_us: int, question: str) -> bool:
-        """Count one; tell whether it may be asked."""
+    def may(self, now_us: int, question: str) -> bool:
+        """Tell whether one may be asked."""
         lately = question in self._asked_us and now_us - self._asked_us[question] < LATELY_US
-        if self._left <= (MOST_IN_PAUSE // 2 if lately else 0):
-            return False
+        return self._left > (MOST_IN_PAUSE // 2 if lately else 0)
+
+    def take(self, now_us: int, question: str) -> None:
+        """Count one."""
         self._left -= 1
         if question:
             if len(self._asked_us) >= MOST_QUESTIONS:
                 self._asked_us = {one: at for one, at in self._asked_us.items() if now_us - at < LATELY_US}
             self._asked_us[question] = now_us
-        return True
 
 
 class WeightMeter:
@@ -135,6 +139,7 @@ class WeightMeter:
         self._reads_from_us: dict[str, int] = {}
         self._banned_until_us = 0
         self._trickles: OrderedDict[str, _Trickle] = OrderedDict()
+        self._turns = Turns()
 
     def _turn(self, now_us: int) -> None:
         minute = now_us // MINUTE_US
@@ -164,18 +169,28 @@ class WeightMeter:
         passes in a pause.
         """
         pause = self.pause(Need.RISK if need is Need.EXIT else need, pool, weight, now_us)
-        if pause is not None and not (
-            need is Need.EXIT and self._trickle(whose, now_us).take(now_us, question)
-        ):
-            return pause
+        if pause is not None:
+            wait_s = self._wait_s(now_us, question, whose) if need is Need.EXIT else pause.seconds
+            if wait_s:
+                return Pause(wait_s) if wait_s < pause.seconds else pause
         self.spend(pool, weight, now_us)
         return _PERMIT
 
     def leaves_room(self, pool: str, weight: int, now_us: int, whose: str = "") -> bool:
         """Tell whether what only helps to judge an exit may be asked, and leaves exits the facts that they need."""
-        return (
-            self.pause(Need.RISK, pool, weight, now_us) is None or self._trickle(whose, now_us).leaves_half()
-        )
+        if self.pause(Need.RISK, pool, weight, now_us) is None:
+            return True
+        return self._trickle(whose, now_us).leaves_half() and self._turns.has_room(now_us)
+
+    def _wait_s(self, now_us: int, question: str, whose: str) -> int:
+        """Count a fact of an exit, if it may be asked for now: 0; else tell for how many seconds it has to wait."""
+        trickle = self._trickle(whose, now_us)
+        if not trickle.may(now_us, question):
+            return 1
+        wait_s = self._turns.take(whose, now_us)
+        if not wait_s:
+            trickle.take(now_us, question)
+        return wait_s
 
     def _trickle(self, whose: str, now_us: int) -> _Trickle:
         """Return what may still be asked on behalf of a key; who has asked nothing for longest is forgotten first."""
