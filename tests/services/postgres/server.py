@@ -105,7 +105,7 @@ class PostgresServer:
         """Ask it something, as its superuser."""
         with psycopg.connect(
             host="127.0.0.1", port=self.port, user="portcullis", password=PASSWORD, dbname=database,
-            autocommit=True, connect_timeout=5,
+            autocommit=True, connect_timeout=60,
         ) as connection:  # fmt: skip
             cursor = connection.execute(text.encode())
             return cursor.fetchall() if cursor.description is not None else []
