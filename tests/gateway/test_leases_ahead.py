@@ -55,7 +55,10 @@ async def test_a_lease_is_there_before_the_first_request(
         assert (answer.status, answer.reason) == (200, None)
 
 
-async def test_a_gateway_that_starts_has_its_leases_before_bots_can_connect(tmp_path: Path) -> None:
+async def test_a_gateway_that_starts_has_its_leases_before_bots_can_connect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.gateway.process.FIRST_SECONDS", 60.0)  # it waits for a slow broker so long
     async with running_world(tmp_path) as world:
         world.account()
         bots = [world.bot(f"bot-{number}") for number in range(5)]
