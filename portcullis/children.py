@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
-READY_S = 20.0
+READY_S = 40.0
 PATIENCE_S = 12.0
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "TZ", "SSL_CERT_FILE")
 
