@@ -75,14 +75,20 @@ def test_who_watches_ends_where_nothing_is_to_be_watched_and_begins_anew(
 ) -> None:
     """Each database that was opened left a thread behind for as long as the process lived."""
     monkeypatch.setattr(overdue_module, "_IDLE_S", 0.01)
-    overdue, others = Overdue(), set(threading.enumerate())
-    for _ in range(2):
+    overdue, watchers, start = Overdue(), list[threading.Thread](), threading.Thread.start
+
+    def noted(thread: threading.Thread) -> None:
+        watchers.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", noted)
+    for count in (1, 2):
         here, there = socket.socketpair()
         with here, there:
             with overdue.limited(here.fileno(), 0.1):
-                (watcher,) = {one for one in threading.enumerate() if one.name == "overdue"} - others
-            watcher.join(PATIENCE_S)
-            assert not watcher.is_alive()
+                assert len(watchers) == count
+            watchers[-1].join(PATIENCE_S)
+            assert not watchers[-1].is_alive()
 
 
 def test_a_name_that_could_not_be_asked_for_is_asked_for_again() -> None:
