@@ -392,7 +392,7 @@ async def test_what_somebody_may_still_use_is_not_retired(tmp_path: Path) -> Non
         service, ref = here.world.service, KeyRef("main", Slot.TRADE, 1)
         imported(here)
         with service.desk.database.write() as connection:
-            held = cutovers.Hold("ghost", "b", str(ref), service.desk.clock.now_us() + 60_000_000)
+            held = cutovers.Hold("ghost", "b", str(ref), service.desk.clock.now_us() + 600_000_000)
             cutovers.hold(connection, held)
         with pytest.raises(Conflict, match="ghost may still use"):
             draw_up_retirement(service, ref, "retire", now())

@@ -141,7 +141,7 @@ async def test_a_ban_that_bots_met_stops_the_rotator_too_but_no_incident(tmp_pat
     async with running_place(tmp_path) as here:
         service = here.world.service
         venues, account = Venues(service), service.accounts.get("main")
-        until_us = service.desk.clock.now_us() + 60_000_000
+        until_us = service.desk.clock.now_us() + 600_000_000
         service.reports.of_gateway("local", (), (Trouble("venue-banned", account.egress, "", until_us),))
         before = len(here.world.asked())
         with pytest.raises(VenueUnavailable, match="venue_pause"), venues.probe(account):
