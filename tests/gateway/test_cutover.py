@@ -11,6 +11,7 @@ import pytest
 from broker.authority.leases import Opening, Secrets
 from broker.authority.link import Link
 from broker.db import cutovers as store
+from broker.errors import StoreUnavailable
 from broker.gate import Mode
 from broker.link.frames import OpenLease
 from broker.model import KeyRef
@@ -121,9 +122,16 @@ async def test_a_cut_is_not_outrun_by_a_cutover(tmp_path: Path) -> None:
         assert (await bot.call("GET", "/api/v3/account")).reason == "cut"
 
 
-async def test_a_hold_that_ran_out_is_never_prolonged(tmp_path: Path) -> None:
+async def test_a_hold_that_ran_out_is_never_prolonged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever retires a key took it for unused: a broker that comes back late may not let leases on it go on."""
+
+    def away(*_: object, **__: object) -> Any:
+        raise StoreUnavailable("database", "away on purpose")
+
     async with trading_world(tmp_path) as (world, _bot):
+        monkeypatch.setattr(world.authority.leases, "judge", away)  # no other is opened ahead of its use
         (link,) = world.authority.changes.links.values()
         assert link.leases
         with world.service.desk.database.write() as connection:
