@@ -189,6 +189,8 @@ async def test_a_lease_granted_in_the_instant_of_the_move_is_not_left_on_the_old
 
         monkeypatch.setattr(authority.leases, "grant", just_moved)
         assert (await late.call("GET", "/api/v3/account")).status == 200
-        (lease,) = [held for held in link.leases.values() if held.consumer == "late"]
-        assert lease.key == NEW
+        leases = {held.key for held in link.leases.values() if held.consumer == "late"}
+        assert leases == {NEW}, (
+            "one that was opened ahead, and one that it asked for, may be there for a moment"
+        )
         assert world.asked()[-1]["key_id"] == fresh[0]
