@@ -80,7 +80,7 @@ async def test_the_same_on_a_real_vault(
     assert await killed(tmp_path, scenario, [death]) == [death], "it never came to that"
 
 
-@pytest.mark.skipif(not LONG, reason="1,000 seeded runs take an hour: make test-long")
+@pytest.mark.skipif(not LONG, reason="1,000 seeded runs take half an hour: make test-long")
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 async def test_a_thousand_seeded_deaths(tmp_path: Path, request: pytest.FixtureRequest, chunk: int) -> None:
