@@ -76,7 +76,9 @@ def test_the_writes_were_found() -> None:
     }
 
 
-@pytest.mark.parametrize("reason", [PASTED, f"leaked: {PASTED}", "x " * 300 + PASTED])
+@pytest.mark.parametrize(
+    "reason", [PASTED, f"leaked: {PASTED}", "x " * 300 + PASTED], ids=["alone", "in a text", "too long"]
+)
 @pytest.mark.parametrize("mode", ["closed", "halt"])
 async def test_a_cut_is_made_whatever_its_reason_holds(desk: Desk, reason: str, mode: str) -> None:
     async with desk.client(Role.RESPONDER) as client:
@@ -100,7 +102,9 @@ async def test_a_grant_is_revoked_whatever_the_reason_holds(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", [f"grant:{PASTED}", f"consumer:{PASTED}", f"gateway:{PASTED}", PASTED, f"{PASTED}:a"]
+    "target",
+    [f"grant:{PASTED}", f"consumer:{PASTED}", f"gateway:{PASTED}", PASTED, f"{PASTED}:a"],
+    ids=["a grant", "a consumer", "a gateway", "alone", "as a kind"],
 )
 async def test_a_secret_that_was_named_as_a_target_is_not_repeated(desk: Desk, target: str) -> None:
     async with desk.client() as client:

@@ -11,11 +11,10 @@ import pytest
 
 from broker import virtual_key
 from broker.backup import code
-from broker.model import new_id
 from broker.pasted import REMOVED, looks_secret
 
 PLAIN = [
-    "key in a public gist", "because", REMOVED, "it was main/trade/3, as in grt_0123456789abcdef0123", new_id("rot"),
+    "key in a public gist", "because", REMOVED, "it was main/trade/3, as in grt_0123456789abcdef0123", "rot_0e9b584a382a319a43a0",
     "see https://gist.github.com/alice/0123456789abcdef0123456789abcdef",
     "https://docs.google.com/document/d/1BxiMVs0XRA5nFMdKvBdBZjgmUUqptlbs74OgvE2upms/edit",
     "https://x.slack.com/archives/C024BE91L/p1355517523000008", "ann@example.org, from 203.0.113.7 and [2001:db8::1]:443",
