@@ -3,9 +3,11 @@
 Nothing here decides. A fact that cannot be had stays missing, with its reason in `Job.failed`: until it is there, it
 failed. What it is fetched for (`Job.need`) tells the venue's meter whether it may be asked for now.
 The broker's word is a fact, too, where this process stood still.
+Whose an asset is, the broker is asked by each grant `MOST_AT_ONCE` times at once, as it is of orders (`words`, rule 4).
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
@@ -26,6 +28,7 @@ from broker.gateway.sharing import Sharing
 from broker.gateway.upstream import Crowded
 from broker.gateway.venue_view import NotKnown
 from broker.gateway.whose import Whose
+from broker.gateway.words import MOST_AT_ONCE
 from broker.link.frames import StakeQuery
 from broker.policy_facts import Stake
 from clients.venues.binance import market
@@ -48,6 +51,8 @@ class Fetcher:
         self.resting = resting
         self._whose = Whose(book, link, owners, clock)
         self._stakes: Sharing[tuple[Stake, int]] = Sharing()
+        self._turns: dict[str, asyncio.Semaphore] = {}
+        self._waiting: Counter[tuple[str, str, str, str]] = Counter()
         self._counts = False
         self.behind = link.pulse.behind
 
@@ -126,6 +131,7 @@ class Fetcher:
         job.replaces = "" if target is None else self._owners.order_id(held.account, symbol, target)
         what, stakes = (held.lease.id, symbol, pair.base, job.replaces), held.standing.stakes
         came_us = self._clock.boot_us()
+        self._waiting[what] += 1
         try:
             stake, asked_us = await self._stakes.ask(what, partial(self._asked_stake, job, held, *what[1:]))
         except (LinkDown, asyncio.CancelledError):
@@ -136,6 +142,10 @@ class Fetcher:
                 )
                 stakes.see(symbol, pair.base, seen, self._clock.boot_us(), job.replaces)
             raise
+        finally:
+            self._waiting[what] -= 1
+            if not self._waiting[what]:
+                del self._waiting[what]
         stakes.learn(symbol, pair.base, stake, asked_us, job.replaces)  # perhaps another one asked
         job.staked = True
 
@@ -145,8 +155,16 @@ class Fetcher:
         """Return whose a base asset is, and when that was asked."""
         replaced = (held.account, symbol, replaces) if replaces else None
         recent_fills, whose = self._book.recent, (held.account, base, held.lease.grant, replaced)
+        turns = self._turns.setdefault(held.lease.grant, asyncio.Semaphore(MOST_AT_ONCE))
 
         async def ask(after: str) -> tuple[Stake, int]:
+            stood_in_line = turns.locked()
+            async with turns:
+                if stood_in_line and not self._waiting[held.lease.id, symbol, base, replaces]:
+                    raise LinkDown("no_answer", "nobody waits for the broker's answer any more")
+                return await in_turn(after)
+
+        async def in_turn(after: str) -> tuple[Stake, int]:
             for number in range(_TRIES):
                 asked_us = self._clock.boot_us()
                 latest = self._book.by_key.get(

@@ -1,7 +1,8 @@
 """One connection to the venue: one request at a time, its answer in full or not.
 
 Rules:
-1. An answer that breaks off is `Broken`: the outcome is not known. Bytes nobody asked for end the connection.
+1. An answer that breaks off is `Broken`: the outcome is not known. Bytes nobody asked for end the connection, those
+   that come with an answer too: the next request may be on it already, and they would count as the answer to that.
 2. An answer has an end: in time as a whole, in bytes, headers, pieces and interim answers; what all of them hold
    together is bounded too, at the cost of the largest read.
 """
@@ -87,6 +88,7 @@ class Line(asyncio.Protocol):
         self.key = ""
         self._reset()
         self._interim = 0
+        self._answered = False  # by the bytes that are being read
 
     def _reset(self) -> None:
         self._headers: dict[bytes, bytes] = {}
@@ -140,6 +142,7 @@ class Line(asyncio.Protocol):
         if self._done is None:  # bytes nobody asked for
             self.close()
             return
+        self._answered = False
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -156,6 +159,8 @@ class Line(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """See httptools."""
+        if self._answered:
+            raise ValueError("one answer to a request")
         self._reset()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -196,6 +201,7 @@ class Line(asyncio.Protocol):
             if self._transport is not None:
                 self._transport.close()
         reply = Reply(status, self._headers, bytes(self._body))
+        self._answered = True
         self._reset()
         self._end(reply)
 
