@@ -7,6 +7,7 @@ Rules:
 4. A part with a line that the broker could not read is set aside under another name, never deleted.
 5. The name of a boot begins with a number, one above those that were there as it began: clocks can be set. Two that
    began at once may have the same one, and boots of older versions have none.
+6. They are read in a thread while others are deleted: what is known of them is replaced, never changed in place.
 """
 
 import re
@@ -115,22 +116,30 @@ class Parts:
     def read(self, after: int, most: int) -> list[tuple[int, str]]:
         """Return the lines that follow a number, in order and without a gap; nothing at the end."""
         found: list[tuple[int, str]] = []
-        for index in self._from(after + 1):
-            part = self._parts[index]
-            end = self._parts[index + 1].first if index + 1 < len(self._parts) else None
-            number = after + 1 + len(found)
+        parts, number = self._parts, after + 1
+        if parts:
+            number = self._gap(found, number, parts[0].first, most)
+        for index in _from(parts, number):
+            part = parts[index]
+            end = parts[index + 1].first if index + 1 < len(parts) else None
             for line in self._lines(part, number, most - len(found)):
                 if end is not None and number >= end:
                     break
                 found.append((number, line))
                 number += 1
-            while end is not None and number < end and len(found) < most:
-                self.torn = True
-                found.append((number, ""))
-                number += 1
+            if end is not None:
+                number = self._gap(found, number, end, most)
             if len(found) >= most:
                 break
         return found
+
+    def _gap(self, found: list[tuple[int, str]], number: int, end: int, most: int) -> int:
+        """Add the numbers that no part holds before a part begins (rule 3); return the one that follows."""
+        while number < end and len(found) < most:
+            self.torn = True
+            found.append((number, ""))
+            number += 1
+        return number
 
     def spent(self, seq: int) -> int:
         """Return the last line of those parts that go once every line up to this one is kept."""
@@ -148,22 +157,14 @@ class Parts:
                 path.unlink(missing_ok=True)
             elif path.exists():
                 path.replace(path.with_name(_ASIDE + path.name))
-            self._parts.pop(0)
+            self._parts = self._parts[1:]
 
     def set_aside(self, numbers: Iterable[int]) -> None:
         """The broker could not read these lines."""
         for number in numbers:
             self.torn = True
-            for index in list(self._from(number))[:1]:
+            for index in _from(self._parts, number)[:1]:
                 self._set_aside.add(self._parts[index].path)
-
-    def _from(self, number: int) -> Iterator[int]:
-        """Yield the parts from the one that holds a number on."""
-        start = 0
-        for index, part in enumerate(self._parts):
-            if part.first <= number:
-                start = index
-        yield from range(start, len(self._parts))
 
     def _lines(self, part: Part, number: int, most: int) -> Iterator[str]:
         try:
@@ -190,3 +191,12 @@ class Parts:
             return line[:-1].decode("utf-8", errors="replace")
         self.torn = self.torn or bool(line)
         return None
+
+
+def _from(parts: list[Part], number: int) -> range:
+    """Return the places of the parts from the one that holds a number on."""
+    start = 0
+    for place, part in enumerate(parts):
+        if part.first <= number:
+            start = place
+    return range(start, len(parts))
