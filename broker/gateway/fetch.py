@@ -196,10 +196,11 @@ class Fetcher:
             stake, asked_us = await ask(after)
             if await self._looked(job, held, base, stake):
                 return await ask(after)
-            late = self._clock.boot_us() - now_us > PAGES_US
-            if late or held.sole or not stake.more or self.resting.wants(held.account, stake.resting):
+            if held.sole or not stake.more or self.resting.wants(held.account, stake.resting):
                 break
             pages.turn(held.account, base, after, stake.more, now_us)
+            if self._clock.boot_us() - now_us > PAGES_US:
+                break  # the next exit goes on there
         return stake, asked_us
 
     async def _kept_upto(self, line: int) -> None:

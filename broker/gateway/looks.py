@@ -10,8 +10,8 @@ Rules:
    venue's weight at worst, each further one 240 of its 6,000, however many orders there are and however many exits.
    Another key's exits use up none of them.
 5. The broker names so many at once. Where all of these are known, the next ones are asked for, up to `MOST_PAGES`
-   within `PAGES_US` of an exit: followed orders that are told of rarely stand before others for good. It begins with
-   the first ones again after `FROM_FIRST_US`: what was known then may not be any more.
+   within `PAGES_US` of an exit, and the next exit goes on there: followed orders that are told of rarely stand before
+   others for good. It begins with the first ones again after `FROM_FIRST_US`: what was known then may not be any more.
 """
 
 from collections import OrderedDict

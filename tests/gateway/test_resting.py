@@ -11,7 +11,7 @@ import pytest
 
 from broker.db import fills
 from broker.gate import Mode
-from broker.gateway import looks
+from broker.gateway import fetch, looks
 from broker.gateway.account_view import ORDER_WEIGHT, AccountView
 from broker.gateway.limits import MOST_IN_PAUSE, Need, Pause, Permit, WeightMeter
 from broker.gateway.looks import Looks
@@ -243,11 +243,17 @@ async def test_exits_go_on_where_the_venue_shows_none_of_what_is_named(tmp_path:
             assert 5 <= 1000 - unknown.times < 8 * 5
 
 
+@pytest.mark.parametrize("slow", [False, True], ids=["all pages at one exit", "a page at each exit"])
+@pytest.mark.usefixtures("very_patient")
 async def test_orders_that_are_followed_here_hide_none_that_nobody_follows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: bool
 ) -> None:
-    """Another gateway died, and a bid that rested there was filled: one sold it, because twenty older orders are named."""
+    """Another gateway died, and a bid that rested there was filled: one sold it, because twenty older orders are named.
+
+    Where the broker is slow an exit has time for one page: the next exits asked for the same one, over and over.
+    """
     monkeypatch.setattr(fills, "MOST_RESTING", 2)
+    monkeypatch.setattr(looks, "FROM_FIRST_US", 600 * S)
     limit: dict[str, Any] = {"type": "LIMIT", "timeInForce": "GTC"}
     async with running_world(tmp_path) as world:
         world.account(USDT="100000")
@@ -264,8 +270,11 @@ async def test_orders_that_are_followed_here_hide_none_that_nobody_follows(
         await world.cut("account:main", mode=Mode.HALT)
         exchange = world.paper.exchange
         exchange.engine.set_price(exchange.symbols["BTCUSDT"], Decimal(58_900), exchange.now_us())
-        assert (await one.order("SELL", "0.015")).reason == "halted"
-        assert (await one.order("SELL", "0.01")).status == 200
+        monkeypatch.setattr(fetch, "PAGES_US", 0 if slow else 600 * S)
+        for _ in range(3 if slow else 0):
+            assert (await one.order("SELL", "0.001")).status == 200
+        assert (await one.order("SELL", "0.012")).reason == "halted"
+        assert (await one.order("SELL", "0.007")).status == 200
 
 
 def test_pages_go_on_where_the_last_one_ended_and_begin_again_after_a_while() -> None:
