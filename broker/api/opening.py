@@ -10,7 +10,7 @@ Rules:
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from fastapi import Depends, Request
@@ -24,6 +24,7 @@ from broker.api.showing import lines_of
 from broker.errors import Malformed, NotGranted, Problem
 from broker.service.openings import Wanted
 from broker.service.operators import Role
+from broker.service.using import Using, using
 
 CODE, ACT = "Portcullis-Code", "Portcullis-Act"
 _LONGEST_SUBJECT = 200
@@ -38,15 +39,22 @@ class Opens:
     def __init__(self, action: str, role: Role, when: When | None) -> None:
         self.action, self.role, self._when = action, role, when
 
-    async def __call__(self, request: Request) -> None:
-        """Let a request pass to its route, or announce it."""
+    async def __call__(self, request: Request) -> AsyncIterator[None]:
+        """Let a request pass to its route, with the act that its deed uses up; or announce it."""
+        using.set(await self._judged(request))
+        try:
+            yield
+        finally:
+            using.set(None)
+
+    async def _judged(self, request: Request) -> Using | None:
         operator, context = authenticated(request), context_of(request)
         if not operator.may(self.role):
             raise NotGranted(
                 "scope_missing", f"this needs the scope {self.role.value}; {operator.name} does not have it"
             )
         if self._when is not None and not await self._when(context, request):
-            return
+            return None
         path = request.url.path
         refuse_secret_path(f"{path}?{request.url.query}")
         shows = await lines_of(context, request, self.action)
@@ -57,7 +65,7 @@ class Opens:
             self.action, _subject(path, await request.body()), hashlib.sha256(asked).hexdigest(),
             operator.name, request.headers.get(CODE, ""), request.headers.get(ACT, ""), shows,
         )  # fmt: skip
-        await run(context.service.openings.judge, wanted)
+        return await run(context.service.openings.judge, wanted)
 
 
 def _subject(path: str, body: bytes) -> str:

@@ -29,6 +29,7 @@ from broker.model import ITSELF as ITSELF  # noqa: PLC0414 - the actor is named 
 from broker.service.call_seal import sealed_digest
 from broker.service.desk import Desk, Page, cursor_number, page
 from broker.service.host_guard import HostGuard
+from broker.service.using import using
 from broker.steady import Watch
 
 acting: ContextVar[str] = ContextVar("acting", default=ITSELF)
@@ -75,10 +76,30 @@ class Audit:
     def record(
         self, connection: Connection, action: str, subject: str, details: Mapping[str, Detail] | None = None
     ) -> Record:
-        """Record that who acts did something, in the transaction in which it is done."""
-        entry = Entry(
-            self._desk.clock.now_us(), acting.get(), action, subject, chain.details_text(details or {})
-        )
+        """Record that who acts did something, in the transaction in which it is done; an announced act is used by that.
+
+        Raises:
+            Conflict: Somebody else used that act, or called it off; the transaction is to be given up.
+        """
+        act = using.get()
+        if act is not None and act.use(connection, action):
+            self._append(connection, "act.use", act.act, {"what": act.action})
+        return self._append(connection, action, subject, details or {})
+
+    def use_act(self, connection: Connection, deed: str) -> None:
+        """Use up the announced act of what has no transaction of its own, in one that is committed before it.
+
+        Raises:
+            Conflict: See `record`.
+        """
+        act = using.get()
+        if act is not None and act.use(connection, deed):
+            self._append(connection, "act.use", act.act, {"what": act.action})
+
+    def _append(
+        self, connection: Connection, action: str, subject: str, details: Mapping[str, Detail]
+    ) -> Record:
+        entry = Entry(self._desk.clock.now_us(), acting.get(), action, subject, chain.details_text(details))
         return store.append(connection, CONTROL, entry)
 
     def founded(self) -> None:

@@ -38,6 +38,7 @@ from broker.service.desk import Change, Desk, Page, cursor_number, page
 from broker.service.making import Made
 from broker.service.mirror import Mirror
 from broker.service.reconcile import refuse_unreconciled
+from broker.service.using import using
 
 COMMITTED_WITHIN_S = 2.0
 """How long an answer waits for the record; it is in force without."""
@@ -142,6 +143,9 @@ class Cuts:
         made = self.closing.get(cut_id)
         if made is not None and made.thawing is None:
             refuse_unreconciled(self._desk, cut_id)
+            if using.get() is not None:
+                with self._desk.database.write(Urgency.SAFETY) as connection:
+                    self._audit.use_act(connection, "cut.thaw")
             change = self.closing.thaw(made, reason=reason, actor=actor)
             if change is not None:
                 return _fresh(made), change

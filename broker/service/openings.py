@@ -5,7 +5,7 @@ Rules:
 2. A team needs a second person; alone, a one-time code and ten minutes in which it is announced and can be called
    off. The second person is older than a day, except those who were there when the home was founded.
 3. What is announced is one exact request, shown in full to who confirms it. It is done by sending the same again,
-   once, within a day.
+   once, within a day: it is used up in the transaction of its deed (`using`), so that what failed may be sent again.
 4. No second step in a paper home, nor in the first hour of a home that holds no key yet.
 5. What lets somebody do more is over late, not early, whoever sets a clock (`broker.steady`). The ten minutes count on
    each host from when it saw the act first, as is on record: on another host, or after a reboot, they begin anew. A day
@@ -28,6 +28,7 @@ from broker.service.act_times import DAY_US, DELAY_US, FOUNDED
 from broker.service.audit import Audit
 from broker.service.credentials import Credentials
 from broker.service.desk import Desk
+from broker.service.using import Using
 from broker.steady import Moment, Span
 from clients.venue import Environment
 
@@ -89,8 +90,8 @@ class Openings:
     def __init__(self, desk: Desk, audit: Audit, credentials: Credentials) -> None:
         self._desk, self._audit, self._credentials = desk, audit, credentials
 
-    def judge(self, wanted: Wanted) -> None:
-        """Let a request pass, or announce it.
+    def judge(self, wanted: Wanted) -> Using | None:
+        """Let a request pass, or announce it; return the act that its deed uses up, where it takes one.
 
         Raises:
             Announced: It is on record, and has to be sent again when it is ready.
@@ -99,10 +100,10 @@ class Openings:
             Conflict: The act it names is not ready, over, or another request.
         """
         if not self._is_needed():
-            return
+            return None
         if wanted.act:
-            self._use(wanted)
-            return
+            self._ensure_ready(wanted)
+            return Using(wanted.act, wanted.action, lambda: self._desk.spans.now().wall_us)
         if not wanted.code:
             raise NotGranted("code_needed", f"{wanted.action} opens something: it needs a one-time code")
         self._credentials.use_code(wanted.operator, wanted.code)
@@ -225,11 +226,11 @@ class Openings:
             if row is not None and now.base not in (seen := act_times.seen(row)):
                 store.sighted(connection, act, act_times.sightings(seen, now))
 
-    def _use(self, wanted: Wanted) -> None:
-        """Use an act up, for the one request it was announced for."""
+    def _ensure_ready(self, wanted: Wanted) -> None:
+        """Make sure that an act is ready, for the one request it was announced for."""
         self._sight(wanted.act)
         now = self._desk.spans.now()
-        with self._desk.database.write() as connection:
+        with self._desk.database.read() as connection:
             row = _row(connection, wanted.act)
             self._refuse_over(row, now)
             if row.operator != wanted.operator or row.digest != wanted.digest or row.action != wanted.action:
@@ -248,8 +249,6 @@ class Openings:
                     "not_ready",
                     f"it is ready in {-(-left_us // 1_000_000)} s; until then anybody can call it off",
                 )
-            store.end(connection, wanted.act, "used", now.wall_us)
-            self._audit.record(connection, "act.use", wanted.act, {"what": wanted.action})
 
     def _refuse_over(self, row: Any, now: Moment) -> None:
         if row.ended_us is not None:
