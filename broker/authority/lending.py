@@ -7,13 +7,15 @@ Rules:
 3. What could not be taken back is owed until it is: it counts as lent. Closing a slice twice changes nothing; a
    release given back twice would be a hole in the limit, so one that may have been written counts as spent.
 4. What is owed of one gateway, or cannot be written at all, keeps nothing of another's from being taken back.
-5. That nothing is left is said only where nothing is being taken back: until it is, what is left cannot be told.
+5. That nothing is left is said only where nothing is being taken back under the same limits: until it is, what is left
+   cannot be told. What others owe keeps nobody waiting.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -42,7 +44,8 @@ class Lending:
         self._calls, self._beside = service.calls, beside
         self._budgets = Threads(1, "budgets")
         self._taking_back = self._over = False
-        self._owings = 0
+        self._watching: list[set[str]] = []
+        """What is owed while somebody is lent to, for each of them."""
         self.owed: dict[str, dict[str, Decimal]] = {}
         """Slices to take back, by gateway, with what is left of each."""
 
@@ -102,15 +105,27 @@ class Lending:
         return self._lend(link, frame, held.grant)
 
     async def _lend(self, link: Link, frame: frames.AskSlice, grant: str) -> None:
-        owings = self._owings
-        loan = await self._lent(link, grant, frame.wanted, LOAN_SECONDS, ahead=frame.ahead)
+        owed = set[str]().union(*self.owed.values())
+        self._watching.append(owed)
+        try:
+            loan = await self._lent(link, grant, frame.wanted, LOAN_SECONDS, ahead=frame.ahead)
+            waits = loan is None and bool(owed) and await self._is_owed(grant, owed)
+        finally:
+            self._watching = [one for one in self._watching if one is not owed]
         if loan is not None and link.over:
             self.undelivered(link, loan)
             return
-        if loan is None and (self.owed or self._owings != owings):
+        if waits:
             raise StoreUnavailable("log_slow", "budget is being taken back: what is left cannot be told yet")
         part = None if loan is None else slice_part(loan)
         link.channel.send(frames.SliceLent(frame.ask, grant, part))
+
+    async def _is_owed(self, grant: str, owed: set[str]) -> bool:
+        """Tell whether something is being taken back that a grant's limits count; where nobody knows soon, it is."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOAN_SECONDS):
+                return await self.run(lambda: self._calls.is_owed(grant, tuple(owed)))
+        return True
 
     # --- back -----------------------------------------------------------------------------
 
@@ -130,7 +145,8 @@ class Lending:
     def owe(self, gateway: str, parts: Parts) -> None:
         """Keep in mind what is to be taken back; of more than a gateway can have been lent the rest counts as spent."""
         owed = self.owed.setdefault(gateway, {}) if parts else {}
-        self._owings += 1
+        for watched in self._watching:
+            watched.update(slice_id for slice_id, _ in parts)
         for slice_id, amount in parts:
             if len(owed) >= _MOST_OWED and slice_id not in owed:
                 _LOG.error("gateway %s gives back more than can be kept in mind: it counts as spent", gateway)

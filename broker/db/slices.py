@@ -43,6 +43,22 @@ def _loan(row: Row[Any]) -> Slice:
 
 def slices_under(connection: Connection, limits: Iterable[Limit], since_us: int) -> list[Slice]:
     """Return the slices that count for one of these limits and are open, or were closed since and spent from."""
+    query = select(t.SLICES).where(_under(limits), _counts(since_us))
+    return [_loan(row) for row in connection.execute(query)]
+
+
+def any_under(connection: Connection, limits: Iterable[Limit], ids: Iterable[str]) -> bool:
+    """Tell whether one of these slices, open or not, was lent under one of these limits."""
+    under, wanted = _under(limits), sorted(ids)
+    return any(
+        connection.execute(
+            select(t.SLICES.c.id).where(t.SLICES.c.id.in_(wanted[first : first + _AT_ONCE]), under).limit(1)
+        ).first()
+        for first in range(0, len(wanted), _AT_ONCE)
+    )
+
+
+def _under(limits: Iterable[Limit]) -> ColumnElement[bool]:
     c = t.SLICES.c
     whose: list[ColumnElement[bool]] = []
     for limit in limits:
@@ -52,8 +68,7 @@ def slices_under(connection: Connection, limits: Iterable[Limit], since_us: int)
             whose.append(c.account == limit.account)
         if limit.consumer is not None:
             whose.append(c.consumer == limit.consumer)
-    query = select(t.SLICES).where(or_(*whose), _counts(since_us))
-    return [_loan(row) for row in connection.execute(query)]
+    return or_(*whose)
 
 
 def slices(connection: Connection, grant: str, since_us: int) -> list[Slice]:

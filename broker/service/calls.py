@@ -341,6 +341,20 @@ class Calls:
             ledger.lend(connection, loan, gateway, boot)
             return loan
 
+    def is_owed(self, grant_id: str, slices: Iterable[str]) -> bool:
+        """Tell whether one of some slices was lent under a grant's limits: what it gives back leaves more of them.
+
+        Raises:
+            StoreUnavailable: The log store cannot answer.
+        """
+        with self._desk.database.read() as connection:
+            grant = grant_store.grant(connection, grant_id)
+            rules = None if grant is None else rules_of(connection, grant)
+        if rules is None or not rules.limits:
+            return False
+        with self._desk.database.log.read() as connection:
+            return ledger.any_under(connection, rules.limits, slices)
+
     def used(self, grant_id: str) -> Decimal:
         """Return how much of a grant's rolling limit is lent or spent."""
         with self._desk.database.log.read() as connection:

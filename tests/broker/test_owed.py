@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from broker.background import Background
 from broker.budget import Slice
 from broker.errors import StoreUnavailable
 from broker.link import frames
+from tests.rotation.alerting import home_with_a_key
 
 
 class Ledger:
@@ -88,6 +90,9 @@ class Budget(Ledger):
         self.slow.wait(60)
         return Slice("slc_late", Decimal(1), 1, grant=grant)
 
+    def is_owed(self, grant: str, slices: Any) -> bool:
+        return grant == "grt" and "slc_late" in slices
+
     def close_slices(self, gateway: str, parts: Any) -> None:
         super().close_slices(gateway, parts)
         self.left = True
@@ -130,3 +135,45 @@ async def test_nothing_is_said_to_be_left_while_a_slice_is_being_taken_back(away
     await ask
     assert said[-1].slice is None, "where nothing comes back it is said"
     lending.close(time.monotonic() + 60)
+
+
+async def test_who_owes_nothing_hears_that_nothing_is_left_whatever_others_owe() -> None:
+    """One gateway that could not give back kept every grant's answer away, everywhere."""
+    ledger = Budget(threading.Event())
+    ledger.left, ledger.away = False, True
+    lending = lending_of(ledger)
+    lending.owe("elsewhere", (("slc_late", Decimal(1)),))
+    said: list[Any] = []
+    link: Any = SimpleNamespace(
+        gateway="local", boot="b00t", over=False, channel=SimpleNamespace(send=said.append),
+        leases={"mine": SimpleNamespace(grant="mine"), "theirs": SimpleNamespace(grant="grt")},
+    )  # fmt: skip
+    ask = lending.lend(link, frames.AskSlice(1, "mine", Decimal(1), ahead=False))
+    assert ask is not None
+    await ask
+    assert [one.slice for one in said] == [None]
+    ask = lending.lend(link, frames.AskSlice(2, "theirs", Decimal(1), ahead=False))
+    assert ask is not None
+    with pytest.raises(StoreUnavailable):
+        await ask
+    lending.close(time.monotonic() + 60)
+
+
+def test_what_is_owed_is_told_by_the_limits_it_was_lent_under(tmp_path: Path) -> None:
+    """A slice of another grant counts where a limit of the account, or of the consumer, is one for both."""
+    alone = 'allow = ["trade"]\nsymbols = ["BTCUSDT"]\n[order]\nmax_notional = "100"\n[day]\nmax_notional = "1000"\n'
+    with home_with_a_key(tmp_path) as service:
+        for name in ("one", "other"):
+            service.grants.create_consumer(name)
+        one, other = (
+            service.grants.create(consumer=name, account="main", policy=alone).grant.id
+            for name in ("one", "other")
+        )
+        loan = service.calls.lend(one, "local", "b00t")
+        assert loan is not None
+        ids = ("slc_gone", loan.id)
+        assert service.calls.is_owed(one, ids)
+        assert not service.calls.is_owed(one, ("slc_gone",))
+        assert not service.calls.is_owed(other, ids)
+        service.calls.close_slices("local", ((loan.id, loan.amount),))
+        assert service.calls.is_owed(one, ids), "one that came back just now leaves more"
