@@ -6,11 +6,12 @@ Rules:
    no word does.
 2. What people write passes: words, names, our ids, amounts, times, commits, digests that say so, addresses of pages
    and of wallets.
-3. In doubt it is a secret: another word for it is soon found, and what is on record cannot be taken back.
+3. In doubt it is a secret: another word for it is soon found, and what is on record cannot be taken back. So is a
+   text that is longer than `LONGEST`, or of a hundred rows of nine words alike: nobody writes it.
 """
 
 import re
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from broker.backup.form import drawn
 
@@ -30,7 +31,9 @@ _SHAPED = re.compile(
 _CODE = re.compile(r"\b(?=((?:[A-Za-z2-7]{4}[ \t\n]{1,3}){8}[A-Za-z2-7]{4}\b|[A-Za-z2-7]{36}\b))")
 """One that was copied without its dashes; its checksum tells it from words."""
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{1,20}://(?P<login>[^\s/?#@]*@)?(?P<rest>\S*)", re.IGNORECASE)
+_ADDRESS = re.compile(
+    r"(?<![a-z0-9+.-])[a-z][a-z0-9+.-]{1,40}://(?P<login>[^\s/?#@]*@)?(?P<rest>\S*)", re.IGNORECASE
+)
 _HIDDEN = re.compile(r"[?&](?:[a-z_-]*(?:key|token|secret|signature|password))=[^&\s]{8}", re.IGNORECASE)
 _KNOWN = re.compile(
     r"\b(?:sha256:[0-9a-f]{64}|0x[0-9A-Fa-f]{40}|0x[0-9A-Fa-f]{64}|[0-9a-f]{40}|bc1[02-9ac-hj-np-z]{11,71}"
@@ -45,14 +48,19 @@ _HEX = re.compile(r"[0-9A-Fa-f]+")
 _LONG, _LONG_CHANGES = 32, 0.2
 _SHORT_CHANGES = 0.35
 _LONGEST_IN_PAGES = 47
+_MOST_CODES = 100
+LONGEST = 12 * 1024
+"""Characters; the worst text of so many costs a few milliseconds."""
+
 _MARKS = re.compile(r"[+/]")
 
 
 def looks_secret(text: str) -> bool:
     """Tell whether a text holds what looks like a secret."""
-    if _SHAPED.search(text):
+    if len(text) > LONGEST or _SHAPED.search(text):
         return True
-    if any(drawn(found[1]) is not None for found in _CODE.finditer(text)):
+    codes = [found[1] for found in islice(_CODE.finditer(text), _MOST_CODES)]
+    if len(codes) == _MOST_CODES or any(drawn(code) is not None for code in codes):
         return True
     if any(_is_secret_address(found) for found in _ADDRESS.finditer(text)):
         return True

@@ -5,17 +5,19 @@ Rules:
    announced one is on record before its route sees it. `MEANT` are the fields that hold a key by their meaning.
 2. Such a text is refused by its field's name, and never repeated.
 3. What closes is never refused, nor late: its reason is replaced (`schemas.ClosingReason`), and the answer says so.
+4. Texts are looked at beside the loop, and of no more than `pasted.LONGEST` characters in all: nothing that is kept has
+   more, but for a policy in JSON, which keeps what its grammar has and nothing else.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
 
 from fastapi import Request
 
 from broker.api.access import is_cut
 from broker.errors import Malformed, Problem
-from broker.pasted import REMOVED, looks_secret
+from broker.pasted import LONGEST, REMOVED, looks_secret
 
 MEANT = frozenset(
     {
@@ -35,6 +37,9 @@ MEANT = frozenset(
 HELD = (
     "holds what looks like a key, a token or a code, and would be kept: say it in other words. It was typed, so "
     "your shell's history may hold it now"
+)
+TOO_LONG = (
+    f"is too long to be looked through for keys: all texts of a request have at most {LONGEST} characters"
 )
 SAID = (
     "The reason held what looks like a key: it was removed, and is kept nowhere here. It was typed, so your shell's "
@@ -59,15 +64,15 @@ def refuse_secrets(body: bytes) -> None:
     except (ValueError, RecursionError):
         return
     fields = document.items() if isinstance(document, dict) else [("body", document)]
-    held = [
-        where
-        for name, value in fields
-        if name not in MEANT
-        for where, text in _texts(name, value)
-        if looks_secret(text)
-    ]
+    left, held = LONGEST, []
+    for where, text in _looked_at(fields):
+        left -= len(text)
+        if left < 0 or looks_secret(text):
+            held.append(Problem(_shown(where), TOO_LONG if left < 0 else HELD))
+        if left < 0:
+            break
     if held:
-        raise Malformed("held_secret", tuple(Problem(_shown(where), HELD) for where in held))
+        raise Malformed("held_secret", tuple(held))
 
 
 def refuse_secret_path(path: str) -> None:
@@ -85,6 +90,13 @@ def refuse_secret_path(path: str) -> None:
 def removed(reason: str) -> list[str]:
     """Return what is to be said where a reason was replaced."""
     return [SAID] if reason == REMOVED else []
+
+
+def _looked_at(fields: Iterable[tuple[str, object]]) -> Iterator[tuple[str, str]]:
+    for name, value in fields:
+        if name in MEANT or (name == "policy" and isinstance(value, str) and value.lstrip().startswith("{")):
+            continue
+        yield from _texts(name, value)
 
 
 def _texts(where: str, value: object) -> Iterator[tuple[str, str]]:

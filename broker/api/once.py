@@ -61,7 +61,7 @@ class OnceRoute(APIRoute):
             operator = await authenticate(service, request)
             key = request.headers.get(HEADER)
             if request.method != "GET" and not closes(request):
-                refuse_secrets(await request.body())
+                await run(refuse_secrets, await request.body())
             if request.method == "GET" or key is None:
                 return await handle(request)
             if not 0 < len(key) <= _LONGEST or not key.isascii() or not key.isprintable():

@@ -56,7 +56,7 @@ class Opens:
         if self._when is not None and not await self._when(context, request):
             return None
         path = request.url.path
-        refuse_secret_path(f"{path}?{request.url.query}")
+        await run(refuse_secret_path, f"{path}?{request.url.query}")
         shows = await lines_of(context, request, self.action)
         asked = b"\n".join(
             (request.method.encode(), path.encode(), await request.body(), "\n".join(shows).encode())

@@ -46,6 +46,10 @@ BODIES: dict[str, bytes] = {
     "blanks": b'{"policy":' + b" " * 150_000 + b'"x"}',
     "not UTF-8": b"\xff" * 256 * _K,
     "UTF-16": json.dumps({"policy": "x" * 60_000}).encode("utf-16"),
+    "a reason of short words": json.dumps(
+        {"targets": ["everything"], "reason": "a2b3 c4d5 " * 6000}
+    ).encode(),
+    "many texts of words": json.dumps({f"a{number}": "a2b3 c4d5 " * 100 for number in range(60)}).encode(),
     "a policy of many pairs": _policy(json.dumps({"allow": ["trade"], "symbols": _names(1900)})),
     "a policy of many pairs in TOML": _policy(
         f'allow = ["trade"]\nsymbols = {json.dumps(_names(280))}\n' + " " * 6000

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import secrets
+import time
 import uuid
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ import pytest
 
 from broker import virtual_key
 from broker.backup import code
-from broker.pasted import REMOVED, looks_secret
+from broker.pasted import LONGEST, REMOVED, looks_secret
 
 PLAIN = [
     "key in a public gist", "because", REMOVED, "it was main/trade/3, as in grt_0123456789abcdef0123", "rot_0e9b584a382a319a43a0",
@@ -66,14 +67,24 @@ def test_what_was_pasted_is_seen_wherever_it_stands(kind: str) -> None:
         assert seen >= (95 if kind in DRAWN else 100), where
 
 
-def test_a_long_text_costs_little() -> None:
-    """Sizes that a body may have; each expression looks at a character a bounded number of times."""
-    for text in (
-        "aB3" * 50_000,
-        "A" * 150_000,
-        "http://" * 20_000,
-        "aaaa " * 30_000,
-        "aaaa-" * 30_000,
-        "1:" * 70_000,
-    ):
+WORST = (
+    "aB3", "A", "http://", "aaaa ", "aaaa-", "1:", "http://a ", "a+", "0x", "+", "a.-+", "12345678-1234-", "aB3/",
+    "http://a@", "abcd efgh ", "aaaa  \n", "a2b3 c4d5 ", "1", "bc1qqq", "sha256:",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", WORST)
+def test_no_text_costs_more_than_ten_milliseconds(piece: str) -> None:
+    """The longest that is looked at, in CPU, at best of several; off the loop."""
+    text = (piece * LONGEST)[:LONGEST]
+    best = 1.0
+    for _ in range(20):
+        before = time.thread_time()
         looks_secret(text)
+        best = min(best, time.thread_time() - before)
+    assert best < 0.01
+
+
+def test_what_is_too_long_to_be_looked_at_is_taken_for_a_secret() -> None:
+    assert not looks_secret("they said so. " * (LONGEST // 14))
+    assert looks_secret("they said so. " * LONGEST)
