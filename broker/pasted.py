@@ -45,7 +45,7 @@ _RUN = re.compile(r"[0-9A-Za-z]{16,}")
 _SEED = re.compile(r"[A-Z2-7]{32}")
 _BASE64 = re.compile(r"[0-9A-Za-z+/]{40,}")
 _HEX = re.compile(r"[0-9A-Fa-f]+")
-_LONG, _LONG_CHANGES = 32, 0.2
+_LONG, _LONG_CHANGES, _LETTERS_CHANGE = 32, 0.2, 0.4
 _SHORT_CHANGES = 0.35
 _LONGEST_IN_PAGES = 47
 _MOST_CODES = 100
@@ -87,11 +87,10 @@ def _is_random(run: str) -> bool:
     if len(run) < _LONG:
         return _is_drawn(run)
     kinds = {_kind(one) for one in run}
-    return _SEED.fullmatch(run) is not None or (
-        "digit" in kinds
-        and len(kinds) > 1
-        and (_HEX.fullmatch(run) is not None or _changes(run) >= _LONG_CHANGES)
-    )
+    if "digit" not in kinds:
+        return _SEED.fullmatch(run) is not None or (len(kinds) > 1 and _changes(run) >= _LETTERS_CHANGE)
+    most = _HEX.fullmatch(run) is not None or _SEED.fullmatch(run) is not None
+    return len(kinds) > 1 and (most or _changes(run) >= _LONG_CHANGES)
 
 
 def _is_drawn(run: str) -> bool:

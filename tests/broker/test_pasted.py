@@ -67,6 +67,12 @@ def test_what_was_pasted_is_seen_wherever_it_stands(kind: str) -> None:
         assert seen >= (95 if kind in DRAWN else 100), where
 
 
+def test_a_secret_without_a_digit_is_seen() -> None:
+    """Of thirty thousand that are drawn, one has none."""
+    assert looks_secret("BEpHXZtgtwkAyHocIodTgvhNyMTZHhTfJTExlIEvdQDRMwKsKfwmnJdYaCMmeBbw")
+    assert not looks_secret("FreqtradeStrategyVersionThreeForBitcoin")
+
+
 WORST = (
     "aB3", "A", "http://", "aaaa ", "aaaa-", "1:", "http://a ", "a+", "0x", "+", "a.-+", "12345678-1234-", "aB3/",
     "http://a@", "abcd efgh ", "aaaa  \n", "a2b3 c4d5 ", "1", "bc1qqq", "sha256:",
