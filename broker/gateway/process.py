@@ -55,7 +55,7 @@ FIRST_SECONDS = 3.0
 SAY_SECONDS = 1.0
 CANARY_WEIGHT = 20
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
-_BACKLOG, _MOST_SAID = 128, 400
+_BACKLOG = 128
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -233,9 +233,13 @@ class Gateway:
     def _troubles(self) -> tuple[frames.Trouble, ...]:
         """Tell what is wrong with each way to a venue and with our files, and which accounts may not trade."""
         blocked = tuple(frames.Trouble("account-blocked", account) for account in self.mounts.blocked())
-        parts = self.ledger, self.link.upload, self.recall, self.doubts, self.spool, self.spool.others
-        wrong = [words for part in parts for words in part.said.standing]
-        files = tuple(frames.Trouble("spool", "", words[:_MOST_SAID]) for words in wrong[:1])
+        parts = {
+            "lines": self.ledger.said, "upload": self.link.upload.said, "earlier": self.recall.said,
+            "doubts": self.doubts.said, "files": self.spool.said, "starts": self.spool.others.said,
+        }  # fmt: skip
+        files = tuple(
+            frames.Trouble("spool", name, said.in_short()) for name, said in parts.items() if said.standing
+        )
         return (
             blocked
             + files

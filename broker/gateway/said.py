@@ -5,8 +5,9 @@ What is tried every few seconds fails every few seconds: a log that is full of o
 
 import logging
 from collections.abc import Container
+from itertools import islice
 
-_MOST = 1_000
+_MOST, _MOST_SHOWN, _MOST_LETTERS = 1_000, 3, 400
 
 
 class Said:
@@ -35,3 +36,9 @@ class Said:
     def standing(self) -> tuple[str, ...]:
         """What is not well now."""
         return tuple(self._of.values())
+
+    def in_short(self) -> str:
+        """Tell what is not well now, the first of it, and how much more there is."""
+        shown = [words[:_MOST_LETTERS] for words in islice(self._of.values(), _MOST_SHOWN)]
+        more = len(self._of) - len(shown)
+        return "; ".join([*shown, *([f"and {more} more like these"] if more else [])])

@@ -198,7 +198,7 @@ class KeyWord:
 class Trouble:
     """`venue-banned`, `venue-pause`, `venue-silent`, `orders-unanswered`, `clock` of a way to a venue.
 
-    Or `account-blocked`, or `spool`: files that it cannot read or delete.
+    Or `account-blocked`, or `spool`: files that it cannot read, write or delete, one for each part that they are of.
     Until when by the gateway's wall clock, and how long that is, if it is told.
     """
 
