@@ -23,6 +23,7 @@ from broker.files.named import NotWritten, created
 from broker.gate import Mode as GateMode
 from broker.ports import SecretStore
 from broker.service import Service
+from broker.service.adoption import take_in
 from broker.service.host_guard import INSTANCE, SEAT, SUPERSEDED, facts_of, generation_of
 from broker.service.reconcile import RESTORED, RESTORED_KEYS
 from broker.service.service import open_service
@@ -80,6 +81,9 @@ def make(home: Home, service: Service, path: Path) -> Made:
         raise SettingsError("backup", "there is no recovery code yet; run `portcullis backup code`")
     facts, desk = service.desk.home, service.desk
     desk.guard.ensure(Deed.BACKUP)
+    take_in(
+        desk, service.audit, whole=True
+    )  # what lies in the home alone would be forgotten by who restores this
     revision, log_revision = rows.revisions(desk.database)
     header = Header(
         facts.instance, facts.generation, facts.environment.value, facts.mode, revision,

@@ -53,26 +53,29 @@ def adopt(connection: Connection, audit: Audit, noted: NotedCut, now_us: int) ->
     return noted, closed
 
 
-def take_in(desk: Desk, audit: Audit) -> None:
+def take_in(desk: Desk, audit: Audit, *, whole: bool = False) -> None:
     """Put on record what earlier lives left in the home (`unrecorded`), before anything is served.
+
+    Only what is `whole` before a backup: a broker beside us may be writing. It finds on record what it puts there.
 
     Raises:
         StoreUnavailable: What there is cannot be read, or the database does not take it.
     """
     for one in list(desk.unrecorded.found()):
-        if one.cut.id in desk.closings:
+        if one.cut.id in desk.closings or (whole and not one.is_whole):
             continue  # our own, on its way there
         closed: list[Gate] = []
         with desk.database.write(Urgency.SAFETY, patience_s=_LEFT_WAITS_S) as connection:
-            known = store.get(connection, one.cut.id) is not None
-            if not known:
+            known = store.get(connection, one.cut.id)
+            if known is None:
                 closed = adopt(connection, audit, one.cut, desk.clock.now_us())[1]
         if closed:
             _LOG.warning(
                 "closed here, because it was cut before the last end: %s %s", one.cut.id, one.cut.scopes
             )
             desk.tell(closed)
-        if known or one.is_whole:  # what cannot be read lies there until the next start, for whoever looks
+        is_over = known is not None and known.thawed_us is not None
+        if is_over or one.is_whole:  # what cannot be read lies there while it holds, for whoever looks
             with suppress(OSError):
                 one.path.unlink()
 

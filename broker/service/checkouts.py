@@ -16,6 +16,7 @@ from broker import gate, policy_document
 from broker.db import Connection, rows
 from broker.db import accounts as account_store
 from broker.db import checkouts as store
+from broker.db import cuts as cut_store
 from broker.db import destinations as destination_store
 from broker.db import grants as grant_store
 from broker.db import rotations as rotation_store
@@ -24,6 +25,7 @@ from broker.deeds import Deed
 from broker.destination import Kind
 from broker.errors import Conflict, Malformed, NotGranted, Problem
 from broker.gate import Mode
+from broker.gate_document import NotedCut
 from broker.model import Grant, KeyVersion, chain, moment, new_id
 from broker.service.accounts import Accounts
 from broker.service.audit import Audit, acting
@@ -199,17 +201,24 @@ class Checkouts:
 
         Raises:
             NotGranted: A gate is shut, if only half.
+            StoreUnavailable: It cannot be seen what was cut and is on no record yet.
         """
         account = account_store.account(connection, key.ref.account)
         if account is None:
             raise missing("account", key.ref.account)
         scopes = chain(account.venue, key.ref, NOBODY, consumer, grant or consumer)
-        early = any(not set(cut.scopes).isdisjoint(scopes) for cut in list(self._desk.closings.values()))
+        unrecorded = (*self._desk.closings.values(), *self._left(connection))
+        early = any(not set(cut.scopes).isdisjoint(scopes) for cut in unrecorded)
         if early or gate.mode_of(rows.gates(connection, scopes), scopes) is not Mode.OPEN:
             raise NotGranted(
                 "cut",
                 f"{key.ref} is cut off or halted: the key goes to nobody. portcullis cuts shows by what",
             )
+
+    def _left(self, connection: Connection) -> tuple[NotedCut, ...]:
+        """Return the cuts that lie in the home and are on no record: of an earlier life, or of the broker beside us."""
+        left = [one.cut for one in self._desk.unrecorded.found()]
+        return tuple(cut for cut in left if cut_store.get(connection, cut.id) is None)
 
 
 def _refuse_moved(before: KeyVersion, key: KeyVersion) -> None:

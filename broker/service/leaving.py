@@ -28,14 +28,17 @@ class Leaving:
             if self._desk.unrecorded.keep(made.noted):
                 self._left.add(made.noted.id)
             if not _holds(made):  # who put it on record, or took it back, may have looked before
-                self.over(made)
+                self._drop(made)
 
     def over(self, made: Made) -> None:
         """It is on record, thawed, or taken back: nothing is left of it."""
         if made.noted.id in self._begun:  # else the disk is not asked: it may hang
-            self._begun.discard(made.noted.id)
-            self._left.discard(made.noted.id)
-            self._desk.unrecorded.drop(made.noted.id)
+            self._drop(made)
+
+    def _drop(self, made: Made) -> None:
+        self._begun.discard(made.noted.id)
+        self._left.discard(made.noted.id)
+        self._desk.unrecorded.drop(made.noted.id)
 
     def is_kept(self, cut: str) -> bool:
         """Tell whether a restart finds a cut that is on no record: in the secret store, or here."""

@@ -176,11 +176,12 @@ class Mirror:
         self._taken_back(cut.id, thaws)
 
     def _holding(self, name: str) -> NotedCut | None:
-        """Return a cut that holds, on record or on its way there."""
+        """Return a cut that holds, on record or on its way there: looked for in the order in which it goes."""
+        on_its_way = self._desk.closings.get(name)
         with self._desk.database.read() as connection:
             row = store.get(connection, name)
             if row is None:
-                return self._desk.closings.get(name)
+                return on_its_way
             return None if row.thawed_us is not None else _noted(row, store.scopes(connection, name))
 
     def merge(self) -> None:

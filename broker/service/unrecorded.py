@@ -51,6 +51,7 @@ class Unrecorded:
     ) -> None:
         """Take where they lie; `free` makes room on a full disk."""
         self._directory, self._instance, self._free = directory, instance, free
+        self._strange = set[Path]()
 
     def keep(self, cut: NotedCut) -> bool:
         """Write a cut down; tell whether it is there. It may be there already."""
@@ -66,7 +67,7 @@ class Unrecorded:
         why: object = ""
         for _ in range(2):
             try:
-                self._directory.mkdir(mode=0o700, exist_ok=True)
+                self._make_room()
                 _write(path, document.encode())
             except FileExistsError:
                 return True
@@ -81,6 +82,12 @@ class Unrecorded:
             os.close(os.open(path, _NEW, 0o600))
         _LOG.error("%s could not be written down in the home (%s)", cut.id, why)
         return False
+
+    def _make_room(self) -> None:
+        """Make the directory. What lies in its place is no cut that is there already."""
+        if self._directory is not None:
+            with suppress(FileExistsError):
+                self._directory.mkdir(mode=0o700, exist_ok=True)
 
     def drop(self, cut: str) -> None:
         """Take the file of a cut away, where there is one. One that stays is looked at by the next start."""
@@ -115,7 +122,8 @@ class Unrecorded:
                 continue
             if instance == self._instance:
                 yield Found(cut, path, is_whole=True)
-            else:
+            elif path not in self._strange:
+                self._strange.add(path)
                 _LOG.error("%s is a cut of another Portcullis (%s): it is left alone", path, instance[:40])
 
 
