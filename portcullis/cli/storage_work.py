@@ -185,8 +185,10 @@ def move(face: Face, to: str, path: Path | None) -> None:
             )
             service.desk.guard.ensure(Deed.MOVE_STORE)
             shows = lines_of(home, document)
-            permitted(face, home, service, "store.move", where[:200], shows)
-            with service.desk.database.write() as connection:
+            with (
+                permitted(face, home, service, "store.move", where[:200], shows),
+                service.desk.database.write() as connection,
+            ):
                 service.audit.record(connection, "store.move", where[:200], {"what": list(shows)})
         moved = _move(face, home, document)
     left = (
