@@ -14,7 +14,8 @@ Rules:
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import count
 
 from broker.budget import Parts
 from broker.gateway.book import Book, Held
@@ -53,6 +54,7 @@ class Aftermath:
         self._book, self._owners, self._settlement = book, owners, settlement
         self._ledger, self._link, self._measure = ledger, link, measure
         self._wellbeing = wellbeing
+        self._amendments = count(1)
 
     def leaves(self, job: Job, held: Held, verdict: Allow, boot_us: int) -> None:
         """A request is about to leave: note its orders, hold its budget, count its sale."""
@@ -62,7 +64,8 @@ class Aftermath:
         intent = reading.intent
         symbol = intent.symbols[0] if intent.symbols else ""
         if intent.action is Action.AMEND and intent.target is not None:
-            self._renames(held.account, symbol, intent.target)
+            job.amends = next(self._amendments)
+            self._renames(held.account, symbol, intent.target, job.amends)
         if not intent.orders:
             return
         pair = None if job.view is None else job.view.pairs.get(symbol)
@@ -100,11 +103,11 @@ class Aftermath:
         if untold and job.held is not None and not self._settlement.holds(job.sent[0].number):
             self._follow(job, job.held, job.held.used_us)
 
-    def _renames(self, account: str, symbol: str, target: OrderRef) -> None:
+    def _renames(self, account: str, symbol: str, target: OrderRef, number: int) -> None:
         """An amendment gives an order another name: what has no id yet may not be found under its own any more."""
         known = id_of(target)
         if known is None:
-            self._owners.waiting.amended(account, symbol, target.client_order_id)
+            self._owners.waiting.amended(account, symbol, target.client_order_id, number)
         elif self._owners.find(account, symbol, known) is None:
             self._owners.waiting.amended(account, symbol, None)
 
@@ -126,6 +129,7 @@ class Aftermath:
             self._in_doubt(job)
             job.reply(_GATEWAY_TIMEOUT, ((_REASON, b"unknown_outcome"),), b"")
         finally:
+            self._owners.waiting.amendment_over(job.amends)
             for sent in job.sent:
                 sent.flying = False
 
@@ -196,7 +200,15 @@ class Aftermath:
             released += self._release(grant, parts)
         if answer.refused and reading.intent.orders:
             released += self._refused(job, held)
+        if job.amends and (answer.refused or self._are_known(held, answer.orders)):
+            self._owners.waiting.not_amended(job.amends)
         return released
+
+    def _are_known(self, held: Held, orders: Sequence[OrderState]) -> bool:
+        """Tell whether all that an amendment was of are orders that are known by their ids."""
+        return bool(orders) and all(
+            self._owners.is_confirmed(held.account, one.symbol, f"#{one.order_id}") for one in orders
+        )
 
     def _refused(self, job: Job, held: Held) -> Parts:
         """The venue placed none of a request's orders."""

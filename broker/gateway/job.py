@@ -44,7 +44,7 @@ class Job:
     the order is that the request names, once that was found out: `own`, `other` or `nobody`. `sent` are the orders
     that it places, a list first; `none_placed`: the venue has none of them. `staked`: the broker said whose the base
     asset is, beside the order it `replaces`. `seq` is its line in the call log, 0 where it has none, `unwritten` that
-    line where it left while none could be written.
+    line where it left while none could be written. `amends` is the number of an amendment.
     """
 
     inbound: Inbound
@@ -78,6 +78,7 @@ class Job:
     none_placed: bool = False
     seq: int = 0
     unwritten: "Unwritten | None" = None
+    amends: int = 0
     sent_ns: int = 0
     sale: Sale | None = None
     real_key_id: str = ""

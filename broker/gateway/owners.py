@@ -15,7 +15,7 @@ from broker.gateway.sent import Place, Sent, Waiting, only_fit
 from clients.venue import OrderRef
 from clients.wire import OrderState
 
-MOST_KEPT = 50_000
+MOST_KEPT, MOST_CONFIRMED = 50_000, 5_000
 
 
 class Owners:
@@ -24,6 +24,7 @@ class Owners:
     def __init__(self, most: int = MOST_KEPT) -> None:
         self._of: Fair[Place, str] = Fair(most)
         self._bearers: Fair[Place, tuple[str, str]] = Fair(most)
+        self._confirmed: Fair[Place, None] = Fair(min(most, MOST_CONFIRMED))
         self.waiting = Waiting()
         self.recalled = True
         """Whether what earlier starts of this gateway did is among it; see `recall`."""
@@ -62,9 +63,14 @@ class Owners:
         self.waiting.remove(sent)
         known_as = sent.known_as or ""
         self.record(sent.account, sent.symbol, known_as, sent.grant)
+        self._confirmed.put((sent.account, sent.symbol, known_as), None, sent.grant)
         if sent.name:
             self.bear(sent.account, sent.symbol, sent.name, known_as, sent.grant)
         self.on_confirmed(sent)
+
+    def is_confirmed(self, account: str, symbol: str, known_as: str) -> bool:
+        """Tell whether it is known which order of ours got this id lately: none of those that wait for theirs."""
+        return (account, symbol, known_as) in self._confirmed
 
     def identify(self, account: str, state: OrderState) -> Sent | None:
         """Find out which order of ours the venue tells of, if it has no id yet and can be no other; record its id."""

@@ -10,7 +10,6 @@ Rules:
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TypeVar
 
 from broker.gateway.fair import Fair
 from clients.venue import Intent
@@ -23,10 +22,11 @@ MOST_WAITING = 50_000
 LIST_SLOT = "listClientOrderId"
 _ZERO = Decimal(0)
 
-_Key = TypeVar("_Key")
-
 Place = tuple[str, str, str]
 """Account, symbol, name."""
+
+_What = tuple[str, str, str | None]
+_FOR_GOOD = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -142,17 +142,30 @@ def orders_of(
 
 
 class Waiting:
-    """What was sent and has no id yet: requests in flight, and those whose answer never came."""
+    """What was sent and has no id yet: requests in flight, and those whose answer never came.
+
+    An order that an amendment may have been of may go by another name: the amendment named it, or named none that is
+    known. Once it is told that it was of none of these (`not_amended`) it was not: a name is no identity.
+    """
 
     def __init__(self, most: int = MOST_WAITING) -> None:
         self._named: dict[Place, list[Sent]] = {}
-        self._renamed: dict[tuple[str, str], list[Sent]] = {}
+        self._plain: dict[tuple[str, str], dict[Sent, None]] = {}
+        """Those of a pair that are not renamed for good."""
+        self._renamed: dict[tuple[str, str], dict[Sent, None]] = {}
+        self._marks: dict[Sent, set[int]] = {}
+        """By which amendments an order may be renamed; `_FOR_GOOD`: by one that nothing more will be told of."""
+        self._by: dict[int, tuple[_What, tuple[Sent, ...]]] = {}
         self._all: Fair[Sent, None] = Fair(most)
-        self._amended: set[tuple[str, str, str | None]] | None = None
+        self._amended: dict[_What, int] | None = None
+        self._amended_more = False
+        """Whether more was amended than is noted."""
 
     def add(self, sent: Sent) -> None:
         """It is about to leave."""
         self._named.setdefault(sent.place, []).append(sent)
+        if not sent.is_list:
+            self._plain.setdefault(sent.place[:2], {})[sent] = None
         for gone in self._all.put(sent, None, sent.grant):
             self._let_go(gone)
 
@@ -164,9 +177,14 @@ class Waiting:
         self._let_go(sent)
 
     def _let_go(self, sent: Sent) -> None:
-        _take_out(self._named, sent.place, sent)
-        if sent.renamed:
-            _take_out(self._renamed, (sent.account, sent.symbol), sent)
+        rest = [one for one in self._named.get(sent.place, ()) if one is not sent]
+        if rest:
+            self._named[sent.place] = rest
+        else:
+            self._named.pop(sent.place, None)
+        _take_out(self._plain, sent)
+        _take_out(self._renamed, sent)
+        self._marks.pop(sent, None)
 
     def latest(self, most: int) -> Iterator[Sent]:
         """Yield what was sent last, of each grant in turn, so many in all."""
@@ -176,20 +194,59 @@ class Waiting:
         """Return what was sent under a name."""
         return tuple(self._named.get(place, ()))
 
-    def amended(self, account: str, symbol: str, name: str | None) -> None:
-        """An amendment is about to leave: what has no id yet may get another name. No name: of any order."""
-        if self._amended is not None and len(self._amended) < MOST_WAITING:
-            self._amended.add((account, symbol, name))
-        if name is not None:
-            found = self.named((account, symbol, name))
-        else:
-            found = tuple(sent for sent in self._all if (sent.account, sent.symbol) == (account, symbol))
+    def amended(self, account: str, symbol: str, name: str | None, number: int = _FOR_GOOD) -> None:
+        """An amendment is about to leave: what has no id yet may get another name.
+
+        Args:
+            account: Where.
+            symbol: Of which pair.
+            name: Of an order that goes by this; None: of any.
+            number: By which more is told of the amendment, where it has a name.
+        """
+        if self._amended is not None and not self._amended_more:
+            self._amended[account, symbol, name] = self._amended.get((account, symbol, name), 0) + 1
+            self._amended_more = len(self._amended) >= MOST_WAITING
+        if name is None:
+            for sent in tuple(self._plain.get((account, symbol), ())):
+                self.rename(sent)
+            return
+        found = self.named((account, symbol, name))
+        for sent in found:
+            self.rename(sent, number)
+        if number:
+            self._by[number] = (account, symbol, name), found
+
+    def not_amended(self, number: int) -> None:
+        """The venue refused an amendment, or it was of an order that is known: of none of these."""
+        what, found = self._by.pop(number, (None, ()))
+        if (
+            what is not None
+            and self._amended is not None
+            and not self._amended_more
+            and what in self._amended
+        ):
+            self._amended[what] -= 1
+            if not self._amended[what]:
+                del self._amended[what]
+        for sent in found:
+            marks = self._marks.get(sent)
+            if marks is None:
+                continue
+            marks.discard(number)
+            if not marks:
+                del self._marks[sent]
+                sent.renamed = False
+                _take_out(self._renamed, sent)
+
+    def amendment_over(self, number: int) -> None:
+        """Nothing more is told of an amendment: what it may have been of it may have been of for good."""
+        _, found = self._by.pop(number, (None, ()))
         for sent in found:
             self.rename(sent)
 
     def note_amendments(self, *, on: bool) -> None:
         """Note what is amended from now on, or no more: what an earlier start sent may come in late (`was_amended`)."""
-        self._amended = (self._amended or set()) if on else None
+        self._amended, self._amended_more = (self._amended or {}) if on else None, on and self._amended_more
 
     @property
     def notes_any(self) -> bool:
@@ -198,17 +255,24 @@ class Waiting:
 
     def was_amended(self, sent: Sent) -> bool:
         """Tell whether something was amended since that may have been this."""
-        noted = self._amended or set()
+        noted = self._amended or {}
         return (
-            not noted.isdisjoint({(*sent.place[:2], sent.name), (*sent.place[:2], None)})
-            or len(noted) >= MOST_WAITING
+            not noted.keys().isdisjoint({(*sent.place[:2], sent.name), (*sent.place[:2], None)})
+            or self._amended_more
         )
 
-    def rename(self, sent: Sent) -> None:
-        """It may have got another name."""
-        if not sent.renamed and not sent.is_list and sent in self._all:
-            sent.renamed = True
-            self._renamed.setdefault((sent.account, sent.symbol), []).append(sent)
+    def rename(self, sent: Sent, number: int = _FOR_GOOD) -> None:
+        """It may have got another name, by an amendment of this number."""
+        if sent.is_list or sent not in self._all:
+            return
+        marks = self._marks.setdefault(sent, set())
+        if number == _FOR_GOOD:
+            marks.clear()
+            _take_out(self._plain, sent)
+        if _FOR_GOOD not in marks:
+            marks.add(number)
+        sent.renamed = True
+        self._renamed.setdefault(sent.place[:2], {})[sent] = None
 
     def candidates(self, account: str, state: OrderState) -> tuple[Sent, ...]:
         """Return what an order at the venue may be, by its name, or because its name may have changed."""
@@ -217,9 +281,8 @@ class Waiting:
         return (*named, *(sent for sent in renamed if sent not in named))
 
 
-def _take_out(of: dict[_Key, list[Sent]], key: _Key, sent: Sent) -> None:
-    rest = [one for one in of.get(key, ()) if one is not sent]
-    if rest:
-        of[key] = rest
-    else:
-        of.pop(key, None)
+def _take_out(of: dict[tuple[str, str], dict[Sent, None]], sent: Sent) -> None:
+    found = of.get(sent.place[:2], {})
+    found.pop(sent, None)
+    if not found:
+        of.pop(sent.place[:2], None)
