@@ -29,7 +29,8 @@ class Done(StrEnum):
 
 _DONE = {
     "commit_unknown": Done.UNKNOWN, "cut_unknown": Done.UNKNOWN, "thaw_unknown": Done.UNKNOWN,
-    "not_replicated": Done.YES, "not_yet": Done.UNKNOWN,
+    "not_replicated": Done.YES, "not_yet": Done.UNKNOWN, "done_unread": Done.YES, "not_destroyed": Done.YES,
+    "kept_untested": Done.YES,
 }  # fmt: skip
 """Reasons after which "nothing was changed" would be a lie."""
 

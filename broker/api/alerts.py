@@ -8,13 +8,13 @@ from pydantic import BaseModel, Field, SecretStr, StringConstraints
 
 from broker.api import schemas
 from broker.api.access import Clerk, Viewer
-from broker.api.context import Context, Given, run
+from broker.api.context import Context, Given, read_back, run
 from broker.api.once import OnceRoute
 from broker.api.paging import Asked, cut_out
 from broker.api.rotations import outcome_of
 from broker.api.wrong import wrong
 from broker.db.alerts import Channel
-from broker.errors import Conflict, StoreUnavailable
+from broker.errors import BrokerError, Conflict, StoreUnavailable
 from broker.model import moment
 from broker.service.conditions import QUIET
 from clients.secret import Secret
@@ -75,12 +75,12 @@ async def add_channel(body: NewChannel, given: Given, _: Clerk) -> ChannelShown:
     try:
         await outcome_of(given, await run(given.service.alerts.test, made.name), _SENDING_S)
     except Conflict as fault:
-        await run(given.service.alerts.remove, made.name)
+        await _not_kept(given, made.name)
         raise Conflict(
             fault.reason, f"{fault}. The channel is not kept: mend what is wrong, and add it again"
         ) from None
     except StoreUnavailable as fault:
-        await run(given.service.alerts.remove, made.name)
+        await _not_kept(given, made.name)
         raise StoreUnavailable(
             "no_rotator" if fault.reason == "not_yet" else fault.reason,
             f"no rotator sent a test to {made.name}, and it is not kept. Look whether one runs: portcullis status; "
@@ -89,12 +89,30 @@ async def add_channel(body: NewChannel, given: Given, _: Clerk) -> ChannelShown:
     return _shown(made)
 
 
+async def _not_kept(given: Context, name: str) -> None:
+    """Take a channel back whose test did not come.
+
+    Raises:
+        StoreUnavailable: It is kept, and the reason says so.
+    """
+    try:
+        await run(given.service.alerts.remove, name)
+    except BrokerError as fault:
+        if fault.reason == "not_destroyed":
+            return  # the channel is gone
+        raise StoreUnavailable(
+            "kept_untested",
+            f"no test came to {name}, and it could not be taken back ({fault}): it is on record, and told of what is "
+            f"wrong. portcullis alerts test {name}, or alerts remove {name}",
+        ) from None
+
+
 @router.post("/alert-channels/{name}/test")
 async def send_test(name: str, given: Given, _: Clerk) -> schemas.Listed[ChannelShown]:
     """Send a test."""
     await outcome_of(given, await run(given.service.alerts.test, name), _SENDING_S)
     return schemas.Listed(
-        items=[_shown(one) for one in await run(given.service.alerts.channels) if one.name == name]
+        items=[_shown(one) for one in await read_back(given.service.alerts.channels) if one.name == name]
     )
 
 

@@ -1,6 +1,7 @@
 """What routes work with, and the changes that a request made.
 
 A change that a use case told is gathered here, so that the answer can say which gateways have it in force.
+What a route reads after its deed it reads by `read_back`: where that fails the deed was done, and no answer denies it.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,6 +14,8 @@ from fastapi import Depends, Request
 from broker.api.lanes import run as run  # noqa: PLC0414 - routes run use cases by it
 from broker.api.ports import Acknowledged, Gateways, KeyInspector, KeyWarden
 from broker.api.schemas import Heard
+from broker.background import described
+from broker.errors import StoreUnavailable
 from broker.service import Change, Service
 
 P = ParamSpec("P")
@@ -80,6 +83,19 @@ async def run_and_tell(
     finally:
         _MADE.reset(token)
     return done, heard_by(await context.gateways.acknowledged(tuple(made), ACKNOWLEDGED_WITHIN_S))
+
+
+async def read_back(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Read what a deed came to, after it.
+
+    Raises:
+        StoreUnavailable: That cannot be read; the deed was done, and the reason says so.
+    """
+    try:
+        return await run(work, *args, **kwargs)
+    except (StoreUnavailable, RuntimeError) as fault:  # the last: no thread can be had to look
+        message = f"it was done, and what became of it cannot be read now: {described(fault)}"
+        raise StoreUnavailable("done_unread", message) from None
 
 
 def heard_by(heard: Acknowledged) -> Heard:

@@ -16,7 +16,7 @@ from fastapi import APIRouter
 
 from broker.api import schemas
 from broker.api.access import Admin, Responder, Viewer
-from broker.api.context import Context, Given, heard_by, run, run_and_tell
+from broker.api.context import Context, Given, heard_by, read_back, run, run_and_tell
 from broker.api.free_text import removed
 from broker.api.once import OnceRoute
 from broker.api.opening import opens
@@ -99,8 +99,14 @@ async def thaw(body: schemas.NewThaw, given: Given, operator: Admin) -> schemas.
     (cut, _), heard = await run_and_tell(
         given, given.service.cuts.thaw, body.cut, reason=body.reason, actor=operator.name
     )
-    still = [schemas.Cut(**shown(one)) for one in await run(given.service.cuts.still_holding, cut)]
+    still: list[schemas.Cut] = []
     notes = [f"Open, but {cut.doubt}; the cut would hold again then: thaw it again."] if cut.doubt else []
+    try:
+        still += [schemas.Cut(**shown(one)) for one in await read_back(given.service.cuts.still_holding, cut)]
+    except StoreUnavailable:
+        notes.append(
+            "Whether other cuts still hold these bots could not be looked up: portcullis cuts shows them all."
+        )
     if not cut.on_record:
         notes.append(
             "Open, and written down in the secret store, but the database has not taken it yet. If this broker ends "

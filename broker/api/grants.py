@@ -7,12 +7,12 @@ from fastapi import APIRouter, Request
 from broker import model, policy_document
 from broker.api import policy_words, schemas
 from broker.api.access import Admin, Clerk, Responder, Viewer
-from broker.api.context import Context, Given, run, run_and_tell
+from broker.api.context import Context, Given, read_back, run, run_and_tell
 from broker.api.free_text import removed
 from broker.api.once import OnceRoute
 from broker.api.opening import opens, parsed
 from broker.api.paging import Asked
-from broker.errors import Malformed, Problem
+from broker.errors import Malformed, Problem, StoreUnavailable
 from broker.service.grants import Issued, only_widens
 
 router = APIRouter(route_class=OnceRoute)
@@ -97,7 +97,10 @@ async def _permits_more(context: Context, request: Request) -> bool:
 async def set_policy(grant: str, body: schemas.NewPolicy, given: Given, _: Admin) -> schemas.ChangedGrant:
     """Put another policy in force."""
     done, heard = await run_and_tell(given, given.service.grants.set_policy, grant, body.policy)
-    warnings = await run(given.service.grants.warnings, done)
+    try:
+        warnings = await read_back(given.service.grants.warnings, done)
+    except StoreUnavailable:
+        warnings = ("In force, but what it is at odds with beside it could not be looked up.",)
     return schemas.ChangedGrant(**_grant(done), gateways=heard, warnings=list(warnings))
 
 

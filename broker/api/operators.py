@@ -99,8 +99,7 @@ class ShownAct(BaseModel):
 async def create_operator(body: schemas.NewOperator, given: Given, _: Admin) -> schemas.MadeOperator:
     """Make an operator. The token is in this answer and no other."""
     roles = frozenset(Role(name) for name in body.roles)
-    token = await run(given.service.operators.create, body.name, roles)
-    made = next(one for one in await run(given.service.operators.list) if one.name == body.name)
+    made, token = await run(given.service.operators.make, body.name, roles)
     return schemas.MadeOperator(**_operator(made), token=token.reveal())
 
 

@@ -7,7 +7,7 @@ Rules:
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -16,11 +16,12 @@ from pydantic import BaseModel, Field, SecretStr, StringConstraints
 
 from broker.api import schemas
 from broker.api.access import Clerk, Viewer
-from broker.api.context import Context, Given, run
+from broker.api.context import Context, Given, read_back, run
 from broker.api.destinations import DeliveryShown, delivery_shown
 from broker.api.once import OnceRoute
 from broker.api.paging import Asked, cut_out
 from broker.db.asks import Ask
+from broker.db.findings import Finding
 from broker.errors import Conflict, NotFound, StoreUnavailable
 from broker.model import KeyRef, moment
 from broker.service.rotations import Rotation, Transition, Wish
@@ -222,22 +223,26 @@ async def waive_destination(rotation: str, body: Waiver, given: Given, _: Clerk)
 @router.get("/findings")
 async def list_findings(given: Given, asked: Asked, _: Viewer) -> schemas.Listed[FindingShown]:
     """List what the exchanges list otherwise than the record has it."""
+    return _findings(await run(given.service.rotations.findings), asked)
+
+
+def _findings(every: Iterable[Finding], asked: Asked) -> schemas.Listed[FindingShown]:
     rows = [
         FindingShown(
             id=f"{one.account}/{one.key_id}/{one.what}", account=one.account, key_id=one.key_id, what=one.what,
             key=one.ref, says=one.says, first_at=one.first_at, last_at=one.last_at,
         )
-        for one in await run(given.service.rotations.findings)
+        for one in every
     ]  # fmt: skip
     found = cut_out(sorted(rows, key=lambda row: row.id), asked, lambda row: row.id)
     return schemas.Listed(items=list(found.items), next=found.next)
 
 
 @router.post("/sweeps")
-async def sweep(given: Given, asked: Asked, operator: Clerk) -> schemas.Listed[FindingShown]:
+async def sweep(given: Given, asked: Asked, _: Clerk) -> schemas.Listed[FindingShown]:
     """Compare what the exchanges list with the record, now."""
     await outcome_of(given, await run(given.service.rotations.sweep), _SWEEP_S)
-    return await list_findings(given, asked, operator)
+    return _findings(await read_back(given.service.rotations.findings), asked)
 
 
 @router.post("/keys/{account}/{slot}/{version}/retire")
@@ -260,7 +265,7 @@ async def _carried_out(given: Context, ask: Ask) -> RotationWhole:
     """Wait for a rotator to carry an ask out, and return the rotation as it is then."""
     await outcome_of(given, ask, _PATIENCE_S)
     try:
-        return await run(_whole, given, ask.rotation)
+        return await read_back(_whole, given, ask.rotation)
     except NotFound:
         raise Conflict("not_planned", "the rotator planned nothing") from None
 
@@ -273,15 +278,19 @@ async def outcome_of(given: Context, ask: Ask, patience_s: float) -> None:
         StoreUnavailable: None did it in time.
     """
     loop = asyncio.get_running_loop()
-    until = loop.time() + patience_s
+    until, unread = loop.time() + patience_s, False
     while ask.outcome is None and loop.time() < until:
         await asyncio.sleep(_LOOK_S)
-        ask = await run(given.service.rotations.outcome, ask.id)
+        try:
+            ask, unread = await run(given.service.rotations.outcome, ask.id), False
+        except (StoreUnavailable, RuntimeError):  # it is asked for; the last: no thread can be had to look
+            unread = True
     if ask.outcome is None:
         raise StoreUnavailable(
             "not_yet",
-            f"no rotator has done this yet; it is on record as {ask.rotation or ask.id}, and carried out once one "
-            "does. Look whether one runs: portcullis status",
+            f"{'whether a rotator has done this cannot be read' if unread else 'no rotator has done this yet'}; it is "
+            f"on record as {ask.rotation or ask.id}, and carried out once one does. Look whether one runs: portcullis "
+            "status",
         )
     if ask.outcome:
         reason, _, message = ask.outcome.partition(": ")

@@ -10,7 +10,7 @@ from broker.db import asks
 from broker.db.alerts import Alert, Channel
 from broker.db.asks import Ask
 from broker.deeds import Deed
-from broker.errors import Conflict, Malformed, NotFound, Problem
+from broker.errors import Conflict, Malformed, Problem
 from broker.model import new_id
 from broker.service.audit import Audit, acting
 from broker.service.desk import Desk, check_name, missing
@@ -92,16 +92,14 @@ class Alerts:
 
         Raises:
             NotFound: No such channel.
+            StoreUnavailable: A store cannot answer; by the reason `not_destroyed` it is off the record all the same.
         """
         found = self._get(name)
         self._desk.guard.refuse(Deed.FORGET)
         with self._desk.database.write() as connection:
             store.remove_channel(connection, name, self._desk.clock.now_us())
             self._audit.record(connection, "alerts.remove", f"channel:{name}")
-        try:
-            self._desk.secrets.destroy(found.path)
-        except NotFound:
-            return found
+        self._secrets.bury(found.path, f"the channel {name}")
         return found
 
     def channels(self) -> tuple[Channel, ...]:

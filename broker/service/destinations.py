@@ -113,6 +113,7 @@ class Destinations:
 
         Raises:
             NotFound: No such destination.
+            StoreUnavailable: A store cannot answer; by the reason `not_destroyed` it is off the record all the same.
         """
         found = self.get(name)
         self._desk.guard.refuse(Deed.FORGET)
@@ -120,10 +121,7 @@ class Destinations:
             store.remove(connection, name, self._desk.clock.now_us())
             self._audit.record(connection, "destination.remove", f"destination:{name}")
         if found.secret_path is not None:
-            try:
-                self._desk.secrets.destroy(found.secret_path)
-            except NotFound:
-                return found
+            self._secrets.bury(found.secret_path, f"the destination {name}")
         return found
 
     def deliveries(self, rotation: str) -> tuple[Delivery, ...]:

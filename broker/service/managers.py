@@ -11,6 +11,7 @@ Rules:
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from broker.db import Connection, rotations
 from broker.db import accounts as account_store
@@ -145,7 +146,7 @@ class Managers:
                 f"account:{account}",
                 {"manager": manager, "subaccount": subaccount},
             )
-        return self._accounts.get(account)
+        return replace(known, manager=manager, subaccount=subaccount)
 
     def follow(self, before: str, after: str) -> None:
         """Tell where the paper exchange listens now."""

@@ -76,7 +76,11 @@ class Operators:
         self._known: dict[str, tuple[Operator, int]] = {}
 
     def create(self, name: str, roles: frozenset[Role]) -> Secret:
-        """Make an operator and return the token, this once.
+        """Make an operator and return the token, this once; see `make`."""
+        return self.make(name, roles)[1]
+
+    def make(self, name: str, roles: frozenset[Role]) -> tuple[Operator, Secret]:
+        """Make an operator; return who that is, and the token, this once.
 
         Raises:
             Malformed: The name cannot be one, or there is no role.
@@ -97,7 +101,8 @@ class Operators:
                 f"operator:{name}",
                 {"roles": sorted(role.value for role in roles)},
             )
-        return token
+            row = store.by_name(connection, name)
+        return _operator(row), token
 
     def _made(self) -> dict[str, object]:
         """Return what is kept of when an operator was made."""

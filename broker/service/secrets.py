@@ -70,6 +70,20 @@ class Secrets:
             done.append(path)
         return tuple(done)
 
+    def bury(self, path: str, whose: str) -> None:
+        """Destroy the secret of what was taken off the record just now.
+
+        Raises:
+            StoreUnavailable: It still lies there; whose it was is gone all the same, and the reason says so.
+        """
+        try:
+            self._destroy(path)
+        except StoreUnavailable as fault:
+            raise StoreUnavailable(
+                "not_destroyed",
+                f"{whose} is gone, but its secret still lies in the secret store at {path}: {fault}",
+            ) from None
+
     def _destroy(self, path: str) -> None:
         try:
             self._desk.secrets.destroy(path)

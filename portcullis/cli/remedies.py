@@ -7,7 +7,7 @@ _COMMANDS = {
     "no_account": "account list", "no_consumer": "consumer list", "no_grant": "grant list", "no_egress": "egress list",
     "no_key": "key list", "no_cut": "cuts", "no_gateway": "status", "no_key-version": "key list", "thawed": "cuts",
     "no_rotation": "rotation list", "no_destination": "destination list",
-    "commit_unknown": "audit list", "not_replicated": "status", "internal": "audit list",
+    "commit_unknown": "audit list", "not_replicated": "status", "done_unread": "status", "internal": "audit list",
     "no_channel": "alerts list", "no_manager": "manager list", "no_schedule": "schedule show", "key_known": "key list",
 }  # fmt: skip
 _CLOCK = (
