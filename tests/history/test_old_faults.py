@@ -40,7 +40,7 @@ from tests.history.events import History
 from tests.history.record import of_exchange, of_record
 from tests.places import database_at, secrets_at
 from tests.rotation.deaths import release
-from tests.rotation.place import EMAIL, QUICK, Place, now, runner_of, running_place, trading
+from tests.rotation.place import EMAIL, POLLS, QUICK, Place, now, runner_of, running_place, trading
 from tests.rotation.test_clocks import Stepping, rotated, when
 from tests.rotation.test_gateways import LASTING, another
 from tests.rotation.test_held import until
@@ -112,7 +112,7 @@ async def rotated_by(service: Service) -> State | None:
         await asyncio.to_thread(runner.journal.plan, planned)
     except Withheld:
         return None
-    for _ in range(1500):
+    for _ in range(POLLS):
         found = await asyncio.to_thread(runner.once)
         if found is None and runner.effects.denied() is not None:
             return None

@@ -41,6 +41,9 @@ QUICK = Limits(
 """The venue's own window stays; what is only our patience is short."""
 
 
+POLLS = 30_000
+"""How often a test looks before it gives up: it ends by its own time limit before."""
+
 STRANGER = "lives that no record knows"
 """A key that somebody else made, or that nobody heard of: what a sweep is for."""
 
@@ -91,14 +94,14 @@ class Place:
         drawn = draw_up(self.world.service, "main", Slot.TRADE, "asked", now())
         return replace(drawn, limits=QUICK)
 
-    async def rotate(self, most: int = 1500) -> Rotation:
+    async def rotate(self, most: int = POLLS) -> Rotation:
         """Plan a rotation and carry it out."""
         planned = self.plan()
         runner = self.runner()
         await asyncio.to_thread(runner.journal.plan, planned)
         return await self.carried_out(planned.id, runner, most)
 
-    async def carried_out(self, rotation: str, runner: Runner, most: int = 1500) -> Rotation:
+    async def carried_out(self, rotation: str, runner: Runner, most: int = POLLS) -> Rotation:
         last: Rotation | None = None
         for _ in range(most):
             found = await asyncio.to_thread(runner.once)

@@ -19,7 +19,7 @@ from rotation.asks import EVERY, SLOW, Asks
 from rotation.journal import Journal
 from rotation.state import State
 from rotation.venues import Venues
-from tests.rotation.place import Place, now, running_place, trading
+from tests.rotation.place import POLLS, Place, now, running_place, trading
 
 pytestmark = pytest.mark.sockets
 
@@ -41,7 +41,7 @@ def ghost(here: Place, version: int, until_us: int) -> None:
 
 async def until(here: Place, rotation: str, state: State) -> None:
     runner = here.runner()
-    for _ in range(500):
+    for _ in range(POLLS):
         await asyncio.to_thread(runner.once)
         if here.world.service.rotations.get(rotation).state == state.value:
             return

@@ -23,7 +23,7 @@ from rotation.journal import Journal
 from rotation.retire import NOT_DELETED, STATED, UNNAMED
 from rotation.state import Answer, Do, Effect, Rotation, State
 from rotation.venues import Venues
-from tests.rotation.place import ACCOUNT_ADDRESS, EMAIL, Place, now, running_place, trading
+from tests.rotation.place import ACCOUNT_ADDRESS, EMAIL, POLLS, Place, now, running_place, trading
 
 pytestmark = pytest.mark.sockets
 
@@ -75,7 +75,7 @@ async def begun(here: Place, slot: Slot = Slot.TRADE, *, hmac: bool = False) -> 
     return ask.rotation
 
 
-async def reached(here: Place, rotation: str, *states: State, most: int = 600) -> dict[str, Any]:
+async def reached(here: Place, rotation: str, *states: State, most: int = POLLS) -> dict[str, Any]:
     """Carry everything on until a rotation stands in one of these states."""
     runner = here.runner()
     for _ in range(most):

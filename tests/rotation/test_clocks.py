@@ -111,7 +111,7 @@ async def test_a_step_by_an_hour_in_any_state_kills_no_key_in_use(
         assert len(here.living()) == 1
 
 
-async def rotated(here: Place, most: int = 3000) -> Rotation:
+async def rotated(here: Place, most: int = place.POLLS) -> Rotation:
     """Rotate as a rotator does: what a step put off is looked at anew."""
     planned, runner = here.plan(), here.runner()
     await asyncio.to_thread(runner.journal.plan, planned)
@@ -319,7 +319,7 @@ async def test_a_rotator_whose_clock_is_set_goes_on_at_once(
 
 
 async def until(fits: Callable[[], bool]) -> None:
-    for _ in range(1200):
+    for _ in range(place.POLLS):
         if await asyncio.to_thread(fits):
             return
         await asyncio.sleep(0.05)

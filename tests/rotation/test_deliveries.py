@@ -25,7 +25,7 @@ from rotation.runner import Runner
 from rotation.state import Limits, RollBack
 from rotation.venues import Venues
 from tests.rotation.deaths import release, tell
-from tests.rotation.place import QUICK, Place, now, running_place, trading
+from tests.rotation.place import POLLS, QUICK, Place, now, running_place, trading
 from tests.rotation.test_destinations import SIGNING, Service, service
 
 pytestmark = pytest.mark.sockets
@@ -47,7 +47,7 @@ def begun(here: Place, limits: Limits = QUICK) -> str:
 
 
 async def until(
-    here: Place, rotation: str, condition: Callable[[], bool], runner: Runner | None = None, most: int = 1500
+    here: Place, rotation: str, condition: Callable[[], bool], runner: Runner | None = None, most: int = POLLS
 ) -> None:
     work = runner or here.runner()
     for _ in range(most):

@@ -20,7 +20,7 @@ from rotation.journal import Claimed, Journal
 from rotation.state import Rotation, State
 from rotation.sweeper import Sweeper
 from rotation.venues import Venues
-from tests.rotation.place import EMAIL, Place, now
+from tests.rotation.place import EMAIL, POLLS, Place, now
 from tests.rotation.test_superseded import CLOSING, Scene, close_by_itself, placed
 
 pytestmark = pytest.mark.sockets
@@ -59,7 +59,7 @@ async def until(here: Place, state: State) -> Rotation:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Journal, "save", saved)
-        for _ in range(1000):
+        for _ in range(POLLS):
             try:
                 await asyncio.to_thread(runner.once)
             except Reached:

@@ -18,7 +18,7 @@ from rotation.journal import Lost
 from rotation.state import Do, Effect, Rotation, State
 from tests.places import contents
 from tests.rotation.deaths import release
-from tests.rotation.place import QUICK, Place, now, running_place
+from tests.rotation.place import POLLS, QUICK, Place, now, running_place
 from tests.rotation.test_asks import asks
 from tests.rotation.test_slips import said
 from tests.rotation.test_sweeper import living
@@ -88,7 +88,7 @@ async def stopped_before(here: Place, do: Do) -> Rotation:
 
     runner.effects.perform = stands  # type: ignore[method-assign]
     told = False
-    for _ in range(2000):
+    for _ in range(POLLS):
         try:
             await asyncio.to_thread(runner.once)
         except Stands:

@@ -30,6 +30,7 @@ from tests.rotation.place import (
     BY_HAND,
     EMAIL,
     IN_USE,
+    POLLS,
     QUICK,
     REPLACED,
     STRANGER,
@@ -193,7 +194,7 @@ async def test_a_dead_key_that_comes_back_is_retired_again(tmp_path: Path) -> No
 async def retired(here: Place, why: str) -> None:
     """Carry out what the sweep planned."""
     (again,) = [one for one in here.world.service.rotations.list(only_open=True).items if one.why == why]
-    for _ in range(600):
+    for _ in range(POLLS):
         await asyncio.to_thread(here.runner().once)
         if here.world.service.rotations.get(again.id).ended_at is not None:
             break
