@@ -11,7 +11,7 @@ from broker.db import accounts as account_store
 from broker.db import findings
 from broker.db import rotations as rotation_store
 from broker.deeds import Deed
-from broker.errors import NotFound
+from broker.errors import BrokerError, NotFound
 from broker.model import Account, KeyRef, Stage
 from clients.keys import Standing
 from clients.venue import Credential
@@ -154,21 +154,27 @@ class Burial:
         """Clear away what rotations left that were given up, and whose rotator died before it did.
 
         Raises:
-            StoreUnavailable: A store cannot answer; done again later.
+            BrokerError: One of them could not be cleared; it is tried again later, and the others were.
         """
         if self._reach.desk.guard.allows(Deed.BURY) is not None:
             return
+        last: BrokerError | None = None
         for key in self._reach.service.keys.list():
             if key.stage is not Stage.PENDING or key.venue_key_id:
                 continue
-            with self._reach.desk.database.read() as connection:
-                made_by = rotation_store.making(connection, key.ref)
-            if (
-                made_by is not None
-                and not made_by.held
-                and State(made_by.state) in {State.ABANDONED, State.HALTED}
-            ):
-                self.clear(key.ref)
+            try:
+                if self._is_given_up(key.ref):
+                    self.clear(key.ref)
+            except BrokerError as fault:  # the others are not its matter
+                last = fault
+        if last is not None:
+            raise last
+
+    def _is_given_up(self, ref: KeyRef) -> bool:
+        with self._reach.desk.database.read() as connection:
+            made_by = rotation_store.making(connection, ref)
+        ended = {State.ABANDONED, State.HALTED}
+        return made_by is not None and not made_by.held and State(made_by.state) in ended
 
     def _is_of(self, rotation: str, ref: KeyRef) -> bool:
         """Tell whether a version's secret is what a rotation prepared; labels come last, so without them it is."""

@@ -124,8 +124,14 @@ class Rotator:
             pass
 
     def clear_inbox(self) -> None:
-        """Destroy what an earlier life left of what operators brought; a secret store may be slow over it."""
-        self._asks.clear(self._ticks.are_over)
+        """Destroy what an earlier life left of what operators brought, and what no ask is on record of.
+
+        A secret store may be slow over it.
+        """
+        try:
+            self._asks.clear(self._ticks.are_over)
+        finally:
+            self._service.secrets.tidy(inbox=True)
 
     def look(self) -> None:
         """Put idle workers onto rotations that are due."""

@@ -3,8 +3,8 @@
 Rules:
 1. The broker decides nothing about a rotation and makes no key: it writes down what an operator asks, and a rotator
    carries it out or says why not. Both meet in the database alone.
-2. A secret that an operator brings goes into the secret store's inbox; the record holds its path. Who carries the ask
-   out empties it.
+2. A secret that an operator brings goes into the secret store's inbox; the record holds its path: as an intent before,
+   which ends in the transaction of the ask. Who carries the ask out empties it, and what no ask is on record of.
 """
 
 import json
@@ -15,15 +15,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from broker.db import asks, findings
+from broker.db import asks, findings, intents
 from broker.db import rotations as store
 from broker.db.asks import Ask
 from broker.db.findings import Finding
 from broker.deeds import Deed
-from broker.errors import NotFound
+from broker.errors import Conflict, NotFound
 from broker.model import KeyRef, moment, new_id
 from broker.service.audit import Audit, acting
 from broker.service.desk import Desk, Page, cursor_number, missing, page
+from broker.service.secrets import INBOX
 from clients.secret import Secret
 from clients.venue import Slot
 
@@ -165,12 +166,15 @@ class Rotations:
         Raises:
             NotFound: No such rotation.
             StoreUnavailable: A store cannot answer.
+            Conflict: It took so long that the secret was given up; nothing was asked.
         """
         self.get(rotation)
         document = dict(body)
         if secret is not None:
             self._desk.guard.ensure(Deed.BRING)
-            path = f"inbox/{new_id('sec')}"
+            path = f"{INBOX}{new_id('sec')}"
+            with self._desk.database.write() as connection:
+                intents.add(connection, path, self._desk.clock.now_us())
             self._desk.secrets.write(path, {"secret": secret}, {"rotation": rotation})
             document["inbox"] = path
         return self._ask(rotation, wish, document)
@@ -191,6 +195,8 @@ class Rotations:
             self._desk.clock.now_us(),
         )  # fmt: skip
         with self._desk.database.write() as connection:
+            if "inbox" in body and not intents.end(connection, str(body["inbox"])):
+                raise Conflict("given_up", "this took too long and was given up; do it again")
             asks.add(connection, one)
             told = {name: str(value) for name, value in body.items() if name != "inbox"}
             self._audit.record(connection, f"rotation.ask-{wish.value}", rotation or "everything", told)

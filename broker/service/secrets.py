@@ -2,7 +2,8 @@
 
 Order: the path is recorded as an intent -> the secret store is written and read back -> one transaction records
 the owner and ends the intent. A crash before the last step leaves a secret that nobody was ever given: `tidy`
-destroys it. So there is no secret without a record, and no record without its secret.
+destroys it. So there is no secret without a record, and no record without its secret. What lies in the inbox the broker
+can neither read back nor destroy: that is the rotator's.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,11 +12,12 @@ from contextlib import contextmanager
 from broker.db import Connection
 from broker.db import intents as store
 from broker.deeds import Deed
-from broker.errors import Conflict, NotFound, StoreUnavailable
+from broker.errors import BrokerError, Conflict, NotFound, StoreUnavailable
 from broker.service.audit import Audit
 from broker.service.desk import Desk
 from clients.secret import Secret
 
+INBOX = "inbox/"
 SETTLED_US = 300_000_000
 """An intent that is older than this is nobody's work in progress any more."""
 
@@ -47,27 +49,26 @@ class Secrets:
                 raise Conflict("given_up", "this took too long and was given up; do it again")
             yield connection
 
-    def tidy(self) -> tuple[str, ...]:
-        """Destroy secrets whose owner was never recorded; return their paths.
+    def tidy(self, *, inbox: bool = False) -> tuple[str, ...]:
+        """Destroy secrets whose owner was never recorded, in the inbox or elsewhere; return their paths.
 
         Raises:
-            StoreUnavailable: A store cannot answer; the rest is done the next time.
+            BrokerError: One of them could not be destroyed; it is tried the next time, and the others were.
         """
         if self._desk.guard.allows(Deed.TIDY) is not None:
             return ()
         before_us = self._desk.clock.now_us() - SETTLED_US
         with self._desk.database.read() as connection:
             paths = store.older_than(connection, before_us)
-        done = []
+        done, last = list[str](), None
         for path in paths:
-            with self._desk.database.write() as connection:
-                if not store.give_up(connection, path):
-                    continue  # recorded after all, or done by another broker
-            self._destroy(path)
-            with self._desk.database.write() as connection:
-                store.forget(connection, path)
-                self._audit.record(connection, "secret.destroy", path, {"why": "nobody was ever given it"})
-            done.append(path)
+            try:
+                if path.startswith(INBOX) is inbox and self._tidied(path):
+                    done.append(path)
+            except BrokerError as fault:  # the others are not its matter
+                last = fault
+        if last is not None:
+            raise last
         return tuple(done)
 
     def bury(self, path: str, whose: str) -> None:
@@ -83,6 +84,16 @@ class Secrets:
                 "not_destroyed",
                 f"{whose} is gone, but its secret still lies in the secret store at {path}: {fault}",
             ) from None
+
+    def _tidied(self, path: str) -> bool:
+        with self._desk.database.write() as connection:
+            if not store.give_up(connection, path):
+                return False  # recorded after all, or done by another broker
+        self._destroy(path)
+        with self._desk.database.write() as connection:
+            store.forget(connection, path)
+            self._audit.record(connection, "secret.destroy", path, {"why": "nobody was ever given it"})
+        return True
 
     def _destroy(self, path: str) -> None:
         try:

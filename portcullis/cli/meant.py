@@ -1,6 +1,7 @@
 """What a name that nothing is called by may have meant: a key id that was pasted, another kind, another spelling.
 
-Asked only after a no, with the rights of who typed it: it names commands to paste and does nothing by itself.
+Asked only after a no, with the rights of who typed it: it names commands to paste and does nothing by itself. No list
+is read to its end, however long: whoever cuts waits for the answer, and what was not read counts as being there.
 """
 
 import shlex
@@ -10,6 +11,7 @@ from difflib import get_close_matches
 
 from broker.pasted import looks_secret
 from portcullis.cli import access_answers
+from portcullis.cli.answers import A
 from portcullis.cli.client import Api
 from portcullis.cli.face import Stopped
 from portcullis.cli.tables import short
@@ -22,13 +24,15 @@ _LISTS = {
     "key-version": "key list",
 }
 _LONGEST = 60
+_MOST = 2_000
+"""So many of a kind are looked at: ten pages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
     """One target as it was typed: whether it is there, and which options name what may be meant, best first.
 
-    Of a kind that cannot be listed it counts as being there.
+    Of a kind that cannot be listed, or is too many to be, it counts as being there.
     """
 
     kind: str
@@ -61,35 +65,47 @@ def meant(api: Api, targets: list[str]) -> list[str]:
 
 def looked_up(api: Api, targets: list[str]) -> list[Looked]:
     """Look up each target, in order; nothing where that cannot be done."""
+    unread = set[str]()
     try:
-        known = list(_known(api))
+        known = list(_known(api, unread))
     except Stopped:
         return []
     split = (target.partition(":") for target in targets)
-    return [_look(kind, text.strip(), known) for kind, _, text in split]
+    return [_look(kind, text.strip(), known, unread) for kind, _, text in split]
 
 
-def _look(kind: str, text: str, known: list[tuple[str, tuple[str, ...], str]]) -> Looked:
+def _look(kind: str, text: str, known: list[tuple[str, tuple[str, ...], str]], unread: set[str]) -> Looked:
     if kind not in _LISTS:
         return Looked(kind, text, True, (f"--{kind} {shlex.quote(text)}",))
     own = [option for of, words, option in known if of == kind and text == words[0]]
     exact = own or [option for _, words, option in known if text in words]
+    if not own and kind in unread:  # it may be there: what is only like it would be somebody else's
+        typed = [] if looks_secret(text) else [f"{_OPTIONS[kind]} {shlex.quote(text)}"]
+        return Looked(kind, text, True, tuple(dict.fromkeys(typed + exact)))
     if not exact:
         alike = {word.lower(): option for of, words, option in known if of == kind for word in words}
         exact = [alike[one] for one in get_close_matches(text.lower(), list(alike), 1, 0.75)]
     return Looked(kind, text, bool(own), tuple(dict.fromkeys(exact)))
 
 
-def _known(api: Api) -> Iterator[tuple[str, tuple[str, ...], str]]:
+def _some(api: Api, row: type[A], path: str, kind: str, unread: set[str]) -> list[A]:
+    """Return the first of a list; note where there are more."""
+    rows = list(api.pages(row, path, most=_MOST + 1))
+    if len(rows) > _MOST:
+        unread.add(kind)
+    return rows[:_MOST]
+
+
+def _known(api: Api, unread: set[str]) -> Iterator[tuple[str, tuple[str, ...], str]]:
     """Yield everything a cut may name: its kind, what it may be called, its own name first, and the option for it."""
-    for consumer in api.pages(access_answers.Consumer, "consumers"):
+    for consumer in _some(api, access_answers.Consumer, "consumers", "consumer", unread):
         yield "consumer", (consumer.name,), f"--consumer {consumer.name}"
-    for account in api.pages(access_answers.Account, "accounts"):
+    for account in _some(api, access_answers.Account, "accounts", "account", unread):
         yield "account", (account.name,), f"--account {account.name}"
-    for grant in api.pages(access_answers.Grant, "grants"):
+    for grant in _some(api, access_answers.Grant, "grants", "grant", unread):
         if grant.revoked_at is None:
             yield "grant", (grant.id, grant.key_id, short(grant.key_id)), f"--grant {grant.id}"
-    for key in api.pages(access_answers.Key, "keys"):
+    for key in _some(api, access_answers.Key, "keys", "key-version", unread):
         if key.venue_key_id:
             yield "key-version", (key.ref, key.venue_key_id, short(key.venue_key_id)), f"--key {key.ref}"
         else:

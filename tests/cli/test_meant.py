@@ -8,7 +8,7 @@ import pytest
 
 from portcullis.cli.client import Api
 from portcullis.cli.face import Stopped
-from portcullis.cli.meant import meant
+from portcullis.cli.meant import looked_up, meant
 from portcullis.cli.tables import short
 
 VIRTUAL, REAL = "PCLS" + "x" * 60, "R" * 64
@@ -26,7 +26,7 @@ KEY = {
 class Record:
     """A broker that knows one of each."""
 
-    def pages(self, _: type[Any], path: str) -> Iterator[Any]:
+    def pages(self, _: type[Any], path: str, **__: Any) -> Iterator[Any]:
         rows: dict[str, dict[str, Any]] = {
             "grants": GRANT, "keys": KEY, "consumers": {"name": "my-bot"}, "accounts": {"name": "main"},
         }  # fmt: skip
@@ -36,7 +36,7 @@ class Record:
 class Away:
     """A broker that answers no question."""
 
-    def pages(self, _: type[Any], __: str) -> Iterator[Any]:
+    def pages(self, _: type[Any], __: str, **___: Any) -> Iterator[Any]:
         raise Stopped("away")
 
 
@@ -64,3 +64,26 @@ def test_nothing_like_it_and_no_answer_name_nothing() -> None:
     """A guess would cut somebody else, and a look-up that fails does not hide the no."""
     assert meant(cast("Api", Record()), ["consumer:grid"]) == []
     assert meant(cast("Api", Away()), [f"grant:{VIRTUAL}"]) == []
+
+
+class Many(Record):
+    """A broker with more grants and keys than anybody waits for."""
+
+    def pages(self, _: type[Any], path: str, **more: Any) -> Iterator[Any]:
+        if path not in {"grants", "keys"}:
+            yield from super().pages(_, path)
+            return
+        for number in range(more.get("most", 100_000)):
+            assert number < 5_000, "it is read to its end"
+            grant = {**GRANT, "id": f"grt_{number}", "key_id": f"PCLS{number}"}
+            yield SimpleNamespace(**(grant if path == "grants" else {**KEY, "ref": f"main/trade/{number}"}))
+
+
+def test_a_long_list_is_not_read_to_its_end_and_nothing_in_it_is_said_not_to_be() -> None:
+    """A person who cuts waits for it."""
+    api = cast("Api", Many())
+    looked = looked_up(api, ["grant:grt_4000000", "key-version:main/trade/7", "consumer:grid"])
+    assert [(one.there, one.options) for one in looked] == [
+        (True, ("--grant grt_4000000",)), (True, ("--key main/trade/7",)), (False, ())
+    ]  # fmt: skip
+    assert meant(api, [f"grant:{VIRTUAL}"]) == [], "what looks like a secret is not repeated"
