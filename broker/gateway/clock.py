@@ -54,7 +54,11 @@ class SteadyClock:
 
     def now_us(self) -> int:
         """Microseconds since the epoch."""
-        return self._clock.boot_us() + self._ahead_us
+        return self.at_us(self._clock.boot_us())
+
+    def at_us(self, boot_us: int) -> int:
+        """Return what it shows at an instant of the boot clock."""
+        return boot_us + self._ahead_us
 
     def set_by_us(self) -> int:
         """Return by how much the wall clock was set since, forward or (negative) back."""

@@ -5,7 +5,8 @@ up first. A request that was taken up before the cut that had come before it wou
 
 Rules:
 1. Who stood still for `STALL_US` answers no request before it has caught up: the broker was asked something, and what
-   it had sent before its answer is in force. A beat that did not come tells it, whatever is taken up first.
+   it had sent before its answer is in force. A beat that did not come tells it, whatever is taken up first. A beat is
+   of the instant that was looked at: who is stopped right behind that look is found by the next one.
 2. A broker that says nothing is waited for `CATCH_UP_SECONDS`, not longer: leases that have not run out serve then.
 3. Where the link has ended meanwhile there is nobody to ask, and another gateway may have our place: nothing is served.
 """
@@ -18,6 +19,7 @@ from broker.gateway.clock import SystemClock
 STALL_US = 1_000_000
 BEAT_SECONDS = 0.25
 CATCH_UP_SECONDS = 0.5
+LONGEST_US = STALL_US + int(CATCH_UP_SECONDS * 1_000_000)
 
 
 class Pulse:
@@ -36,13 +38,23 @@ class Pulse:
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
-            if self.behind(self._clock.boot_us()):
+            now_us = self._clock.boot_us()
+            if self.behind(now_us):
                 self._behind = True
                 self._caught_up.clear()
-                self._behind = not await self._catch_up()
+                now_us, self._behind = await self._caught()
                 self._caught_up.set()
-            self._beat_us = self._clock.boot_us()
+            self._beat_us = now_us
             await asyncio.sleep(BEAT_SECONDS)
+
+    async def _caught(self) -> tuple[int, bool]:
+        """Catch up, again where that stood still, too; return as of when, and whether we are behind all the same."""
+        while True:
+            began_us = self._clock.boot_us()
+            stands = await self._catch_up()
+            now_us = self._clock.boot_us()
+            if not stands or now_us - began_us <= LONGEST_US:
+                return now_us, not stands
 
     async def caught_up(self) -> None:
         """Wait until it is known whether we have caught up; who is not behind waits for nothing."""

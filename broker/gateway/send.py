@@ -4,6 +4,8 @@ Rules:
 1. Between the last look at the gates and the first byte there is no await; nothing after the spool can refuse.
 2. What fails before the line is written down was not sent, and nothing stays reserved. What fails after it is an
    unknown outcome: an empty 504. Counters of what is on its way go down on every way out.
+3. It is stamped with the instant as of which it was judged: of a process that is stopped in between, and goes on after
+   its lease, or after a cut, the venue takes nothing any more.
 """
 
 import logging
@@ -57,7 +59,7 @@ class Sender:
             return
         slots = job.wire.client_id_slots(reading)
         ids = tuple(new_client_order_id() for _ in slots)
-        stamp = Stamp(view.venue_us(), window_us, ids)
+        stamp = Stamp(view.venue_us_at(boot_us), window_us, ids)
         try:
             sealed = job.wire.seal(credential, reading, stamp)
             job.reserved, job.client_order_ids, job.verdict = reserved, ids, verdict

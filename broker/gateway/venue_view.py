@@ -103,6 +103,10 @@ class VenueView:
         """Return the venue's time, as far as it was measured."""
         return self._steady.now_us() + self.clock.offset_us
 
+    def venue_us_at(self, boot_us: int) -> int:
+        """Return the venue's time at an instant of our boot clock."""
+        return self._steady.at_us(boot_us) + self.clock.offset_us
+
     def off_us(self) -> int:
         """Return how far the venue's clock is ahead of this host's wall clock, as far as it was measured."""
         return self.clock.offset_us - self._steady.set_by_us() if self.clock.known else 0
