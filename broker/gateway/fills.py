@@ -216,10 +216,22 @@ class RecentFills:
             if known is None:
                 continue
             if not line:
-                self._unkept.lose(key)
+                self._unkept.lose(key, for_now=True)
                 self._record.unsure(key)
             elif (str(known.executed), str(known.left)) == (executed, left):
                 self._unkept.written(key, line)
+                self._record.written(key, line, known.executed, known.left)
+
+    def written_late(self, fills: Fills, line: int) -> None:
+        """What an answer told is in this line, which could not be written when it came; 0: it never will be."""
+        for account, symbol, order_id, _, _, executed, left in fills:
+            key = (account, symbol, order_id)
+            known = self._of.get(key)
+            if known is not None and not line:
+                self._unkept.lose(key)
+            if known is None or (str(known.executed), str(known.left)) != (executed, left):
+                continue  # more is known by now: in which line that is, and whether whose it is came before, is not
+            if line and self._unkept.regain(key, line):
                 self._record.written(key, line, known.executed, known.left)
 
     def kept(self, line: int, unreadable: tuple[int, ...] = ()) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from broker.calllog import Answered, Ask
+from broker.calllog import Answered, Ask, Fills
 from broker.gateway.fair import Fair
 from broker.gateway.sent import Sent
 
@@ -44,6 +44,8 @@ class Late:
         self._asks: dict[int, Unwritten] = {}
         self.dropped = 0
         """How many lines there was no room for since all was written."""
+        self.on_end: Callable[[Fills, int], None] = lambda _fills, _number: None
+        """Told what a line tells of orders, and its number once it is written; 0 where it never will be."""
 
     def __len__(self) -> int:
         return len(self._of)
@@ -66,6 +68,7 @@ class Late:
             self._put(Unwritten(line, of=of), whose)
         else:
             self.dropped += 1
+            self._tell(line, 0)
 
     def write(self, write: Callable[[Line], None], following: Callable[[], int]) -> None:
         """Write all of it; `following` tells the number of the next line.
@@ -83,6 +86,7 @@ class Late:
             write(line)
             self._of.drop(one)
             self._written(one, line.seq)
+            self._tell(line, line.seq)
 
     def _written(self, one: Unwritten, number: int) -> None:
         one.number = number
@@ -99,6 +103,11 @@ class Late:
         one.gone = True
         self.dropped += 1
         self._let_go(one)
+        self._tell(one.line, 0)
+
+    def _tell(self, line: Line, number: int) -> None:
+        if isinstance(line, Answered) and line.fills:
+            self.on_end(line.fills, number)
 
     def _let_go(self, one: Unwritten) -> None:
         if one.sent:

@@ -1,8 +1,9 @@
 """What the gateway writes down of each request: spool lines before anything is sent, and counts for `status`.
 
 Rules:
-1. Allowed requests and refusals of known grants are always written. Refusals of nobody in particular (bad
-   form, unknown keys) are written up to `STRANGERS_A_SECOND` and counted beyond, lest a flood fill the disk.
+1. Allowed requests are always written. Refusals of nobody in particular (bad form, unknown keys) are written up to
+   `STRANGERS_A_SECOND` and counted beyond, lest a flood fill the disk; so are those of each grant that is only named,
+   for to know a key id proves nothing, and those of who has proven to hold its key up to `PROVEN_A_SECOND`.
 2. An order whose line cannot be written is not sent; a read, a cancel or an exit is. A cancel or an exit has its line
    once one can be written, with what came of it (`late`): the broker would know of neither.
 3. So has what is known of an order, before any other line; until then the lines that it is of stay (`spool`): the
@@ -11,7 +12,7 @@ Rules:
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from broker.budget import Parts
@@ -28,7 +29,7 @@ from broker.gateway.spool import Spool
 from broker.policy import Allow
 from clients.venue import Action, Intent
 
-STRANGERS_A_SECOND = 20
+STRANGERS_A_SECOND, PROVEN_A_SECOND = 20, 200
 _SAMPLES = 2048
 _FOUND, _ABSENT = 200, 400
 _STANDS_US = 60_000_000
@@ -42,14 +43,18 @@ class Ledger:
 
     def __init__(self, spool: Spool, clock: SystemClock, written: Callable[[], None]) -> None:
         self._spool, self._clock, self._written = spool, clock, written
-        self._second = 0
-        self._strangers = 0
+        self._second, self._warned_us = 0, -_STANDS_US
+        self._refused: Counter[tuple[str, int]] = Counter()
         self.requests = 0
         self.refusals = 0
         self.in_flight = 0
         self._added_us: deque[int] = deque(maxlen=_SAMPLES)
         self._late = Late()
         self.said, self._failed_us = Said(_LOG), 0
+
+    def tell_late(self, told: Callable[[Fills, int], None]) -> None:
+        """Have somebody told in which line is what an answer tells of orders, where that came late; 0: in none."""
+        self._late.on_end = told
 
     @property
     def behind(self) -> bool:
@@ -82,7 +87,9 @@ class Ledger:
         """Write a refusal down."""
         self.requests += 1
         self.refusals += 1
-        if job.held is None and job.whose is None and self._stranger():
+        held, grant = job.held, _whose(job, job.held)[0]
+        proven = held is not None and job.inbound.vouched == held.key_id
+        if self._too_many(grant, PROVEN_A_SECOND if proven else STRANGERS_A_SECOND):
             return
         try:
             self._write(self._ask(job, job.held, "deny", reason, status, None))
@@ -93,7 +100,7 @@ class Ledger:
         """Write down a request that was not in form."""
         self.requests += 1
         self.refusals += 1
-        if self._stranger():
+        if self._too_many("", STRANGERS_A_SECOND):
             return
         line = Ask(
             self._next(), self._clock.wall_us(), "", "", "", "", "", "form", "unknown", None, None,
@@ -109,7 +116,7 @@ class Ledger:
         orders: tuple[tuple[str, str | None, str | None, bool], ...], released: Parts,
         fills: Fills = (),
     ) -> int:  # fmt: skip
-        """Write down what came back; return the number of its line, 0 where there is none."""
+        """Write down what came back; return the number of its line, 0 where there is none, or none yet."""
         self.in_flight -= 1
         number = self._next()  # an ask that waited may have its line now
         unwritten = job.unwritten
@@ -271,13 +278,23 @@ class Ledger:
         self.said.well("")
         self._written()
 
-    def _stranger(self) -> bool:
-        """Tell whether this second has had enough of refusals of nobody in particular."""
-        second = self._clock.boot_us() // 1_000_000
-        if second != self._second:
-            self._second, self._strangers = second, 0
-        self._strangers += 1
-        return self._strangers > STRANGERS_A_SECOND
+    def _too_many(self, grant: str, most: int) -> bool:
+        """Tell whether this second has had enough of refusals of a grant, or of nobody in particular."""
+        now_us = self._clock.boot_us()
+        if now_us // 1_000_000 != self._second:
+            self._second = now_us // 1_000_000
+            self._refused.clear()
+        self._refused[grant, most] += 1
+        if self._refused[grant, most] <= most:
+            return False
+        if grant and now_us - self._warned_us >= _STANDS_US:
+            self._warned_us = now_us
+            _LOG.warning(
+                "more than %d requests of grant %s were refused in a second: the rest is counted only",
+                most,
+                grant,
+            )
+        return True
 
 
 def _whose(job: Job, held: Held | None) -> tuple[str, str, str]:

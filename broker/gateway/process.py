@@ -96,6 +96,7 @@ class Gateway:
         )  # fmt: skip
         self._keep_until_covered()
         self.ledger = Ledger(self.spool, self.clock, self.link.written)
+        self.ledger.tell_late(self.book.recent.written_late)
         self.wellbeing = Wellbeing()
         self.wellbeing.on_change = self.link.tell_health
         self.mounts.heard, self.mounts.on_change = self.wellbeing.heard, self.link.tell_health

@@ -3,7 +3,8 @@
 Rules:
 1. A state is unkept from when it is known until the broker keeps the line that tells it.
 2. A line that the broker cannot read, or that could not be written, tells it nothing. It may have been the one that
-   said whose the order is, and without that the broker drops what later ones tell of it: such an order stays unkept.
+   said whose the order is, and without that the broker drops what later ones tell of it: such an order stays unkept;
+   but where all that was lost of it is in a line that was written late.
 3. A broker whose record goes back has no longer what it said to keep: lines that go again tell it again, and what they
    told, or a line that is gone, is unkept meanwhile.
 4. Orders lie in lanes: by account and base asset, by grant, and by whether the grant placed them as far as is known
@@ -76,6 +77,8 @@ class Unkept:
         self._earlier_is_kept = False
         self._kept: dict[_Key, int] = {}
         self._pending: deque[tuple[int, _Key]] = deque()
+        self._for_now = set[_Key]()
+        """Lost, but for a line that may come late yet."""
         self.placed = 0
         """How many that grants placed are unkept."""
 
@@ -114,12 +117,28 @@ class Unkept:
             orders.lines[key] = line
             self._pending.append((line, key))
 
-    def lose(self, key: _Key) -> None:
-        """What was to tell it is lost (rule 2)."""
+    def lose(self, key: _Key, *, for_now: bool = False) -> None:
+        """What was to tell it is lost (rule 2); `for_now`: it may be written late (`regain`)."""
+        if not for_now:
+            self._for_now.discard(key)
+        elif not self.is_lost(key):
+            self._for_now.add(key)
         self._take_out(key)
         orders = self._lies[key] = self._lane(self._lies[key].lane)
         orders.lost[key] = None
         self.placed += orders.lane.placed
+
+    def regain(self, key: _Key, line: int) -> bool:
+        """All that was lost of it is in this line; tell whether that is so."""
+        if key not in self._for_now or not self.is_lost(key):
+            return False
+        self._for_now.discard(key)
+        self._take_out(key)
+        orders = self._lies[key]
+        orders.lines[key] = line
+        self.placed += orders.lane.placed
+        self._pending.append((line, key))
+        return True
 
     def kept(self, line: int, unreadable: tuple[int, ...]) -> None:
         """The broker has every line up to this one, but for some."""
@@ -174,6 +193,7 @@ class Unkept:
 
     def forget(self, key: _Key) -> None:
         """An order is not of interest any more."""
+        self._for_now.discard(key)
         self._take_out(key)
         self._lies.pop(key, None)
 

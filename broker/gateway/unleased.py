@@ -17,6 +17,7 @@ from broker.model import EVERYTHING
 
 REFUSED_US = 1_000_000
 MOST_REFUSED = 10_000
+_WHOSE = {"grant", "consumer", "account"}
 
 Gates = Mapping[str, Gate]
 
@@ -90,8 +91,9 @@ class Unleased:
         return scope is not None and gate.mode_of(gates, (scope,)) is Mode.CLOSED
 
     def whose(self, key_id: str) -> tuple[str, str, str] | None:
-        """Return grant, consumer and account of a key that was refused a lease, for the call log."""
+        """Return grant, consumer and account of a key that was refused a lease, or had one, for the call log."""
         entry = self._refused.get(key_id)
-        if entry is None or not entry[0].grant:
-            return None
-        return entry[0].grant, entry[0].consumer, entry[0].account
+        if entry is not None and entry[0].grant:
+            return entry[0].grant, entry[0].consumer, entry[0].account
+        named = dict(scope.partition(":")[::2] for scope in self.stands.get(key_id, ()))
+        return (named["grant"], named["consumer"], named["account"]) if named.keys() >= _WHOSE else None
