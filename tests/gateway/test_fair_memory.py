@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broker.calllog import Ask, write_line
-from broker.gateway import doubts, sales
+from broker.gateway import bygone, sales
 from broker.gateway.owners import Owners
 from broker.gateway.recall import Recall
 from broker.gateway.sales import Stakes
@@ -88,7 +88,7 @@ def test_what_the_broker_said_of_a_pair_is_kept_whatever_was_asked_beside_orders
 async def test_what_a_bot_sent_before_a_restart_is_known_however_many_answers_of_anothers_were_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doubts, "MOST", 50)
+    monkeypatch.setattr(bygone, "MOST_TOLD", 50)
     before = Spool(tmp_path)
     for number in range(300):
         grant = "quiet" if number == 3 else "busy"
