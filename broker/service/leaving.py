@@ -45,8 +45,12 @@ class Leaving:
         return self._mirror.has(cut) or cut in self._left
 
     def leave_all(self, standing: Iterable[Made]) -> None:
-        """Write down those that the secret store does not have, beside us where a thread can be had."""
-        ones = [made for made in standing if _holds(made) and not self._mirror.has(made.noted.id)]
+        """Write them down, beside us where a thread can be had.
+
+        What the secret store has, too: who lets keys go in another process, or before a start has read that store,
+        looks here.
+        """
+        ones = [made for made in standing if _holds(made)]
         if not ones:
             return
 

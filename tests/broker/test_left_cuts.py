@@ -71,6 +71,16 @@ def test_no_key_leaves_while_a_cut_of_it_lies_in_the_home(home: Home, scope: str
         let_go(rotator)
 
 
+def test_no_key_leaves_elsewhere_while_a_cut_is_in_the_secret_store_and_on_no_record(home: Home) -> None:
+    """A rotator beside the broker, and the next start before it has read that store, let the key go."""
+    with opened(home) as broker, opened(home) as rotator:
+        made = made_of(cut_of("account:main"))
+        broker.mirror.note(made.noted)
+        Leaving(broker.desk, broker.mirror).leave_all((made,))
+        with pytest.raises(NotGranted):
+            let_go(rotator)
+
+
 def test_a_cut_of_others_in_the_home_keeps_no_key(home: Home) -> None:
     with opened(home) as service:
         service.desk.unrecorded.keep(cut_of("account:other", "consumer:another"))
