@@ -14,6 +14,7 @@ async def test_a_virtual_hmac_key_trades_whatever_signs_upstream(tmp_path: Path,
     async with running_world(tmp_path) as world:
         world.account(key_type=key_type)
         bot = world.bot()
+        await bot.ready()
         answer = await bot.order()
         assert (answer.status, answer.body["status"]) == (200, "FILLED"), answer
         assert [entry["action"] for entry in world.executed()] == ["place"]
