@@ -105,7 +105,7 @@ async def thaw(body: schemas.NewThaw, given: Given, operator: Admin) -> schemas.
         still += [schemas.Cut(**shown(one)) for one in await read_back(given.service.cuts.still_holding, cut)]
     except StoreUnavailable:
         notes.append(
-            "Whether other cuts still hold these bots could not be looked up: portcullis cuts shows them all."
+            "Whether other cuts still hold these bots could not be looked up; to see them all: portcullis cuts"
         )
     if not cut.on_record:
         notes.append(

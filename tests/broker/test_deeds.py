@@ -131,6 +131,7 @@ READS = {
 
 _RECEIVERS = {
     "secrets": {"read", "write", "destroy"},
+    "_secrets": {"bury"},
     "admin": {"create", "delete"},
     "_admin": {"create", "delete"},
     "cutovers": {"move_current"},
