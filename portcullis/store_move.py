@@ -3,8 +3,7 @@
 Rules:
 1. Nothing runs meanwhile: the caller holds the home's lock.
 2. Written, read back and compared, one path after the other; `home.json` is switched only when all are there.
-3. Safe to repeat: what was copied before is compared, and destroyed where that was done here since. Something else at
-   the target stops it; nothing is lost.
+3. Safe to repeat: what was copied before is compared. Something else at the target stops it; nothing is lost.
 4. The old store is left as it was, and the caller says so: it still holds every key.
 """
 
@@ -80,14 +79,9 @@ def _one(source: SecretStore, target: SecretStore, path: str) -> bool:
     if values is not None:
         target.write(path, values, labels)
         return True
-    there = _living(target, path)
-    if path not in target.paths(path) or there == _GRAVE:
+    if _living(target, path) is not None or path not in target.paths(path):
         target.write(path, _GRAVE, labels)
-    elif there is None:
-        return False
-    elif dict(target.metadata(path)) != dict(labels):
-        raise StoreConflict("written", f"{path} was written before, with something else")
-    target.destroy(path)  # what an earlier move brought there, and was destroyed here since, too
+        target.destroy(path)
     return False
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.errors import NotFound, StoreConflict, StoreUnavailable
+from broker.errors import StoreConflict, StoreUnavailable
 from broker.ports import SecretStore
 from broker.stores.embedded import key as keys
 from broker.stores.embedded.store import EmbeddedStore
@@ -289,28 +289,6 @@ def test_a_move_that_broke_off_anywhere_is_finished_by_the_next(
     assert target.read("keys/main/trade/3")["secret"].reveal() == "planted-3"
     assert target.mirror.read("cut_1") == "closed"
     assert copy(embedded, target, lambda _, __: None) == moved
-
-
-def test_what_was_destroyed_since_an_earlier_move_is_destroyed_there_by_the_next(
-    embedded: EmbeddedStore, target: EmbeddedStore
-) -> None:
-    """A move that broke off, or one back to the store of before, could never be finished: a rotation had ended between."""
-    copy(embedded, target, lambda _, __: None)
-    embedded.destroy("keys/main/trade/2")
-    moved = copy(embedded, target, lambda _, __: None)
-    assert (moved.secrets, moved.destroyed) == (2, 2)
-    with pytest.raises(NotFound):
-        target.read("keys/main/trade/2")
-    assert target.metadata("keys/main/trade/2") == {"n": "2"}
-
-
-def test_another_key_in_the_place_of_a_destroyed_one_is_left(
-    embedded: EmbeddedStore, target: EmbeddedStore
-) -> None:
-    target.write("keys/main/trade/1", {"secret": Secret("x")}, {"n": "another"})
-    with pytest.raises(StoreConflict):
-        copy(embedded, target, lambda _, __: None)
-    assert target.read("keys/main/trade/1")["secret"].reveal() == "x"
 
 
 @pytest.mark.parametrize("what", ["foreign secret", "other value", "other instance"])
