@@ -30,6 +30,7 @@ from broker.threads import Threads
 
 T = TypeVar("T")
 _MOST_OWED, _AT_ONCE = 10_000, 500
+_AGAIN_S = (0.05, 0.1, 0.2)
 LOAN_SECONDS = 0.9
 """A gateway waits a second for a slice."""
 
@@ -105,13 +106,14 @@ class Lending:
         return self._lend(link, frame, held.grant)
 
     async def _lend(self, link: Link, frame: frames.AskSlice, grant: str) -> None:
-        owed = set[str]().union(*self.owed.values())
-        self._watching.append(owed)
-        try:
-            loan = await self._lent(link, grant, frame.wanted, LOAN_SECONDS, ahead=frame.ahead)
-            waits = loan is None and bool(owed) and await self._is_owed(grant, owed)
-        finally:
-            self._watching = [one for one in self._watching if one is not owed]
+        until_s = time.monotonic() + LOAN_SECONDS
+        loan, waits = await self._asked(link, frame, grant, LOAN_SECONDS)
+        for pause_s in _AGAIN_S:  # what is on its way back is here in a moment, or for long not
+            left_s = until_s - time.monotonic() - pause_s
+            if not waits or link.over or left_s <= 0:
+                break
+            await asyncio.sleep(pause_s)
+            loan, waits = await self._asked(link, frame, grant, left_s)
         if loan is not None and link.over:
             self.undelivered(link, loan)
             return
@@ -119,6 +121,18 @@ class Lending:
             raise StoreUnavailable("log_slow", "budget is being taken back: what is left cannot be told yet")
         part = None if loan is None else slice_part(loan)
         link.channel.send(frames.SliceLent(frame.ask, grant, part))
+
+    async def _asked(
+        self, link: Link, frame: frames.AskSlice, grant: str, within_s: float
+    ) -> tuple[Slice | None, bool]:
+        """Lend once; tell also whether there is none because something is being taken back."""
+        owed = set[str]().union(*self.owed.values())
+        self._watching.append(owed)
+        try:
+            loan = await self._lent(link, grant, frame.wanted, within_s, ahead=frame.ahead)
+            return loan, loan is None and bool(owed) and await self._is_owed(grant, owed)
+        finally:
+            self._watching = [one for one in self._watching if one is not owed]
 
     async def _is_owed(self, grant: str, owed: set[str]) -> bool:
         """Tell whether something is being taken back that a grant's limits count; where nobody knows soon, it is."""
