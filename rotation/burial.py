@@ -13,6 +13,7 @@ from broker.db import rotations as rotation_store
 from broker.deeds import Deed
 from broker.errors import BrokerError, NotFound
 from broker.model import Account, KeyRef, Stage
+from broker.service.secrets import OUTAGE_US
 from clients.keys import Standing
 from clients.venue import Credential
 from rotation.reach import Reach
@@ -162,11 +163,14 @@ class Burial:
         for key in self._reach.service.keys.list():
             if key.stage is not Stage.PENDING or key.venue_key_id:
                 continue
+            began_us = self._reach.desk.clock.boot_us()
             try:
                 if self._is_given_up(key.ref):
                     self.clear(key.ref)
-            except BrokerError as fault:  # the others are not its matter
-                last = fault
+            except BrokerError as fault:
+                if self._reach.desk.clock.boot_us() - began_us > OUTAGE_US:
+                    raise  # the store is away: each of the others would wait as long
+                last = fault  # the others are not its matter
         if last is not None:
             raise last
 

@@ -17,6 +17,7 @@ from fastapi import Request
 
 from broker.api.access import is_cut
 from broker.errors import Malformed, Problem
+from broker.model import NAME
 from broker.pasted import LONGEST, REMOVED, looks_secret
 
 MEANT = frozenset(
@@ -33,6 +34,22 @@ MEANT = frozenset(
     }
 )
 """Fields of a body that hold a key, or a digest; those that must be secret are kept as such by their routes."""
+
+NAMING = frozenset(
+    {
+        "account",
+        "channel",
+        "consumer",
+        "cut",
+        "destination",
+        "egress",
+        "grant",
+        "like",
+        "manager",
+        "operator",
+    }
+)
+"""Fields of a body that name what is there already: it may have a name from before names were looked at."""
 
 HELD = (
     "holds what looks like a key, a token or a code, and would be kept: say it in other words. It was typed, so "
@@ -94,7 +111,9 @@ def removed(reason: str) -> list[str]:
 
 def _looked_at(fields: Iterable[tuple[str, object]]) -> Iterator[tuple[str, str]]:
     for name, value in fields:
-        if name in MEANT or (name == "policy" and isinstance(value, str) and value.lstrip().startswith("{")):
+        text = value if isinstance(value, str) else ""
+        names = name in NAMING and NAME.fullmatch(text) is not None
+        if name in MEANT or names or (name == "policy" and text.lstrip().startswith("{")):
             continue
         yield from _texts(name, value)
 

@@ -1,5 +1,6 @@
 """No text that a person gives keeps a secret: every field of every write is tried, and the disk is read after it."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,8 +8,9 @@ import pytest
 from sqlalchemy import select
 
 from broker import virtual_key
-from broker.api.free_text import MEANT
+from broker.api.free_text import MEANT, refuse_secrets
 from broker.db import tables
+from broker.errors import Malformed
 from broker.gate import Mode
 from broker.pasted import REMOVED
 from broker.service.operators import Role
@@ -138,3 +140,12 @@ def refuse_kept(desk: Desk) -> None:
             assert PASTED not in str(connection.execute(select(table)).all()), table.name
     for file in (one for one in desk.root.rglob("*") if one.is_file()):
         assert PASTED.encode() not in file.read_bytes(), file
+
+
+@pytest.mark.parametrize("name", ["0b0e9b58-4a38-4a31-9a43-0a1b2c3d4e5f", "0123456789abcdef0123456789abcdef"])
+def test_what_was_named_before_names_were_looked_at_can_be_named(name: str) -> None:
+    """No leaked key of such an account could be rotated by command."""
+    refuse_secrets(json.dumps({"account": name, "consumer": name}).encode())
+    for field in ("name", "reason"):
+        with pytest.raises(Malformed):
+            refuse_secrets(json.dumps({field: name}).encode())

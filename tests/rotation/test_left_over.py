@@ -21,12 +21,18 @@ from rotation.schedule import Rotator
 from tests.rotation.alerting import home_with_a_key
 
 
-def test_one_key_that_cannot_be_cleared_away_keeps_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("took_s", [0, 5], ids=["it is ill", "its store is away"])
+def test_one_key_that_cannot_be_cleared_away_keeps_no_other(
+    monkeypatch: pytest.MonkeyPatch, took_s: int
+) -> None:
+    """But where a store is away each of them would wait for it, and upkeep behind them."""
+    now_us = [0]
     refs = [KeyRef("main", Slot.TRADE, number) for number in (1, 2, 3)]
     keys = [SimpleNamespace(ref=ref, stage=Stage.PENDING, venue_key_id="") for ref in refs]
     desk = SimpleNamespace(
-        guard=SimpleNamespace(allows=lambda _: None), database=SimpleNamespace(read=nullcontext)
-    )
+        guard=SimpleNamespace(allows=lambda _: None), database=SimpleNamespace(read=nullcontext),
+        clock=SimpleNamespace(boot_us=lambda: now_us[0]),
+    )  # fmt: skip
     service = SimpleNamespace(keys=SimpleNamespace(list=lambda: keys))
     given_up = SimpleNamespace(held="", state="abandoned")
     monkeypatch.setattr(rotation_store, "making", lambda *_: given_up)
@@ -35,13 +41,14 @@ def test_one_key_that_cannot_be_cleared_away_keeps_no_other(monkeypatch: pytest.
 
     def clear(ref: KeyRef) -> None:
         asked.append(ref)
+        now_us[0] += took_s * 1_000_000
         if ref == refs[0]:
             raise StoreUnavailable("vault_deleted", "deleted by hand")
 
     monkeypatch.setattr(work, "clear", clear)
     with pytest.raises(StoreUnavailable):
         work.clear_up()
-    assert asked == refs
+    assert asked == (refs[:1] if took_s else refs)
 
 
 def test_one_secret_that_cannot_be_destroyed_keeps_no_other(
@@ -64,6 +71,26 @@ def test_one_secret_that_cannot_be_destroyed_keeps_no_other(
         with pytest.raises(StoreUnavailable):
             service.secrets.tidy()
         assert [is_there(service, path) for path in paths] == [True, False, False]
+
+
+def test_a_store_that_is_away_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with home_with_a_key(tmp_path) as service:
+        for number in range(3):
+            with service.desk.database.write() as connection:
+                intents.add(connection, f"virtual/{number}/k", 1)
+        clock, tried, waited_us = service.desk.clock, list[str](), [0]
+        boot_us = clock.boot_us
+        monkeypatch.setattr(type(clock), "boot_us", lambda _: boot_us() + waited_us[0])
+
+        def destroy(path: str) -> None:
+            tried.append(path)
+            waited_us[0] += 8_000_000
+            raise StoreUnavailable("vault_away", "no answer")
+
+        monkeypatch.setattr(service.desk.secrets, "destroy", destroy)
+        with pytest.raises(StoreUnavailable):
+            service.secrets.tidy()
+        assert len(tried) == 1
 
 
 def is_there(service: Service, path: str) -> bool:
