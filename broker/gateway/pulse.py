@@ -19,6 +19,7 @@ from broker.gateway.clock import SystemClock
 STALL_US = 1_000_000
 BEAT_SECONDS = 0.25
 CATCH_UP_SECONDS = 0.5
+MOST_STALLS = 3
 LONGEST_US = STALL_US + int(CATCH_UP_SECONDS * 1_000_000)
 
 
@@ -57,8 +58,13 @@ class Pulse:
                 return now_us, not stands
 
     async def caught_up(self) -> None:
-        """Wait until it is known whether we have caught up; who is not behind waits for nothing."""
-        if self.behind(self._clock.boot_us()):
+        """Wait until it is known whether we have caught up; who is not behind waits for nothing.
+
+        Who stood still again before this went on waits again, not for ever.
+        """
+        for _ in range(MOST_STALLS):
+            if not self.behind(self._clock.boot_us()):
+                return
             self._behind = True  # the beat that comes now sees it
             self._caught_up.clear()
             await self._caught_up.wait()

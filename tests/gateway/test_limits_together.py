@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from broker.db.log_tables import SLICES
 from broker.gateway.book import Standing
 from broker.link import frames
 from broker.service.grants import Issued
@@ -174,6 +175,17 @@ async def test_a_revoked_grants_use_counts_on_for_the_one_that_follows(tmp_path:
         assert (await again.order()).reason == "day_notional"
 
 
+async def returned(world: World, grant: str) -> None:
+    """Wait until what a grant was lent and did not spend is back: until then it counts as lent."""
+    lent = SLICES.select().where(SLICES.c.grant == grant, SLICES.c.closed_us.is_(None))
+    async with asyncio.timeout(60):
+        while True:
+            with world.service.desk.database.log.read() as connection:
+                if connection.execute(lent).first() is None:
+                    return
+            await asyncio.sleep(0.01)
+
+
 async def test_revoking_again_and_again_adds_up_and_is_nobody_elses(tmp_path: Path) -> None:
     """One order each, until the window is used up; another consumer's window is its own."""
     async with running_world(tmp_path) as world:
@@ -183,6 +195,7 @@ async def test_revoking_again_and_again_adds_up_and_is_nobody_elses(tmp_path: Pa
             await spent(bot_of(world, issued))
             world.service.grants.revoke(issued.grant.id, "a fresh window")
             await world.settled()
+            await returned(world, issued.grant.id)
         assert (await bot_of(world, world.issue(policy=with_day("1300"))).order()).reason == "day_notional"
         await spent(bot_of(world, world.issue("other", policy=with_day("1300"))), 2)
 

@@ -117,6 +117,26 @@ async def test_a_broker_that_is_silent_keeps_nobody_from_leaving_while_the_lease
         assert (await bot.order("SELL")).status == 200
 
 
+async def test_who_stands_still_again_as_it_has_caught_up_lets_out_who_waits_all_the_same(
+    tmp_path: Path,
+) -> None:
+    """On a busy machine: the exit was refused."""
+    async with trading(tmp_path) as (world, bot):
+        pulse, again = world.gateway.link.pulse, [True]
+        catch_up = pulse._catch_up
+
+        async def caught() -> bool:
+            stands = await catch_up()
+            if again.pop() if again else False:
+                asyncio.get_running_loop().call_soon(stand_still, world)
+            return stands
+
+        pulse._catch_up = caught
+        stand_still(world)
+        assert (await bot.order("SELL")).status == 200
+        assert not again
+
+
 async def test_who_ran_all_the_while_asks_nobody(tmp_path: Path) -> None:
     async with trading(tmp_path) as (world, bot):
         Unread(world)
