@@ -13,7 +13,7 @@ run: sync            ## the main job: paper exchange, broker and gateway under o
 test: sync           ## everything, real bot libraries and servers included
 	@$(RUN) python -m tests.setup
 	@$(RUN) python -m tests.services.binaries
-	@$(RUN) pytest -n 3 --dist loadfile
+	@$(RUN) pytest -n 4 --dist loadfile
 
 test-long: sync      ## the same, and what takes hours: thousands of crashes, minutes of outage
 	@$(RUN) python -m tests.setup

@@ -7,7 +7,9 @@ Rules:
    sweeps, ends of checkouts) waits until nothing stands in the way of a thaw.
 3. A fact that is missing is no yes: while the secret store or the database cannot be asked, what makes, moves, hands
    out or deletes waits. Running leases do not; they have bounds of their own (`vault.max_absence_s`).
-4. Cuts and halts are no deeds: they are never asked about here.
+4. Nothing by which a key leaves is done before the cuts in the secret store were taken in once since the start: a
+   broker that was killed may have left one there alone. That the store goes away after that ends no lease.
+5. Cuts and halts are no deeds: they are never asked about here.
 """
 
 from dataclasses import dataclass
@@ -23,12 +25,16 @@ class Needs(IntEnum):
 
 
 class Deed(Enum):
-    """What touches an exchange, a key or a secret: what it is called, what it needs, whether the stores must answer."""
+    """What touches an exchange, a key or a secret.
 
-    LEASE = "a lease", Needs.LIVING, False
-    CHECKOUT = "handing out a key", Needs.COMPARED, True
+    What it is called, what it needs, whether the stores must answer, and whether a key leaves by it.
+    """
+
+    LEASE = "a lease", Needs.LIVING, False, True
+    RENEW = "going on with a lease", Needs.LIVING, False
+    CHECKOUT = "handing out a key", Needs.COMPARED, True, True
     CHECKOUT_END = "ending a checkout", Needs.LIVING, False
-    DELIVER = "bringing a key to a destination", Needs.COMPARED, True
+    DELIVER = "bringing a key to a destination", Needs.COMPARED, True, True
     IMPORT = "importing a key", Needs.COMPARED, True
     IMPORT_MANAGER = "importing a manager key", Needs.LIVING, True
     ISSUE = "issuing a virtual key", Needs.LIVING, True
@@ -37,7 +43,7 @@ class Deed(Enum):
     ASKED = "what an operator asks of the rotator", Needs.COMPARED, True
     LOOK = "asking about a key that is rotated", Needs.COMPARED, True
     MAKE = "making a key", Needs.COMPARED, True
-    MOVE = "moving which key is in use", Needs.COMPARED, True
+    MOVE = "moving which key is in use", Needs.COMPARED, True, True
     DELETE = "deleting a key", Needs.COMPARED, True
     BURY = "destroying a secret", Needs.COMPARED, True
     RECORD = "putting a rotation's step on record", Needs.LIVING, False
@@ -52,14 +58,15 @@ class Deed(Enum):
     MOVE_STORE = "moving the secret store", Needs.LIVING, True
     RECOVER = "recovering an operator", Needs.LIVING, False
 
-    def __init__(self, what: str, needs: Needs, asks: bool) -> None:
-        self.what, self.needs, self.asks = what, needs, asks
+    def __init__(self, what: str, needs: Needs, asks: bool, leaves: bool = False) -> None:
+        self.what, self.needs, self.asks, self.leaves = what, needs, asks, leaves
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """All that decides. `usurped`: who took this home's place, in words. `away`: why the stores cannot be asked.
 
+    `unread`: that the cuts in the secret store were not taken in since the start.
     `closed` are the closings that the program made by itself and nobody thawed; of those `compared` names the ones
     since which the record was compared with the exchanges, `well` the ones since which nothing is left to do. `doubt`:
     that the history of the database changed this moment, so that everything is about to be closed.
@@ -68,6 +75,7 @@ class Known:
     usurped: str = ""
     away: str = ""
     doubt: str = ""
+    unread: str = ""
     closed: frozenset[str] = frozenset()
     compared: frozenset[str] = frozenset()
     well: frozenset[str] = frozenset()
@@ -82,18 +90,25 @@ class No:
 
 
 NEVER_ASKED = "the stores were not asked yet"
+UNREAD = (
+    "the cuts that the secret store holds were not taken in since the last start, and one of them may be on no record; "
+    "that is tried every few seconds: `portcullis status` says what is in the way (RB-03)"
+)
 
 
 def judge(deed: Deed, known: Known) -> No | None:
     """Judge one deed; None where it may be done."""
     if known.usurped:
         return No("superseded", f"{deed.what} is not done here: {known.usurped}")
+    what_waits = "no further step was done" if deed is Deed.DELIVER else "nothing was done"
     if known.away and deed.asks:
-        return No("guard_away", f"{deed.what} waits, nothing was done: {known.away}")
+        return No("guard_away", f"{deed.what} waits, {what_waits}: {known.away}")
     if known.doubt and deed.needs is not Needs.LIVING:
-        return No("not_compared", f"{deed.what} waits, nothing was done: {known.doubt}")
+        return No("not_compared", f"{deed.what} waits, {what_waits}: {known.doubt}")
     done = {Needs.LIVING: known.closed, Needs.COMPARED: known.compared | known.well, Needs.WELL: known.well}
     left = sorted(known.closed - done[deed.needs])
+    if not left and known.unread and deed.leaves:
+        return No("cuts_not_read", f"{deed.what} waits, {what_waits}: {known.unread}")
     if not left:
         return None
     since = (
@@ -108,6 +123,6 @@ def judge(deed: Deed, known: Known) -> No | None:
     )
     return No(
         "not_compared",
-        f"{deed.what} waits, nothing was done: {why}, and the comparison with the exchanges {since}: "
+        f"{deed.what} waits, {what_waits}: {why}, and the comparison with the exchanges {since}: "
         "`portcullis reconcile`",
     )

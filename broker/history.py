@@ -13,6 +13,8 @@ import json
 from dataclasses import dataclass
 
 _PARTS, _LONGEST = 4, 18
+_NO_RECORD = 2**63
+"""No database counts so far, and none takes a question about more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,12 @@ def load_mark(document: str) -> Mark:
     found = json.loads(document)
     if not isinstance(found, dict) or type(found.get("record")) is not int:
         raise ValueError("no mark")
-    return Mark(parse(str(found.get("history"))), found["record"], str(found.get("digest")))
+    if not 0 <= found["record"] < _NO_RECORD or not isinstance(found.get("digest"), str):
+        raise ValueError("no mark")
+    found["digest"].encode()  # half a character is none; its error is a ValueError
+    history = str(found.get("history"))
+    history.encode()
+    return Mark(parse(history), found["record"], found["digest"])
 
 
 def is_older(one: str, than: str) -> bool:

@@ -5,7 +5,7 @@ Rules:
    the gates: what was read late is worth less.
 2. The gateway counts from the moment it *sent* the request, on a clock that also runs while the machine
    sleeps. Both errors shorten the lease, none lengthens it.
-3. There is no grace. A grant may name `exits_after_lease_end_s`, for cancels and exits only.
+3. There is no grace. A grant may name `exits_after_end_seconds`: what comes in that time is judged as under a halt.
 4. Under `SHORTEST_USE_US` of lease left nothing is sent: the receive window could not be kept inside it.
 """
 
@@ -70,6 +70,12 @@ def left_us(lease: Lease, now_us: int, *, leaving: bool) -> int:
         leaving: Whether the request is a cancel or an exit, to which the grant's extra time counts.
     """
     return lease.expires_us + (lease.exits_after_end_us if leaving else 0) - now_us
+
+
+def only_exits(lease: Lease, now_us: int) -> bool:
+    """Tell whether the lease is over, but not the time in which cancels and exits pass all the same."""
+    left = left_us(lease, now_us, leaving=False)
+    return left < SHORTEST_USE_US <= left + lease.exits_after_end_us
 
 
 def window_us(asked_us: int, left: int) -> int | None:

@@ -17,12 +17,18 @@ from clients.venue import Environment, KeyType, Slot
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 """Names people choose: lower case, digits, dot, dash, underscore; at most 64."""
 
+_LONG_ID = 32
 _ID_BYTES = 10
 
 
 def new_id(kind: str) -> str:
     """Return a fresh id such as `grt_8f2k...`: a readable kind and 80 random bits."""
     return f"{kind}_{secrets.token_hex(_ID_BYTES)}"
+
+
+def in_part(text: str) -> str:
+    """Return the ends of an id, by which whoever knows it knows it again, and of which nobody else makes the whole."""
+    return f"{text[:8]}...{text[-4:]}" if len(text) >= _LONG_ID else f"{text[: len(text) // 4]}..."
 
 
 def moment(us: int) -> datetime:
@@ -37,6 +43,24 @@ class Stage(StrEnum):
     CURRENT = "current"
     PREVIOUS = "previous"
     TOMBSTONE = "tombstone"
+
+
+class Death(StrEnum):
+    """What says that a key version is dead. Its stage does not: with a tombstone nothing is asked any more."""
+
+    UNSAID = ""
+    """It lives, or was never made as far as is known."""
+
+    UNPROVEN = "unproven"
+    """It was ended on record, and nothing says that it is dead: it was seen to live after all, or what is known of its
+    end proves nothing."""
+
+    PROVEN = "proven"
+    STATED = "stated"
+    """A person's word, which nothing proves."""
+
+    CONFIRMED = "confirmed"
+    """A person's word, and once more: they looked it up again."""
 
 
 class ScopeKind(StrEnum):
@@ -66,6 +90,22 @@ def scope(kind: ScopeKind, ref: str = "") -> str:
     if (kind is ScopeKind.EVERYTHING) != (not ref):
         raise ValueError("every scope but everything names what it is about")
     return EVERYTHING if kind is ScopeKind.EVERYTHING else f"{kind.value}:{ref}"
+
+
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+"""One spelling of a number: a gate under another one would hold nothing."""
+
+
+def is_version(ref: str) -> bool:
+    """Tell whether a text is how a key version is written."""
+    account, slot, version = (*ref.rsplit("/", 2), "", "")[:3]
+    return bool(account and slot and _VERSION.fullmatch(version))
+
+
+def is_readable(name: str) -> bool:
+    """Tell whether a scope can be one of those that somebody stands in, as far as its form tells."""
+    kind, _, ref = name.partition(":")
+    return name == EVERYTHING or (bool(ref) and (kind != ScopeKind.KEY_VERSION.value or is_version(ref)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +190,14 @@ class Manager:
     upstream: str | None = None
 
 
+def way_of(one: Account | Manager) -> tuple[object, ...]:
+    """Return by what an account's or a manager key's calls go: what one hears there others of that way would, too."""
+    return one.venue, one.environment, one.egress, one.upstream
+
+
 @dataclass(frozen=True, slots=True)
 class KeyVersion:
-    """One real key of an account and slot. `path` is where the secret store holds it."""
+    """One real key of an account and slot. `path` is where the secret store holds it; `death` what says it is dead."""
 
     ref: KeyRef
     stage: Stage
@@ -162,6 +207,7 @@ class KeyVersion:
     created_at: datetime
     ip_restricted: bool | None = None
     can_withdraw: bool | None = None
+    death: Death = Death.UNSAID
 
 
 @dataclass(frozen=True, slots=True)

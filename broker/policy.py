@@ -8,24 +8,37 @@ The order of judgement:
    They are exits: no cap, rate or removed symbol stops them.
 5. An order passes if it is within symbols, kind, reference price, collar, caps, rate and budget (`policy_sizes`).
 6. Otherwise it passes as an exit (`policy_exits`).
-7. Where the gates say halt, only reads, cancels, amends that shrink, and exits pass. What replaces an order is an
-   order: its cancel makes it no exit.
+7. Where the gates say halt, and after the end of the lease, only reads, cancels, amends that shrink, and exits pass.
+   What replaces an order is an order: its cancel makes it no exit. A lease that is over is an outage, no policy's no.
 8. `observe` turns a no of 3 to 6 into a yes that is written down, known facts or not, but no `firm` one: those are
-   1, 2, and what is no read, cancel or exit under a halt.
+   1, 2, and what is no read, cancel or exit under 7.
 
 Facts that are missing make a no with `missing`; the caller fetches them if it may still wait, and asks again. Whose
 order it is, is a fact like others: where nobody can be asked it is not known, which is no "there is no such order".
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 from msgspec.structs import replace
 
 from broker.policy_document import Policy, PolicyMode
-from broker.policy_exits import into_money, leaving, only_sells, orders_of, sold
+from broker.policy_exits import gives, into_money, leaving, only_sells, orders_of
 from broker.policy_facts import FRESH_US, ZERO, Allow, Deny, Facts, Quote, Stake
-from broker.policy_sizes import collar_text, conversion, outside, over, plain, worst
-from clients.venue import Action, Intent, SymbolInfo
+from broker.policy_sizes import (
+    behind,
+    beyond_the_book,
+    collar_text,
+    conversion,
+    looked_anew,
+    looks_for,
+    outside,
+    over,
+    plain,
+    uncounted,
+    worst,
+)
+from clients.venue import Action, Intent, Order, Side, SymbolInfo
 from clients.wire import RefusalKind
 
 __all__ = ["FRESH_US", "Allow", "Deny", "Facts", "Quote", "Stake", "evaluate", "settle"]
@@ -68,7 +81,7 @@ def evaluate(
     verdict = _judge(policy, intent, facts)
     if isinstance(verdict, Allow) or policy.mode is not PolicyMode.OBSERVE:
         return verdict
-    if facts.halted and action is not Action.READ and action not in _EXITS:
+    if facts.only_exits and action is not Action.READ and action not in _EXITS:
         return _halted(policy, intent, facts, verdict)
     return verdict if verdict.missing else _observed(intent, facts, verdict)
 
@@ -83,17 +96,24 @@ def settle(policy: Policy, verdict: Allow | Deny) -> Allow | Deny:
 
 def _observed(intent: Intent, facts: Facts, verdict: Deny) -> Allow:
     """Let pass, and write down why it would not have."""
-    return Allow(leaving=intent.action in _EXITS, observed=verdict.reason, sells=sold(intent, facts) or ZERO)
+    return Allow(leaving=intent.action in _EXITS, observed=verdict.reason, sells=gives(intent, facts))
 
 
 def _halted(policy: Policy, intent: Intent, facts: Facts, verdict: Deny) -> Allow | Deny:
     """Judge under a halt what observing would let pass: only an exit does, and no missing fact makes one."""
     if intent.action is Action.PLACE and intent.orders and not verdict.missing:
-        exit_ = leaving(policy, intent, facts, Deny("halted", RefusalKind.UNKNOWN_KEY))
+        exit_ = leaving(policy, intent, facts, _stopped(facts))
         if isinstance(exit_, Allow):
             return replace(exit_, observed=verdict.reason)
         verdict = exit_
     return replace(verdict, firm=True)
+
+
+def _stopped(facts: Facts) -> Deny:
+    """Say why only exits pass (rule 7)."""
+    if facts.halted:
+        return Deny("halted", RefusalKind.UNKNOWN_KEY)
+    return Deny("lease_over", RefusalKind.UNAVAILABLE)
 
 
 def _judge(policy: Policy, intent: Intent, facts: Facts) -> Allow | Deny:
@@ -109,13 +129,13 @@ def _judge(policy: Policy, intent: Intent, facts: Facts) -> Allow | Deny:
     if action in _EXITS:
         return Allow(leaving=True)
     if action is not Action.PLACE:
-        if facts.halted:
-            return Deny("halted", RefusalKind.UNKNOWN_KEY)
+        if facts.only_exits:
+            return _stopped(facts)
         return Allow() if facts.account_owner else Deny("account_wide", _ENDPOINT)
     if not intent.orders:
         return Deny("uncertain", _ORDER, "names no order")
-    if facts.halted:
-        return leaving(policy, intent, facts, Deny("halted", RefusalKind.UNKNOWN_KEY))
+    if facts.only_exits:
+        return leaving(policy, intent, facts, _stopped(facts))
     verdict = _within(policy, intent, facts)
     if isinstance(verdict, Allow):
         return verdict
@@ -141,7 +161,7 @@ def _within(policy: Policy, intent: Intent, facts: Facts) -> Allow | Deny:
     pairs = _pairs(policy, intent, facts)
     if isinstance(pairs, Deny):
         return pairs
-    unpriced = _unpriced(policy, pairs, facts)
+    unpriced = _unpriced(policy, intent, pairs, facts)
     if unpriced is not None:
         return unpriced
     total = ZERO
@@ -152,11 +172,9 @@ def _within(policy: Policy, intent: Intent, facts: Facts) -> Allow | Deny:
                 return Deny("market_order", _ORDER, "market orders are not allowed")
             if outside(policy, order, facts):
                 return Deny("collar", _ORDER, collar_text(policy))
-            notional = worst(policy, order, pairs[order.symbol], facts)
-            if notional is None:
-                raise ValueError("priced before it was known to be convertible")
-            if policy.order_max is not None and notional > policy.order_max:
-                return Deny("order_notional", _ORDER, over(policy, notional, policy.order_max, "per order"))
+            notional = _counted(policy, intent, order, pairs[order.symbol], facts)
+            if isinstance(notional, Deny):
+                return notional
             largest = max(largest, notional)
         total += largest
     if not facts.rate_free:
@@ -175,9 +193,34 @@ def _within(policy: Policy, intent: Intent, facts: Facts) -> Allow | Deny:
         counts=not intent.dry_run,
         notional=total,
         reserve=reserve,
-        sells=ZERO if intent.dry_run else sold(intent, facts) or ZERO,
+        sells=ZERO if intent.dry_run else gives(intent, facts),
         only_sells=only_sells(intent) and all(into_money(policy, name, pair) for name, pair in pairs.items()),
     )
+
+
+def _counted(policy: Policy, intent: Intent, order: Order, pair: SymbolInfo, facts: Facts) -> Decimal | Deny:
+    """Return what an order counts; a no where that is above the cap, or the book does not give it."""
+    refused = uncounted(policy, order, facts)
+    if refused is not None:
+        return refused
+    facts = behind(intent, order, facts)
+    notional = worst(policy, order, pair, facts)
+    if notional is None:
+        raise ValueError("priced before it was known to be convertible")
+    if policy.order_max is None or notional <= policy.order_max:
+        return beyond_the_book(policy, order, pair, facts) or notional
+    above = Deny("order_notional", _ORDER, over(policy, notional, policy.order_max, "per order"))
+    looks = looks_for(order, facts)
+    unseen = worst(policy, order, pair, replace(facts, asks={}, bids=None))
+    if not looks or unseen is None or unseen > policy.order_max:
+        return above
+    # only the book has it above the cap: that of now is asked before it is refused
+    anew, at_best = looked_anew(order, facts), worst(policy, order, pair, facts.at_best)
+    if at_best is not None and at_best <= policy.order_max:  # only what others have sent has it above
+        return Deny("book_unknown", RefusalKind.UNAVAILABLE, missing=anew or looks)
+    if anew or all(facts.came(look) for look in looks):
+        return replace(above, missing=anew)
+    return Deny("book_unknown", RefusalKind.UNAVAILABLE, missing=looks)
 
 
 def _pairs(policy: Policy, intent: Intent, facts: Facts) -> Mapping[str, SymbolInfo] | Deny:
@@ -198,8 +241,11 @@ def _pairs(policy: Policy, intent: Intent, facts: Facts) -> Mapping[str, SymbolI
     return found
 
 
-def _unpriced(policy: Policy, pairs: Mapping[str, SymbolInfo], facts: Facts) -> Deny | None:
-    """Return a no where a price is missing or old, or no pair leads to the reference asset."""
+def _unpriced(policy: Policy, intent: Intent, pairs: Mapping[str, SymbolInfo], facts: Facts) -> Deny | None:
+    """Return a no where a price is missing or old, or no pair leads to the reference asset.
+
+    What is counted by the book needs that too: both are asked for at the same time.
+    """
     wanted = list(pairs)
     for pair in pairs.values():
         if pair.quote != policy.reference_asset:
@@ -208,4 +254,14 @@ def _unpriced(policy: Policy, pairs: Mapping[str, SymbolInfo], facts: Facts) -> 
                 return found
             wanted.append(found[0])
     missing = tuple(f"price:{symbol}" for symbol in wanted if not facts.fresh(symbol))
-    return Deny("no_reference_price", _ORDER, "no fresh reference price", missing) if missing else None
+    if not missing:
+        return None
+    looks = {
+        look
+        for order in orders_of(intent)
+        if policy.market_orders
+        and (facts.bids is None if order.side is Side.SELL else order.symbol not in facts.asks)
+        for look in looks_for(order, facts)
+    }
+    names = (*missing, *sorted(name for name in looks if facts.may_ask(name)))
+    return Deny("no_reference_price", _ORDER, "no fresh reference price", names)

@@ -4,19 +4,33 @@ An exit passes whatever the caps, the order rate, the list of kinds or a halt sa
 1. every order of it sells, in a pair that the policy lists, or in which this grant bought when it was listed;
 2. it sells into the reference asset, a listed quote, or what its pair was listed with. The reference asset itself is
    sold as an exit only as far as this grant bought it: exits turn things into money, never money into things;
-3. it sells no more than is free (a replacement frees what its old order binds), and on an account with other grants
-   no more than this one bought and neither sold nor offers in open orders, or than is left once theirs is taken off;
+3. it sells no more than is free (a replacement frees what its old order binds, but beside other grants not where it
+   may place although that was not cancelled: it was filled then), and on an account with other grants
+   no more than this one bought and neither sold nor offers in open orders, or than is left once theirs is taken off.
+   Who is alone may sell what is bound as well: exchanges show late what a cancel freed, and sell no more than is there;
 4. its limit is inside the collar. A market order above the caps is sized against the public book at this moment: what
-   the book gives within the collar passes, less what is being sold into it. So is one that is triggered within the
-   collar, that trails, or whose trigger the market has passed, for it may be filled at once; one further away protects,
-   and nobody knows the book it will meet.
+   the book gives within the collar passes, less what others are selling into it at the market and are known to hold,
+   and what the same bot sells at once. What else is on its way keeps nobody from leaving: it may never take anything.
+   So is one sized that is triggered within the collar, that trails, or whose trigger the market has passed, for it may
+   be filled at once; one further away protects, and nobody knows the book it will meet. Where only exits pass each is
+   sized, also below the caps, by a look of the last seconds where that is enough: nothing counts for the caps there, so
+   that all of it would leave below them in pieces, at any price. The look is at the first bids, and at many where these
+   end inside the collar and are too few: that is no reason for a no;
+5. one that is sized in quote sells as much base as the bids need for that amount now (`policy_book`).
 
 What is missing. Holdings, prices, the book and whose the asset is are asked anew once before an exit is refused. What
 then cannot be had does not refuse it where the venue itself will not sell what is not there:
-- holdings: on an account of its own the exit passes; beside other grants as far as this grant's own buys go, those
-  that may be filled by now too. What was told of its orders counts although holdings do not show it yet;
+- holdings: on an account of its own the exit passes; beside other grants as far as this grant's own buys are known to
+  have been filled: one that rests brought nothing as long as nobody tells that it did. What was told of its orders
+  counts although holdings do not show it yet;
 - a price: the last known one sets the collar; with none ever known market exits pass, limits cannot be judged;
-- the book: the exit passes, as the venue's own price filters let it;
+- the book: the exit passes, as the venue's own price filters let it. How much one sells that is sized in quote, the
+  last known price tells on an account of its own; beside other grants nobody knows it, so it cannot be judged;
+- what others' purchases cost: what they have is less by fees that nobody told. Where that decides the venue is asked,
+  and without its answer it cannot be judged: a no rests on what is known, and what others may have at most is not;
+- whether holdings show a sale that had left when they were asked for, or a replacement frees what its old order binds:
+  where that decides, its answer is waited for, and without it the exit cannot be judged. Nor can it be where what a
+  cancel freed lately, or a purchase brought, decides on an account with other grants: holdings may lag behind that;
 - whose it is: it cannot be judged. So a fact that is unknown is told as that, and never as a no.
 There is no baseline on record: on an account of its own everything it holds was held or bought by the grant, and beside
 others everything is that no other grant bought. Grants from before this was counted have no recorded buys.
@@ -24,14 +38,17 @@ others everything is that no other grant bought. Grants from before this was cou
 
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 
+from broker.policy_book import needed, size_of, within, worth_of
 from broker.policy_document import Policy
-from broker.policy_facts import ZERO, Allow, Deny, Facts, Stake
-from broker.policy_sizes import collar_of, collar_text, outside, percent, reached, worst
+from broker.policy_facts import ZERO, Allow, Deny, Facts
+from broker.policy_sizes import collar_of, collar_text, in_bids, outside, percent, reached, worst
 from clients.venue import Intent, Order, Side, SymbolInfo
 from clients.wire import RefusalKind
 
 _ORDER = RefusalKind.ORDER
+_FREES_NOTHING = "what is replaced may have been filled: nothing of it counts as free without STOP_ON_FAILURE"
 _CAPS = frozenset({"order_notional", "day_notional"})
 
 
@@ -47,22 +64,42 @@ def only_sells(intent: Intent) -> bool:
 
 
 def sold(intent: Intent, facts: Facts) -> Decimal | None:
-    """Return how much base asset the request may sell at most; None where it does anything but sell."""
+    """Return how much base asset a request sells at most; None where it does anything but sell, or nobody knows."""
+    if not only_sells(intent):
+        return None
     total = ZERO
     for group in intent.orders:
-        largest = ZERO
-        for order in group:
-            if order.side is not Side.SELL:
-                return None
-            quantity = order.quantity
-            if quantity is None:
-                quote = facts.quotes.get(order.symbol)
-                if quote is None or not quote.price:
-                    return None
-                quantity = (order.quote_quantity or ZERO) / quote.price
-            largest = max(largest, quantity)
-        total += largest
+        sizes = [_size(order, facts) for order in group]
+        if any(size is None for size in sizes):
+            return None
+        total += max(size for size in sizes if size is not None)
     return total
+
+
+def gives(intent: Intent, facts: Facts) -> Decimal:
+    """Return how much base asset a request sells of what there is now, for the holdings of the next one.
+
+    What it sells once it bought is not there yet.
+    """
+    if only_sells(intent):
+        return sold(intent, facts) or ZERO
+    now = (
+        tuple(order for order in group if order.side is Side.SELL and order.starts is None)
+        for group in intent.orders
+    )
+    return sum((max((_size(order, facts) or ZERO for order in group), default=ZERO) for group in now), ZERO)
+
+
+def _size(order: Order, facts: Facts) -> Decimal | None:
+    """Return how much base asset an order sells at most; sized in quote by the bids, else by the last known price."""
+    if order.quantity is not None:
+        return order.quantity
+    amount, quote, page = order.quote_quantity or ZERO, facts.quotes.get(order.symbol), facts.bids
+    if page is not None and (page.levels or not page.is_full):
+        whole = page.seen_to is None or facts.came(f"deep:{order.symbol}")
+        if whole or worth_of(page.levels) >= amount:
+            return needed(page.levels, amount)
+    return None if quote is None or not quote.price else amount / quote.price
 
 
 def leaving(policy: Policy, intent: Intent, facts: Facts, why: Deny) -> Allow | Deny:
@@ -106,69 +143,154 @@ def _of_pair(policy: Policy, intent: Intent, facts: Facts, why: Deny, pair: Symb
     stake = facts.stake
     if not listed and (stake is None or not stake.bought_here):
         return _unless(why, facts, "stake")
-    amount = sold(intent, facts)
+    venue_bounds = listed and facts.alone
+    unsized = _unsized(intent, facts, why, pair, venue_bounds=venue_bounds)
+    if unsized is not None:
+        return unsized
+    sizes, amount = _sizes(intent, facts), sold(intent, facts.at_best if venue_bounds else facts)
     if amount is None or any(_unpriced(order, facts) for order in orders_of(intent)):
-        return _unless(why, facts, f"price:{symbol}")
-    short = _short(facts, amount, stake, intent, listed=listed, base=pair.base, policy=policy)
+        return _unless(why, facts, f"price:{symbol}", *sizes)
+    lacks = partial(_short, intent=intent, listed=listed, base=pair.base, policy=policy)
+    short = lacks(facts, amount)
     if short is not None:
-        return _unless(why, facts, *short)
+        least = sold(intent, facts.at_best) or ZERO
+        if least < amount and lacks(facts, least) is None:
+            return _book_unknown(pair)
+        shown = facts.shown
+        still = short if shown is facts else lacks(shown, amount)
+        if still is None or (still != short and "fees" in still):
+            return Deny("holdings_unknown", RefusalKind.UNAVAILABLE, missing=("landed", *(still or ())))
+        if intent.persists and not facts.alone:
+            kind = (
+                _ORDER if why.kind is RefusalKind.UNKNOWN_KEY else why.kind
+            )  # that one has no text of its own
+            why = Deny(why.reason, kind, _FREES_NOTHING, why.missing, why.wanted, why.firm)
+        return _unless(why, facts, *short, *sizes)
     if any(outside(policy, order, facts) for order in orders_of(intent)):
         return _unless(Deny("collar", _ORDER, collar_text(policy)), facts, f"price:{symbol}")
     return _sized(policy, intent, facts, why, pair, amount)
 
 
+def _sizes(intent: Intent, facts: Facts) -> tuple[str, ...]:
+    """Return the facts that tell how much base a sale gives which is sized in quote: the bids, else a price."""
+    orders = [order for order in orders_of(intent) if in_bids(order)]
+    book = tuple({f"book:{order.symbol}" for order in orders})
+    return (
+        book
+        if all(facts.came(name) for name in book)
+        else (*book, *{f"price:{order.symbol}" for order in orders})
+    )
+
+
+def _unsized(intent: Intent, facts: Facts, why: Deny, pair: SymbolInfo, *, venue_bounds: bool) -> Deny | None:
+    """Return a no where a sale that is sized in quote was not sized by the bids of now.
+
+    Where the venue itself sells no more than the grant may, it need not be.
+    """
+    money = sum((order.quote_quantity or ZERO for order in orders_of(intent) if in_bids(order)), ZERO)
+    if not money:
+        return None
+    book, deep, price = f"book:{pair.symbol}", f"deep:{pair.symbol}", f"price:{pair.symbol}"
+    page = facts.bids
+    seen_to = None if page is None else page.seen_to
+    short = (
+        page is not None and seen_to is not None and worth_of(within(page.levels, Side.SELL, seen_to)) < money
+    )
+    # where the first were too few before, many are asked for at once: there is a second in all
+    look = deep if short and facts.may_ask(deep) else book
+    looked = facts.came(deep) or (look == book and facts.came(book))
+    # the book of now against a price of before would refuse who leaves a market that falls
+    if anew := [name for name in (*(() if looked else (look,)), price) if facts.may_ask(name)]:
+        return _with(why, *anew)
+    if venue_bounds:
+        return None
+    if page is None or not looked:
+        return _with(why, book)
+    worth = worth_of(page.levels)
+    if worth >= money:  # what lies behind the first was seen lately, where it cannot be had now
+        return None
+    if short and not facts.came(deep):
+        return _book_unknown(pair, deep)
+    if worth_of(page.best.levels) >= money:
+        return _book_unknown(pair)
+    return _too_much(f"{worth.normalize():f} {pair.quote}", "")
+
+
+def _book_unknown(pair: SymbolInfo, look: str = "") -> Deny:
+    """Say that nobody knows what is left of the bids: it depends on what others have sent, or on a look."""
+    return Deny("book_unknown", RefusalKind.UNAVAILABLE, missing=(look or f"book:{pair.symbol}",))
+
+
+def _too_much(takes: str, where: str) -> Deny:
+    """Say how much the book takes at once."""
+    return Deny("exit_size", _ORDER, f"the book takes {takes}{where} now; sell no more than that at once")
+
+
 def _short(
     facts: Facts,
     amount: Decimal,
-    stake: Stake | None,
-    intent: Intent,
     *,
+    intent: Intent,
     listed: bool,
     base: str,
     policy: Policy,
 ) -> tuple[str, ...] | None:
     """Return the facts that could still show that so much may be sold; None where it may."""
-    replaces = intent.target is not None
+    stake, replaces = facts.stake, intent.target is not None and (facts.alone or not intent.persists)
     own = ZERO if stake is None else stake.own
     if base == policy.reference_asset and amount > own:
         return ("stake",)
     if facts.free is None:
-        coming = ZERO if stake is None else stake.coming
-        return None if (listed and facts.alone) or amount <= own + coming else ("holdings",)
+        return None if (listed and facts.alone) or amount <= own else ("holdings",)
     held = facts.free + (facts.locked if replaces else ZERO)
-    if amount > held:  # the venue may show late what it has told of its own orders before
-        return None if amount <= own else ("holdings", "stake")
+    if (
+        amount > held
+    ):  # the venue may show late what it has told of its own orders before, and what a cancel freed
+        there = facts.free + facts.locked + own if listed and facts.alone else own
+        return None if amount <= there else ("holdings", "stake")
     if facts.alone or amount <= own:
         return None
     if stake is None:
         return ("stake",)
-    return None if amount <= facts.free + stake.freed - stake.others else ("holdings", "stake")
+    left = facts.free + stake.freed - stake.others
+    if amount <= left:
+        return None
+    # by what others bought at most it is too much; what their fees took of that may show that it is not
+    return ("holdings", "stake", "fees") if amount <= left + stake.fees else ("holdings", "stake")
 
 
 def _sized(
     policy: Policy, intent: Intent, facts: Facts, why: Deny, pair: SymbolInfo, amount: Decimal
 ) -> Allow | Deny:
-    """Size a market exit above the caps against the book."""
+    """Size a market exit against the book: above the caps, and where nothing counts for them (rule 4)."""
     yes = Allow(leaving=True, sells=ZERO if intent.dry_run else amount)
     quote, name = facts.quotes.get(pair.symbol), f"book:{pair.symbol}"
-    at_once = [
-        order for order in orders_of(intent) if quote is not None and _at_once(policy, order, quote.price)
-    ]
-    if quote is None or not any(_above(policy, order, pair, facts, why) for order in at_once):
+    if quote is None:
         return yes
-    if not facts.came(name) or facts.bids is None:
+    at_once = [order for order in orders_of(intent) if _at_once(policy, order, quote.price)]
+    above = any(_above(policy, order, pair, facts, why) for order in at_once)
+    if not above and not (at_once and facts.only_exits):
+        return yes
+    bids = None if facts.bids is None else facts.bids.best.levels
+    lowest = quote.price * (1 - collar_of(policy))
+    inside = within(bids or (), Side.SELL, lowest)
+    size, worth, where = size_of(inside), worth_of(inside), f" within {percent(policy)}"
+    money = sum((order.quote_quantity or ZERO for order in orders_of(intent) if in_bids(order)), ZERO)
+    takes = amount <= size and money <= worth
+    if takes and not above:
+        return yes
+    deep, seen_to = f"deep:{pair.symbol}", None if facts.bids is None else facts.bids.seen_to
+    short = not takes and seen_to is not None and seen_to >= lowest  # it ends inside the collar
+    look = deep if short and facts.may_ask(deep) else name
+    if bids is None or not (facts.came(deep) or (look == name and facts.came(name))):
         # the book of now against a price of before would refuse who leaves a market that falls
         price = f"price:{pair.symbol}"
-        both = (name, price) if facts.may_ask(price) else (name,)
-        return _with(why, *both) if facts.may_ask(name) else yes
-    floor = quote.price * (1 - collar_of(policy))
-    size = sum((quantity for price, quantity in facts.bids if price >= floor), ZERO)
-    size = max(ZERO, size - facts.under_way)
-    if amount <= size:
+        both = (look, price) if facts.may_ask(price) else (look,)
+        return _with(why, *both) if facts.may_ask(look) else yes
+    if takes or (short and not facts.came(deep)):
         return yes
-    takes = f"the book takes {size.normalize():f} {pair.base} within {percent(policy)} now"
-    text = f"{takes}; sell no more than that at once"
-    return Deny("exit_size", _ORDER, text)
+    so_much = f"{worth.normalize():f} {pair.quote}" if money else f"{size.normalize():f} {pair.base}"
+    return _unless(_too_much(so_much, where), facts, f"price:{pair.symbol}")
 
 
 def _at_once(policy: Policy, order: Order, price: Decimal) -> bool:
@@ -191,15 +313,8 @@ def _above(policy: Policy, order: Order, pair: SymbolInfo, facts: Facts, why: De
 
 
 def _unpriced(order: Order, facts: Facts) -> bool:
-    """Tell whether an exit cannot be judged without a price: a limit, or one sized in quote.
-
-    Of what others have a part in, that amount is not known by an old price: the lower it is, the more is sold.
-    """
-    if order.quantity is None and not facts.alone and not facts.fresh(order.symbol):
-        return True
-    if order.symbol in facts.quotes:
-        return False
-    return (order.price is not None and order.trigger is None) or order.quantity is None
+    """Tell whether an exit cannot be judged without a price."""
+    return order.symbol not in facts.quotes and order.price is not None and order.trigger is None
 
 
 def _with(why: Deny, *names: str) -> Deny:

@@ -57,7 +57,10 @@ class SecretStore(Protocol):
         ...
 
     def read(self, path: str) -> Mapping[str, Secret]:
-        """Return the values. `NotFound` where nothing is, or no longer is."""
+        """Return the values. `NotFound` where nothing is, or no longer is.
+
+        Who asks it for a value that is not there is told `StoreUnavailable`: it was to be there.
+        """
         ...
 
     def metadata(self, path: str) -> Mapping[str, str]:

@@ -82,8 +82,10 @@ def load(found: object) -> Seat | None:
         number, beat = known["number"], known["beat"]
         if type(number) is not int or type(beat) is not int:
             raise TypeError  # noqa: TRY301 - one way out
-        return Seat(number, Place(**known["place"]), str(known["who"]), beat, bool(known["left"]))
-    except (TypeError, ValueError, KeyError):
+        who = str(known["who"])
+        who.encode()  # half a character can neither be said nor written down
+        return Seat(number, Place(**known["place"]), who, beat, bool(known["left"]))
+    except (TypeError, ValueError, KeyError, RecursionError):
         raise ValueError("the seat of this home cannot be understood") from None
 
 

@@ -4,7 +4,8 @@ Rules:
 1. The time counts from the begin of the call to its end: the name, the connection, TLS, what is sent and what comes. A
    limit for each read alone bounds nothing, because who sends a byte every few seconds keeps every such limit.
 2. The bytes count too: heads, redirects and interim answers are bytes like any others.
-3. Calls may be inside of one another. The inner one ends no later than the outer one.
+3. Calls may be inside of one another. The inner one ends no later than the outer one. What is `apart` is in none: it
+   is about another end, and the time that it takes is no time of those that it was asked in.
 4. A foreign end is read through `clients.lines` only, which asks here before each wait; outside of `within` nothing is
    sent to anybody.
 """
@@ -41,8 +42,9 @@ class SentTooMuch(OutOfBounds):
 class Call:
     """One call at work."""
 
-    def __init__(self, bounds: Bounds, ends_s: float) -> None:
+    def __init__(self, bounds: Bounds, ends_s: float, outer: "Call | None" = None) -> None:
         self._bounds, self._ends_s, self._left_bytes = bounds, ends_s, bounds.most_bytes
+        self._outer = outer
 
     @property
     def ends_s(self) -> float:
@@ -64,6 +66,12 @@ class Call:
         """Return the error of a call whose time is over."""
         return TookTooLong(f"it took longer than {self._bounds.total_s:g} s in all")
 
+    def waited(self, took_s: float) -> None:
+        """Leave out of the time of this call, and of those that it is in, what something of others took."""
+        self._ends_s += took_s
+        if self._outer is not None:
+            self._outer.waited(took_s)
+
     def came(self, count: int) -> None:
         """Count bytes that came.
 
@@ -83,12 +91,25 @@ def within(bounds: Bounds) -> Iterator[Call]:
     """Make what this thread asks of foreign ends until then one call."""
     outer = _CALL.get()
     ends_s = time.monotonic() + bounds.total_s
-    call = Call(bounds, ends_s if outer is None else min(ends_s, outer.ends_s))
+    call = Call(bounds, ends_s if outer is None else min(ends_s, outer.ends_s), outer)
     token = _CALL.set(call)
     try:
         yield call
     finally:
         _CALL.reset(token)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Set the call at work aside: what this thread asks until then is about another end, and has bounds of its own."""
+    outer, began_s = _CALL.get(), time.monotonic()
+    token = _CALL.set(None)
+    try:
+        yield
+    finally:
+        _CALL.reset(token)
+        if outer is not None:
+            outer.waited(time.monotonic() - began_s)
 
 
 def current() -> Call:

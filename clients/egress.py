@@ -7,6 +7,7 @@ Rules:
 3. Handshakes are small and strict: an answer that is not exactly a yes is a no, bytes before ours are a no.
 4. A refusal carries a short reason and never the proxy's user or password.
 5. What the venue is said to see (`addresses`) is a claim of the operator; nothing here checks it.
+6. Of several addresses of a venue or a proxy the one that answers is used, whichever it is (`clients.addresses`).
 
 Sources: RFC 9110 section 9.3.6 (CONNECT), RFC 1928 (SOCKS5), RFC 1929 (user and password).
 """
@@ -22,6 +23,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+from clients.addresses import TRIED
+from clients.dialling import dial, judged, places
 from clients.secret import Secret
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -127,43 +130,33 @@ async def open_connection(
 
 
 async def _open(
-    egress: Egress, host: str, port: int, ssl: tls.SSLContext | None, protocol_factory: Callable[[], P]
+    egress: Egress,
+    host: str,
+    port: int,
+    ssl: tls.SSLContext | None,
+    protocol_factory: Callable[[], P],
 ) -> tuple[asyncio.Transport, P]:
     loop = asyncio.get_running_loop()
+    name = None if ssl is None else host
     if egress.way is Way.DIRECT:
-        source = None if egress.source is None else (egress.source, 0)
-        return await loop.create_connection(protocol_factory, host, port, ssl=ssl, local_addr=source)
-    sock = await _dial(egress)
+        place, sock = await dial(await places(host, port, egress.source), egress.source, TRIED)
+        with judged(place, sock, TRIED):
+            return await loop.create_connection(protocol_factory, sock=sock, ssl=ssl, server_hostname=name)
     try:
+        there = await places(egress.proxy_host or "", egress.proxy_port or 0, None)
+        place, sock = await dial(there, None, TRIED)
+    except OSError:
+        raise EgressError(egress.name, "proxy_unreachable") from None
+    with judged(place, sock, TRIED):
         if egress.way is Way.CONNECT:
             await _connect(egress, sock, host, port)
         else:
             await _socks(egress, sock, host, port)
-        name = None if ssl is None else host
+    try:
         return await loop.create_connection(protocol_factory, sock=sock, ssl=ssl, server_hostname=name)
     except BaseException:
         sock.close()
         raise
-
-
-async def _dial(egress: Egress) -> socket.socket:
-    """Connect to the proxy: the first of its addresses that answers."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(egress.proxy_host, egress.proxy_port, type=socket.SOCK_STREAM)
-    for family, kind, protocol, _, address in found:
-        sock = socket.socket(family, kind, protocol)
-        sock.setblocking(False)
-        try:
-            await loop.sock_connect(sock, address)
-        except OSError:
-            sock.close()
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return sock
-    raise EgressError(egress.name, "proxy_unreachable")
 
 
 async def _connect(egress: Egress, sock: socket.socket, host: str, port: int) -> None:

@@ -2,7 +2,8 @@
 
 Rules:
 1. Withdrawal cannot be written down here: nothing of ours ever asks for it.
-2. A venue's word on a key is a `Standing`; only DEAD is proof, and "refused" is not "dead".
+2. A venue's word on a key is a `Standing`, and none of them is proof of its death: living keys were refused by name,
+   too, each of them from one address (ccxt issues 10620 and 11045). What proves it is said in `rotation.retire`.
 3. What a venue can do is data (`Capabilities`), never a code path of the callers.
 """
 
@@ -16,10 +17,10 @@ from clients.venue import Credential
 
 
 class Standing(StrEnum):
-    """What a venue says of a key that asked with itself."""
+    """What a venue says of a key that asked with itself. NAMED: every host says that it does not know it."""
 
     ALIVE = "alive"
-    DEAD = "dead"
+    NAMED = "refused-by-name"
     REFUSED = "refused"
     UNDECIDED = "undecided"
 
@@ -189,7 +190,11 @@ class KeyProbe(Protocol):
         ...
 
     def standing(self, credential: Credential) -> Heard:
-        """Tell how a key stands, and what was seen where. DEAD: every host said so by name. Raises only VENUE_PAUSE."""
+        """Tell how a key stands, and what was seen where. Raises only VENUE_PAUSE."""
+        ...
+
+    def served(self, credential: Credential) -> Heard:
+        """Tell whether every host that `standing` asks serves a key: ALIVE. Raises only VENUE_PAUSE."""
         ...
 
 

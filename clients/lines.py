@@ -5,15 +5,19 @@ Rules:
    libraries get their connections from here (`clients.outbound_http`, `clients.http`, `clients.pools`).
 2. A name is looked up in a thread of its own, because the system's resolver knows no end. A look-up that hangs is left
    behind; who asks for the same name meanwhile waits for the same one, so that one name costs one thread.
+3. Of several addresses the one that answers is used, whichever it is (`clients.addresses`).
 """
 
 import contextlib
 import socket
 import ssl
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from clients.addresses import STAGGER_S, TRIED, same_family
+from clients.attempts import Attempts
 from clients.bounds import current
 
 _MOST_LOOKUPS = 32
@@ -58,16 +62,20 @@ class Line:
                 raise
 
     def start_tls(self, context: ssl.SSLContext, name: str | None, most_s: float | None = None) -> "Line":
-        """Return the line under TLS. Raises as `read` does; the line is closed then."""
+        """Return the line under TLS. Raises as `read` does; the line is closed then, and the address goes last."""
+        try:
+            place = self.sock.getpeername()[:2]
+        except OSError:
+            self.close()
+            raise
         try:
             self._wait(most_s)
             return Line(context.wrap_socket(self.sock, server_hostname=name))
-        except TimeoutError:
+        except BaseException as fault:
             self.close()
-            current().left_s()
-            raise
-        except BaseException:
-            self.close()
+            TRIED.failed(place)
+            if isinstance(fault, TimeoutError):
+                current().left_s()
             raise
 
     def close(self) -> None:
@@ -89,7 +97,7 @@ def connect(
     source: str | None = None,
     options: Iterable[Any] = (),
 ) -> Line:
-    """Connect to the first of a host's addresses that answers.
+    """Connect to whichever of a host's addresses answers first.
 
     Args:
         host: A name or an address.
@@ -104,12 +112,21 @@ def connect(
         OSError: None answers, or the host cannot be resolved.
     """
     addresses = _by_system(host, port, most_s) if lookup is None else lookup(host, port)
-    for address in addresses[:-1]:
-        try:
-            return _connected(address, port, most_s, source, options)
-        except OSError:
-            continue
-    return _connected(addresses[-1], port, most_s, source, options)
+    if source is not None:
+        addresses = [one for one in addresses if same_family(one, source)]
+    waiting = deque(TRIED.ordered(addresses, lambda one: (one, port)))
+    if not waiting:
+        raise OSError("it has no address that can be reached from here")
+    attempts = Attempts(most_s)
+    try:
+        while waiting or attempts.under_way:
+            if waiting:
+                attempts.begin(waiting.popleft(), port, source, options)
+            if (sock := attempts.wait(STAGGER_S if waiting else None)) is not None:
+                return Line(sock)
+    finally:
+        attempts.close()
+    raise attempts.fault
 
 
 def looked_up(host: str, port: int, *more: Any) -> Sequence[tuple[Any, ...]]:
@@ -120,29 +137,6 @@ def looked_up(host: str, port: int, *more: Any) -> Sequence[tuple[Any, ...]]:
         OSError: It cannot be resolved.
     """
     return _LOOKUPS.ask((host, port, *more))
-
-
-def _connected(
-    address: str, port: int, most_s: float | None, source: str | None, options: Iterable[Any]
-) -> Line:
-    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        for option in (*options, (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)):
-            sock.setsockopt(*option)
-        if source is not None:
-            sock.bind((source, 0))
-        left_s = current().left_s()
-        sock.settimeout(left_s if most_s is None else min(left_s, most_s))
-        where = socket.getaddrinfo(address, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)[0][4]
-        sock.connect(where)
-    except TimeoutError:
-        sock.close()
-        current().left_s()
-        raise
-    except BaseException:
-        sock.close()
-        raise
-    return Line(sock)
 
 
 def connect_unix(path: str, most_s: float | None = None) -> Line:

@@ -3,11 +3,16 @@
 Rules:
 1. What is asked by a pool that is `bound`, or a session with a `BoundedAdapter`, is in the bounds of the call at work.
 2. An answer that is compressed is refused: nobody asks for one, and a small one could become endless.
+3. Whoever has something to look at before a body leaves is asked once its connection is there and its head was sent:
+   a name, a proxy, a handshake may take as long as the call may. An end that hangs up after each answer, or between
+   two, has a new connection made for the next request, so that one that was there before says nothing.
 """
 
 import io
 import socket
 import ssl
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import requests
@@ -93,7 +98,32 @@ def _plain(response: HTTPResponse) -> HTTPResponse:
     return response
 
 
-class _Plain(HTTPConnection):
+def _nothing() -> None:
+    """Ask nobody."""
+
+
+class _Asking(HTTPConnection):
+    """Asks before each part of a body is sent; what it is asked for may raise, and nothing more is sent then."""
+
+    before_body: Callable[[], object] = staticmethod(_nothing)
+    _in_head = False
+
+    def endheaders(self, *args: Any, **more: Any) -> None:
+        """Connect where that is missing, and send the head. See http.client."""
+        self._in_head = True
+        try:
+            super().endheaders(*args, **more)
+        finally:
+            self._in_head = False
+
+    def send(self, data: Any) -> None:
+        """See http.client."""
+        if not self._in_head:
+            self.before_body()
+        super().send(data)
+
+
+class _Plain(_Asking):
     def _new_conn(self) -> socket.socket:
         return _dialled(self)
 
@@ -105,7 +135,7 @@ class _Plain(HTTPConnection):
         return _plain(super().getresponse())
 
 
-class _Tls(HTTPSConnection):
+class _Tls(_Asking, HTTPSConnection):
     def _new_conn(self) -> socket.socket:
         return _dialled(self)
 
@@ -119,17 +149,36 @@ class _Tls(HTTPSConnection):
         return _plain(super().getresponse())
 
 
-class _PlainPool(HTTPConnectionPool):
+class _Pool(HTTPConnectionPool):
+    def __init__(self, before_body: Callable[[], object], *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._before_body = before_body
+
+    def _new_conn(self) -> Any:
+        made = super()._new_conn()
+        made.before_body = self._before_body  # type: ignore[attr-defined] # ConnectionCls is ours
+        return made
+
+
+class _PlainPool(_Pool):
     ConnectionCls = _Plain
 
 
-class _TlsPool(HTTPSConnectionPool):
+class _TlsPool(_Pool, HTTPSConnectionPool):
     ConnectionCls = _Tls
 
 
-def bound(manager: urllib3.PoolManager) -> None:
-    """Have a manager's connections keep to the bounds of the call at work."""
-    manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+def bound(manager: urllib3.PoolManager, before_body: Callable[[], object] = _nothing) -> None:
+    """Have a manager's connections keep to the bounds of the call at work.
+
+    Args:
+        manager: Makes them from now on.
+        before_body: Asked before each part of a body leaves; raises where it must not.
+    """
+    made: dict[str, Any] = {  # all that is done with them is to call them
+        "http": partial(_PlainPool, before_body), "https": partial(_TlsPool, before_body)
+    }  # fmt: skip
+    manager.pool_classes_by_scheme = made
 
 
 class BoundedAdapter(HTTPAdapter):

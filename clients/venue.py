@@ -171,6 +171,8 @@ class Intent(Struct, frozen=True, gc=False):
     `certain` is False where the parser recognised the endpoint but cannot size what it does. `shrinks` is
     True for an amend that the venue allows only to reduce. `dry_run`: validated by the venue, never executed.
     `weight_pool` is what the venue counts the weight against; `ip` is its general pool, others stand alone.
+    `listing`: of the whole market, and not of this instant, so that who asks meanwhile may have the same answer.
+    `persists`: it places although what it replaces was not cancelled.
     """
 
     action: Action
@@ -186,6 +188,8 @@ class Intent(Struct, frozen=True, gc=False):
     dry_run: bool = False
     weight_pool: str = "ip"
     list_client_id: str | None = None
+    listing: bool = False
+    persists: bool = False
 
 
 @dataclass(frozen=True, slots=True)

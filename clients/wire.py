@@ -16,11 +16,15 @@ from clients.venue import Addressee, Credential, Malformed, Opened, Reading, Req
 
 
 class Stamp(Struct, frozen=True, gc=False):
-    """What the gateway writes into a request before signing it."""
+    """What the gateway writes into a request before signing it.
+
+    `target_id` is the venue's id of the existing order or list that the request names: it stands instead of the name.
+    """
 
     timestamp_us: int
     window_us: int
     client_order_ids: tuple[str, ...] = ()
+    target_id: str | None = None
 
 
 class Sealed(Struct, frozen=True, gc=False):
@@ -66,7 +70,7 @@ class OrderState(Struct, frozen=True, gc=False):
     is one that the request ended, not one that it placed. `created_us` is when the venue took it, microseconds since
     the epoch: told where an order is asked for. `list_id` is the order list it belongs to. `waits`: it is not in the
     book yet and binds nothing, because another order of its list has to be filled first. `fees` are what its
-    executions cost, by asset, where the answer tells of each of them.
+    executions cost, by asset, where the answer tells of each of them. `trigger` is the price that starts it.
     """
 
     symbol: str
@@ -84,6 +88,7 @@ class OrderState(Struct, frozen=True, gc=False):
     created_us: int | None = None
     waits: bool = False
     fees: tuple[tuple[str, Decimal], ...] | None = None
+    trigger: Decimal | None = None
 
 
 class Answer(Struct, frozen=True, gc=False):

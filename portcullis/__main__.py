@@ -1,12 +1,18 @@
 """`portcullis`, the command."""
 
+_INTERRUPTED = 130
+"""As shells have it."""
+
 
 def main() -> None:
     """Run one command line."""
-    from portcullis.cli.app import app  # noqa: PLC0415 - `-m portcullis.gateway` must not import the CLI
-    from portcullis.cli.streams import quietly  # noqa: PLC0415 - as above
+    try:
+        from portcullis.cli.app import app  # noqa: PLC0415 - `-m portcullis.gateway` must not import the CLI
+        from portcullis.cli.streams import quietly  # noqa: PLC0415 - as above
 
-    quietly(app)
+        quietly(app)
+    except KeyboardInterrupt:  # in the seconds that importing takes nothing was begun yet
+        raise SystemExit(_INTERRUPTED) from None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Addresses of this host as people type them, as sockets take them, and as URLs say them."""
 
+import errno
 import ipaddress
+import sys
 
 _LOCALHOST = "127.0.0.1"
 
@@ -33,3 +35,17 @@ def reached_by(host: str) -> str:
     if not address.is_unspecified:
         return host
     return _LOCALHOST if address.version == 4 else "::1"  # noqa: PLR2004 - IPv4
+
+
+def way_out(fault: OSError, port: int, platform: str = sys.platform) -> str:
+    """Say what to do first about a port that cannot be had: who has it is found, before another one is chosen. Pure."""
+    if fault.errno == errno.EADDRINUSE:
+        looks = (
+            f"ss -ltnp 'sport = :{port}'" if platform == "linux" else f"lsof -nP -iTCP:{port} -sTCP:LISTEN"
+        )
+        return f"`sudo {looks}` names the process that has it: end that, if it may end"
+    if fault.errno == errno.EADDRNOTAVAIL:
+        return "the address is none of this host's"
+    if fault.errno in {errno.EACCES, errno.EPERM}:
+        return "our user may not have it: those from 1024 on it may"
+    return "see what is in the way"

@@ -19,6 +19,7 @@ from broker.api.context import Hazard
 from broker.api.guard import ORIGIN
 from broker.api.lanes import LOCAL, NETWORK
 from portcullis import api_socket
+from portcullis.addresses import way_out
 from portcullis.api_doors import Connection, Door, places_at_home, places_by_network
 from portcullis.settings import SettingsError
 
@@ -85,8 +86,10 @@ class ApiServer:
         except OSError as fault:
             self._stack.close()
             raise SettingsError(
-                "api_port",
-                f"port {port} on loopback cannot be had ({fault.strerror}); use another, or 0 for any",
+                "--api-port",
+                f"port {port} on loopback cannot be had ({fault.strerror}); {way_out(fault, port)}. Or name another "
+                "(api_port of home.json is the one without the option): the commands on this host find it, what has a "
+                "URL of it elsewhere, in $PORTCULLIS_ADDR or a probe, has to be told",
             ) from None
         self.port = int(self._socket.getsockname()[1])
         self.socket: Path | None = None

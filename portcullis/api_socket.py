@@ -10,12 +10,19 @@ Rules:
 import os
 import socket
 import stat
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-NAME = "api.sock"
+from portcullis.running import SOCKET
+
+NAME = SOCKET
+_MET_WITHIN_S = 2.0
+_PEER = struct.Struct("3i")
+"""Process, user and group of who listens: `struct ucred`, unix(7)."""
+
 _LONGEST = 100
 
 
@@ -52,6 +59,18 @@ def short(path: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{directory}/{path.name}"
     finally:
         os.close(directory)
+
+
+def who_listens(name: str) -> int:
+    """Return which process listens at a socket.
+
+    Raises:
+        OSError: None does, or it is not ours to connect to.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as met:
+        met.settimeout(_MET_WITHIN_S)
+        met.connect(name)
+        return int(_PEER.unpack(met.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0])
 
 
 def _bind_in(directory: Path) -> socket.socket | None:

@@ -18,7 +18,7 @@ from broker.db import accounts as account_store
 from broker.db import backup as rows
 from broker.db import meta
 from broker.deeds import Deed
-from broker.errors import NotFound
+from broker.errors import BrokerError
 from broker.files.named import NotWritten, created
 from broker.gate import Mode as GateMode
 from broker.ports import SecretStore
@@ -28,6 +28,7 @@ from broker.service.host_guard import INSTANCE, SEAT, SUPERSEDED, facts_of, gene
 from broker.service.reconcile import RESTORED, RESTORED_KEYS
 from broker.service.service import open_service
 from broker.stores.embedded import key
+from broker.stores.held import is_lost
 from clients.secret import Secret
 from clients.venue import Environment
 from portcullis import settings, stores
@@ -46,11 +47,12 @@ _GRAVE = {"destroyed": Secret("this secret was destroyed before the backup")}
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A backup that was written."""
+    """A backup that was written. `lost` are the paths of secrets that are lost, and so not in it."""
 
     path: Path
     size: int
     counts: Counts
+    lost: tuple[str, ...] = ()
 
 
 def recovery_key(service: Service) -> str:
@@ -94,19 +96,19 @@ def make(home: Home, service: Service, path: Path) -> Made:
         for name in _FILES
         if (home.root / name).exists()
     }
-    counts = Counts()
+    counts, lost = Counts(), list[str]()
     try:
         with created(path) as out:
-            content = lines(header, desk.database, desk.secrets, _paths(desk.secrets), files, counts)
+            content = lines(header, desk.database, desk.secrets, _paths(desk.secrets), files, counts, lost)
             size = seal.seal(content, code.public_key(recipient), out)
     except NotWritten as fault:
         raise SettingsError("--to", f"{path} {fault}") from None
     with desk.database.write() as connection:
         meta.put(connection, LAST, str(desk.clock.now_us()))
         service.audit.record(
-            connection, "backup.make", path.name, {"rows": counts.row, "secrets": counts.secret}
+            connection, "backup.make", path.name, {"rows": counts.row, "secrets": counts.secret, "lost": lost}
         )
-    return Made(path, size, counts)
+    return Made(path, size, counts, tuple(lost))
 
 
 def _paths(store: SecretStore) -> Iterator[str]:
@@ -136,8 +138,11 @@ def restore(
     database: DatabaseDocument | None,
     ports: tuple[int, int],
     tell: Callable[[str], None],
+    lost: Callable[[BrokerError], None] = lambda _: None,
 ) -> tuple[Home, str]:
     """Make a home out of a backup: closed, and of a higher generation.
+
+    `lost` is told of each secret of the backup in whose place a Vault has something that is lost: it stays so.
 
     Returns:
         The home, and the id of the cut that keeps it closed.
@@ -165,6 +170,7 @@ def restore(
         generation = max(header.generation, _used(secrets, header)) + 1
         tell("database")
         rows.restore(state, (header.revision, header.log_revision), content.rows)
+        state.upgrade()  # before anything reads it: an older one has not the columns that are asked for
         with state.write() as connection:
             meta.put(connection, "generation", str(generation))
             for of_the_old_host in (SEAT, PLACE, SUPERSEDED):
@@ -173,7 +179,6 @@ def restore(
                 meta.put(connection, RESTORED, str(SystemClock().now_us()))
                 held = sorted(str(one.ref) for one in account_store.keys(connection))
                 meta.put(connection, RESTORED_KEYS, json.dumps(held))
-        state.upgrade()
         service = open_service(state, secrets, SystemClock())
         service.audit.sign_with(signer_of(home))
         cut, _ = service.cuts.close(
@@ -184,7 +189,8 @@ def restore(
             raise SettingsError("database", "what was restored takes no writes, so it could not be closed")
         tell("secrets")
         for path, labels, values in content.secrets:
-            _put(secrets, path, labels, values)
+            if (fault := _put(secrets, path, labels, values)) is not None:
+                lost(fault)
         for name, document in content.gates.items():
             _gate(secrets, name, document)
         service.mirror.merge()
@@ -212,23 +218,35 @@ def _used(store: SecretStore, header: Header) -> int:
     return generation_of(facts) if facts.get("instance") == header.instance else 0
 
 
-def _put(store: SecretStore, path: str, labels: dict[str, str], values: dict[str, Secret] | None) -> None:
-    """Write a secret, or the grave of one. What a Vault kept is compared; what it destroyed since stays so."""
-    if values is not None and not _is_grave(store, path):
+def _put(
+    store: SecretStore, path: str, labels: dict[str, str], values: dict[str, Secret] | None
+) -> BrokerError | None:
+    """Write a secret, or the grave of one. What a Vault kept is compared; what it destroyed since stays so.
+
+    Returns:
+        Why a secret is not there that could be brought back where it lies: nothing is written over it.
+    """
+    there = path in store.paths(path)
+    if values is None:
+        if not there:
+            store.write(path, _GRAVE, labels)
+            store.destroy(path)
+        return None
+    fault = _fault(store, path) if there else None
+    if fault is None:
         store.write(path, values, labels)
-    elif values is None and path not in store.paths(path):
-        store.write(path, _GRAVE, labels)
-        store.destroy(path)
+    return None if fault is None or fault.reason == "destroyed" else fault
 
 
-def _is_grave(store: SecretStore, path: str) -> bool:
-    if path not in store.paths(path):
-        return False
+def _fault(store: SecretStore, path: str) -> BrokerError | None:
+    """Say why what lies at a path is lost; None where it is not."""
     try:
         store.read(path)
-    except NotFound:
-        return True
-    return False
+    except BrokerError as fault:
+        if not is_lost(fault):
+            raise
+        return fault
+    return None
 
 
 def _gate(store: SecretStore, name: str, document: str) -> None:

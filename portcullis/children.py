@@ -4,6 +4,7 @@ Rules:
 1. A child that does not get ready in time is ended, and said to have failed with what it printed to stderr.
 2. SIGTERM first; SIGKILL only after `PATIENCE_S`: requests in flight may finish.
 3. A child gets no variable of our environment that could hold a secret, and no file but those named.
+4. A child imports nothing from the directory that we were started in: whoever may write there would run as we do.
 """
 
 import asyncio
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+SAFE = ("-P",)
+"""For rule 4: without it `-m` puts the current directory before everything else (Python 3.11 manual, 1.1.3)."""
 READY_S = 40.0
 PATIENCE_S = 12.0
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "TZ", "SSL_CERT_FILE")
@@ -76,7 +79,7 @@ def end_with_parent() -> None:
 
 
 async def start(name: str, module: str, arguments: Sequence[str], *, pass_fds: Sequence[int] = ()) -> Child:
-    """Start `python -m MODULE ARGUMENTS` and wait until it is ready.
+    """Start `python -P -m MODULE ARGUMENTS` and wait until it is ready.
 
     Its stderr is ours.
 
@@ -84,7 +87,7 @@ async def start(name: str, module: str, arguments: Sequence[str], *, pass_fds: S
         ChildFailed: It ended, said something else, or took longer than `READY_S`.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *arguments),
+        *(sys.executable, *SAFE, "-m", module, *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         env=environment(),

@@ -1,7 +1,8 @@
 """Founding a home, and opening what lies in it: database, secret store, service.
 
-The order of founding: directory and `home.json` -> key-encryption key -> database, migrated -> operators and
-their tokens. What breaks off in the middle is said, and the directory can be removed: it guards nothing yet.
+The order of founding: directory -> key-encryption key -> database, migrated -> operators and their tokens ->
+`home.json`, which makes it a home: one whose first operators are all there. What breaks off in the middle is said, is
+no home, and can be removed: it guards nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from broker.model import NAME
 from broker.pasted import looks_secret
 from broker.ports import SecretStore
 from broker.service import Service
+from broker.service.audit import ITSELF
 from broker.service.operators import Role
 from broker.service.service import found_home, is_founded, open_service
 from broker.service.unrecorded import Unrecorded
@@ -29,7 +31,7 @@ from portcullis.belongings import ours_of
 from portcullis.clock import SystemClock
 from portcullis.database_settings import DatabaseDocument
 from portcullis.seating import look_at
-from portcullis.settings import Home, Mode, SettingsError, write_private
+from portcullis.settings import HalfMade, Home, Mode, SettingsError, write_private
 from portcullis.vault_settings import VaultDocument
 
 OWNER = "owner"
@@ -60,15 +62,10 @@ def found(
     The first operator's token is the one the CLI of this home speaks with.
 
     Raises:
-        SettingsError: The directory or a store cannot be used, or an operator's name cannot be one.
+        SettingsError: The directory or a store cannot be used, or an operator's name cannot be one: nothing was made.
+        HalfMade: Something broke off later: the directory is no home.
     """
-    for name in operators:
-        if looks_secret(name):
-            raise SettingsError("--operator", "looks like a key: choose a name that says who it is")
-        if not NAME.fullmatch(name):
-            raise SettingsError(
-                "--operator", f"{name[:40]!r} cannot be a name; use a-z, 0-9, dot, dash, underscore"
-            )
+    _refuse_names(operators)
     if database is not None:
         _refuse_taken(database)
     logged_in = None if vault is None else _unused(vault)  # last: a wrapped secret id lets in once
@@ -81,6 +78,20 @@ def found(
             logged_in.close()
 
 
+def _refuse_names(operators: Sequence[str]) -> None:
+    for name in operators:
+        if looks_secret(name):
+            raise SettingsError("--operator", "looks like a key: choose a name that says who it is")
+        if not NAME.fullmatch(name):
+            raise SettingsError(
+                "--operator", f"{name[:40]!r} cannot be a name; use a-z, 0-9, dot, dash, underscore"
+            )
+        if name == ITSELF:
+            raise SettingsError("--operator", f"{name} is the program's own name; choose another")
+        if operators.count(name) > 1:
+            raise SettingsError("--operator", f"{name} is named twice; name each once")
+
+
 def _found(
     root: Path,
     environment: Environment,
@@ -91,15 +102,28 @@ def _found(
     database: DatabaseDocument | None,
     store: VaultStore | None,
 ) -> Founded:
-    home = settings.create(
+    home = settings.prepare(
         root, environment, mode, api_port=ports[0], gateway_port=ports[1], vault=vault, database=database
     )
-    if vault is None:
+    try:
+        tokens = _filled(home, operators, store)
+        settings.found(home)
+    except (SettingsError, BrokerError, OSError) as fault:
+        field = fault.field if isinstance(fault, SettingsError) else "--home"
+        said = fault.message if isinstance(fault, SettingsError) else str(fault)
+        why = f"{root} cannot be written ({fault.strerror})" if isinstance(fault, OSError) else said
+        raise HalfMade(field, why, elsewhere=vault is not None or database is not None) from None
+    return Founded(home, tokens)
+
+
+def _filled(home: Home, operators: Sequence[str], store: VaultStore | None) -> dict[str, Path]:
+    """Put all into a prepared directory that belongs into a home; return its first operators' tokens."""
+    if home.vault is None:
         key.to_file(home.kek, key.fresh())
     state = stores.database_of(home)
     try:
         state.upgrade()
-        found_home(state, environment, mode, moment(SystemClock()))
+        found_home(state, home.environment, home.mode, moment(SystemClock()))
     except BrokerError as fault:
         raise SettingsError("database", str(fault)) from None
     finally:
@@ -107,7 +131,7 @@ def _found(
     tokens: dict[str, Path] = {}
     with opened(home, store) as service:
         for name in operators:
-            path = home.operator_token if not tokens else root / f"operator-{name}.token"
+            path = home.operator_token if not tokens else home.root / f"operator-{name}.token"
             try:
                 token = service.operators.create(name, frozenset({Role.ADMIN}))
             except BrokerError as fault:
@@ -117,7 +141,7 @@ def _found(
         service.audit.founded()
         service.audit.checkpoint(at_once=True)
         service.mirror.merge()  # from now on the secret store is ours
-    return Founded(home, tokens)
+    return tokens
 
 
 @contextmanager
@@ -216,7 +240,7 @@ def _refuse_taken(document: DatabaseDocument) -> None:
     """Refuse a PostgreSQL that may forget what it confirmed, or holds somebody's state already."""
     database = stores.postgres_of(document)
     try:
-        database.look()
+        database.look(fresh=True)
     except BrokerError as fault:
         if not is_unused(fault):
             raise SettingsError("database", str(fault)) from None

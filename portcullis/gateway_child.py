@@ -19,7 +19,7 @@ import structlog
 from broker.authority import LeaseAuthority
 from broker.link.channel import over_socket
 from portcullis import children
-from portcullis.addresses import in_url
+from portcullis.addresses import in_url, way_out
 from portcullis.children import Child
 from portcullis.settings import Home, SettingsError
 
@@ -157,7 +157,9 @@ def _refuse_taken(doorway: Doorway) -> None:
             raise SettingsError(
                 "--port",
                 f"{doorway.host} port {doorway.port} cannot be had for the gateway ({fault.strerror}); "
-                "end what listens there, or use --port 0 for any free one",
+                f"{way_out(fault, doorway.port)}. Or choose another with --port N (gateway_port of home.json is the "
+                "one without the option), and name that in the configuration of every bot: each has this one there, "
+                "and reaches nothing until then",
             ) from None
 
 

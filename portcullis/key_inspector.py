@@ -3,7 +3,8 @@
 Rules:
 1. Three reads: the venue's clock, the key's restrictions, the account. Nothing is written anywhere.
    A key that one host does not know is asked of the other too: it is unknown where both name it so (`-2008`). One
-   that is served there, or refused there without that name, is not: whoever asks calls a key dead by this answer.
+   that is served there, or refused there without that name, is not. That is a sign of its death and no proof
+   (ADR 0022): who calls a key dead asks for more.
 2. Hosts are compiled in; an account of a paper home names its own, on loopback.
 """
 

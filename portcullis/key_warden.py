@@ -20,9 +20,15 @@ _WORDS = {
     Oddity.UNKNOWN: "the exchange lists a key that is not on record: {key} (label {label!r}). "
     "Delete it there, or import it",
     Oddity.ORPHAN: "the exchange lists a key of a broken-off rotation: {key} ({label}). Delete it there",
-    Oddity.UNDEAD: "{ref} was proven dead, and the exchange lists it: {key}. Delete it there, and find out why",
+    Oddity.UNDEAD: "{ref} is dead on record, and the exchange lists it: {key} lives. Delete it there, and find out why",
     Oddity.MISSING: "{ref} ({key}) is on record, and the exchange does not list it",
 }
+_WHOSE = (
+    "the exchange lists a key that is not on record: {key} ({label}), and none of this account's that is. Delete "
+    "nothing there before you have looked whose it is: this may be another sub-account's list (portcullis account list "
+    "says whose is asked for). One of this account, made since the backup, is deleted there, or imported"
+)
+"""Of a list that nothing shows to be this account's: a label does not, whoever can make keys can give it."""
 
 
 class VenueWarden:
@@ -59,10 +65,14 @@ class VenueWarden:
         with open_client(manager.venue, base, egress=egress, pauses=self._pauses) as http:
             yield http
 
-    def odd(self, keys: Sequence[KeyVersion], listed: Sequence[VenueKey]) -> tuple[str, ...]:
-        """Say in words what a venue lists otherwise than the record has it."""
-        return tuple(map(_word, compare(keys, listed)))
+    def odd(self, keys: Sequence[KeyVersion], listed: Sequence[VenueKey]) -> dict[str, str]:
+        """Say in words what a venue lists otherwise than the record has it, each with the label of its key."""
+        shown = {key.venue_key_id for key in keys} & {key.key_id for key in listed}
+        return {_word(one, sure=bool(shown)): one.label for one in compare(keys, listed)}
 
 
-def _word(one: Found) -> str:
-    return _WORDS[one.what].format(key=f"{one.key_id[:8]}...{one.key_id[-4:]}", label=one.label, ref=one.ref)
+def _word(one: Found, *, sure: bool) -> str:
+    key, label = f"{one.key_id[:8]}...{one.key_id[-4:]}", one.label
+    if one.ref is None and not sure:
+        return _WHOSE.format(key=key, label=label or "no label")
+    return _WORDS[one.what].format(key=key, label=label, ref=one.ref)

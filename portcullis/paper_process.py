@@ -1,7 +1,7 @@
 """The paper exchange as a process of its own, and what its admin API is asked for.
 
 `python -m portcullis.paper_process --port P --admin-token-file F [--seed S] [--state F]` becomes
-`python -m clients.paper` after it has asked the kernel to be ended with its parent (Linux).
+`python -P -m clients.paper` after it has asked the kernel to be ended with its parent (Linux).
 
 Rules:
 1. Its files live in `paper/` of the home: admin token, state, the port of last time.
@@ -115,7 +115,8 @@ def _last_port(home: Home) -> int:
 def main() -> None:
     """Become the paper exchange, ended with our parent."""
     children.end_with_parent()
-    os.execv(sys.executable, [sys.executable, "-m", "clients.paper", *sys.argv[1:]])  # noqa: S606 - no shell
+    command = [sys.executable, *children.SAFE, "-m", "clients.paper", *sys.argv[1:]]
+    os.execv(sys.executable, command)  # noqa: S606 - no shell
 
 
 if __name__ == "__main__":

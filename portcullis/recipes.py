@@ -59,7 +59,10 @@ def ccxt_config(place: Place) -> dict[str, Any]:
 
 
 def short_ccxt(place: Place) -> str:
-    """Return a ccxt snippet that fits on a screen; it builds the same dictionary."""
+    """Return a ccxt snippet that fits on a screen; it builds the same dictionary.
+
+    It can be pasted into a file and into Python's prompt, which wants an empty line after each block: there is none.
+    """
     return (
         "import ccxt\n"
         f'S = "{place.base}"\n'
@@ -68,8 +71,9 @@ def short_ccxt(place: Place) -> str:
         f'    "secret": "{place.secret}",\n'
         '    "options": {"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}},\n'
         "})\n"
-        'for group, url in exchange.urls["api"].items():\n'
-        '    exchange.urls["api"][group] = S + "/" + url.split("/", 3)[3]\n'
+        'exchange.urls["api"] = {\n'
+        '    group: S + "/" + url.split("/", 3)[3] for group, url in exchange.urls["api"].items()\n'
+        "}\n"
         'print(exchange.create_order("BTC/USDT", "market", "buy", 0.001))'
     )
 

@@ -2,7 +2,8 @@
 
 Rules:
 1. What is made lazily (statements, routes, the parts of the application) is made now, by doing once what a cut does and
-   undoing it.
+   undoing it. So are the threads that a cut goes through, by whichever door it comes: where a host has none left later,
+   these do the work.
 2. What was made by then lives as long as the process: the collector of cycles does not walk through it again and again,
    which would hold up everything for as long as a commit takes. It comes more seldom, because a flood makes few cycles.
 """
@@ -14,6 +15,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from broker.api.app import lanes_of
+from broker.api.once import answers_of
 from broker.background import described
 from broker.service import Service
 from clients.secret import Secret
@@ -25,6 +28,12 @@ _NOBODY = Secret("pcls_op_" + "0" * 55)
 
 async def rehearse(app: FastAPI, service: Service) -> None:
     """Rehearse a cut. What fails in it is logged: the broker starts without."""
+    try:
+        lanes_of(app).ready()
+        answers_of(app, service).ready()
+        service.cuts.closing.ready()
+    except RuntimeError:
+        _LOG.warning("no thread can be had for cuts to come; each asks for its own")
     try:
         await asyncio.to_thread(service.cuts.closing.rehearse)
         await asyncio.to_thread(service.operators.learn)

@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--seat", type=int, help="the seat of the home that it works under, held by who starts it"
     )
+    parser.add_argument("--start", default="", help="the start of who holds that seat, as it names it")
     given = parser.parse_args(arguments)
     if given.with_parent:
         end_with_parent()
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         home = _as_rotator(open_home(locate(given.home)))
         with opened(home) as service:
-            look_at(home, service, given.seat)
+            look_at(home, service, given.seat, given.start)
             rotator = Rotator(service, given.who, lambda: datetime.now(UTC), random.SystemRandom())
             rotator.start()
             sys.stdout.write(json.dumps({"ready": given.who}) + "\n")

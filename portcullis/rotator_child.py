@@ -97,7 +97,7 @@ class RotatorChild:
         number = self._service.desk.guard.seating.number
         if number is None:
             raise ChildFailed("the rotator waits: the store that says who runs this home does not answer")
-        arguments += ["--seat", str(number)]
+        arguments += ["--seat", str(number), "--start", self._service.desk.guard.start]
         child = await children.start("rotator", "portcullis.rotator", arguments)
         self._heard_s = time.monotonic()
         self._hearing = asyncio.create_task(self._hear(child), name="hear the rotator")

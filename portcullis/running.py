@@ -3,17 +3,23 @@
 Rules:
 1. The lock is the operating system's: it is gone with the process, however that ended.
 2. `run.json` is a hint. Who reads it checks that the lock is held; a stale file counts for nothing.
-3. That check takes the lock for a moment itself, so who wants to hold it asks more than once.
-4. A full disk keeps no broker from starting: what the last one wrote there is written over where no room is left.
+3. That nobody runs is said where directory and lock are there and free, or where neither a lock nor anything of a
+   broker is there. A lock that cannot be looked at proves nothing: bots may trade.
+4. That check takes the lock for a moment itself, so who wants to hold it asks more than once.
+5. The home's directory is locked as well, and first, where its disk lets that: a lock that somebody removed as stale is
+   made anew by who starts next, and would be free. Whoever asks who runs asks for both.
+6. A full disk keeps no broker from starting: what the last one wrote there is written over where no room is left.
 """
 
+import errno
 import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from portcullis.addresses import in_url, reached_by
 from portcullis.settings import Home, SettingsError, write_private
@@ -21,6 +27,10 @@ from portcullis.settings import Home, SettingsError, write_private
 _ATTEMPTS = 20
 _BETWEEN_S = 0.025
 _SIZE = 1024
+SOCKET = "api.sock"
+_LOCKS = Path("/proc/locks")
+_NO_DIRECTORY = frozenset({errno.EACCES, errno.ENOENT, errno.ENOTDIR})
+"""Why a directory cannot be opened by whoever would hold it, either, or by us: its lock has to do."""
 _STARTS_S = 10.0
 """For so long a command waits for a broker that is starting: a cut is given as it comes up, not refused."""
 
@@ -57,24 +67,53 @@ def held(home: Home) -> Iterator[None]:
     """Hold a home's lock.
 
     Raises:
-        SettingsError: Another broker runs on it.
+        SettingsError: Another broker runs on it, or that cannot be told.
     """
-    fd = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    directory = _directory(home)
     try:
-        if not _taken(fd):
-            found = _read(home)
-            who = f"process {found.pid}" if found is not None else "another process"
-            raise SettingsError(
-                "--home", f"{who} runs on {home.root} already; end it first, or use another home"
-            )
-        if not _over(home, ""):
-            home.running.unlink(missing_ok=True)
-        try:
-            yield
-        finally:
-            home.running.unlink(missing_ok=True)
+        if directory is not None and not _taken(directory, other=True):
+            raise _refused(home)  # before the lock is made: one that is removed is not there again for that
+        with _opened(home) as fd:
+            if not _taken(fd):
+                raise _refused(home)
+            if not _over(home, ""):
+                home.running.unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                home.running.unlink(missing_ok=True)
+    finally:
+        if directory is not None:
+            os.close(directory)
+
+
+@contextmanager
+def _opened(home: Home) -> Iterator[int]:
+    try:
+        fd = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as fault:
+        raise SettingsError(
+            "--home",
+            f"{home.lock} cannot be opened ({fault.strerror}): does another user run it? Look at its owner",
+        ) from None
+    try:
+        yield fd
     finally:
         os.close(fd)
+
+
+def _refused(home: Home) -> SettingsError:
+    found = told(home)
+    who = f"process {found.pid}" if found is not None else "another process"
+    return SettingsError("--home", f"{who} runs on {home.root} already; end it first, or use another home")
+
+
+def _directory(home: Home) -> int | None:
+    """Open the home's directory; None where it cannot be: the lock in it has to do."""
+    try:
+        return os.open(home.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
 
 
 def tell(home: Home, running: Running) -> None:
@@ -112,34 +151,150 @@ def _over(home: Home, text: str) -> bool:
 
 def find(home: Home) -> Running | None:
     """Return who runs on a home; None where nobody does."""
-    return _read(home) if home.running.exists() and is_held(home) else None
+    if not os.path.lexists(home.running) or not (who := holder(home)).there:
+        return None
+    found = told(home)
+    if found is not None and who.by_directory and who.pid != found.pid:
+        return None  # others may lock a directory: at that port anybody may listen by now
+    return found
 
 
-def find_started(home: Home, within_s: float = _STARTS_S) -> Running | None:
-    """Return who runs on a home, waiting for one that holds the lock and does not listen yet: it is starting."""
-    until = time.monotonic() + within_s
-    while (found := find(home)) is None and is_held(home) and time.monotonic() < until:
+def find_started(
+    home: Home,
+    within_s: float = _STARTS_S,
+    *,
+    late_s: float = _STARTS_S,
+    late: Callable[[int], None] = lambda _: None,
+) -> Running | None:
+    """Return who runs on a home, waiting for one that holds the lock and does not listen yet: it is starting.
+
+    Args:
+        home: Whose broker.
+        within_s: How long that is waited for.
+        late_s: After how long `late` is told, this once, which process is waited for; 0 where nothing says.
+        late: See there.
+    """
+    began_s, is_told = time.monotonic(), False
+    while (found := find(home)) is None and (who := holder(home)).there:
+        waited_s = time.monotonic() - began_s
+        if waited_s >= within_s:
+            break
+        if waited_s >= late_s and not is_told:
+            is_told = True
+            late(who.pid)
         time.sleep(_BETWEEN_S)
     return found
 
 
-def is_held(home: Home) -> bool:
-    """Tell whether a process holds a home, whether or not it listens."""
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whether a process holds a home: None where that cannot be told, and `why`. `pid`: which; 0 where nothing says.
+
+    `by_directory`: what it holds is the directory; a lock that was removed, or is there anew, says nothing of it.
+    """
+
+    there: bool | None
+    why: str = ""
+    pid: int = 0
+    by_directory: bool = False
+
+
+def holder(home: Home) -> Holder:
+    """Tell whether a process holds a home, whether or not it listens: its lock, or its directory."""
+    found = _of_lock(home)
+    if found.there:
+        return found
     try:
-        fd = os.open(home.lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
+        fd = os.open(home.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as fault:
+        if found.there is None or fault.errno in _NO_DIRECTORY:
+            return found
+        return Holder(None, f"{home.root} cannot be opened ({fault.strerror})")
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return Holder(there=True, why=found.why, pid=_pid_of(home.root), by_directory=True)
+    except OSError:  # a disk that locks no directories: nobody holds one there
+        return found
     finally:
         os.close(fd)
-    return False
+    return found
 
 
-def _taken(fd: int) -> bool:
-    """Take the lock; False where somebody keeps it."""
+def _of_lock(home: Home) -> Holder:
+    try:
+        fd = os.open(home.lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if not (os.path.lexists(home.running) or os.path.lexists(home.root / SOCKET)):
+            return Holder(there=False)
+        return Holder(None, f"{home.lock} is gone, and a broker was not ended in order, or still runs")
+    except OSError as fault:
+        pid = _pid_of(home.lock)
+        return Holder(True if pid else None, f"{home.lock} cannot be opened ({fault.strerror})", pid)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return Holder(there=True, pid=_pid_of(home.lock))
+    except OSError as fault:
+        return Holder(None, f"{home.lock} cannot be locked ({fault.strerror})")
+    finally:
+        os.close(fd)
+    return Holder(there=False)
+
+
+def _pid_of(lock: Path) -> int:
+    """Return which process holds a lock, as the system lists it; 0 where it does not say.
+
+    Source:
+        proc_locks(5), man-pages 6.9: `1: FLOCK ADVISORY WRITE 4711 fe:00:1234 0 EOF`.
+    """
+    try:
+        found, lines = os.lstat(lock), _LOCKS.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return 0
+    name = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    for line in lines:
+        fields = line.split()
+        if fields[1:2] == ["FLOCK"] and fields[3:4] == ["WRITE"] and fields[5:6] == [name]:
+            return int(fields[4])
+    return 0
+
+
+def pid_here(home: Home, written: int) -> int:
+    """Return which process a home's broker is, by its number where we are; 0 where that cannot be known.
+
+    A number that a broker wrote down is its own in the container that it runs in: somebody else's outside of it. It
+    counts where that process has the lock open, or where the system has no such lists, and no such containers.
+    """
+    found = holder(home).pid
+    if found or not written:
+        return found
+    if not _LOCKS.parent.joinpath("self").exists():
+        return written
+    with suppress(OSError):
+        there = home.lock.stat()
+        for fd in _LOCKS.parent.joinpath(str(written), "fd").iterdir():
+            with suppress(OSError):
+                if os.path.samestat(fd.stat(), there):
+                    return written
+    return 0
+
+
+def is_nested(pid: int) -> bool:
+    """Tell whether a process has another number besides: it runs in a container, and we do not.
+
+    Source:
+        proc_pid_status(5), man-pages 6.9: `NSpid: 4711 7`.
+    """
+    try:
+        lines = _LOCKS.parent.joinpath(str(pid), "status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return any(len(line.split()) > 2 for line in lines.splitlines() if line.startswith("NSpid:"))  # noqa: PLR2004
+
+
+def _taken(fd: int, *, other: bool = False) -> bool:
+    """Take the lock; False where somebody keeps it. `other`: not the home's own; a disk may have none."""
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(_BETWEEN_S)
@@ -147,11 +302,15 @@ def _taken(fd: int) -> bool:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             continue
+        except OSError:
+            if not other:
+                raise
         return True
     return False
 
 
-def _read(home: Home) -> Running | None:
+def told(home: Home) -> Running | None:
+    """Return what `run.json` says, whoever wrote it; see rule 2."""
     try:
         return Running(**json.loads(home.running.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

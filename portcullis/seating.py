@@ -8,6 +8,7 @@ Rules:
 
 import json
 import os
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -47,8 +48,12 @@ def place_of(home: Home) -> Place:
     return Place(_text(_MACHINE), _text(_BOOT))
 
 
-def look_at(home: Home, service: Service, number: int | None = None) -> None:
-    """Let a process beside the holder know where it stands: a command in place, or the rotator under a seat."""
+def look_at(home: Home, service: Service, number: int | None = None, start: str = "") -> None:
+    """Let a process beside the holder know where it stands: a command in place, or the rotator under a seat.
+
+    `start` names that of the holder.
+    """
+    service.desk.guard.start = start
     service.desk.guard.sits_in_store = home.vault is not None and home.database is None
     service.desk.guard.seating = Seating(place_of(home), number=number)
 
@@ -63,6 +68,7 @@ def take(
         SettingsError: Another host runs this home, and lives: what runs where, and what to do.
     """
     guard, place = service.desk.guard, place_of(home)
+    guard.start = secrets.token_hex(8)
     who = (
         f"host {socket.gethostname()}, home {home.root}, process {os.getpid()}, since "
         f"{service.desk.clock.now():%Y-%m-%d %H:%M} UTC"
@@ -98,7 +104,7 @@ def _close_moved(home: Home, service: Service, place: Place) -> None:
         return
     with service.desk.database.read() as connection:
         text = meta.get(connection, PLACE)
-    before = None if text is None else Place(**json.loads(text))
+    before = None if text is None else _place(text)
     if before is not None and not before.is_home_of(place):
         cut, _ = service.cuts.close(
             targets=("everything",), mode=Mode.CLOSED, actor=ITSELF,
@@ -117,6 +123,14 @@ def _close_moved(home: Home, service: Service, place: Place) -> None:
             meta.put(connection, RESTORED, str(service.desk.clock.now_us()))
             held = sorted(str(one.ref) for one in account_store.keys(connection))
             meta.put(connection, RESTORED_KEYS, json.dumps(held))
+
+
+def _place(text: str) -> Place:
+    """Read where a home was run last; what cannot be read was elsewhere."""
+    try:
+        return Place(**json.loads(text))
+    except (TypeError, ValueError):
+        return Place(file="unreadable")
 
 
 def _text(path: Path) -> str:

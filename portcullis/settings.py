@@ -3,6 +3,7 @@
 Rules:
 1. `--home DIR`, else `$PORTCULLIS_HOME`, else `~/.local/share/portcullis`.
 2. Directories are 0700, files 0600. A home that others may read is refused: it holds the key to every key.
+   What takes rights away from bots of a home that is at work is done all the same (`Face.home`).
 3. `home.json` says environment, mode and ports. The environment is fixed for ever: a paper home stays paper.
 4. Unknown fields are refused. Every error is one sentence: the field, and what to do.
 """
@@ -42,6 +43,22 @@ class SettingsError(Exception):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
         self.field, self.message = field, message
+
+
+class HalfMade(SettingsError):
+    """A directory that was to be a home, and is none: something broke off before all that belongs into it was there."""
+
+    state = "It is no home, and nothing runs on it."
+
+    def __init__(self, field: str, why: str, *, elsewhere: bool) -> None:
+        """Say why; `elsewhere`: a database or a Vault may have something of it as well."""
+        super().__init__(field, why)
+        taken = (
+            " What was written to its database or Vault counts as another's: name empty ones."
+            if elsewhere
+            else ""
+        )
+        self.step = f"Mend that, remove the directory, and make the home again.{taken}"
 
 
 def variable(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
@@ -174,12 +191,24 @@ def state_directory(environ: Mapping[str, str] = os.environ) -> Path | None:
         return None
 
 
+DEMO_HOME = Path("~/.local/share/portcullis-demo")
+"""The demo's home where none is named."""
+
+
 def locate(given: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
     """Return where the home is, existing or not.
 
     Raises:
-        SettingsError: `$PORTCULLIS_HOME` is set, but empty.
+        SettingsError: `$PORTCULLIS_HOME` is set, but empty; or nothing is named, and the user has no home directory.
     """
+    try:
+        return _located(given, environ)
+    except RuntimeError:
+        message = "this user has no home directory (HOME): name the home of Portcullis by its whole path"
+        raise SettingsError("--home", message) from None
+
+
+def _located(given: Path | None, environ: Mapping[str, str]) -> Path:
     if given is not None:
         return given.expanduser().absolute()
     named = variable(VARIABLE, environ)
@@ -234,28 +263,6 @@ def found(home: Home) -> None:
         ) from None
 
 
-def create(
-    root: Path,
-    environment: Environment,
-    mode: Mode,
-    *,
-    api_port: int = API_PORT,
-    gateway_port: int = GATEWAY_PORT,
-    vault: VaultDocument | None = None,
-    database: DatabaseDocument | None = None,
-) -> Home:
-    """Make a home.
-
-    Raises:
-        SettingsError: There is one already, or the directory cannot be used.
-    """
-    home = prepare(
-        root, environment, mode, api_port=api_port, gateway_port=gateway_port, vault=vault, database=database
-    )
-    found(home)
-    return home
-
-
 def change_vault(home: Home, vault: VaultDocument | None) -> Home:
     """Let a home keep its secrets elsewhere, from the next start on."""
     changed = replace(home, vault=vault)
@@ -292,6 +299,17 @@ def _save(home: Home, created_at: str) -> None:
     write_private(home.root / NAME, document.model_dump_json(indent=2, exclude_none=True) + "\n")
 
 
+def _demo_to_try() -> str:
+    """Name the demo's home where there is one: its commands name it."""
+    try:
+        here = DEMO_HOME.expanduser()
+    except RuntimeError:  # a user without a home directory
+        here = DEMO_HOME
+    if (here / NAME).exists():
+        return f"for the demo's `portcullis --home {here} status`, and so on"
+    return "`portcullis demo` to try"
+
+
 def _read(root: Path) -> _Document:
     path = root / NAME
     try:
@@ -300,7 +318,7 @@ def _read(root: Path) -> _Document:
         raise SettingsError(
             "--home",
             f"{root} is no home yet. A home that is elsewhere is named by --home DIR or $PORTCULLIS_HOME; "
-            f"for a new one `portcullis --home {root} init`, or `portcullis demo` to try",
+            f"for a new one `portcullis --home {root} init`, or {_demo_to_try()}",
         ) from None
     except (OSError, UnicodeDecodeError):
         raise SettingsError("--home", f"{path} cannot be read; check its owner and its rights") from None

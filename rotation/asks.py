@@ -7,7 +7,7 @@ Rules:
 3. A rotation that is held since a restore goes on when a person says so, by any word that lets it go on; dropped, it
    ends on record and touches nothing.
 4. What waits for strangers, or for many accounts, is carried out apart (`SLOW`): a rotation is taken back meanwhile.
-5. A secret that an operator brings lies in the inbox until their ask is answered, and no longer.
+5. What an operator brings, a secret or the id of a key, lies in the inbox until their ask is answered, and no longer.
 6. An event that cannot happen where the rotation stands is a no with the state in it, not a fault.
 """
 
@@ -30,7 +30,9 @@ from broker.model import KeyRef
 from broker.service import Service
 from broker.service.audit import acting
 from broker.service.rotations import Wish
+from broker.stores.held import why_lost
 from clients.errors import VenueError
+from clients.secret import Secret
 from clients.venue import Credential, KeyType, Slot
 from rotation import restored
 from rotation.alerts.telling import Telling
@@ -39,8 +41,10 @@ from rotation.carrying import carried
 from rotation.decide import decide
 from rotation.fence import Fence
 from rotation.journal import Claimed, Journal, Lost, microseconds, nothing_more
+from rotation.left import told_of
 from rotation.plan import draw_up, draw_up_retirement, enrol_standby
-from rotation.possible import commands
+from rotation.possible import can, standing
+from rotation.proving import refuse_anothers, refuse_known
 from rotation.state import (
     Answered,
     Event,
@@ -245,7 +249,7 @@ class Asks:
         goes_on = bool(held) and wish in {Wish.RESUME, Wish.ROLL_BACK, Wish.ANSWER}
         if goes_on and wish is not Wish.ANSWER and restored.may_have_made(rotation):
             try:
-                made = restored.look(self._venues, self._service.accounts.get(rotation.account), rotation)
+                made = restored.look(self._service, self._venues, rotation)
             except VenueError as fault:
                 self._journal.give_back(claimed, self._now())
                 return (
@@ -255,7 +259,8 @@ class Asks:
                 return self._goes_on_with(made, claimed, ask, self._event(wish, rotation, body))
         goes_on = goes_on and not (wish is Wish.ROLL_BACK and restored.may_be_anothers(rotation))
         also = self._let_go(ask, rotation.id) if goes_on else self._done(ask)
-        if goes_on and wish is Wish.RESUME and not rotation.paused and rotation.state is not State.STALLED:
+        waits = not rotation.paused and rotation.state is not State.STALLED
+        if goes_on and wish is Wish.RESUME and waits and not body.get("leave"):
             note = f"{ask.operator} lets it go on"
             self._journal.save(claimed, Step(rotation, None, note), Resume(), self._now(), also=also)
             return ""
@@ -268,14 +273,18 @@ class Asks:
             )
         except IllegalTransition:
             self._journal.give_back(claimed, self._now())
-            return f"not_now: it is {_standing(rotation)}; that cannot be done there. {_can(rotation)}"
+            return (
+                f"not_now: it is {standing(rotation, held)}; that cannot be done there. {can(rotation, held)}"
+            )
+        if isinstance(event, Resume) and event.leave:
+            also = told_of(self._service, rotation, also)
         self._journal.save(claimed, step, event, self._now(), also=also)
         return ""
 
     def _goes_on_with(self, key_id: str, claimed: Claimed, ask: Ask, event: Event) -> str:
         """Let a held rotation go on, or be given up, with the key that it made and the record forgot."""
         rotation = carried(claimed.rotation, self._journal.spans.now())
-        self._refuse_known(rotation, key_id)
+        refuse_known(self._service, rotation, key_id)
         private = self._has_private(rotation)
         step = restored.goes_on_with(rotation, key_id, event, self._now(), has_private=private)
         self._journal.save(claimed, step, event, self._now(), also=self._let_go(ask, rotation.id))
@@ -299,7 +308,7 @@ class Asks:
             self._journal.give_back(claimed, self._now())
             return (
                 "not_held: only a rotation that was open at a restore or a failover is dropped; this one goes on. "
-                f"{_can(claimed.rotation)}"
+                f"{can(claimed.rotation)}"
             )
         step = end(claimed.rotation, State.ABANDONED, f"dropped: {reason}", self._now())
         self._journal.save(claimed, step, RollBack(reason), self._now(), also=self._done(ask))
@@ -310,8 +319,10 @@ class Asks:
             case Wish.PAUSE:
                 return Pause()
             case Wish.RESUME:
-                key_id = body.get("key_id")
-                self._refuse_known(rotation, key_id)
+                key_id, _ = self._brought(body)
+                refuse_known(self._service, rotation, key_id)
+                if key_id:
+                    refuse_anothers(self._service, self._venues, rotation, key_id)
                 return Resume(
                     key_id,
                     self._has_private(rotation),
@@ -353,48 +364,35 @@ class Asks:
             return Answered()
         if rotation.state is not State.CREATING or not rotation.by_hand:
             raise IllegalTransition(rotation.state.value)
-        ref, inbox = KeyRef(rotation.account, rotation.slot, rotation.new), body.get("inbox")
-        if (inbox is None) is (rotation.key_type is KeyType.HMAC):
+        ref = KeyRef(rotation.account, rotation.slot, rotation.new)
+        key_id, secret = self._brought(body)
+        is_theirs = secret is not None
+        if is_theirs is not (rotation.key_type is KeyType.HMAC):
             raise Conflict(
                 "wrong_kind",
-                f"this rotation waits for {'a key with its secret: add --hmac' if inbox is None else _OWN_KEY}",
+                f"this rotation waits for {_OWN_KEY if is_theirs else 'a key with its secret: add --hmac'}",
             )
-        self._refuse_known(rotation, body.get("key_id"))
+        refuse_known(self._service, rotation, key_id)
         secrets = self._service.desk.secrets
-        secret = secrets.read(ref.path if inbox is None else inbox)["secret"]
+        if secret is None:
+            secret = secrets.read(ref.path)["secret"]
         account = self._service.accounts.get(rotation.account)
         with self._venues.probe(account, haste=Haste.URGENT) as probe:
-            probe.restrictions(Credential(str(body["key_id"]), secret, rotation.key_type))
-        if inbox is not None:
+            probe.restrictions(Credential(str(key_id), secret, rotation.key_type))
+        if is_theirs:
             labels = {"account": rotation.account, "slot": rotation.slot.value, "version": str(rotation.new),
                       "key_type": rotation.key_type.value, "rotation": rotation.id}  # fmt: skip
             Fence(self._service.desk.database, rotation.id, rotation.row_version).ensure()
             secrets.write(ref.path, {"secret": secret}, labels)
-        return Answered(str(body["key_id"]), has_private=True)
+        return Answered(str(key_id), has_private=True)
 
-    def _refuse_known(self, rotation: Rotation, key_id: object) -> None:
-        """Refuse the id of a key that is on record as another version: it would be verified, used, and then deleted."""
-        for key in self._service.keys.list():
-            own = key.ref == KeyRef(rotation.account, rotation.slot, rotation.new)
-            if key_id and key.venue_key_id == key_id and not own:
-                raise Conflict(
-                    "key_known",
-                    f"this is the id of {key.ref}, not of the key that {rotation.id} makes: copy the id of the key "
-                    f"with the label {rotation.label}",
-                )
+    def _brought(self, body: Mapping[str, Any]) -> tuple[str | None, Secret | None]:
+        """Return the id of a key and its secret, as a person brought them; an older ask names the id itself."""
+        inbox = body.get("inbox")
+        found: Mapping[str, Secret] = {} if inbox is None else self._service.desk.secrets.read(inbox)
+        key_id = found.get("key_id")
+        return body.get("key_id") if key_id is None else key_id.reveal(), found.get("secret")
 
     def _has_private(self, rotation: Rotation) -> bool:
-        try:
-            self._service.desk.secrets.read(KeyRef(rotation.account, rotation.slot, rotation.new).path)
-        except NotFound:
-            return False
-        return True
-
-
-def _standing(rotation: Rotation) -> str:
-    stalled = f" from {rotation.stalled_from.value}" if rotation.stalled_from is not None else ""
-    return f"{rotation.state.value}{stalled}{', paused' if rotation.paused else ''}"
-
-
-def _can(rotation: Rotation) -> str:
-    return f"What can: {'; '.join(f'portcullis {one}' for one in commands(rotation))}"
+        path = KeyRef(rotation.account, rotation.slot, rotation.new).path
+        return why_lost(self._service.desk.secrets, path) is None

@@ -13,13 +13,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from broker.stores.held import EGRESS_LOST
 from clients.errors import VENUE_PAUSE
 from rotation import retire
-from rotation.ending import discard, halt, halting, retire_old, retiring
+from rotation.ending import discard, halt, halting, leave, retire_old, retiring
 from rotation.possible import may_give_up, may_pause
 from rotation.state import (
     IN_USE,
     KEYS_REFUSED,
+    MANAGER_LOST,
     ONCE,
     OUT_OF_BUDGET,
     TERMINAL,
@@ -42,7 +44,7 @@ from rotation.state import (
 )
 from rotation.steps import ask, end, enter, illegal, later, reply_in, stall, wait
 
-_NO_TRY = frozenset({OUT_OF_BUDGET, VENUE_PAUSE, "rate_limited"})
+_NO_TRY = frozenset({OUT_OF_BUDGET, VENUE_PAUSE, MANAGER_LOST, EGRESS_LOST, "rate_limited"})
 """We ask too much: who asks on is banned. It is waited for, however long, and no try is counted."""
 
 _SOON, _SELDOM = timedelta(minutes=1), 10
@@ -79,10 +81,10 @@ def decide(rotation: Rotation, event: Event, now: datetime) -> Step:
             return Step(rotation)
         case Tick() if rotation.paused or now < rotation.due_at:
             return Step(rotation)
-        case Reply(Answer.RETRY, reason) if reason in _NO_TRY and rotation.asked != _deletes(rotation):
+        case Reply(Answer.RETRY) if event.code in _NO_TRY and rotation.asked != _deletes(rotation):
             limits = rotation.limits
-            pause = limits.budget_for if reason == OUT_OF_BUDGET else limits.longest_backoff_for
-            return wait(replace(rotation, stamp_us=None), now, pause, reason)
+            pause = limits.budget_for if event.code == OUT_OF_BUDGET else limits.longest_backoff_for
+            return wait(replace(rotation, stamp_us=None), now, pause, event.says)
         case RollBack() if (given_up := _given_up(rotation, event.reason, now)) is not None:
             return given_up
     handler = _STATES.get(rotation.state)
@@ -304,8 +306,7 @@ def _stalled(rotation: Rotation, event: Event, now: datetime) -> Step:
         going = replace(fresh, deadline_at=now + rotation.limits.drain_for)
         return enter(going, State.DRAINING, now, keep_deadline=True, note="goes on with the new key")
     if event.leave:
-        goes = fresh.old if origin is State.RETIRING_OLD else fresh.new
-        return end(fresh, State.ABANDONED, f"the operator ends it: version {goes} may live on", now)
+        return leave(replace(fresh, state=origin), now)
     if event.discard:  # whether it was moved is not known: it is moved back
         return _roll_back(fresh, "the operator gives the new key up", now)
     if fresh.retirement is not None and origin in {State.RETIRING_OLD, State.DISCARDING_NEW}:

@@ -2,8 +2,9 @@
 
 Rules:
 1. Every effect but CREATE and DELETE is safe to repeat; those two are signed with the timestamp that was saved.
-2. A venue's error carries what it knows: REFUSED, RETRY or UNKNOWN. A store that cannot answer before anything was
-   asked of the venue is RETRY, after it UNKNOWN.
+2. A venue's error carries what it knows: REFUSED, RETRY or UNKNOWN. A store that cannot answer is RETRY, but for
+   a CREATE that was asked of the venue: that is UNKNOWN. That a manager key's secret is lost is RETRY, too,
+   and that the password of a way out is.
 3. Before each the one guard is asked (`broker.deeds`); a no is RETRY: nothing was done, and it is asked again later.
 4. What fails unforeseen is UNKNOWN: tries and deadlines count it, and a human is paged in the end.
 5. What it writes, it writes only while its claim stands (`rotation.fence`). Who lost it does nothing more (`Lost`).
@@ -16,13 +17,14 @@ from collections.abc import Callable
 from broker.deeds import Deed, No
 from broker.errors import BrokerError, StoreUnavailable, Withheld
 from broker.service import Service
+from broker.stores.held import EGRESS_LOST, is_lost
 from clients.errors import Outcome, VenueError
 from rotation.burial import Burial
 from rotation.journal import Lost
 from rotation.making import Making
 from rotation.moving import Moving
 from rotation.reach import Reach
-from rotation.state import Answer, Do, Effect, Reply, Rotation
+from rotation.state import MANAGER_LOST, Answer, Do, Effect, Reply, Rotation
 from rotation.venues import Venues
 
 _LOG = logging.getLogger("portcullis.rotation")
@@ -85,8 +87,12 @@ class Effects:
         except VenueError as fault:
             return Reply(_ANSWERS[fault.outcome], _said(rotation, effect, fault))
         except (StoreUnavailable, Withheld) as fault:
+            if is_lost(fault):  # waiting brings it back as little as one that is nowhere
+                return Reply(Answer.REFUSED, f"{fault.reason}: {fault}")
             return Reply(Answer.RETRY, fault.reason)
         except BrokerError as fault:
+            if fault.reason in {MANAGER_LOST, EGRESS_LOST}:  # nothing was asked: no word on any other key
+                return Reply(Answer.RETRY, f"{fault.reason}: {fault}")
             return Reply(Answer.REFUSED, f"{fault.reason}: {fault}")
         except Exception as fault:  # noqa: BLE001 - its text may quote what must not be said
             where = traceback.extract_tb(fault.__traceback__)[-1]

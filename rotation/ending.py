@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from rotation import retire
+from rotation.possible import may_leave
 from rotation.state import (
     Answer,
     Answered,
@@ -25,6 +26,9 @@ from rotation.state import (
     Tick,
 )
 from rotation.steps import ask, end, enter, illegal, later, reply_in, stall, wait
+
+LEFT = "the operator ends it"
+"""How the reason of one begins that was ended with the key that was to go as it is."""
 
 _OFTEN, _SELDOM = 120, 12
 """A key that a person is to delete is probed often for so many times, then that much more seldom."""
@@ -53,9 +57,15 @@ def retiring(rotation: Rotation, event: Event, now: datetime) -> Step:
     if isinstance(event, Tick):
         return ask(rotation, retire.effect_of(retirement))
     if isinstance(event, Answered) and retirement.by_hand and not event.key_id:
-        said = replace(retirement, stated=True, absent_since=None)
+        said = replace(retirement, stated=True, absent_since=None, absent_how="")
         fresh = replace(rotation, retirement=said, due_at=now, asked=None)
         return Step(fresh, None, "the operator says that it is deleted; it is probed")
+    if (
+        isinstance(event, Resume)
+        and event == Resume(has_private=event.has_private, leave=True)
+        and may_leave(rotation)
+    ):
+        return leave(rotation, now)
     reply = reply_in(rotation, event)
     asked = rotation.asked
     assert asked is not None  # noqa: S101 - `decide` refuses an answer to nothing
@@ -67,7 +77,7 @@ def retiring(rotation: Rotation, event: Event, now: datetime) -> Step:
             if going.by_hand and asked.do is not Do.ENTOMB:
                 pause = rotation.limits.by_hand_for * (1 if going.probes < _OFTEN else _SELDOM)
                 return wait(stamped, now, pause, "")
-            return later(stamped, now, reply.reason)
+            return later(stamped, now, reply.says)
         case retire.Stuck(stuck, reason):
             if rotation.state is not State.HALTING:
                 return stall(replace(rotation, retirement=stuck), reason, now)
@@ -77,8 +87,23 @@ def retiring(rotation: Rotation, event: Event, now: datetime) -> Step:
             return _dead(replace(rotation, retirement=done), done.proof, now)
 
 
+def leave(rotation: Rotation, now: datetime) -> Step:
+    """End it with the key that was to go as it is: nothing is called dead, and its slot is free."""
+    goes = version_that_goes(rotation)
+    return end(rotation, State.ABANDONED, f"{LEFT}: version {goes} may live on", now)
+
+
+def version_that_goes(rotation: Rotation) -> int:
+    """Return the version that is retired or discarded."""
+    if rotation.retirement is not None:
+        return rotation.retirement.version
+    retires = (rotation.stalled_from or rotation.state) is State.RETIRING_OLD
+    return rotation.old if retires and rotation.old is not None else rotation.new
+
+
 def _dead(rotation: Rotation, proof: str, now: datetime) -> Step:
-    note = f"version {rotation.retirement.version if rotation.retirement else '?'} is dead: {proof}"
+    version = rotation.retirement.version if rotation.retirement else "?"
+    note = f"version {version} {'counts as deleted' if retire.is_stated(proof) else 'is dead'}: {proof}"
     match rotation.state:
         case State.RETIRING_OLD:
             return end(replace(rotation, reason=""), State.DONE, note, now)

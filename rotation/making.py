@@ -9,11 +9,15 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from broker.db import accounts as account_store
 from broker.errors import BrokerError, NotFound, StoreUnavailable
 from broker.model import new_id
+from broker.stores.held import why_lost
 from clients.errors import VenueError
-from clients.keys import KeyOrder, differences
+from clients.keys import KeyOrder, Standing, differences
 from clients.secret import Secret
 from clients.venue import KeyType
+from rotation.comparing import Comparing
+from rotation.listing import is_bare
 from rotation.reach import Reach
+from rotation.retire import BARE
 from rotation.state import Answer, Reply, Rotation
 
 _US = timedelta(microseconds=1)
@@ -69,9 +73,14 @@ class Making:
             return ""
         own = labels.get("rotation", "")
         if (own == rotation.id or not labels) and rotation.key_type is not KeyType.HMAC:
-            with suppress(NotFound):  # destroyed: its key was made, and given up
-                secrets.read(path)
+            lost = why_lost(secrets, path)  # destroyed: its key was made, and given up
+            if lost is None:
                 return ""
+            if lost.reason != "destroyed":
+                return (
+                    f"the private half of the key that was to be made is lost ({lost}). Nothing was made. Start it "
+                    "anew: it takes the next number that is free"
+                )
         of = f"the key of {own}" if own else "another key"
         return (
             f"the secret store holds {of} at {path}, under a number that the record has not given yet: the database "
@@ -125,12 +134,19 @@ class Making:
         if not rotation.listed:
             return Reply(Answer.REFUSED, "this venue's keys carry no label: look it up at the exchange")
         with self._reach.manager(rotation, "list") as desk:
-            asked_us = desk.now_us()
-            for key in desk.admin.list(desk.subaccount):
+            asked_us, listed = desk.now_us(), desk.admin.list(desk.subaccount)
+            for key in listed:
                 if key.label == rotation.label:
                     return Reply(
                         Answer.OK, key_id=key.key_id, has_private=self._reach.has_secret(rotation, version)
                     )
+        comparing = Comparing(self._reach)
+        beside, there = comparing.beside(rotation, version), {key.key_id for key in listed}
+        # it lacks one that is served this moment, or one in use, and has others': another sub-account's, perhaps
+        if is_bare(
+            there, beside, lambda key: not there and comparing.heard(rotation, key) is not Standing.ALIVE
+        ):
+            return Reply(Answer.UNKNOWN, BARE)
         limits = rotation.limits
         settled_us = (rotation.created_us or asked_us) + (limits.window_for + limits.settling_for) // _US
         if asked_us <= settled_us:

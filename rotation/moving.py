@@ -1,10 +1,12 @@
 """Effects that move who uses a key: tried out by one gateway, made current or taken back, and waited for."""
 
-from broker import gate
-from broker.db import Connection, calls, cutovers, rows
+from collections.abc import Sequence
+
+from broker.db import Connection, calls, cutovers
 from broker.deeds import Deed
 from broker.gate import Mode
 from broker.model import Stage, whereabouts
+from broker.service.early import Early, mode_of, seen
 from broker.steady import Watch
 from clients.keys import Standing
 from rotation.budget import Haste
@@ -40,10 +42,13 @@ class Moving:
         if rotation.old is None or not rotation.leased:
             return Reply(Answer.OK, "no gateway uses this slot")
         now_us, new = self._reach.desk.clock.now_us(), str(self._reach.ref(rotation, version))
+        early = seen(self._reach.desk)
         with self._reach.fence(rotation).writing() as connection:
             old = str(self._reach.ref(rotation, rotation.old))
             holders = {one.gateway for one in cutovers.holders(connection, old, self._spans)}
-            gateways = sorted(one for one in holders if not self._is_cut(connection, rotation, version, one))
+            gateways = sorted(
+                one for one in holders if not self._is_cut(connection, rotation, version, one, early)
+            )
             tried = {one.gateway: one for one in cutovers.canaries(connection, rotation.id)}
             if not gateways and not tried:
                 return Reply(Answer.OK, "no gateway holds a lease")
@@ -64,7 +69,9 @@ class Moving:
             return Reply(Answer.REFUSED, f"{refused[0].gateway} was told {refused[0].reason}")
         return Reply(Answer.UNKNOWN, "no gateway has tried it yet")
 
-    def _is_cut(self, connection: Connection, rotation: Rotation, version: int, gateway: str) -> bool:
+    def _is_cut(
+        self, connection: Connection, rotation: Rotation, version: int, gateway: str, early: Sequence[Early]
+    ) -> bool:
         """Tell whether a gateway may see no key now; a cut of the old version covers what is to replace it."""
         versions = [version, *([] if rotation.old is None else [rotation.old])]
         scopes = tuple(
@@ -72,11 +79,12 @@ class Moving:
             for number in versions
             for scope in whereabouts(rotation.venue, self._reach.ref(rotation, number), gateway)
         )
-        return gate.mode_of(rows.gates(connection, scopes), scopes) is Mode.CLOSED
+        return mode_of(connection, self._reach.desk, early, scopes) is Mode.CLOSED
 
     def move(self, rotation: Rotation, version: int) -> Reply:
         """Make the new version current in the place of the old one, if both are as they were and its secret is kept."""
-        self._reach.desk.secrets.read(self._reach.ref(rotation, version).path)
+        if (lost := self._reach.why_lost(rotation, version)) is not None:
+            raise lost
         return self._moved(rotation, version, rotation.old)
 
     def move_back(self, rotation: Rotation, version: int) -> Reply:

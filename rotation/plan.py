@@ -2,7 +2,8 @@
 
 Rules:
 1. Least permissions: what the policies of the grants in force need, and never more than the slot is for.
-2. A new key is bound to the addresses of its account's egress; an egress that declares none cannot be rotated to.
+2. A new key is bound to the addresses of its account's egress; an egress that declares none cannot be rotated to. What
+   only ends a key needs none.
 3. What cannot work is refused here, with what to do about it.
 4. An account under no manager key goes through the same states; a person makes and deletes its keys. In the sitting in
    which its trade key is made a standby key is enrolled too: an incident then has something to switch to.
@@ -19,9 +20,9 @@ from broker.db import destinations as destination_store
 from broker.db import grants as grant_store
 from broker.db import rotations as store
 from broker.errors import Conflict, StoreUnavailable
-from broker.model import KeyRef, Stage
+from broker.model import Death, KeyRef, Stage
 from broker.policy_document import PolicyMode
-from broker.service import Service
+from broker.service import Service, deaths, holding
 from broker.service.numbers import next_version
 from clients.keys import Capabilities, Permissions
 from clients.venue import KeyType, Slot
@@ -58,8 +59,8 @@ def draw_up(
         Conflict: It cannot be rotated, and why.
     """
     known = service.accounts.get(account)
-    addresses = service.accounts.egress(known.egress).addresses
-    if not addresses:
+    addresses = service.accounts.addresses(known.egress)
+    if makes and not addresses:
         raise Conflict(
             "no_addresses",
             f"the egress {known.egress} of {account} declares no addresses, and a new key is bound to them. An account "
@@ -69,8 +70,14 @@ def draw_up(
     alone = known.manager is None
     capable = BY_HAND[known.venue] if alone else CAPABLE[known.venue]
     with service.desk.database.read() as connection:
-        if store.open_of(connection, account, slot.value) is not None:
-            raise Conflict("rotating", f"{account}/{slot.value} is being rotated already")
+        if (busy := store.open_of(connection, account, slot.value)) is not None:
+            held = holding.held(busy, holding.to_hold(connection))
+            raise Conflict(
+                "rotating",
+                f"its rotation {busy.id} is held ({held}): {holding.moves(busy.id)}. Then again"
+                if held
+                else f"{account}/{slot.value} is being rotated already: portcullis rotation watch {busy.id}",
+            )
         current = account_store.current_key(connection, account, slot)
         last = account_store.last_version(connection, account, slot)
         places = destination_store.every(connection, account, slot)
@@ -96,7 +103,7 @@ def draw_up_retirement(
 ) -> Rotation:
     """Draw up a rotation that makes nothing: it retires a version that is not in use any more.
 
-    `undead`: it was proven dead, or never known to exist, and the exchange lists it all the same.
+    `undead`: it is dead on record, or was never known to exist, and the exchange lists it all the same.
 
     Raises:
         NotFound: No such account.
@@ -106,7 +113,14 @@ def draw_up_retirement(
     keys = {one.ref: one for one in service.keys.list(ref.account)}
     key = keys.get(ref)
     if key is not None and key.stage is Stage.TOMBSTONE and not undead:
-        raise Conflict("dead", f"{ref} is dead already: there is nothing to retire")
+        if key.venue_key_id and key.death is not Death.PROVEN:
+            raise Conflict(
+                "dead",
+                f"{ref} {deaths.says(key.death)}, and its secret is gone: nothing can be asked with it. Look "
+                f"whether the exchange has it, and delete it there if so; then {deaths.confirm(ref)}",
+            )
+        said = deaths.says(key.death) if key.venue_key_id else "was never made"
+        raise Conflict("dead", f"{ref} {said}: there is nothing to retire")
     left = key is not None and key.stage is Stage.PENDING and (key.venue_key_id or undead)
     if key is None or not (left or key.stage in {Stage.PREVIOUS, Stage.TOMBSTONE}):
         raise Conflict("in_use", f"{ref} is no version that was replaced: it is not retired")

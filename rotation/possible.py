@@ -42,9 +42,46 @@ def _is_old_untouched(rotation: Rotation) -> bool:
     )
 
 
+def may_leave(rotation: Rotation) -> bool:
+    """Tell whether one that waits for a person's delete can be ended with the key that was to go as it is.
+
+    It may wait for ever: nothing else is served from here either, nothing can be listed, or nobody deletes it.
+    """
+    retirement = rotation.retirement
+    return (
+        rotation.state in {State.RETIRING_OLD, State.DISCARDING_NEW}
+        and retirement is not None
+        and retirement.by_hand
+        and retirement.phase is not Phase.ENTOMBING
+    )
+
+
 def commands(rotation: Rotation) -> tuple[str, ...]:
     """Return the commands that work now, without `portcullis`, each with what it does."""
     return tuple(_commands(rotation))
+
+
+def held_commands(rotation: Rotation) -> tuple[str, ...]:
+    """Return those that work on one that is held since a restore or a failover: it asks nobody for anything."""
+    back = (f'rotation rollback {rotation.id} --reason "..." (gives the new key up)',)
+    return (
+        f"rotation resume {rotation.id} (lets it go on)",
+        *(back if may_give_up(rotation) else ()),
+        f'rotation drop {rotation.id} --reason "..." (ends it on record alone)',
+    )
+
+
+def can(rotation: Rotation, held: str = "") -> str:
+    """Say what can be done where a rotation stands, for beside a no. `held`: why nobody carries it on."""
+    found = held_commands(rotation) if held else commands(rotation)
+    return f"What can: {'; '.join(f'portcullis {one}' for one in found)}"
+
+
+def standing(rotation: Rotation, held: str = "") -> str:
+    """Say where a rotation stands."""
+    stalled = f" from {rotation.stalled_from.value}" if rotation.stalled_from is not None else ""
+    waits = ", paused" if rotation.paused else ""
+    return f"{rotation.state.value}{stalled}{waits}" + (f", and held ({held})" if held else "")
 
 
 def _commands(rotation: Rotation) -> Iterator[str]:
@@ -74,4 +111,6 @@ def _commands(rotation: Rotation) -> Iterator[str]:
         yield f"rotation answer {name} --key-id ID"
     elif retirement is not None and retirement.by_hand and rotation.state is not State.STALLED:
         yield f"rotation answer {name} --deleted"
+    if may_leave(rotation):
+        yield f"rotation resume {name} --leave (ends it; the key that was to go is not called dead)"
     yield f"rotation watch {name}"

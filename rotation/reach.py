@@ -2,9 +2,10 @@
 
 from contextlib import AbstractContextManager
 
-from broker.errors import NotFound
+from broker.errors import BrokerError, NotFound
 from broker.model import Account, KeyRef, KeyVersion
 from broker.service import Service
+from broker.stores.held import why_lost
 from clients.venue import Credential
 from rotation.budget import Haste
 from rotation.fence import Fence
@@ -64,9 +65,13 @@ class Reach:
         return Credential(key_id, values["secret"], key.key_type, values.get("passphrase"))
 
     def has_secret(self, rotation: Rotation, version: int) -> bool:
-        """Tell whether a version's secret is in the store."""
-        try:
-            self.desk.secrets.read(self.ref(rotation, version).path)
-        except NotFound:
-            return False
-        return True
+        """Tell whether a version's secret is in the store, to be signed with."""
+        return self.why_lost(rotation, version) is None
+
+    def why_lost(self, rotation: Rotation, version: int) -> BrokerError | None:
+        """Say why nobody can sign with a version's secret; None where one can.
+
+        Raises:
+            StoreUnavailable: The secret store does not answer.
+        """
+        return why_lost(self.desk.secrets, self.ref(rotation, version).path)

@@ -2,7 +2,8 @@
 
 Rules:
 1. No create is done again blindly. Before a person lets one go on that has no key on record, or gives it up, the
-   exchange is asked for a key with its label: that one is gone on with, or given up as a key that lives.
+   exchange is asked for a key with its label: that one is gone on with, or given up as a key that lives. That there is
+   none tells only a list that has another key of the account on record: else it may be another sub-account's.
 2. Where no list tells (keys that a person makes), who gives it up touches nothing: it stays held, so that what it
    prepared is kept. It may be the secret of the key in use.
 """
@@ -10,7 +11,9 @@ Rules:
 from dataclasses import replace
 from datetime import datetime
 
-from broker.model import Account
+from broker.errors import Conflict
+from broker.model import Stage
+from broker.service import Service
 from rotation.budget import Haste
 from rotation.decide import decide
 from rotation.ending import discard
@@ -35,15 +38,27 @@ def may_be_anothers(rotation: Rotation) -> bool:
     return _is_without(rotation) and not may_have_made(rotation)
 
 
-def look(venues: Venues, account: Account, rotation: Rotation) -> str | None:
+def look(service: Service, venues: Venues, rotation: Rotation) -> str | None:
     """Return the id of the key with a rotation's label; None where there is none.
 
     Raises:
         VenueError: The exchange does not say.
+        Conflict: Its list has none of the keys that the account has on record.
     """
+    account = service.accounts.get(rotation.account)
     with venues.desk(account, haste=Haste.URGENT, needs=("list",)) as desk:
         listed = desk.admin.list(desk.subaccount)
-    return next((key.key_id for key in listed if key.label == rotation.label), None)
+    made = next((key.key_id for key in listed if key.label == rotation.label), None)
+    keys = service.keys.list(account.name)
+    known = {key.venue_key_id for key in keys if key.venue_key_id and key.stage is not Stage.TOMBSTONE}
+    if made is None and known and known.isdisjoint(key.key_id for key in listed):
+        raise Conflict(
+            "bare_list",
+            f"whether its key was made cannot be told: the list that was had for {account.name} has none of its keys "
+            "on record, and may be another sub-account's (portcullis account list says whose is asked for). Nothing "
+            f'was changed. To end it on record alone: portcullis rotation drop {rotation.id} --reason "..."',
+        )
+    return made
 
 
 def goes_on_with(rotation: Rotation, key_id: str, event: Event, now: datetime, *, has_private: bool) -> Step:

@@ -4,15 +4,36 @@ Used by a rotation's end, by the discarding of a new key, and by an incident.
 
 1. A venue's clock is read, the delete signed with that instant, so that a delete that was held up dies by itself. Right
    before it is sent the key that stays is looked at (`rotation.staying`); a no there is a no of ours: nothing was sent.
-2. Whatever the answer, unless it is a no for another reason than "not found": probe until this key is refused by name
-   on every host.
-3. Still alive: delete again. Cannot tell: probe again. Budget spent: a human is paged.
+2. Whatever the answer, unless it is a no for another reason than "not found": probe until this key is proven dead. A
+   delete that was sent again only to hear a word is followed by that whatever comes of it, but a no of ours: how an
+   exchange refuses a second one is not known, and other things may prove it meanwhile.
+3. Still alive: delete again. Cannot tell: probe again; where nothing but the exchange's own word that it deleted it is
+   missing, and the delete can take effect no more: delete again, to hear it. Its word is a plain answer
+   to a delete: "unknown key" is none, for living keys are told that as well. Budget spent: a
+   human is paged. A key that is served or listed after its delete was answered puts that word in doubt: it counts for
+   nothing until the delete has settled, then again where the key shows no more; where it does, it is belied. Of a
+   delete that was sent to hear the word, that belies it at once.
 4. Only then the tombstone is written, and the secret destroyed. A timeout is never proof of death.
 
-Where no secret of ours can probe it, or a host refuses it without its name, a key is dead when it is absent from two
-lists a settling time apart. Where nothing can be listed either, the operator's word is recorded as stated, never as
-proven: and only while the key is refused, and the one in use is not. What was seen, where and when, is the proof. A
-settling time is counted by the venue's clock, as it was read with each list: ours may be put right between two of them.
+Proof is what was seen twice, a settling time apart, and in the same way. One look is none, and a refusal alone is none,
+also where every host refuses the key by name: living keys were told so, all of one address at once.
+
+5. Where a manager key lists the account's keys: the key is refused, or cannot be asked with, and is not in the list,
+   which has another one. Where none has to live, the key has to be refused as well, and the exchange has said that it
+   deleted it, or refuses it by name while it serves the manager key by the same way (`rotation.listing`): of one that
+   cannot be asked with, a word that is not true and an empty list would be all there is.
+6. Where nothing can be listed, or a list has no other key to show: every host refuses it by name, and right after that
+   another key, which has to live, is served by the same way.
+7. Where a host refuses it without its name, or there is nothing to compare it with: never on that alone. An operator
+   who says that it is deleted is believed while it is refused, and no key that could be served is refused, too. That is
+   recorded as stated, never as proven.
+8. Where nobody can ask, for its secret is lost and nothing lists it: an operator's word alone ends it, and says so; it
+   is told of from then on until somebody confirmed it once more (`broker.db.findings`).
+9. Where nothing else is served from here either, or no list can be had: never, whoever says so. A person who waits for
+   that no longer ends the rotation with the key as it is: not dead on record, and told of (`rotation.left`).
+
+What was seen, where and when, is the proof. A settling time is counted by the venue's clock, as it was read with each
+look: ours may be put right between two of them.
 """
 
 from dataclasses import dataclass, replace
@@ -24,12 +45,47 @@ GONE = "unknown_key"
 NOT_DELETED = "not deleted: "
 """How a reply begins where a delete was not sent, because of the key that stays: a person has to look."""
 
-ALIVE, ABSENT, LISTED, UNNAMED = "alive", "absent", "listed", "refused-unnamed"
-"""What a probe answers beside proof. Unnamed: the exchange refuses the key without saying that it does not know it."""
+ALIVE, LISTED, BLIND, NO_LIST, BARE = "alive", "listed", "nothing_served", "no_list", "bare_list"
+"""What a probe answers where the key may live. Blind: no key that has to live is served from here, either. Bare: the
+list lacks those, too."""
 
-STATED = "an operator says it is deleted, and the exchange refuses it without naming it: stated, not proven"
+ABSENT, NAMED = "absent", "refused-by-name"
+"""What proves a death when it is seen twice. Named: on every host, while another key was served."""
+
+UNNAMED, NAMED_ALONE, UNASKED = "refused-unnamed", "refused-by-name-alone", "not-asked-with"
+"""What proves nothing. Unnamed: some host does not say that it does not know it. Alone: there is nothing to compare."""
 
 TWICE_ABSENT = "absent from two lists a settling time apart"
+TWICE_NAMED = (
+    "refused by name on every host, twice a settling time apart, while another key was served by the same way"
+)
+STATED = "an operator says it is deleted, and the exchange refuses it without naming it: stated, not proven"
+STATED_ALONE = (
+    "an operator says it is deleted, and the exchange refuses it by name, with no other key there to compare it with: "
+    "stated, not proven"
+)
+STATED_UNASKED = (
+    "an operator says it is deleted, and nobody could ask the exchange, for its secret is lost: by a person's word "
+    "alone, stated, not proven"
+)
+LOST = "its secret is lost, so it was not asked with"
+"""What is seen of a key that nobody can ask with: nothing, and no word of the exchange's."""
+
+_WANTS_WORD = frozenset({UNNAMED, NAMED_ALONE, BLIND})
+"""Seen under a manager key of one that the list lacks, with no other to show: the exchange's word would prove it."""
+
+_PROVES = {ABSENT: TWICE_ABSENT, NAMED: TWICE_NAMED}
+_STATES = {UNNAMED: STATED, NAMED_ALONE: STATED_ALONE, UNASKED: STATED_UNASKED}
+
+
+def is_stated(proof: str) -> bool:
+    """Tell whether a person's word is what a key was ended by, whatever was seen beside it."""
+    return proof.startswith(tuple(_STATES.values()))
+
+
+def is_word_alone(proof: str) -> bool:
+    """Tell whether nothing but a person's word says that a key is deleted: nobody could ask."""
+    return proof.startswith(STATED_UNASKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +107,7 @@ class Stuck:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """The venue was seen refusing it, and the tombstone is written."""
+    """It was proven, or stated where nothing proves it, and the tombstone is written."""
 
     retirement: Retirement
 
@@ -106,44 +162,65 @@ def _deleted(retirement: Retirement, asked: Do, reply: Reply, now: datetime) -> 
     undone = replace(retirement, deletes=max(retirement.deletes - 1, 0))
     if reply.answer is Answer.REFUSED and reply.reason.startswith(NOT_DELETED):
         return Stuck(undone, reply.reason)
-    if reply.answer is Answer.REFUSED and reply.reason != GONE:
+    is_no = reply.answer is Answer.REFUSED and reply.reason != GONE
+    if is_no and not retirement.unheard:
         return Stuck(retirement, f"the exchange refuses to delete it: {reply.reason}")
     if reply.answer is Answer.RETRY:
-        return Onward(undone, effect_of(undone), wait=True)
+        # sent to hear a word, it may not keep what else would prove it from being seen
+        goes_on = replace(undone, phase=Phase.PROBING) if retirement.unheard else undone
+        return Onward(goes_on, effect_of(goes_on), wait=True)
     at = now if asked is Do.DELETE else retirement.deleted_at
-    probing = replace(retirement, phase=Phase.PROBING, deleted_at=at)
-    return Onward(probing, Effect(Do.PROBE, retirement.version))
+    told = asked is Do.DELETE and reply.answer is Answer.OK  # `GONE` may be said of the manager key, in a ban
+    probing = replace(retirement, phase=Phase.PROBING, deleted_at=at, told=told or retirement.told)
+    return Onward(probing, Effect(Do.PROBE, retirement.version), wait=is_no)
 
 
 def _probed(retirement: Retirement, reply: Reply, limits: Limits, now: datetime) -> Outcome:
     retirement = replace(retirement, seen=reply.proof or retirement.seen)
-    if reply.answer is Answer.OK:
-        done = replace(retirement, phase=Phase.ENTOMBING, proof=reply.proof)
-        return Onward(done, Effect(Do.ENTOMB, retirement.version))
     if reply.reason.startswith(NOT_DELETED):  # a person was asked to delete it, and had better not
         return Stuck(replace(retirement, phase=Phase.DELETING), reply.reason)
     probes = retirement.probes + 1
     deleted_at = retirement.deleted_at
     settled = deleted_at is not None and now - deleted_at >= limits.window_for + limits.settling_for
-    if reply.answer is Answer.REFUSED or (reply.reason == LISTED and settled):
-        return _alive(replace(retirement, probes=probes, absent_since=None), limits, settled=settled)
-    since = retirement.absent_since
-    if reply.reason == ABSENT or (reply.reason == UNNAMED and retirement.stated):
+    retirement = _weighed(retirement, shows=reply.reason in {ALIVE, LISTED}, settled=settled)
+    if reply.reason == ALIVE or (reply.reason == LISTED and settled):
+        seen = replace(retirement, probes=probes, absent_since=None, absent_how="")
+        return _alive(seen, limits, settled=settled)
+    since, how = retirement.absent_since, retirement.absent_how
+    words = _PROVES.get(reply.reason) or (_STATES.get(reply.reason) if retirement.stated else None)
+    if words is not None:
         at = now if reply.seen_us is None else datetime.fromtimestamp(reply.seen_us / 1_000_000, UTC)
-        if since is not None and at - since >= limits.settling_for:
+        if since is None or how != reply.reason:  # what was seen otherwise is another sign, and begins anew
+            since, how = at, reply.reason
+        elif at - since >= limits.settling_for:
             began = f"{since:%Y-%m-%d %H:%M:%S}Z"
-            how = STATED if reply.reason == UNNAMED else TWICE_ABSENT
-            proof = f"{how}. First seen so at {began}, then: {reply.proof or 'the same'}"
+            proof = f"{words}. First seen so at {began}, then: {reply.proof or 'the same'}"
             done = replace(retirement, phase=Phase.ENTOMBING, proof=proof)
             return Onward(done, Effect(Do.ENTOMB, retirement.version))
-        since = since or at
     elif reply.reason == LISTED:
-        since = None
-    fresh = replace(retirement, probes=probes, absent_since=since)
+        since, how = None, ""
+    fresh = replace(retirement, probes=probes, absent_since=since, absent_how=how)
     if probes > limits.probes and not retirement.by_hand:
         more = f" ({reply.proof})" if reply.proof else ""
         return Stuck(fresh, f"whether it is dead cannot be told: {reply.reason or 'no answer'}{more}")
+    if reply.reason in _WANTS_WORD and settled and _may_be_told(fresh, limits):
+        again = replace(fresh, phase=Phase.DELETING, unheard=True)
+        return Onward(again, Effect(Do.READ_CLOCK, retirement.version), wait=True)
     return Onward(fresh, Effect(Do.PROBE, retirement.version), wait=True)
+
+
+def _weighed(known: Retirement, *, shows: bool, settled: bool) -> Retirement:
+    """Weigh the exchange's word that it deleted a key by whether the key is served or listed after it."""
+    if shows and settled:
+        return replace(known, told=False, doubted=False, unheard=False)
+    if shows:  # a lag, or no true word; what was asked for again comes when the first delete had its time
+        return replace(known, told=False, doubted=known.doubted or (known.told and not known.unheard))
+    return replace(known, told=True, doubted=False) if settled and known.doubted else known
+
+
+def _may_be_told(retirement: Retirement, limits: Limits) -> bool:
+    """Tell whether a delete may still bring the exchange's word. Who deletes by hand sends none."""
+    return not (retirement.by_hand or retirement.told) and retirement.deletes < limits.deletes
 
 
 def _alive(retirement: Retirement, limits: Limits, *, settled: bool) -> Outcome:

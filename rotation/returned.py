@@ -1,7 +1,9 @@
 """Keys that were handed out come back only as dead ones: the end of a checkout is a rotation.
 
 Rules:
-1. A checkout is over when its key is proven dead, whoever rotated it and why; until then each look asks again.
+1. A checkout is over when its key is proven dead, whoever rotated it and why; until then each look asks again. A
+   tombstone is no proof (`broker.model.Death`): of a key that a person's word ended, or that the record knows no more,
+   nothing can be begun here, and `status` and alerts tell of it until that person looked it up once more.
 2. A rotation that cannot be started now (another is under way, a store is away) or that was given up is started at a
    later look, after a rest; at once where somebody ends the checkout again.
 3. Its time is over when no clock can say otherwise: a step of one ends it later, never sooner (`broker.steady`).
@@ -18,8 +20,8 @@ from broker.db import rotations as rotation_store
 from broker.db.checkouts import Checkout
 from broker.deeds import Deed
 from broker.errors import BrokerError
-from broker.model import KeyVersion, Stage
-from broker.service import Service
+from broker.model import Death, KeyVersion, Stage
+from broker.service import Service, deaths
 from broker.steady import long_left_us
 from clients.venue import Slot
 from rotation.journal import Journal, microseconds
@@ -58,7 +60,9 @@ class Returned:
             busy = rotation_store.open_of(connection, account, Slot.TRADE.value)
             last = rotation_store.last_ended(connection, account, Slot.TRADE.value)
         key: KeyVersion | None = keys.get(one.ref)
-        if key is None or key.stage is Stage.TOMBSTONE:
+        if key is None:
+            return f"{one.id}: {one.ref} was handed out and is not on record: nothing says that it is dead"
+        if key.death is Death.PROVEN:
             with self._service.desk.database.write() as connection:
                 store.dead(connection, one.id, now_us)
                 self._service.audit.record(connection, "checkout.end", one.id, {"key": str(one.ref)})
@@ -66,6 +70,8 @@ class Returned:
         if busy is not None:
             self._being_ended(one, busy.id, now_us)
             return ""
+        if key.stage is Stage.TOMBSTONE:
+            return "" if one.is_answered_for else f"{one.id}: {deaths.of_one_that_left(one)}"
         if last is not None and last.state == State.ABANDONED.value and _rests(one, last.ended_us, now_us):
             return f"{one.id}: {one.ref} was handed out, and rotating it was given up: {last.reason}"
         try:

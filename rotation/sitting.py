@@ -6,6 +6,8 @@ Only where the venue has no call for it: the machine goes through the same state
 from clients.keys import PERMISSIONS, Pages
 from clients.venue import KeyType
 from clients.venues.binance.by_hand import PAGES as BINANCE
+from rotation.possible import may_leave
+from rotation.retire import LOST
 from rotation.state import Phase, Rotation, State
 
 PAGES: dict[str, Pages] = {"binance": BINANCE}
@@ -51,14 +53,27 @@ def _delete(rotation: Rotation, version: int) -> dict[str, object]:
     key_id = rotation.new_key_id if version == rotation.new else rotation.old_key_id
     shown = f"{key_id[:8]}...{key_id[-4:]}" if key_id else f"version {version}"
     seen = "" if rotation.retirement is None else rotation.retirement.seen
+    lost = seen.startswith(LOST)
+    after = (
+        "Delete it. Its secret is lost, so nobody can ask the exchange whether it lives: look twice.",
+        "Then say that you deleted it: below. It ends by your word alone, and is told of until it is confirmed.",
+    ) if lost else (
+        "Delete it. It is probed all the while: once every host refuses it by name twice, this ends by itself.",
+        "Where a host refuses it without its name, or no other key is in use here, say that you deleted it: below.",
+        "Where the key in use is refused as well, that says nothing of this one, and neither does your word.",
+    )  # fmt: skip
+    leave = (
+        "Where it cannot be told, or you keep it, end this. The key is not called dead then, you are told of it, and "
+        f"its slot takes another: portcullis rotation resume {rotation.id} --leave"
+    )
     return {
         "title": f"delete the key {shown} of {rotation.account}/{rotation.slot.value} at the exchange",
         "steps": [
             f"Open {pages.where}.",
             f"Find the key whose id begins and ends as {shown}. Compare both ends before you delete.",
-            "Delete it. It is probed all the while: once every host refuses it by name this ends by itself.",
-            "Where a host refuses it without its name, say that you deleted it, as below.",
-            *([f"What the exchange said of it last: {seen}."] if seen else []),
+            *after,
+            *([leave] if may_leave(rotation) else []),
+            *([f"What the exchange said of it last: {seen}."] if seen and not lost else []),
         ],
         "public_key": "",
         "then": f"rotation answer {rotation.id} --deleted",

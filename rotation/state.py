@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from broker.steady import Moment
+from broker.stores.held import EGRESS_LOST
 from clients.keys import Permissions
 from clients.venue import KeyType, Slot
 
@@ -78,6 +79,11 @@ IN_USE = "in-use"
 OUT_OF_BUDGET = "out_of_budget"
 """Answers RETRY: nothing was sent, because this minute's calls to the venue are spent. No try is counted for it."""
 
+MANAGER_LOST = "manager_lost"
+"""Begins what answers RETRY: nothing was sent, because the secret of the manager key is lost. No try is counted for it,
+and behind a colon it says in words which key that is and what to do. So does
+`EGRESS_LOST` of the password of a way out."""
+
 KEYS_REFUSED = "the exchange refuses the new key"
 """How DRAIN's answer begins where the new key is refused to bots: that takes the old one back."""
 
@@ -129,7 +135,9 @@ class Retirement:
 
     `by_hand`: a person deletes it at the exchange; `stated`: and says that it is done. `deleted_at` is when a delete
     was answered, or not answered, last: until then none was ever sent. `seen` is what the exchange said of the key when
-    it was probed last: where, what and when. `absent_since` is venue time.
+    it was probed last: where, what and when. `absent_since` is venue time: since when it was seen as `absent_how` says.
+    `told`: the exchange answered that it deleted it. `doubted`: it did, and the key showed since, before the delete had
+    settled. `unheard`: nothing but that word is missing, so the next delete is sent to hear it.
     """
 
     version: int
@@ -139,9 +147,13 @@ class Retirement:
     probes: int = 0
     deleted_at: datetime | None = None
     absent_since: datetime | None = None
+    absent_how: str = ""
     proof: str = ""
     stated: bool = False
     seen: str = ""
+    told: bool = False
+    doubted: bool = False
+    unheard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +223,17 @@ class Rotation:
         """Whether it asks for nothing any more."""
         return self.state in TERMINAL
 
+    @property
+    def brings(self) -> int | None:
+        """Which version destinations get now, or will again as soon as it is resumed; None: none."""
+        match self.stalled_from if self.state is State.STALLED else self.state:
+            case State.DRAINING:
+                return self.new
+            case State.DRAINING_NEW:
+                return self.old
+            case _:
+                return None
+
 
 # --- events -----------------------------------------------------------------------------------
 
@@ -242,6 +265,16 @@ class Reply:
     proof: str = ""
     public_key: str = ""
     seen_us: int | None = None
+
+    @property
+    def code(self) -> str:
+        """The reason's short form, where it has one before its words."""
+        return self.reason.partition(":")[0]
+
+    @property
+    def says(self) -> str:
+        """The reason as people are told it."""
+        return self.reason.removeprefix(f"{MANAGER_LOST}: ").removeprefix(f"{EGRESS_LOST}: ")
 
 
 @dataclass(frozen=True, slots=True)

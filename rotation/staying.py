@@ -9,21 +9,20 @@ answer and the request sends one that is dead. Outside an incident all of this h
 3. The secret of the one that stays is in the secret store: a gateway's memory is no place to keep the only copy.
 4. The exchange serves it, signed with that secret, by the account's own way out, and as this account.
 
+What is on record is read from a server that takes writes, or from none: no write comes after it that would notice.
 A person decides where one of these is not so; where it cannot be told, nothing is sent and it is asked again.
 """
 
 from broker.db import accounts as account_store
 from broker.db import cutovers
-from broker.errors import BrokerError, NotFound, StoreUnavailable
+from broker.errors import BrokerError, StoreUnavailable
 from broker.model import KeyVersion, Stage
+from broker.stores.held import is_lost, why_lost
 from clients.errors import VenueError, VenueRefused
 from clients.venue import Credential
 from rotation.reach import Reach
 from rotation.retire import NOT_DELETED
 from rotation.state import Answer, Reply, Rotation, State
-
-_FOR_A_PERSON = frozenset({"vault_deleted", "tampered"})
-"""Why a secret store cannot give a secret, where waiting does not help."""
 
 
 class Staying:
@@ -52,8 +51,12 @@ class Staying:
         self._reach.fence(rotation).ensure()
         if rotation.halt is not None:
             return None
-        key, stays = self._reach.version(rotation, version), self._in_use(rotation)
-        if any(one.venue_key_id == key.venue_key_id and one.stage is Stage.CURRENT for one in self._all()):
+        key = self._reach.version(rotation, version)
+        with self._reach.desk.database.read(at_primary=True) as connection:
+            known = account_store.keys(connection)
+            stays = account_store.current_key(connection, rotation.account, rotation.slot)
+            held = cutovers.holders(connection, str(key.ref), self._reach.desk.spans)
+        if any(one.venue_key_id == key.venue_key_id and one.stage is Stage.CURRENT for one in known):
             return _no("it is the key in use")
         made = rotation.state is State.RETIRING_OLD and rotation.new != version
         if stays is None and (made or (rotation.old is not None and rotation.old != version)):
@@ -62,8 +65,6 @@ class Staying:
             return _no(
                 f"{stays.ref} is in use, and not the version {rotation.new} that this rotation knows of"
             )
-        with self._reach.desk.database.read() as connection:
-            held = cutovers.holders(connection, str(key.ref), self._reach.desk.spans)
         if held:
             names = ", ".join(sorted({one.gateway for one in held}))
             return Reply(Answer.RETRY, f"{names} may still use {key.ref}")
@@ -72,20 +73,13 @@ class Staying:
     def _kept(self, stays: KeyVersion) -> Reply | None:
         """Say why the secret store does not hold what stays."""
         try:
-            values = self._reach.desk.secrets.read(stays.path)
-        except NotFound:
-            return _lost(stays)
+            lost = why_lost(self._reach.desk.secrets, stays.path)
         except StoreUnavailable as fault:
-            if fault.reason in _FOR_A_PERSON:
-                return _no(f"the secret of {stays.ref}, the key that stays: {fault}")
             return Reply(Answer.RETRY, fault.reason)
-        return None if "secret" in values else _lost(stays)
-
-    def _all(self) -> tuple[KeyVersion, ...]:
-        return self._reach.service.keys.list()
+        return None if lost is None else _lost(stays, lost)
 
     def _in_use(self, rotation: Rotation) -> KeyVersion | None:
-        with self._reach.desk.database.read() as connection:
+        with self._reach.desk.database.read(at_primary=True) as connection:
             return account_store.current_key(connection, rotation.account, rotation.slot)
 
     def _served(self, rotation: Rotation, stays: KeyVersion) -> Reply | None:
@@ -100,9 +94,9 @@ class Staying:
             return _no(f"the exchange does not serve {stays.ref}, the key that stays ({fault.reason})")
         except VenueError as fault:
             return Reply(Answer.RETRY, fault.reason)
-        except (NotFound, KeyError):
-            return _lost(stays)
         except BrokerError as fault:
+            if is_lost(fault):
+                return _lost(stays, fault)
             return Reply(Answer.RETRY, fault.reason)
         except ValueError:
             return _no(f"what the secret store holds for {stays.ref}, the key that stays, cannot sign")
@@ -111,10 +105,10 @@ class Staying:
         return None
 
 
-def _lost(stays: KeyVersion) -> Reply:
+def _lost(stays: KeyVersion, fault: BrokerError) -> Reply:
     return _no(
-        f"the secret of {stays.ref}, the key that stays, is not in the secret store: bring it back there and resume, "
-        "or roll back while the other key lives"
+        f"the secret of {stays.ref}, the key that stays, is not in the secret store ({fault}): bring it back there and "
+        "resume, or roll back while the other key lives"
     )
 
 

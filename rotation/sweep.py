@@ -3,7 +3,8 @@
 Rules:
 1. A key that carries the label of a rotation of ours and is not on record is an orphan: a create whose answer was lost.
 2. Any other key that is not on record is unknown. It may be somebody's; a person decides what becomes of it.
-3. A tombstone that is listed is undead; a living key that is not listed is missing, which is no proof of its death.
+3. Of a list with none of the account's keys on record nothing shows whose it is: what is in it may be in use.
+4. A tombstone that is listed is undead; a living key that is not listed is missing, which is no proof of its death.
 """
 
 import re
@@ -25,6 +26,19 @@ class Oddity(StrEnum):
     UNKNOWN = "unknown"
     UNDEAD = "undead"
     MISSING = "missing"
+
+
+_WORDS = {
+    Oddity.UNKNOWN: "a key that is not on record (label {label!r}): delete it at the exchange, or import it",
+    Oddity.ORPHAN: "a key that {label} made and gave up: {done}",
+    Oddity.UNDEAD: "{ref} is dead on record, and the exchange lists it: {done}. Find out why",
+    Oddity.MISSING: "{ref} is on record as living, and the exchange does not list it",
+}
+_WHOSE = (
+    "a key that is not on record (label {label!r}), in a list with none of this account's that is: look whose it is "
+    "before anything is deleted there, it may be another sub-account's list (portcullis account list says whose is "
+    "asked for)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +69,22 @@ def compare(known: Iterable[KeyVersion], listed: Iterable[VenueKey]) -> tuple[Fo
         if key.stage is not Stage.TOMBSTONE and key_id not in there
     ]
     return tuple(found)
+
+
+def said(what: Oddity, one: Found, done: str, *, shows: bool) -> str:
+    """Say what was found, as `what` it is taken for; `shows`: whether the list has a key of the account on record."""
+    words = _WHOSE if what is Oddity.UNKNOWN and not shows else _WORDS[what]
+    return words.format(label=one.label, ref=one.ref, done=done)
+
+
+def anothers(key: KeyVersion, account: str, *, shows: bool) -> str:
+    """Say that an account's list has the key of another one."""
+    says = f"this is {key.ref}, the key of another account: "
+    if key.stage is Stage.TOMBSTONE:
+        says = f"{says}it is dead on record, and lives. Delete it at the exchange, and find out why; "
+    if shows:
+        return f"{says}two accounts are one sub-account"
+    return (
+        f"{says}{account} is perhaps managed under another sub-account than its own (portcullis account list says "
+        "whose is asked for)"
+    )

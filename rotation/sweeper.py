@@ -4,17 +4,22 @@
 |---|---|
 | a key that a rotation of this account made and gave up | retired: its label names the rotation, and that is over |
 | the same, of a rotation that goes on | left to it: it looks it up by its label |
-| any other key that is not on record | reported; a person decides |
+| any other key that is not on record | reported; a person decides, and looks first whose it is (`rotation.sweep`) |
+| another account's key | reported; one that is dead on record lives |
 | a key on record as dead | retired again, with proof |
+| a key that was ended and is not proven dead, and two lists lack it | proven dead by that (`rotation.unlisted`) |
 | a living key that is not listed | reported: no proof of its death |
 | a key in use whose permissions or addresses are others | reported |
+| a key in use whose secret is gone | reported: it is not asked with |
 | a key that was replaced by an import, or never taken into use | reported: `portcullis sweep retire` |
+| a key that a person left as it was (`--leave`) | told since then, whatever is found: until it is dead or in use |
 | a manager key that the exchange refuses | reported: nothing can be made or deleted with it |
 
-A list that cannot be had changes nothing: what was found before stands. A list may lag: what a rotation changed within
-the last minutes is not looked at. Nothing is deleted here: what has to go is put on record, and a rotation of its slot
-retires it, so that no import takes it into use meanwhile and what stays is looked at first. A sweep writes only while
-no later one of the account began: who stood still in between changes nothing.
+A list that cannot be had changes nothing: what was found before stands. So it does where a key in use cannot be looked
+at closer: what the list says of all others is found. A list may lag: what a rotation changed within the last minutes is
+not looked at. Nothing is deleted here: what has to go is put on record, and a rotation of its slot retires it, so that
+no import takes it into use meanwhile and what stays is looked at first. A sweep writes only while no later one of the
+account began: who stood still in between changes nothing.
 """
 
 import logging
@@ -31,7 +36,8 @@ from broker.db.findings import Finding
 from broker.deeds import Deed
 from broker.errors import BrokerError, Conflict
 from broker.model import Account, KeyRef, KeyVersion, Stage, moment, new_id
-from broker.service import Service
+from broker.service import Service, lost
+from broker.stores.held import is_lost
 from clients.errors import VENUE_PAUSE, VenueError, VenueRefused
 from clients.keys import VenueKey, differences
 from clients.venue import Credential, Slot
@@ -39,7 +45,8 @@ from rotation.budget import Haste
 from rotation.journal import Also, Journal, microseconds, nothing_more
 from rotation.plan import draw_up_retirement
 from rotation.state import OUT_OF_BUDGET, TERMINAL, State
-from rotation.sweep import Found, Oddity, compare
+from rotation.sweep import Found, Oddity, anothers, compare, said
+from rotation.unlisted import Lacks, bury, ended
 from rotation.venues import Desk, Venues
 
 RESTS = timedelta(minutes=10)
@@ -52,12 +59,6 @@ TURN_S = 60.0
 """After this no further account is begun with: the accounts of an exchange that does not answer are many waits."""
 
 _LOG = logging.getLogger("portcullis.rotation")
-_WORDS = {
-    Oddity.UNKNOWN: "a key that is not on record (label {label!r}): delete it at the exchange, or import it",
-    Oddity.ORPHAN: "a key that {label} made and gave up: it is being deleted",
-    Oddity.UNDEAD: "{ref} was proven dead, and the exchange lists it: it is retired again. Find out why",
-    Oddity.MISSING: "{ref} is on record as living, and the exchange does not list it",
-}
 
 
 class Sweeper:
@@ -119,20 +120,30 @@ class Sweeper:
         except VenueRefused as fault:
             if fault.reason not in {OUT_OF_BUDGET, VENUE_PAUSE}:
                 refused = [self._refused(account, fault)]
-                self._note(account.name, refused, self._begin(account.name, now), now, only_more=True)
+                self._note(account.name, refused, self._begin(account.name, now), now)
             raise
 
     def _sweep(self, account: Account, now: datetime) -> None:
         sweep = self._begin(account.name, now)
         before = self._service.keys.list(account.name)
         with self._venues.desk(account, haste=Haste.AT_LEISURE, needs=("list", "addresses")) as desk:
-            listed = desk.admin.list(desk.subaccount)
+            listed, seen_us = desk.admin.list(desk.subaccount), desk.now_us()
             known = self._service.keys.list(account.name)
             if known != before:
                 raise Conflict("moving", "its keys are being changed this moment; the next sweep looks again")
-            drift = list(self._drift(account, desk, known, listed))
+            drift, trouble = list[Finding](), None
+            try:
+                for one in self._drift(account, desk, known, listed, now):
+                    drift.append(one)
+            except Exception as fault:  # noqa: BLE001 - whatever it is, it hides no key that should not be there
+                trouble = fault
         ones = [*self._odd(account, known, listed, sweep, now), *drift]
-        self._note(account.name, ones, sweep, now)
+        settling = {slot for slot in Slot if self._is_settling(account.name, slot.value, now)}
+        gone = ended(known, {key.key_id for key in listed}, settling)
+        lacks = Lacks(account.name, f"{account.manager}: {desk.subaccount}", gone, seen_us)
+        self._note(account.name, ones, sweep, now, lacks, whole=trouble is None)
+        if trouble is not None:
+            raise trouble
 
     def _begin(self, account: str, now: datetime) -> str:
         """Put on record that a sweep of an account begins; return which."""
@@ -147,12 +158,20 @@ class Sweeper:
             raise Conflict("swept_since", "another sweep of it began meanwhile: what this one saw may be old")
 
     def _note(
-        self, account: str, ones: list[Finding], sweep: str, now: datetime, *, only_more: bool = False
-    ) -> None:
-        """Write down what was found; what is new goes into the audit trail."""
+        self, account: str, ones: list[Finding], sweep: str, now: datetime, lacks: Lacks | None = None,
+        *, whole: bool = True,
+    ) -> None:  # fmt: skip
+        """Write down what was found; what is new goes into the audit trail.
+
+        `lacks` None: there was no list. Not `whole`: some of it could not be looked at.
+        """
         with self._service.desk.database.write() as connection:
             self._hold(connection, account, sweep)
-            fresh = store.found(connection, account, ones, microseconds(now), only_more=only_more)
+            fresh = store.found(
+                connection, account, ones, microseconds(now), only_more=lacks is None or not whole
+            )
+            if lacks is not None:
+                bury(connection, self._service.audit, lacks, microseconds(now))
             for one in fresh:
                 self._service.audit.record(
                     connection, f"sweep.{one.what}", f"account:{account}",
@@ -164,7 +183,8 @@ class Sweeper:
         manager = self._service.managers.get(account.manager or "")
         says = (
             f"the exchange refuses the manager key {manager.name} ({fault.reason}): no key of this account can be "
-            "made or deleted. Look at its permissions and addresses there, or portcullis manager import another"
+            "made or deleted. Look at its permissions and addresses there, or import another: "
+            "portcullis manager import --name NEW"
         )
         return Finding(account.name, manager.venue_key_id, "manager", says)
 
@@ -178,27 +198,40 @@ class Sweeper:
         sweep: str,
         now: datetime,
     ) -> Iterator[Finding]:
-        elsewhere = {key.venue_key_id: key.ref for key in self._service.keys.list() if key.venue_key_id}
+        elsewhere = {key.venue_key_id: key for key in self._service.keys.list() if key.venue_key_id}
+        shows = not {key.venue_key_id for key in known}.isdisjoint(key.key_id for key in listed)
         for one in compare(known, listed):
-            what = one.what
-            if one.ref is not None and self._is_settling(account.name, one.ref.slot.value, now):
+            what, done = one.what, "it is being deleted"
+            other = elsewhere.get(one.key_id) if one.ref is None else None
+            on_record = one.ref if other is None else other.ref
+            if on_record is not None and self._is_settling(on_record.account, on_record.slot.value, now):
                 continue
             if what is Oddity.ORPHAN:
                 standing = self._rotation_of(account.name, one.label, now)
                 if standing == "open":
                     continue
-                ours = standing == "over" and one.key_id not in elsewhere
-                if not ours or not self._retire_orphan(account.name, one, sweep, now):
+                ref = None
+                if standing == "over" and one.key_id not in elsewhere:
+                    ref = self._version_of(account.name, one)
+                if ref is None:
                     what = Oddity.UNKNOWN  # somebody else's, or not as our record has it: not ours to delete
+                else:
+                    done = self._retire_orphan(ref, one, sweep, now)
             if what is Oddity.UNDEAD and one.ref is not None:
-                self._retire(one.ref, "undead", sweep, now)
-            says = _WORDS[what].format(label=one.label, ref=one.ref)
-            if one.key_id in elsewhere and one.ref is None:
-                says = f"this is {elsewhere[one.key_id]}, the key of another account: two accounts are one sub-account"
+                self._lives(account.name, one.key_id, sweep)
+                done = self._retire(one.ref, "undead", sweep, now)
+            says = said(what, one, done, shows=shows)
+            if other is not None:
+                says = anothers(other, account.name, shows=shows)
+                if other.stage is Stage.TOMBSTONE:
+                    self._lives(account.name, one.key_id, sweep)
             yield Finding(
                 account.name, one.key_id, what.value, says, None if one.ref is None else str(one.ref)
             )
+        told = self._left(account.name)
         for key in known:
+            if key.venue_key_id in told:
+                continue  # that it was left says it, too, and what to do
             if key.stage is Stage.PREVIOUS and not self._is_busy(key):
                 says = f"{key.ref} was replaced and still lives: portcullis sweep retire {key.ref}, once nobody uses it"
                 yield Finding(account.name, key.venue_key_id, "replaced", says, str(key.ref))
@@ -212,6 +245,18 @@ class Sweeper:
                     f"portcullis sweep retire {key.ref}"
                 )
                 yield Finding(account.name, key.venue_key_id, "unused", says, str(key.ref))
+
+    def _lives(self, account: str, key_id: str, sweep: str) -> None:
+        """Take back that a key is dead; whoever had it counts as having it again."""
+        with self._service.desk.database.write() as connection:
+            self._hold(connection, account, sweep)
+            account_store.lives(connection, key_id)
+
+    def _left(self, account: str) -> set[str]:
+        """Return the keys that a person left, which is told until each is proven dead, or in use again."""
+        with self._service.desk.database.read() as connection:
+            standing = store.standing(connection)
+        return {one.key_id for one in standing if one.account == account and one.what == store.LEFT}
 
     def _rotation_of(self, account: str, label: str, now: datetime) -> str:
         """Tell whether the rotation that a label names is open, given up for a while, or none of this account."""
@@ -234,31 +279,34 @@ class Sweeper:
         with self._service.desk.database.read() as connection:
             return rotation_store.open_of(connection, key.ref.account, key.ref.slot.value) is not None
 
-    def _retire_orphan(self, account: str, one: Found, sweep: str, now: datetime) -> bool:
-        """Retire the key that a rotation made and never heard of, as the version that it was to become.
+    def _version_of(self, account: str, one: Found) -> KeyRef | None:
+        """Return the version that a key was to become which a rotation made and never heard of.
 
-        False where that version is another key: a label is a name, and whoever can make keys can give it.
+        None where that version is another key: a label is a name, and whoever can make keys can give it.
         """
         with self._service.desk.database.read() as connection:
             row = rotation_store.get(connection, one.label)
         if row is None:
-            return False
+            return None
         ref = KeyRef(account, Slot(row.slot), row.new_version)
         key = next((key for key in self._service.keys.list(account) if key.ref == ref), None)
         if key is None or key.venue_key_id or key.stage in {Stage.CURRENT, Stage.PREVIOUS}:
-            return False
+            return None
+        return ref
+
+    def _retire_orphan(self, ref: KeyRef, one: Found, sweep: str, now: datetime) -> str:
+        """Retire such a key; say in words what was done."""
 
         def name(connection: Connection) -> None:
             if not account_store.name_unnamed(connection, ref, one.key_id):
                 raise Conflict("moving", f"{ref} is another key by now")
 
-        self._retire(ref, "orphan", sweep, now, name, one.key_id)
-        return True
+        return self._retire(ref, "orphan", sweep, now, name, one.key_id)
 
     def _retire(
         self, ref: KeyRef, why: str, sweep: str, now: datetime, also: Also = nothing_more, key_id: str = ""
-    ) -> None:
-        """Retire a key that lives and should not; a later sweep tries again where that cannot begin now."""
+    ) -> str:
+        """Retire a key that lives and should not; say in words whether that began. A later sweep tries again."""
 
         def held(connection: Connection) -> None:
             self._hold(connection, ref.account, sweep)
@@ -270,14 +318,17 @@ class Sweeper:
             self._journal.begin(replace(planned, old_key_id=key_id or planned.old_key_id), held)
         except BrokerError as fault:
             _LOG.error("%s lives and is not retired yet: %s", ref, fault)
+            return f"it lives, and nothing was begun yet ({fault}); the next sweep tries again"
+        return "it is being deleted"
 
     # --- keys in use that are not what they were --------------------------------------------
 
     def _drift(
-        self, account: Account, desk: Desk, known: tuple[KeyVersion, ...], listed: tuple[VenueKey, ...]
-    ) -> Iterator[Finding]:
+        self, account: Account, desk: Desk, known: tuple[KeyVersion, ...], listed: tuple[VenueKey, ...],
+        now: datetime,
+    ) -> Iterator[Finding]:  # fmt: skip
         there = {key.key_id: key for key in listed}
-        wanted_at = set(self._service.accounts.egress(account.egress).addresses)
+        wanted_at = set(self._service.accounts.addresses(account.egress))
         for key in known:
             found = there.get(key.venue_key_id)
             if key.stage is not Stage.CURRENT or found is None:
@@ -289,16 +340,31 @@ class Sweeper:
                     f"{', '.join(sorted(wanted_at))}: rotate it"
                 )
                 yield Finding(account.name, key.venue_key_id, "addresses", says, str(key.ref))
-            yield from self._permissions(account, key, found)
+            yield from self._permissions(account, key, found, now)
 
-    def _permissions(self, account: Account, key: KeyVersion, listed: VenueKey) -> Iterator[Finding]:
+    def _permissions(
+        self, account: Account, key: KeyVersion, listed: VenueKey, now: datetime
+    ) -> Iterator[Finding]:
         """Compare a key with what its rotation ordered; one that was imported is only looked at for withdrawals."""
         with self._service.desk.database.read() as connection:
             ordered = rotation_store.ordered(connection, key.ref.account, key.ref.slot.value, key.ref.version)
         wrong: list[str] = []
         if ordered is not None and listed.permissions is not None:
             wrong += differences(self._journal.read(ordered).permissions, listed.permissions)
-        secret = self._service.desk.secrets.read(key.path)["secret"]
+        try:
+            secret = self._service.desk.secrets.read(key.path)["secret"]
+        except BrokerError as fault:
+            if not is_lost(fault):
+                raise
+            if not self._is_settling(account.name, key.ref.slot.value, now):  # it may be replaced this moment
+                says = (
+                    f"{key.ref} is in use, and its secret is gone ({fault}): what holds it in memory trades on, and a "
+                    f"gateway that starts again cannot. {lost.brought_back(fault.reason, 'rotate it')}"
+                )
+                yield Finding(account.name, key.venue_key_id, "no-secret", says, str(key.ref))
+            if wrong:
+                yield self._wrong(account, key, wrong)
+            return
         try:
             with self._venues.probe(account) as probe:
                 facts = probe.restrictions(Credential(key.venue_key_id, secret, key.key_type))
@@ -311,6 +377,10 @@ class Sweeper:
         if facts.withdraw and not key.can_withdraw:
             wrong.append("it may WITHDRAW")
         if wrong:
-            yield Finding(
-                account.name, key.venue_key_id, "permissions", f"{key.ref}: {'; '.join(wrong)}", str(key.ref)
-            )
+            yield self._wrong(account, key, wrong)
+
+    @staticmethod
+    def _wrong(account: Account, key: KeyVersion, wrong: list[str]) -> Finding:
+        return Finding(
+            account.name, key.venue_key_id, "permissions", f"{key.ref}: {'; '.join(wrong)}", str(key.ref)
+        )

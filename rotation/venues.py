@@ -9,21 +9,25 @@ from dataclasses import dataclass
 
 import httpx
 
+from broker import spelled
 from broker.deeds import Deed
-from broker.errors import Conflict
+from broker.errors import BrokerError, Conflict
 from broker.gateway.mounts import upstream_of
-from broker.model import Account
-from broker.service import Service
+from broker.model import Account, Manager
+from broker.service import Service, lost
 from broker.service.host_guard import HostGuard
+from broker.stores.held import is_lost
 from clients.egress import Egress
 from clients.errors import VENUE_PAUSE, VenueUnavailable
 from clients.http import open_client
 from clients.keys import Capabilities, KeyAdmin, KeyOrder, KeyProbe, MadeKey
+from clients.venue import Credential
 from clients.venues.binance import admin, weights
 from clients.venues.binance.account import BinanceAccount
 from clients.venues.binance.admin import BinanceAdmin, BinanceProbe
 from clients.venues.binance.asker import clock_of
 from rotation.budget import Budgets, Haste, Metered
+from rotation.state import MANAGER_LOST
 
 CALLS_PER_MINUTE: dict[str, int] = {"binance": admin.CAPABILITIES.calls_per_minute}
 WEIGHT: dict[str, int] = {"binance": weights.A_MINUTE}
@@ -82,7 +86,7 @@ class Venues:
         waiting costs the venue nothing.
 
         Raises:
-            Conflict: The account is under no manager key.
+            Conflict: The account is under no manager key, or that one's secret is lost (`MANAGER_LOST`).
         """
         if account.manager is None or account.subaccount is None:
             raise Conflict("by_hand", f"{account.name} is under no manager key: its keys are made by hand")
@@ -92,7 +96,7 @@ class Venues:
         self._budgets.ensure(manager.name, needs, CALLS_PER_MINUTE[account.venue], account.venue, haste=haste)
         self._budgets.weigh(manager.egress, account.venue, _CLOCK, WEIGHT[account.venue], haste=haste)
         base = upstream_of(manager.venue, manager.environment, manager.upstream or "")
-        credential = managers.credential(manager)
+        credential = self._credential(account, manager)
         with self._client(manager.venue, base, egress, haste) as http:
             self._listen(http, manager.egress, account.venue)
             now_us = clock_of(http, self._service.desk.spans.sure_us)
@@ -107,6 +111,22 @@ class Venues:
             key_admin = BinanceAdmin(http, credential, now_us)
             metered = Metered(key_admin, self._budgets, manager.name, account.venue, haste)
             yield Desk(Guarded(metered, self._service.desk.guard), account.subaccount, now_us, lacks)
+
+    def _credential(self, account: Account, manager: Manager) -> Credential:
+        """Return a manager key. That its secret is lost says nothing of the key that it is asked about."""
+        try:
+            return self._service.managers.credential(manager)
+        except BrokerError as fault:
+            if not is_lost(fault):
+                raise
+            fresh = lost.free_name(manager.name, {one.name for one in self._service.managers.list()})
+            raise Conflict(
+                MANAGER_LOST,
+                f"the secret of the manager key {manager.name}, which {account.name} is under, is lost "
+                f"({fault.reason}). No key of {account.name} is made or deleted before another takes its place: "
+                f"portcullis manager import --name {fresh} --egress {manager.egress}, then portcullis account manage "
+                f"{account.name} --manager {fresh} --subaccount {spelled.word(account.subaccount or '')}",
+            ) from None
 
     @contextmanager
     def probe(self, account: Account, *, haste: Haste = Haste.ORDINARY) -> Iterator[KeyProbe]:

@@ -6,6 +6,7 @@ from broker import model
 from broker.api import schemas
 from broker.api.access import Admin, Clerk, Viewer
 from broker.api.context import Context, Given, run
+from broker.api.listing import refuse_unlisted
 from broker.api.once import OnceRoute
 from broker.api.opening import opens, parsed
 from broker.api.paging import Asked, cut_out
@@ -90,6 +91,7 @@ async def import_key(body: schemas.NewKey, given: Given, operator: Clerk) -> sch
         None if body.passphrase is None else Secret(body.passphrase.get_secret_value()),
     )
     facts = await run(given.inspector.inspect, account, egress, credential)
+    await run(refuse_unlisted, given, account, body.key_id)
     made = await run(
         service.keys.import_key,
         body.account,
@@ -147,4 +149,5 @@ def _key(one: model.KeyVersion) -> schemas.Key:
         ref=str(one.ref), account=one.ref.account, slot=one.ref.slot.value, version=one.ref.version,
         stage=one.stage.value, venue_key_id=one.venue_key_id, key_type=one.key_type.value,
         ip_restricted=one.ip_restricted, can_withdraw=one.can_withdraw, created_at=one.created_at,
+        death=one.death.value,
     )  # fmt: skip

@@ -41,7 +41,10 @@ class ChannelShown(BaseModel):
 
 
 class AlertShown(BaseModel):
-    """Something that is wrong. `sent_at` null: nobody was told yet; `quiet`: nobody is told of this kind."""
+    """Something that is wrong. `sent_at` null: nobody was told yet; `quiet`: nobody is told of this kind.
+
+    `place`: where it stands in the list of everything that is wrong, which `status` shows.
+    """
 
     id: str
     kind: str
@@ -51,6 +54,7 @@ class AlertShown(BaseModel):
     opened_at: datetime
     sent_at: datetime | None
     quiet: bool = False
+    place: int = 0
 
 
 @router.get("/alerts")
@@ -126,7 +130,7 @@ def _rows(context: Context) -> list[AlertShown]:
     """Return what is wrong; since when, and who was told, is what the rotator wrote down."""
     told = {(one.kind, one.subject): one for one in context.service.alerts.standing()}
     now = context.service.desk.clock.now()
-    rows = []
+    rows: list[AlertShown] = []
     for one in wrong(context):
         known = told.get(one.name)
         rows.append(
@@ -139,6 +143,7 @@ def _rows(context: Context) -> list[AlertShown]:
                 opened_at=now if known is None else moment(known.opened_us),
                 sent_at=None if known is None or known.sent_us is None else moment(known.sent_us),
                 quiet=one.kind in QUIET,
+                place=len(rows),
             )
         )
     return rows

@@ -24,6 +24,7 @@ from broker.api import (
     reconcile,
     rotations,
     schedules,
+    standing,
     status,
 )
 from broker.api.context import Context
@@ -46,8 +47,17 @@ def create_app(context: Context, connections: Mapping[str, int] | None = None) -
     app.state.context = context
     app.state.service = context.service
     context.listen()
-    app.add_middleware(Guard, lanes=Lanes(connections))
+    app.state.lanes = lanes = Lanes(connections)
+    app.add_middleware(Guard, lanes=lanes)
     return app
+
+
+def lanes_of(app: FastAPI) -> Lanes:
+    """Return the lanes of an application."""
+    found = app.state.lanes
+    if not isinstance(found, Lanes):
+        raise TypeError("the application was made without lanes")
+    return found
 
 
 @functools.cache
@@ -73,7 +83,7 @@ def _surface() -> FastAPI:
     for router in (
         status.open_router, status.router, accounts.router, grants.router, cuts.router, calls.router,
         audit.router, operators.open_router, operators.router, reconcile.router, managers.router,
-        readiness.router, alerts.router, rotations.router, schedules.router, destinations.router,
+        readiness.router, standing.router, alerts.router, rotations.router, schedules.router, destinations.router,
     ):  # fmt: skip
         version.include_router(router)
     app.include_router(version)

@@ -3,7 +3,8 @@
 A cut's answer says four things, honestly: its id, where it is durable, which gateways have it in force after how
 long, and how many requests were on their way to the exchange by then and when the last of them was answered. It is in
 force before anything else is done (`broker.service.closing`), so the answer waits for record and gateways side by side,
-for a bounded time, and says what it did not see.
+for a bounded time, and says what it did not see. Nothing that fails after that makes it a failure (no thread, no file
+can be had for a look): only that it names what does not exist, for then it is taken back.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from broker.api.opening import opens
 from broker.api.paging import Asked
 from broker.api.ports import Acknowledged, Flying
 from broker.background import described
-from broker.errors import BrokerError, Malformed, NotFound, StoreUnavailable
+from broker.errors import BrokerError, NotFound, StoreUnavailable
 from broker.gate import Mode
 from broker.model import ScopeKind
 from broker.service.cuts import COMMITTED_WITHIN_S, MIRROR_AFTER_S, Cut
@@ -38,6 +39,10 @@ ANSWERED_WITHIN_S = COMMITTED_WITHIN_S
 
 _MIRRORED_WITHIN_S = 1.0
 _LOOKED_WITHIN_S = 0.5
+_REPLACED_UNSEEN = (
+    "Whether another key version is in use by now could not be looked up: bots that use one which had replaced this "
+    "before TRADE ON with it. See which are in use: portcullis key list"
+)
 
 
 @router.post("/cuts", status_code=201)
@@ -52,10 +57,11 @@ async def make_cut(body: schemas.NewCut, given: Given, operator: Responder) -> s
         _mirrored(given, made), _heard(given, made, until_s), _settled_by(made, until_s)
     )
     cut = await _as_made(given, made)
-    kept = mirrored or given.service.cuts.closing.is_kept(cut.id)
+    closing = given.service.cuts.closing
+    kept, left = mirrored or closing.is_kept(cut.id), closing.is_left(cut.id)
     notes = [
         *removed(body.reason),
-        *_notes(cut, heard, flying, mirrored=mirrored, kept=kept),
+        *_notes(cut, heard, flying, mirrored=mirrored, kept=kept, left=left),
         *await _replaced(given, cut),
     ]
     durable = [
@@ -141,7 +147,7 @@ async def _ends(work: "Future[Any]", within_s: float) -> bool:
 
 async def _settled_by(made: Made, until_s: float) -> None:
     """Wait for the record no longer than that; one that was taken back meanwhile is seen by who looks next."""
-    with suppress(NotFound, Malformed):
+    with suppress(NotFound):
         await settled(made, max(0.0, until_s - asyncio.get_running_loop().time()))
 
 
@@ -171,7 +177,10 @@ async def _as_made(context: Context, made: Made) -> Cut:
     try:
         async with asyncio.timeout(_LOOKED_WITHIN_S):
             return await run(cuts.made, made)
-    except (TimeoutError, StoreUnavailable, RuntimeError):  # the last: no thread can be had to look
+    except NotFound:
+        raise
+    except Exception as fault:  # noqa: BLE001 - the cut is in force, and its answer must come
+        _unseen("whether what a cut names exists", fault)
         return cuts.unchecked(made)
 
 
@@ -191,8 +200,9 @@ async def _replaced(context: Context, cut: Cut) -> list[str]:
     try:
         async with asyncio.timeout(_LOOKED_WITHIN_S):
             found = await run(context.service.cuts.replaced, cut)
-    except (BrokerError, TimeoutError, RuntimeError):
-        return []  # the cut is in force, and its answer must come
+    except Exception as fault:  # noqa: BLE001 - the cut is in force, and its answer must come
+        _unseen("what had replaced the key versions of a cut", fault)
+        return [_REPLACED_UNSEEN]
     return [
         f"{old} is not in use any more, {new} is: bots TRADE ON with it. This cut covers what replaces a key version "
         f"later, not what had replaced it before. To stop them too: portcullis cut --key {new} --reason WHY"
@@ -200,8 +210,16 @@ async def _replaced(context: Context, cut: Cut) -> list[str]:
     ]
 
 
-def _notes(cut: Cut, heard: Acknowledged, flying: Flying | None, *, mirrored: bool, kept: bool) -> list[str]:
-    notes = [] if cut.on_record else _not_on_record(cut, heard, mirrored=mirrored, kept=kept)
+def _unseen(what: str, fault: Exception) -> None:
+    """Log what could not be looked up beside a cut, where that is not said by a store that is away."""
+    if not isinstance(fault, (BrokerError, TimeoutError)):
+        _LOG.error("%s could not be looked up: %s", what, described(fault))
+
+
+def _notes(
+    cut: Cut, heard: Acknowledged, flying: Flying | None, *, mirrored: bool, kept: bool, left: bool
+) -> list[str]:
+    notes = [] if cut.on_record else _not_on_record(cut, heard, mirrored=mirrored, kept=kept, left=left)
     notes += _silent(flying)
     if cut.doubt:
         notes.append(f"In force, but {cut.doubt}: cut again when the standby is back.")
@@ -218,7 +236,7 @@ def _notes(cut: Cut, heard: Acknowledged, flying: Flying | None, *, mirrored: bo
     return notes
 
 
-def _not_on_record(cut: Cut, heard: Acknowledged, *, mirrored: bool, kept: bool) -> list[str]:
+def _not_on_record(cut: Cut, heard: Acknowledged, *, mirrored: bool, kept: bool, left: bool) -> list[str]:
     """Say what holds while the database does not take a cut, what would end it, and what to do."""
     where = (
         f"in this broker and {'the secret store' if mirrored else 'a file of its home'}: a restart finds it there"
@@ -232,6 +250,11 @@ def _not_on_record(cut: Cut, heard: Acknowledged, *, mirrored: bool, kept: bool)
         "Gateways of other brokers hear of it only then."
     )
     notes = [first]
+    if not left:
+        notes.append(
+            "It could not be written down in the home: the rotator, a process of its own, does not know of it before "
+            "it is on record, and may bring a key to a destination. Look at the disk of the home."
+        )
     if not cut.is_checked:
         notes.append(
             f"Whether {', '.join(cut.scopes)} exists could not be looked up: make sure that the name is right, a cut "

@@ -3,12 +3,13 @@
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, SecretStr, StringConstraints
 
 from broker.api import schemas
 from broker.api.access import Admin, Clerk, Responder, Viewer
 from broker.api.context import Given, run
+from broker.api.leaves import leaves
 from broker.api.once import OnceRoute
 from broker.api.opening import opens
 from broker.api.paging import Asked, cut_out
@@ -96,6 +97,8 @@ class CheckoutShown(BaseModel):
     closed_at: datetime | None
     rotation: str | None
     dead_at: datetime | None
+    death: str | None
+    """What says that the key is dead: as of a key version; null: it is not on record."""
 
 
 class KeyShown(BaseModel):
@@ -139,20 +142,21 @@ async def confirm_destination(name: str, body: Confirmation, given: Given, _: Cl
 
 
 @router.post("/destinations/{name}/key", dependencies=[opens("destination.key")])
-async def show_destination_key(name: str, body: Pasting, given: Given, _: Admin) -> KeyShown:
+async def show_destination_key(
+    name: str, body: Pasting, given: Given, request: Request, _: Admin
+) -> KeyShown:
     """Show the key that a person pastes into a tool, this once."""
-    return _key(await run(given.service.checkouts.paste, name, body.reason))
+    return _key(request, await run(given.service.checkouts.paste, name, body.reason))
 
 
 @router.post("/checkouts", status_code=201, dependencies=[opens("checkout.open")], tags=["checkouts"])
-async def open_checkout(body: NewCheckout, given: Given, _: Admin) -> KeyShown:
+async def open_checkout(body: NewCheckout, given: Given, request: Request, _: Admin) -> KeyShown:
     """Hand out the real key behind a grant, this once. Its end is a rotation."""
-    return _key(
-        await run(
-            given.service.checkouts.open, body.grant, ttl=timedelta(seconds=body.ttl_s), holder=body.holder,
-            reason=body.reason,
-        )
+    handed = await run(
+        given.service.checkouts.open, body.grant, ttl=timedelta(seconds=body.ttl_s), holder=body.holder,
+        reason=body.reason,
     )  # fmt: skip
+    return _key(request, handed)
 
 
 @router.get("/checkouts", tags=["checkouts"])
@@ -189,10 +193,11 @@ def _shown(one: Destination) -> DestinationShown:
     )  # fmt: skip
 
 
-def _key(one: HandedOut) -> KeyShown:
+def _key(request: Request, one: HandedOut) -> KeyShown:
+    leaves(request, one)  # its secret comes into the answer as that goes
     return KeyShown(
         key=str(one.key.ref), venue_key_id=one.key.venue_key_id, key_type=one.key.key_type.value,
-        secret=one.secret.reveal(), checkout=None if one.checkout is None else _out(one.checkout),
+        secret=None, checkout=None if one.checkout is None else _out(one.checkout),
     )  # fmt: skip
 
 
@@ -200,5 +205,5 @@ def _out(one: Checkout) -> CheckoutShown:
     return CheckoutShown(
         id=one.id, grant=one.grant, key=str(one.ref), operator=one.operator, holder=one.holder,
         reason=one.reason, opened_at=one.opened_at, ends_at=one.ends_at, closed_at=one.closed_at,
-        rotation=one.rotation, dead_at=one.dead_at,
+        rotation=one.rotation, dead_at=one.dead_at, death=None if one.death is None else one.death.value,
     )  # fmt: skip

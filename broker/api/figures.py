@@ -6,7 +6,7 @@ portcullis_rotations_total{outcome}              ended ones: done, abandoned, ha
 portcullis_rotations_open{state}                 under way; `stalled` waits for a person
 portcullis_rotations_waiting_for_a_person
 portcullis_findings{what}                        of the sweep, standing
-portcullis_checkouts_open                        keys that left and are not proven dead
+portcullis_checkouts_open                        keys that left, not proven dead nor twice looked up
 """
 
 from collections import Counter
@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from broker.db import checkouts as checkout_store
 from broker.db import rotations as rotation_store
 from broker.model import Stage
-from broker.service import Service
+from broker.service import Service, holding
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -34,8 +35,12 @@ class _Collector:
         for what, count in Counter(one.what for one in self._service.rotations.findings()).items():
             found.add_metric([what], count)
         yield found
-        out = sum(one.dead_at is None for one in self._service.checkouts.list())
-        yield GaugeMetricFamily("portcullis_checkouts_open", "Keys that left and are not proven dead.", out)
+        with self._service.desk.database.read() as connection:
+            out = len(checkout_store.open_now(connection))
+        yield GaugeMetricFamily(
+            "portcullis_checkouts_open",
+            "Keys that left, and are neither proven dead nor twice looked up by a person.", out,
+        )  # fmt: skip
 
     def _keys(self) -> Iterator[Metric]:
         now = self._service.desk.clock.now()
@@ -59,7 +64,7 @@ class _Collector:
     def _rotations(self) -> Iterator[Metric]:
         with self._service.desk.database.read() as connection:
             ended = rotation_store.outcomes(connection)
-            rows = rotation_store.every_open(connection)
+            rows, hold = rotation_store.every_open(connection), holding.to_hold(connection)
         total = CounterMetricFamily("portcullis_rotations", "Rotations that ended.", labels=["outcome"])
         for outcome in ("done", "abandoned", "halted"):
             total.add_metric([outcome], ended.get(outcome, 0))
@@ -72,7 +77,7 @@ class _Collector:
         yield under_way
         yield GaugeMetricFamily(
             "portcullis_rotations_waiting_for_a_person", "Rotations in which a person has to do something.",
-            sum(bool(row.todo) for row in rows),
+            sum(bool(row.todo) and not holding.held(row, hold) for row in rows),
         )  # fmt: skip
 
 

@@ -9,11 +9,12 @@ from broker.api import policy_words, schemas
 from broker.api.access import Admin, Clerk, Responder, Viewer
 from broker.api.context import Context, Given, read_back, run, run_and_tell
 from broker.api.free_text import removed
-from broker.api.once import OnceRoute
+from broker.api.once import OnceRoute, changes_nothing
 from broker.api.opening import opens, parsed
 from broker.api.paging import Asked
 from broker.errors import Malformed, Problem, StoreUnavailable
 from broker.service.grants import Issued, only_widens
+from broker.service.using import Spared
 
 router = APIRouter(route_class=OnceRoute)
 
@@ -83,12 +84,14 @@ async def reissue(grant: str, given: Given, _: Admin, body: schemas.Reissue | No
     return _issued(made, heard)
 
 
-async def _permits_more(context: Context, request: Request) -> bool:
+async def _permits_more(context: Context, request: Request) -> bool | Spared:
     """Tell whether a policy permits anything that the one in force does not. In doubt it does."""
     body = parsed(schemas.NewPolicy, await request.body())
     known = await run(context.service.grants.get, request.path_params["grant"])
     wanted = await run(policy_document.load, body.policy)
-    return not only_widens(wanted, await run(policy_document.load, known.policy))
+    if not only_widens(wanted, await run(policy_document.load, known.policy)):
+        return True
+    return Spared(known.policy_version)
 
 
 @router.put(
@@ -105,6 +108,7 @@ async def set_policy(grant: str, body: schemas.NewPolicy, given: Given, _: Admin
 
 
 @router.post("/policies/check", tags=["policies"])
+@changes_nothing
 async def check_policy(body: schemas.NewPolicy, _: Viewer) -> schemas.CheckedPolicy:
     """Say whether a policy can be used, and what it means; changes nothing."""
     policy = await run(policy_document.load, body.policy)
@@ -112,6 +116,7 @@ async def check_policy(body: schemas.NewPolicy, _: Viewer) -> schemas.CheckedPol
 
 
 @router.post("/policies/diff", tags=["policies"])
+@changes_nothing
 async def diff_policies(body: schemas.Comparison, given: Given, _: Viewer) -> schemas.PolicyDifference:
     """Say what a new policy would change; changes nothing."""
     if (body.old is None) == (body.grant is None):

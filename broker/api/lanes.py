@@ -12,7 +12,8 @@ Rules:
    A cut has a lane of its own with many places: it is in force once it has one, and then only waits to be answered.
    Others that close wait for the database, however long it takes.
 5. What a request works on in threads is done in those of its lane; outside of a request, in those of the loop. Where no
-   thread can be had for it, it is answered as not done, and is not done later.
+   thread can be had for it, it is answered as not done, as where a store is away, and is not done later. The lanes of
+   what closes have theirs since the start (`ready`).
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from typing import ParamSpec, TypeVar
 
 from broker.db.turns import Urgency
 from broker.db.turns import urgency as urgency_of_writes
+from broker.errors import StoreUnavailable
 from broker.threads import Threads
 
 P = ParamSpec("P")
@@ -43,6 +45,8 @@ class Kind(StrEnum):
     VENUE = "venue"
     ORDINARY = "ordinary"
 
+
+_CLOSES = frozenset({Kind.CUT, Kind.CLOSING})
 
 LOCAL, NETWORK = "local", "network"
 """Where a request came from."""
@@ -74,7 +78,13 @@ _PLACES: tuple[tuple[Kind, tuple[str, ...]], ...] = (
         ),
     ),
     (Kind.LOGIN, ("sessions", "operators/[^/]+/enrolment")),
-    (Kind.VENUE, ("keys(/.+)?", "managers", "accounts/[^/]+/manager", "reconciliations", "sweeps")),
+    (
+        Kind.VENUE,
+        (
+            "keys(/.+)?", "managers", "accounts/[^/]+/manager", "reconciliations", "sweeps",
+            "rotations/[^/]+/answer",
+        ),
+    ),
 )  # fmt: skip
 _KINDS = tuple((kind, re.compile(rf"/v1/(?:{'|'.join(paths)})")) for kind, paths in _PLACES)
 
@@ -112,8 +122,20 @@ class Lane:
             self._leave()
 
     async def work(self, work: Callable[[], T]) -> T:
-        """Do something in a thread of the lane."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        """Do something in a thread of the lane.
+
+        Raises:
+            StoreUnavailable: No thread can be had; it is not done, now or later.
+        """
+        return await begun(self._threads, work)
+
+    def ready(self) -> None:
+        """Have a thread from now on.
+
+        Raises:
+            RuntimeError: None can be had.
+        """
+        self._threads.ready()
 
     async def _enter(self) -> None:
         if self._free > 0:
@@ -159,11 +181,21 @@ class Lanes:
             (origin, kind): Lane(
                 f"{origin}-{kind.value}",
                 *sizes_of(kind, most[origin]),
-                urgency=Urgency.SAFETY if kind in {Kind.CUT, Kind.CLOSING} else Urgency.CONTROL,
+                urgency=Urgency.SAFETY if kind in _CLOSES else Urgency.CONTROL,
             )
             for origin in (LOCAL, NETWORK)
             for kind in Kind
         }
+
+    def ready(self) -> None:
+        """Have a thread in each lane of what closes, for when a host has none left.
+
+        Raises:
+            RuntimeError: One cannot be had.
+        """
+        for (_, kind), lane in self._lanes.items():
+            if kind in _CLOSES:
+                lane.ready()
 
     def of(self, origin: str, method: str, path: str) -> Lane:
         """Return the lane of a request."""
@@ -190,11 +222,30 @@ def kind_of(method: str, path: str) -> Kind:
 
 
 async def run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run something that blocks in a thread of this request's lane, with this request's context."""
+    """Run something that blocks in a thread of this request's lane, with this request's context.
+
+    Raises:
+        StoreUnavailable: No thread can be had; it is not done, now or later.
+    """
     lane, context = _LANE.get(), contextvars.copy_context()
-    if lane is None:
-        return await asyncio.to_thread(work, *args, **kwargs)
-    return await lane.work(functools.partial(context.run, functools.partial(work, *args, **kwargs)))
+    whole = functools.partial(context.run, functools.partial(work, *args, **kwargs))
+    return await (begun(None, whole) if lane is None else lane.work(whole))
+
+
+def begun(threads: Threads | None, work: Callable[[], T]) -> "asyncio.Future[T]":
+    """Have something done in a thread of these, or of the loop's own.
+
+    Raises:
+        StoreUnavailable: No thread can be had; it is not done, now or later.
+    """
+    try:
+        return asyncio.get_running_loop().run_in_executor(threads, work)
+    except RuntimeError:
+        raise StoreUnavailable(
+            "no_thread",
+            "no thread can be had on the broker's host, or the broker ends: see which processes hold so many "
+            "(ps -eLf), then again",
+        ) from None
 
 
 _LANE: ContextVar[Lane | None] = ContextVar("the lane of this request", default=None)

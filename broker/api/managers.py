@@ -11,6 +11,7 @@ from broker.api import schemas
 from broker.api.access import Admin, Viewer
 from broker.api.accounts import account_shown
 from broker.api.context import Context, Given, run
+from broker.api.listing import heard, listed
 from broker.api.once import OnceRoute
 from broker.api.opening import opens
 from broker.api.paging import Asked, cut_out
@@ -83,17 +84,15 @@ async def manage_account(name: str, body: Under, given: Given, _: Admin) -> sche
 
 
 def _assign(given: Context, name: str, body: Under) -> model.Account:
-    managers = given.service.managers
-
-    def listed() -> tuple[VenueKey, ...]:
-        manager = managers.get(body.manager)
-        egress = given.service.accounts.egress(manager.egress)
-        found = given.warden.listed(manager, egress, managers.credential(manager), body.subaccount)
+    def there() -> tuple[VenueKey, ...]:
+        found = listed(given, body.manager, body.subaccount)
         if found is None:
             raise bad_subaccount(body.subaccount)
         return found
 
-    return managers.assign(name, body.manager, body.subaccount, listed)
+    return given.service.managers.assign(
+        name, body.manager, body.subaccount, there, lambda key: heard(given, key)
+    )
 
 
 def _shown(one: model.Manager) -> ManagerKey:

@@ -6,10 +6,13 @@ Rules:
    The same key with other content is 409.
 2. Two writes under one key at the same time: the second waits for the first.
 3. Only what was done is kept: a refusal may be mended and tried again under its key. It is kept in memory until it is
-   on record, and no answer waits long for that; a cut's does not wait for it at all, nor for a look at the record
-   that does not answer. A cut that was not on record when it was answered, and is no more, is made anew.
-4. No text of a write keeps a secret (`free_text`).
-5. What was asked is kept as an HMAC keyed with the operator's token: a body may hold a password, and a plain
+   on record, and no answer waits long for that, nor fails by it; a cut's does not wait for it at all, nor for a look
+   at the record that does not answer or fails. A cut that was not on record when it was answered, and is no more, is
+   made anew. What changes nothing (`changes_nothing`) is kept under no key: whoever may read could fill a disk with it.
+4. An answer by which a real key leaves is kept without it, and waits for that; the key comes into it after that
+   (`leaves`). Where it may not leave by then, nothing is kept.
+5. No text of a write keeps a secret (`free_text`).
+6. What was asked is kept as an HMAC keyed with the operator's token: a body may hold a password, and a plain
    hash of that could be guessed.
 """
 
@@ -20,7 +23,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from fastapi import FastAPI, Request, Response
@@ -28,8 +32,9 @@ from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse
 
 from broker.api.access import IN_DOUBT, authenticate, is_cut
-from broker.api.free_text import closes, refuse_secrets
-from broker.api.lanes import run
+from broker.api.free_text import closes, refuse_secret_path, refuse_secrets
+from broker.api.lanes import begun, run
+from broker.api.leaves import completed
 from broker.background import described
 from broker.errors import Conflict, Malformed, NotFound, Problem, StoreUnavailable
 from broker.service import Service
@@ -46,7 +51,19 @@ _KEPT_WITHIN_S = 1.0
 _CUT_LOOKS_S = 0.5
 _MOST_FRESH = 1_000
 
+_CHANGE_NOTHING = set[Callable[..., Any]]()
+
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+def changes_nothing(endpoint: Endpoint) -> Endpoint:
+    """Mark what changes nothing, or nothing more when it is asked twice, although it is no GET: it is done each time.
+
+    Below the route's own decorator.
+    """
+    _CHANGE_NOTHING.add(endpoint)
+    return endpoint
 
 
 class OnceRoute(APIRoute):
@@ -61,9 +78,11 @@ class OnceRoute(APIRoute):
             operator = await authenticate(service, request)
             key = request.headers.get(HEADER)
             if request.method != "GET" and not closes(request):
-                await run(refuse_secrets, await request.body())
-            if request.method == "GET" or key is None:
-                return await handle(request)
+                is_name = service.is_name
+                await run(refuse_secret_path, f"{request.url.path}?{request.url.query}", is_name)
+                await run(refuse_secrets, await request.body(), is_name)
+            if request.method == "GET" or key is None or self.endpoint in _CHANGE_NOTHING:
+                return await completed(request, await handle(request))
             if not 0 < len(key) <= _LONGEST or not key.isascii() or not key.isprintable():
                 raise Malformed("malformed", (Problem(HEADER, f"is 1 to {_LONGEST} printable characters"),))
             lock = _LOCKS.setdefault((operator.name, key), asyncio.Lock())
@@ -97,6 +116,7 @@ class Answers:
     def __init__(self, service: Service) -> None:
         self._operators, self._clock = service.operators, service.desk.clock
         self._fresh: dict[tuple[str, str], _Answered] = {}
+        self._withheld: set[tuple[str, str]] = set()
         self._thread = Threads(1, "answers")
 
     async def before(
@@ -113,6 +133,8 @@ class Answers:
             if not hmac.compare_digest(fresh.content, content):
                 raise Conflict(*KEY_REUSED)
             return fresh
+        if (operator, key) in self._withheld:
+            return None
         if not cuts:
             return await run(self._on_record, operator, key, content)
         if doubt:
@@ -120,7 +142,11 @@ class Answers:
         try:
             async with asyncio.timeout(_CUT_LOOKS_S):
                 return await run(self._on_record, operator, key, content)
-        except (StoreUnavailable, TimeoutError):
+        except Conflict:
+            raise
+        except Exception as fault:  # noqa: BLE001 - made twice does no harm, whatever keeps us from looking
+            if not isinstance(fault, (StoreUnavailable, TimeoutError)):
+                _LOG.error("whether a cut was made before could not be looked up: %s", described(fault))
             return None
 
     def _on_record(self, operator: str, key: str, content: bytes) -> _Answered | None:
@@ -134,25 +160,63 @@ class Answers:
         """Keep what was answered; on record soon, and in memory until then."""
         body = _without_secrets(bytes(answer.body))
         name = (operator, key)
-        self._fresh[name] = _Answered(content, answer.status_code, body, self._clock.now())
+        # what is answered now counts, whether the earlier one could be forgotten or not
+        self._withheld.discard(name)
+        self._fresh[name] = kept = _Answered(content, answer.status_code, body, self._clock.now())
         while len(self._fresh) > _MOST_FRESH:
             del self._fresh[next(iter(self._fresh))]
-        done = asyncio.get_running_loop().run_in_executor(
-            self._thread, self._operators.remember, operator, key, content, answer.status_code, body
-        )
-        done.add_done_callback(lambda one: self._kept(name, one))
+        remember = partial(self._operators.remember, operator, key, content, answer.status_code, body)
+        done = self._in_turn(remember)
+        done.add_done_callback(lambda one: self._kept(name, kept, one))
         if not cuts:
             await asyncio.wait({done}, timeout=_KEPT_WITHIN_S)
 
-    def _kept(self, name: tuple[str, str], done: "asyncio.Future[None]") -> None:
+    async def forget(self, operator: str, key: str) -> None:
+        """Keep nothing under a key: what was kept was withheld after all, and may be asked for again."""
+        name = (operator, key)
+        self._fresh.pop(name, None)
+        if len(self._withheld) >= _MOST_FRESH:
+            self._withheld.clear()
+        self._withheld.add(name)
+        done = self._in_turn(partial(self._operators.forget, operator, key))
+        done.add_done_callback(lambda one: self._forgotten(name, one))
+        await asyncio.wait({done}, timeout=_KEPT_WITHIN_S)
+
+    def _in_turn(self, work: Callable[[], None]) -> "asyncio.Future[None]":
+        """Have something done by the thread that keeps, after what it has to keep; where there is none, that failed."""
+        try:
+            return begun(self._thread, work)
+        except StoreUnavailable as fault:  # what was done is done
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(fault)
+            return failed
+
+    def ready(self) -> None:
+        """Have the thread that keeps, for when a host has none left.
+
+        Raises:
+            RuntimeError: It cannot be had.
+        """
+        self._thread.ready()
+
+    def _forgotten(self, name: tuple[str, str], done: "asyncio.Future[None]") -> None:
         fault = None if done.cancelled() else done.exception()
         if fault is None:
-            self._fresh.pop(name, None)
+            self._withheld.discard(name)
+        else:  # asked again by another process it is answered without the key, as what was done before
+            _LOG.error("an answer that was withheld is kept under its key: %s", described(fault))
+
+    def _kept(self, name: tuple[str, str], kept: _Answered, done: "asyncio.Future[None]") -> None:
+        fault = None if done.cancelled() else done.exception()
+        if fault is None:
+            if self._fresh.get(name) is kept:
+                del self._fresh[name]
         else:  # what was done is done: an error would say otherwise
             _LOG.error("an answer could not be kept under its idempotency key: %s", described(fault))
 
 
-def _answers(app: FastAPI, service: Service) -> Answers:
+def answers_of(app: FastAPI, service: Service) -> Answers:
+    """Return what an application answered that is not on record yet."""
     found = getattr(app.state, "answers", None)
     if not isinstance(found, Answers):
         found = app.state.answers = Answers(service)
@@ -164,15 +228,20 @@ async def _once(
 ) -> Response:
     asked = b"\n".join((request.method.encode(), request.url.path.encode(), await request.body()))
     content = hmac.digest(request.headers.get("authorization", "").encode(), asked, "sha256")
-    answers, cuts = _answers(request.app, service), is_cut(request)
+    answers, cuts = answers_of(request.app, service), is_cut(request)
     doubt = request.scope.get(IN_DOUBT, False)
     before = await answers.before(operator.name, key, content, cuts=cuts, doubt=doubt)
     if before is not None and not (cuts and await _is_forgotten(service, before)):
         return _replayed(before)
     response = await handle(request)
-    if response.status_code < _REDIRECT:
-        await answers.keep(operator.name, key, content, response, cuts=cuts)
-    return response
+    if response.status_code >= _REDIRECT:
+        return response
+    await answers.keep(operator.name, key, content, response, cuts=cuts)
+    try:
+        return await completed(request, response)
+    except Exception:
+        await answers.forget(operator.name, key)
+        raise
 
 
 async def _is_forgotten(service: Service, before: _Answered) -> bool:
@@ -185,8 +254,9 @@ async def _is_forgotten(service: Service, before: _Answered) -> bool:
             await run(service.cuts.get, str(document.get("id")))
     except NotFound:
         return True
-    except (StoreUnavailable, TimeoutError):
-        return False
+    except Exception as fault:  # noqa: BLE001 - whatever it is, it does not say that it is no more
+        if not isinstance(fault, (StoreUnavailable, TimeoutError)):
+            _LOG.error("whether a cut still holds could not be looked up: %s", described(fault))
     return False
 
 

@@ -19,18 +19,18 @@ from pydantic import BaseModel, ValidationError
 
 from broker.api.access import authenticated
 from broker.api.context import Context, context_of, run
-from broker.api.free_text import refuse_secret_path
 from broker.api.showing import lines_of
 from broker.errors import Malformed, NotGranted, Problem
 from broker.service.openings import Wanted
 from broker.service.operators import Role
-from broker.service.using import Using, using
+from broker.service.using import Premise, Spared, using
 
 CODE, ACT = "Portcullis-Code", "Portcullis-Act"
 _LONGEST_SUBJECT = 200
 _CALLED = ("name", "cut", "consumer", "grant")
 M = TypeVar("M", bound=BaseModel)
-When = Callable[[Context, Request], Awaitable[bool]]
+When = Callable[[Context, Request], Awaitable[bool | Spared]]
+"""Whether a request opens something; where the record says that it does not, by which fact: its deed looks again."""
 
 
 class Opens:
@@ -47,16 +47,16 @@ class Opens:
         finally:
             using.set(None)
 
-    async def _judged(self, request: Request) -> Using | None:
+    async def _judged(self, request: Request) -> Premise | None:
         operator, context = authenticated(request), context_of(request)
         if not operator.may(self.role):
             raise NotGranted(
                 "scope_missing", f"this needs the scope {self.role.value}; {operator.name} does not have it"
             )
-        if self._when is not None and not await self._when(context, request):
-            return None
+        opens = True if self._when is None else await self._when(context, request)
+        if opens is not True:
+            return opens or None
         path = request.url.path
-        await run(refuse_secret_path, f"{path}?{request.url.query}")
         shows = await lines_of(context, request, self.action)
         asked = b"\n".join(
             (request.method.encode(), path.encode(), await request.body(), "\n".join(shows).encode())

@@ -9,12 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from broker.api import schemas
 from broker.api.access import Admin, Responder, Viewer, authenticated
 from broker.api.context import Context, Given, run
-from broker.api.once import OnceRoute
+from broker.api.once import OnceRoute, changes_nothing
 from broker.api.opening import opens
 from broker.api.paging import Asked, cut_out
 from broker.errors import NotGranted
 from broker.service.openings import Act
 from broker.service.operators import Operator, Role
+from broker.service.using import Spared
 from clients.secret import Secret
 
 router = APIRouter(route_class=OnceRoute)
@@ -131,16 +132,19 @@ async def login(body: Login, given: Given) -> MadeSession:
 
 
 @router.post("/sessions/end", tags=["operators"])
+@changes_nothing
 async def logout(given: Given, operator: Viewer) -> Done:
     """End one's own sessions, everywhere."""
     await run(given.service.credentials.logout, operator.name)
     return Done(operator=operator.name)
 
 
-async def _is_reset(context: Context, request: Request) -> bool:
+async def _is_reset(context: Context, request: Request) -> bool | Spared:
     """Tell whether somebody enrols who has codes already, or enrols another."""
     name = str(request.path_params["name"])
-    return name != authenticated(request).name or await run(context.service.credentials.is_enrolled, name)
+    if name != authenticated(request).name or await run(context.service.credentials.is_enrolled, name):
+        return True
+    return Spared(None)  # since when somebody has codes
 
 
 @router.post(

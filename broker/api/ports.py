@@ -1,6 +1,6 @@
 """What the API needs beside the service: who asks venues about keys, and who speaks with gateways."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,8 +32,8 @@ class KeyWarden(Protocol):
         """Return the keys of a sub-account; None where the venue lists no such sub-account."""
         ...
 
-    def odd(self, keys: Sequence[KeyVersion], listed: Sequence[VenueKey]) -> tuple[str, ...]:
-        """Say in words what a venue lists otherwise than the record has it."""
+    def odd(self, keys: Sequence[KeyVersion], listed: Sequence[VenueKey]) -> Mapping[str, str]:
+        """Say in words what a venue lists otherwise than the record has it, each with the label of its key."""
         ...
 
 

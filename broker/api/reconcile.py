@@ -5,8 +5,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from broker.api.access import Admin
 from broker.api.context import Context, Given, run
+from broker.api.listing import listed
 from broker.api.once import OnceRoute
 from broker.model import Account, KeyVersion
+from broker.service.reconcile_facts import Surveyed
+from broker.service.reconcile_lists import surveyed
 from clients.venue import Credential, KeyFacts
 
 router = APIRouter(route_class=OnceRoute, tags=["reconcile"])
@@ -41,12 +44,17 @@ class StepShown(BaseModel):
 
 
 class Reconciled(BaseModel):
-    """What was found. `missing` says what still stands in the way of a thaw; `steps`, in order, what leads out."""
+    """What was found. `missing` says what still stands in the way of a thaw; `steps`, in order, what leads out.
+
+    `waits` says what waits until then; it means nothing where all is well.
+    """
 
     well: bool
     keys: list[LookedAt]
     missing: list[str]
     steps: list[StepShown]
+    environment: str
+    waits: str
 
 
 @router.post("/reconciliations")
@@ -66,10 +74,13 @@ async def reconcile(body: Asked, given: Given, _: Admin) -> Reconciled:
     ]
     steps = [
         StepShown(what=one.what, do=one.do, commands=list(one.commands), blocks=blocks)
-        for listed, blocks in ((found.blocking, True), (found.opening, False), (found.held, False))
-        for one in listed
+        for some, blocks in ((found.blocking, True), (found.opening, False), (found.held, False))
+        for one in some
     ]
-    return Reconciled(well=found.well, keys=keys, missing=list(found.missing), steps=steps)
+    return Reconciled(
+        well=found.well, keys=keys, missing=list(found.missing), steps=steps,
+        environment=given.service.desk.home.environment.value, waits=found.waits,
+    )  # fmt: skip
 
 
 def _ask(given: Context, name: str, credential: Credential) -> KeyFacts:
@@ -77,13 +88,7 @@ def _ask(given: Context, name: str, credential: Credential) -> KeyFacts:
     return given.inspector.inspect(account, given.service.accounts.egress(account.egress), credential)
 
 
-def _survey(given: Context, account: Account, keys: tuple[KeyVersion, ...]) -> tuple[str, ...]:
-    managers = given.service.managers
+def _survey(given: Context, account: Account, keys: tuple[KeyVersion, ...]) -> Surveyed:
     if account.manager is None or account.subaccount is None:
         raise TypeError("an account that nobody manages has no list")
-    manager = managers.get(account.manager)
-    egress = given.service.accounts.egress(manager.egress)
-    listed = given.warden.listed(manager, egress, managers.credential(manager), account.subaccount)
-    if listed is None:
-        return (f"the exchange lists no sub-account {account.subaccount} under {manager.name} any more",)
-    return given.warden.odd(keys, listed)
+    return surveyed(account, keys, listed(given, account.manager, account.subaccount), given.warden.odd)

@@ -22,11 +22,12 @@ from broker.api.once import OnceRoute
 from broker.api.paging import Asked, cut_out
 from broker.db.asks import Ask
 from broker.db.findings import Finding
+from broker.deeds import Deed, No
 from broker.errors import Conflict, NotFound, StoreUnavailable
 from broker.model import KeyRef, moment
 from broker.service.rotations import Rotation, Transition, Wish
 from clients.secret import Secret
-from clients.venue import Slot
+from clients.venue import Credential, KeyType, Slot
 
 router = APIRouter(route_class=OnceRoute, tags=["rotations"])
 
@@ -206,11 +207,17 @@ async def drop_rotation(rotation: str, body: Dropped, given: Given, _: Clerk) ->
 
 @router.post("/rotations/{rotation}/answer")
 async def answer_rotation(rotation: str, body: Answer, given: Given, _: Clerk) -> RotationWhole:
-    """Say what was done at the exchange's own pages."""
+    """Say what was done at the exchange's own pages.
+
+    A secret that is given comes with the id of its key. The exchange is asked with both, before either is on record:
+    whoever swaps them types the secret where an id belongs.
+    """
     if body.deleted is bool(body.key_id):
         raise Conflict("bad_answer", "say either the new key's id, or that the old key is deleted")
     secret = None if body.secret is None else Secret(body.secret.get_secret_value())
     told = {"deleted": True} if body.deleted else {"key_id": body.key_id}
+    if secret is not None and body.key_id:
+        await run(_inspect, given, rotation, Credential(body.key_id, secret, KeyType.HMAC))
     return await _asked(given, rotation, Wish.ANSWER, told, secret)
 
 
@@ -253,6 +260,16 @@ async def retire_key(account: str, slot: Slot, version: int, given: Given, _: Cl
     )
 
 
+def _inspect(given: Context, rotation: str, credential: Credential) -> None:
+    """Ask the exchange whether it knows a key, by the account's own way out.
+
+    Raises:
+        VenueError: It does not, or does not answer; nothing was kept.
+    """
+    account = given.service.accounts.get(given.service.rotations.get(rotation).account)
+    given.inspector.inspect(account, given.service.accounts.egress(account.egress), credential)
+
+
 async def _asked(
     given: Context, rotation: str, wish: Wish, body: Mapping[str, object], secret: Secret | None = None
 ) -> RotationWhole:
@@ -268,6 +285,14 @@ async def _carried_out(given: Context, ask: Ask) -> RotationWhole:
         return await read_back(_whole, given, ask.rotation)
     except NotFound:
         raise Conflict("not_planned", "the rotator planned nothing") from None
+
+
+async def _in_the_way(given: Context) -> No | None:
+    """Tell why what was asked for waits, where that is known."""
+    try:
+        return await run(given.service.desk.guard.allows, Deed.ASKED)
+    except StoreUnavailable:  # it is asked for all the same
+        return None
 
 
 async def outcome_of(given: Context, ask: Ask, patience_s: float) -> None:
@@ -286,6 +311,13 @@ async def outcome_of(given: Context, ask: Ask, patience_s: float) -> None:
         except (StoreUnavailable, RuntimeError):  # it is asked for; the last: no thread can be had to look
             unread = True
     if ask.outcome is None:
+        no = None if unread else await _in_the_way(given)
+        if no is not None:  # why it waits is known: nobody has to look for it
+            raise StoreUnavailable(
+                "not_yet",
+                f"{no.message}. It is on record as {ask.rotation or ask.id}, and is carried out once that is over"
+                f"{': RB-03' if no.reason == 'guard_away' else ''}",
+            )
         raise StoreUnavailable(
             "not_yet",
             f"{'whether a rotator has done this cannot be read' if unread else 'no rotator has done this yet'}; it is "

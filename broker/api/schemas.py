@@ -11,6 +11,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 
 from broker.pasted import REMOVED, looks_secret
+from broker.service.words import shortened
 
 T = TypeVar("T")
 
@@ -19,19 +20,18 @@ Note = Annotated[str, StringConstraints(max_length=500)]
 PolicyText = Annotated[str, StringConstraints(min_length=1, max_length=64 * 1024)]
 Pem = Annotated[str, StringConstraints(min_length=1, max_length=8 * 1024)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-_LONGEST_LOOKED_AT = 1500
+LONGEST_LOOKED_AT = 1500
 """Of a reason: three times what it may have, and a look at it costs the loop less than a millisecond."""
 
 
-def _without_secrets(text: object) -> object:
-    looked_at = (
-        isinstance(text, str) and len(text) <= _LONGEST_LOOKED_AT
-    )  # else it is refused, and kept nowhere
-    return REMOVED if looked_at and looks_secret(str(text)) else text
+def _that_is_kept(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    return REMOVED if looks_secret(text[:LONGEST_LOOKED_AT]) else shortened(text)
 
 
-ClosingReason = Annotated[Reason, BeforeValidator(_without_secrets)]
-"""Why somebody is stopped: what looks like a secret is not kept, and does not keep the stop from being made."""
+ClosingReason = Annotated[Reason, BeforeValidator(_that_is_kept)]
+"""Why somebody is stopped: what looks like a secret is not kept, nor what is too long, and no stop fails for it."""
 Target = Annotated[str, StringConstraints(min_length=1, max_length=160)]
 
 
@@ -136,6 +136,9 @@ class Key(BaseModel):
     ip_restricted: bool | None
     can_withdraw: bool | None
     created_at: datetime
+    death: str
+    """What says that it is dead: `proven`; `stated` by a person, or `confirmed` by them; `unproven`: it was ended, and
+    nothing says so; empty: it was not ended."""
 
 
 # --- consumers, grants, policies --------------------------------------------------------------

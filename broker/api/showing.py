@@ -1,9 +1,10 @@
 """What an announced request would do, in lines for people: whoever approves sees all of it, and so does who asked.
 
 Rules:
-1. Every field of the request stands there but secrets. Names are followed by what they stand for now: the pairs and
-   caps of a policy, what differs from the one in force, what a cut holds, which key would be handed out; where an
-   account is, by which way, and under which manager key.
+1. Every field of the request stands there but secrets. An id of a key stands there in part, as nobody has asked the
+   exchange yet: whoever swaps id and secret types the secret there. Names are followed by what they stand for now: the
+   pairs and caps of a policy, what differs from the one in force, what a cut holds, which key would be handed out;
+   where an account is, by which way, and under which manager key.
 2. The lines are part of what is approved. They are made again when the act is used: where a name stands for something
    else by then, it is another request, and is refused.
 """
@@ -19,12 +20,14 @@ from broker import policy_document
 from broker.api import policy_words
 from broker.api.context import Context, run
 from broker.errors import BrokerError
-from broker.model import Grant, Stage
+from broker.model import Grant, Stage, in_part
 from broker.service import Service
 from broker.service.accounts import DIRECT
 from clients.venue import Slot
 
 _SECRET = frozenset({"secret", "password", "passphrase", "proxy_password", "token", "code", "address"})
+_IDS = frozenset({"key_id", "public_key"})
+"""What may be a secret that was typed in the wrong place: shown in part, and by its digest."""
 _OWN_LINES = frozenset({"policy"})
 _LONGEST = 4000
 _MOST = 400
@@ -190,7 +193,7 @@ def _said(name: str, value: object) -> str:
     if name in _SECRET and value is not None:
         return "(given, not shown)"
     if isinstance(value, str):
-        return value
+        return f"{in_part(value)} (sha256 {_digest(value)})" if name in _IDS and value else value
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 

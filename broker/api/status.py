@@ -186,5 +186,5 @@ def _use(context: Context, grant: Grant, account: Account | None, cuts: tuple[Cu
     )
 
 
-_UNSAFE = frozenset({"unsafe", "withdraws", "any-address", "no-codes"})
+_UNSAFE = frozenset({"unsafe", "withdraws", "any-address", "no-codes", "no-admin"})
 _MODES: dict[Mode, GateMode] = {Mode.OPEN: "open", Mode.HALT: "halt", Mode.CLOSED: "closed"}

@@ -2,11 +2,14 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 
 from pydantic import BaseModel
 
 from broker.api.context import Context
-from broker.service.conditions import Condition
+from broker.errors import NotFound
+from broker.model import KeyRef, Stage
+from broker.service.conditions import Condition, conditions_of
 
 BEHIND_LINES = 20_000
 """Call-log lines a gateway holds that no broker has kept yet: an hour of a busy bot."""
@@ -43,11 +46,24 @@ def wrong_shown(context: Context) -> list[WrongShown]:
 
 
 def of_this_process(context: Context) -> Iterator[Condition]:
-    """Yield what this process sees of itself: its host, its stores, its gateways."""
+    """Return what this process sees of itself: its host, its stores, its gateways."""
+    return conditions_of(
+        {
+            "this host": lambda: _of_the_host(context),
+            "cuts that are not on record": lambda: _of_cuts(context),
+            "lost secrets": lambda: _of_secrets(context),
+            "gateways": lambda: _of_gateways(context),
+        }
+    )
+
+
+def _of_the_host(context: Context) -> Iterator[Condition]:
     for hazard in context.hazards():
         subject = hazard.subject or hashlib.sha256(hazard.what.encode()).hexdigest()[:12]
         yield Condition("unsafe", subject, hazard.what, hazard.step)
-    yield from _of_cuts(context)
+
+
+def _of_gateways(context: Context) -> Iterator[Condition]:
     gateways = context.gateways.connected()
     if not gateways and context.service.grants.list(limit=1).items:
         yield Condition(
@@ -91,7 +107,51 @@ def _of_cuts(context: Context) -> Iterator[Condition]:
     for stray in closing.strays():
         yield Condition(
             "cut-of-nobody", stray.noted.id,
-            f"{stray.noted.id} of {', '.join(stray.noted.scopes)} was answered as in force with the database away, "
-            f"and stops NOBODY: {stray.why}",
+            f"{stray.noted.id} of {', '.join(stray.noted.scopes)}, which somebody was told is in force, stops NOBODY: "
+            f"{stray.why}",
             "cut again, with the right name: portcullis cut --consumer NAME --reason WHY",
         )  # fmt: skip
+
+
+def _of_secrets(context: Context) -> Iterator[Condition]:
+    """Yield grants, keys in use, ways out and codes whose secret the secret store has not: all of theirs is refused."""
+    service = context.service
+    for (kind, name), path in list(service.desk.gone.items()):
+        with suppress(NotFound):
+            if kind == "grant":
+                grant = service.grants.get(name)
+                if grant.revoked_at is None and grant.secret_path == path:
+                    yield Condition(
+                        "secret-gone", f"grant:{name}",
+                        f"the secret of {grant.consumer}'s virtual key (grant {name}) is not in the secret store: "
+                        "every request of that bot is refused as unavailable",
+                        f"portcullis grant reissue {name}", grant.account,
+                    )  # fmt: skip
+                continue
+            if kind == "egress":
+                if (back := service.accounts.password_back(name, path)) is not None:
+                    yield Condition(
+                        "secret-gone", f"egress:{name}",
+                        f"the password of the proxy of egress {name} is not in the secret store, or cannot be read "
+                        "there: no bot whose account goes by it is served anew, and no key is asked about by it",
+                        f"{back}, then portcullis reconcile",
+                    )  # fmt: skip
+                continue
+            if kind == "codes":
+                if service.credentials.seed_of(name) == path:
+                    yield Condition(
+                        "secret-gone", f"operator:{name}",
+                        f"the seed of {name}'s one-time codes is not in the secret store, or cannot be read there: "
+                        "every login and every code is refused",
+                        f"another admin: portcullis operator enrol --name {name}; or on the broker's host: "
+                        f"portcullis operator recover --name {name}",
+                    )  # fmt: skip
+                continue
+            ref = KeyRef.parse(name)
+            if any(key.ref == ref and key.stage is Stage.CURRENT for key in service.keys.list()):
+                yield Condition(
+                    "secret-gone", f"key-version:{name}",
+                    f"the secret of the key {name} is not in the secret store: every request on {ref.account} is "
+                    "refused as unavailable",
+                    service.ready.rotate(ref.account, ref.slot), ref.account,
+                )  # fmt: skip

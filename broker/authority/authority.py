@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 
 from broker.authority.ahead import Ahead
 from broker.authority.anew import Anew, unread, with_gates
+from broker.authority.behind import Behind
 from broker.authority.changes import Changes
 from broker.authority.cutover import Cutovers, Noted
 from broker.authority.intake import Intake
@@ -36,18 +37,17 @@ from broker.authority.link import Link, OnTheirWay
 from broker.authority.order import InOrder
 from broker.authority.owners import Owners
 from broker.authority.policies import PolicyMarks
+from broker.authority.welcome import welcome_of
 from broker.background import Background, described
 from broker.db import Connection, meta
-from broker.db import accounts as account_store
 from broker.db import cutovers as holds
 from broker.db.turns import Urgency, urgency
 from broker.errors import BrokerError, StoreUnavailable
-from broker.link import frames
+from broker.link import frames, parting
 from broker.link.channel import Channel
 from broker.link.codec import BadFrame
 from broker.service import Service
 from broker.threads import Threads
-from clients.venue import Environment
 
 T = TypeVar("T")
 HEARTBEAT_SECONDS = 1.0
@@ -73,11 +73,12 @@ class LeaseAuthority:
         self.alive_s = time.monotonic()  # who is called silent was silent while our loop listened
         self._beside = Background(_LOG)
         self.lending = Lending(service, self._beside)
-        self._owners = Owners(service)
         self.intake = Intake(service, self._beside, self._in_log, self.lending.run)
         self.policies = PolicyMarks(service.desk)  # hears of a change before those who tell gateways
         self.changes = Changes(service.desk, self.in_safety, self._beside)
         self.changes.note_flights, self.changes.on_begin = self._note_flights, self.intake.recount
+        self._behind = Behind(self.changes.starts, self.intake)
+        self._owners = Owners(service, self._behind)
         self.cutovers = Cutovers(service, self.changes, self.in_safety, self._in_store)
         self.leases = Leases(service, self.changes, self.cutovers)
         self.ahead = Ahead(service.desk, self.changes, self._beside, self._in_store)
@@ -181,16 +182,16 @@ class LeaseAuthority:
 
     async def _let_in(self, channel: Channel, allowed: Callable[[str], bool]) -> Link | None:
         """Greet a gateway; None where it is not let in, which it is told."""
+        hello, why = None, parting.NO_HELLO
         try:
             hello = await channel.receive()
-        except BadFrame:
-            hello = None
-        if (
-            not isinstance(hello, frames.Hello)
-            or hello.version != frames.VERSION
-            or not allowed(hello.gateway)
-        ):
-            channel.send(frames.Goodbye("version" if isinstance(hello, frames.Hello) else "no_hello"))
+        except BadFrame as fault:  # another version may say more in it
+            why = parting.why_unread(fault, frames.Hello)
+        if isinstance(hello, frames.Hello):
+            why = parting.why_not(hello.version, ours=allowed(hello.gateway))
+        if why or not isinstance(hello, frames.Hello):
+            _LOG.error("a gateway is not let in: %s", parting.words(why))
+            channel.send(frames.Goodbye(why))
             return None
         link = Link(channel, hello.gateway, hello.boot)
         try:
@@ -210,6 +211,7 @@ class LeaseAuthority:
         # gates, and one after it is pushed once the loop goes on
         channel.send(with_gates(welcome, self.changes.states()))
         self.changes.links[link.gateway] = link
+        self._behind.begin(link)
         self.ahead.look()
         return link
 
@@ -227,6 +229,7 @@ class LeaseAuthority:
                 await self._take(link, frame)
         finally:
             link.over = True
+            self._behind.end(link)
             self.changes.starts.gone(link.gateway, link.boot)
             if self.changes.links.get(link.gateway) is link:
                 del self.changes.links[link.gateway]
@@ -251,22 +254,7 @@ class LeaseAuthority:
             meta.greet(connection, link.gateway, link.boot, self._desk.clock.now_us())
 
     def _welcome(self) -> frames.Welcome:
-        """Read what a gateway is welcomed with, but for the gates: those are told as of when it is."""
-        home = self._desk.home
-        upstream = self._paper_upstream
-        with self._desk.database.read() as connection:
-            found = account_store.accounts(connection, "", 1)
-        if home.environment is Environment.PAPER and not upstream and found:
-            upstream = found[0].upstream or ""
-        mount = frames.Mount("binance", "binance", home.environment.value, upstream)
-        return frames.Welcome(
-            frames.VERSION,
-            home.environment.value,
-            home.generation,
-            (mount,),
-            frames.EgressPart("direct"),
-            (),
-        )
+        return welcome_of(self._desk, self._paper_upstream)
 
     async def _take(self, link: Link, frame: frames.Frame) -> None:
         """Answer one frame; what has to wait for a store is answered beside the next ones."""
@@ -297,13 +285,12 @@ class LeaseAuthority:
                 link.tell(frames.AskFailed(frame.ask))
             case frames.CloseSlices():
                 self.lending.owe(link.gateway, frame.parts)
-            case frames.Release():
-                pass  # it may have been written: given back twice it would be a hole in the limit; it counts as spent
-            case _:
+            case _:  # a Release may have been written: given back twice it would be a hole in the limit
                 pass
 
     def _at_once(self, link: Link, frame: frames.Frame) -> Coroutine[Any, Any, None] | None:
         """Answer what needs no store; return the work of what does."""
+        self._behind.heard(link, frame)
         match frame:
             case frames.OpenLease():
                 return self._open(link, frame)
@@ -340,6 +327,8 @@ class LeaseAuthority:
                 self.cutovers.answer(frame)
             case frames.Health():
                 return self._fares(link, frame)
+            case frames.Acted() | frames.Uses():
+                pass  # heard
             case _:
                 _LOG.error(
                     "gateway %s sent a %s frame, which is not its to send", link.gateway, type(frame).__name__
@@ -376,8 +365,9 @@ class LeaseAuthority:
         granted = None
         try:
             granted = await self.in_safety(lambda: self.leases.grant(link, frame, opening, secrets, loan))
-            if isinstance(granted, frames.LeaseGranted) and self.policies.changed_since(
-                mark, granted.grant, granted.account, granted.consumer
+            if isinstance(granted, frames.LeaseGranted) and (
+                self.policies.changed_since(mark, granted.grant, granted.account, granted.consumer)
+                or not self.leases.stands(link, opening)
             ):
                 link.leases.pop(granted.lease, None)
                 granted = None

@@ -143,11 +143,10 @@ class Changes:
 
         As their commit will do. In whatever thread; gateways are told before whatever is told them after this.
         """
-        here, place = scope(ScopeKind.KEY_VERSION, str(key)), (key.account, key.slot.value)
+        here = scope(ScopeKind.KEY_VERSION, str(key))
         for closing in self._gates.early():
-            if here in closing.scopes or here not in coverage.added(
-                closing.scopes, self._desk.in_use.get(closing.id, {}), {place: key.version}
-            ):
+            before = self._desk.in_use.get(closing.id, {})
+            if here in closing.scopes or not coverage.covers(closing.scopes, before, here):
                 continue
             more = self._gates.widen(closing.id, here)
             if more is None or self.loop is None:

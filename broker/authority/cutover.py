@@ -9,20 +9,23 @@ Rules:
 2. A hold that ran out is never prolonged: meanwhile its key may have been retired. The leases on it are void.
 3. Once another version is current, every gateway gets its material and one `Cutover` frame; its hold on the old one
    ends when it has acknowledged, which is after its last request in flight. Without the material nothing is moved:
-   the old key lives as long as anybody holds it.
+   the old key lives as long as anybody holds it. So ends a hold on it that no lease needs any more, as after a cut:
+   the gateway says that it uses it no more, and nothing of it is in flight. One that does not say so is waited for.
 4. A canary is one gateway that tries a pending version with a signed read; what it found is written down.
-5. No key goes to a gateway that is cut off: that is judged in the step in which it is sent.
+5. No key goes to a gateway that is cut off, nor from a home that does not serve: that is looked at once its sending is
+   on record, and judged in the step in which it is sent (`sending`).
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from broker import gate, steady
 from broker.authority.changes import Changes
 from broker.authority.link import Kept, Link
+from broker.authority.sending import Sending
 from broker.background import Background, described
 from broker.db import Connection
 from broker.db import accounts as account_store
@@ -31,7 +34,7 @@ from broker.db.turns import Urgency
 from broker.errors import BrokerError
 from broker.gate import Gate, Mode, Shut
 from broker.link import frames
-from broker.model import Account, KeyRef, KeyVersion, Stage, chain, whereabouts
+from broker.model import Account, KeyRef, KeyVersion, ScopeKind, Stage, chain, scope, whereabouts
 from broker.service import Service
 
 MARGIN_US = 2_000_000
@@ -46,6 +49,7 @@ _FORGET_US = 86_400_000_000
 _ACK_SECONDS = 600.0
 _LOG = logging.getLogger("portcullis.cutover")
 
+N = TypeVar("N", tuple[Link, str], tuple[str, str])
 Run = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
@@ -66,7 +70,8 @@ class Cutovers:
     def __init__(self, service: Service, changes: Changes, in_control: Run, in_store: Run) -> None:
         self._service, self._desk, self._changes = service, service.desk, changes
         self._in_control, self._in_store = in_control, in_store
-        self._moving: set[tuple[str, str]] = set()
+        self._sending = Sending(service, changes)
+        self._moving: set[tuple[Link, str]] = set()
         self._trying: set[tuple[str, str]] = set()
         self._asks: dict[int, asyncio.Future[frames.CanaryDone]] = {}
         self._beside = Background(_LOG)
@@ -80,7 +85,8 @@ class Cutovers:
         lost: set[tuple[str, str]] = set()
         kept: dict[tuple[str, str], Kept] = {}
         accounts: set[str] = set()
-        for link in list(self._changes.links.values()):
+        links = list(self._changes.links.values())
+        for link in links:
             lengths: dict[str, int] = {}
             for held in list(link.leases.values()):
                 if boot_us - held.named_us > UNNAMED_US:
@@ -96,12 +102,15 @@ class Cutovers:
                 else:
                     lost.add((link.gateway, key))
         store.forget_holds(connection, now_us - _FORGET_US, self._desk.spans)
+        running = store.running(connection, self._desk.spans)
+        here = {(link.gateway, link.boot) for link in links}
+        accounts |= {KeyRef.parse(one.key).account for one in running if (one.gateway, one.boot) in here}
         return Noted(
             kept,
             frozenset(lost),
             store.currents(connection, accounts),
             store.open_canaries(connection, now_us - CANARY_US),
-            store.running(connection, self._desk.spans),
+            running,
         )
 
     def hold(self, connection: Connection, link: Link, key: KeyRef, length_us: int) -> Kept | None:
@@ -119,6 +128,7 @@ class Cutovers:
         self._changes.starts.hold(noted.running)
         if not self._desk.guard.serves:
             return  # another host serves: no key goes out from here
+        lets_go = self._service.mirror.serves  # before the mirror was read, no lease is there to be moved
         for link in list(self._changes.links.values()):
             for (gateway, key), kept in noted.kept.items():
                 if gateway == link.gateway and key in link.holds:
@@ -128,20 +138,19 @@ class Cutovers:
                     link.holds.pop(key, None)
                     for name in [name for name, held in list(link.leases.items()) if str(held.key) == key]:
                         link.leases.pop(name, None)
-            stale = {
-                str(held.key)
-                for held in list(link.leases.values())
-                if (current := noted.currents.get(held.key.account)) is not None and current.ref != held.key
-            }
-            for old in stale:
-                current = noted.currents[KeyRef.parse(old).account]
-                self._begin(self._moving, (link.gateway, old), self._move(link, old, current))
-        for canary in noted.canaries:
+            leased = {str(held.key) for held in list(link.leases.values())}
+            held = {one.key for one in noted.running if (one.gateway, one.boot) == (link.gateway, link.boot)}
+            for old in leased | held if lets_go else ():
+                current = noted.currents.get(KeyRef.parse(old).account)
+                if current is not None and str(current.ref) != old:
+                    work = self._move if old in leased else self._leave
+                    self._begin(self._moving, (link, old), work(link, old, current))
+        for canary in noted.canaries if lets_go else ():
             wanted = self._changes.links.get(canary.gateway)
             if wanted is not None:
                 self._begin(self._trying, (canary.rotation, canary.gateway), self._try(wanted, canary))
 
-    def _begin(self, running: set[tuple[str, str]], name: tuple[str, str], work: Any) -> None:
+    def _begin(self, running: set[N], name: N, work: Any) -> None:
         """Do something once at a time; a failure is tried again at a later heartbeat."""
         if name in running:
             work.close()
@@ -158,7 +167,7 @@ class Cutovers:
             finally:
                 running.discard(name)
 
-        self._beside.begin(doing(), f"moving or trying {name}")
+        self._beside.begin(doing(), f"moving or trying {name[1]}")
 
     # --- moving ---------------------------------------------------------------------------
 
@@ -168,8 +177,8 @@ class Cutovers:
         account, material = await self._prepared(link, current)
         if not await self._in_control(lambda: self._held(link, old, current)):
             return
-        if material is None and new not in link.keys:
-            return  # wiped while we read: begun anew at a later heartbeat
+        if (material is None and new not in link.keys) or not self._sending.goes:
+            return  # wiped while we read, or another home serves: begun anew at a later heartbeat
         self._changes.carry(current.ref)
         gates = dict(self._changes.gates)
         moved = []
@@ -187,12 +196,33 @@ class Cutovers:
         if moved and material is not None:
             link.tell(material)
             link.keys.add(new)
+        await self._left(link, old, new, tuple(moved))
+
+    async def _leave(self, link: Link, old: str, current: KeyVersion) -> None:
+        """End one gateway's hold on a version that none of its leases is on any more: they were cut, or given back."""
+        if await self._in_control(lambda: self._unused(link, old)) and old not in link.holds:
+            await self._left(link, old, str(current.ref))
+
+    def _unused(self, link: Link, old: str) -> bool:
+        """Tell whether nobody is to use a version here; in the thread that grants leases, and none is from here on."""
+        with self._desk.database.write(Urgency.SAFETY) as connection:
+            if store.is_current(connection, KeyRef.parse(old)):
+                return False
+        if any(str(held.key) == old for held in list(link.leases.values())):
+            return False  # it is moved, at the next heartbeat
+        link.holds.pop(old, None)
+        return True
+
+    async def _left(self, link: Link, old: str, new: str, moved: tuple[frames.Moved, ...] = ()) -> None:
+        """Tell a gateway to use a version no more; once it has, end its hold on it and take the key away."""
         change = self._desk.number()
         left = self._changes.expect(change, link)
-        link.tell(frames.Cutover(change.number, old, new, tuple(moved), self._changes.history))
+        link.tell(frames.Cutover(change.number, old, new, moved, self._changes.history))
         try:
             async with asyncio.timeout(_ACK_SECONDS):
                 await left.wait()
+            if self._changes.why_not(change):
+                return  # it may still have something in flight
             gone = await self._in_control(lambda: self._let_go(link, old))
         except TimeoutError:  # its hold runs out by itself; the key goes all the same
             _LOG.warning("gateway %s did not acknowledge a cutover; its leases are waited for", link.gateway)
@@ -218,15 +248,20 @@ class Cutovers:
         In the thread that grants leases: from here on none is granted on the old version because of its hold, and
         those granted before are among the link's leases when these are moved.
         """
-        length_us = max((one.length_us + one.exits_us for one in list(link.leases.values())), default=0)
+        leases = list(link.leases.values())
+        length_us = max((one.length_us + one.exits_us for one in leases), default=0)
+        sends = str(key.ref) not in link.keys
         with self._desk.database.write(Urgency.SAFETY) as connection:
             kept = self.hold(connection, link, key.ref, length_us)
             if kept is None:
                 return False
-            if str(key.ref) not in link.keys:
+            if sends:
                 self._service.audit.record(
                     connection, "key.send", f"key-version:{key.ref}", {"gateway": link.gateway}
                 )
+        if sends:
+            stands_in = {name for held in leases if str(held.key) == old for name in held.chain}
+            self._sending.look({*stands_in, scope(ScopeKind.KEY_VERSION, str(key.ref))})
         link.holds[str(key.ref)] = kept
         link.holds.pop(old, None)
         return True
@@ -249,11 +284,13 @@ class Cutovers:
         account, material = await self._prepared(link, key)
         egress = await self._in_store(lambda: self._service.accounts.egress(account.egress))
         if material is not None:
-            await self._in_control(lambda: self._sent(link, key))
-        if self._is_cut(link, account, key.ref, *in_use) or (
-            material is None and canary.key not in link.keys
-        ):
-            return  # it is passed over; wiped while we read it is asked again
+            await self._in_control(lambda: self._sent(link, account, key, in_use))
+        for one in in_use:
+            self._changes.carry(one)
+        if self._is_cut(link, account, key.ref, *in_use) or not self._sending.goes:
+            return  # it is passed over
+        if material is None and canary.key not in link.keys:
+            return  # wiped while we read: it is asked again
         if material is not None:
             link.tell(material)
             link.keys.add(canary.key)
@@ -284,8 +321,7 @@ class Cutovers:
 
     def _is_cut(self, link: Link, account: Account, *keys: KeyRef) -> bool:
         """Tell whether a gateway may see no key now; a cut of the version in use covers what is to replace it."""
-        scopes = tuple(scope for key in keys for scope in whereabouts(account.venue, key, link.gateway))
-        return gate.mode_of(self._changes.gates, scopes) is Mode.CLOSED
+        return gate.mode_of(self._changes.gates, _stands_in(link, account, *keys)) is Mode.CLOSED
 
     def answer(self, done: frames.CanaryDone) -> None:
         """A gateway tells what it found."""
@@ -301,15 +337,20 @@ class Cutovers:
         in_use = tuple(one.ref for one in known if one.ref.slot is ref.slot and one.stage is Stage.CURRENT)
         return next((one for one in known if one.ref == ref), None), in_use
 
-    def _sent(self, link: Link, key: KeyVersion) -> None:
+    def _sent(self, link: Link, account: Account, key: KeyVersion, in_use: tuple[KeyRef, ...]) -> None:
         with self._desk.database.write(Urgency.SAFETY) as connection:
             self._service.audit.record(
                 connection, "key.send", f"key-version:{key.ref}", {"gateway": link.gateway, "why": "canary"}
             )
+        self._sending.look(_stands_in(link, account, key.ref, *in_use))
 
     def _answered(self, canary: store.Canary) -> None:
         with self._desk.database.write(Urgency.SAFETY) as connection:
             store.answer_canary(connection, canary, self._desk.clock.now_us())
+
+
+def _stands_in(link: Link, account: Account, *keys: KeyRef) -> tuple[str, ...]:
+    return tuple(one for key in keys for one in whereabouts(account.venue, key, link.gateway))
 
 
 def _epochs(
@@ -318,4 +359,4 @@ def _epochs(
     """Return epochs for a chain: as they were for scopes that stay, as they are now for the new key version."""
     known = dict(zip(old, epochs, strict=True))
     now = dict(zip(new, gate.epochs_of(gates, new), strict=True))
-    return tuple(known.get(scope, now[scope]) for scope in new)
+    return tuple(known.get(name, now[name]) for name in new)

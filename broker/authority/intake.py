@@ -41,6 +41,9 @@ class Intake:
 
     def __init__(self, service: Service, beside: Background, in_log: Run, in_budgets: Run) -> None:
         self._service, self._beside, self._in_log, self._in_budgets = service, beside, in_log, in_budgets
+        self.on_kept: Callable[[Link], None] = lambda _: None
+        self.on_over: Callable[[str, str], None] = lambda _gateway, _boot: None
+        """Called where all that a boot of a gateway wrote is taken in."""
 
     def take(self, link: Link, frame: frames.Calls | frames.SpoolDone) -> None:
         """Put lines, or the end of a boot's lines, behind what waits already."""
@@ -75,6 +78,8 @@ class Intake:
                 _LOG.warning(
                     "gateway %s is asked for its call-log lines from %d on again", link.gateway, first
                 )
+                if first <= kept:
+                    incoming.again, incoming.lost, link.moved_s = first, kept, time.monotonic()
                 link.tell(frames.CallsForgotten(boot, first))
             return
 
@@ -129,9 +134,12 @@ class Intake:
         last = frame.first + len(frame.lines) - 1
         if boot == link.boot:
             _note(incoming.lately, frame.first, time.monotonic())
+            if incoming.again is not None and frame.first <= incoming.lost:
+                incoming.again = last + 1 if last < incoming.lost else None
         else:
             incoming.earlier = True
         incoming.expected[boot] = max(expected, last + 1)
+        self.on_kept(link)
         link.tell(frames.CallsKept(boot, last, frame.first, unreadable))
 
     async def _report(self, link: Link, boot: str, numbers: tuple[int, ...]) -> None:
@@ -155,6 +163,7 @@ class Intake:
         except Exception as fault:  # noqa: BLE001 - the gateway asks again
             _LOG.error("an earlier boot's budget could not be closed yet: %s", described(fault))
             return
+        self.on_over(link.gateway, boot)
         incoming.expected.pop(boot, None)
         incoming.seen.pop(boot, None)
         link.tell(frames.SpoolClosed(boot))

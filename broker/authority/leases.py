@@ -4,11 +4,14 @@ Rules:
 1. `began_us` is when the transaction that read the gates began: what was read long ago grants little, then nothing.
 2. A lease is opened in three steps, because a secret store and the log can be slow: judged; secrets read, and a first
    budget slice lent, in threads of their own; granted only where nothing has changed since it was judged. No cut and
-   no heartbeat waits for them.
+   no heartbeat waits for them. All of it is judged once more after the record was waited for, and as key and lease
+   go (`sending`).
 3. While the store is away, running leases go on for as long as it allows (`may_serve_on`). So do leases that come
    again at a gateway which holds the key already: their verifier, written once and never changed, is remembered.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from broker import gate, lease, policy_document
@@ -16,17 +19,19 @@ from broker.audit.chain import Detail
 from broker.authority.changes import Changes
 from broker.authority.cutover import Cutovers
 from broker.authority.link import Link, Open, slice_part, speaks_for_account
+from broker.authority.sending import Sending
 from broker.budget import Rules, Slice
 from broker.db import accounts as account_store
 from broker.db import grants as grant_store
 from broker.db import history, rows
 from broker.db.turns import Urgency
-from broker.errors import NotFound, StoreUnavailable
+from broker.errors import BrokerError, NotFound, StoreUnavailable, Withheld
 from broker.gate import Gate, Shut
 from broker.link import frames
 from broker.model import Account, Grant, KeyVersion, chain, new_id
 from broker.service import Service
 from broker.service.limits import rules_of
+from broker.stores.held import is_lost
 from clients.egress import Egress
 from clients.secret import Secret
 from clients.venue import Slot
@@ -63,7 +68,7 @@ class Leases:
 
     def __init__(self, service: Service, changes: Changes, cutovers: Cutovers) -> None:
         self._service, self._desk, self._changes = service, service.desk, changes
-        self._cutovers = cutovers
+        self._cutovers, self._sending = cutovers, Sending(service, changes)
         self._verifiers: dict[str, Secret] = {}
         self.began_us = -(2**62)
 
@@ -76,8 +81,8 @@ class Leases:
         with self._desk.database.read() as connection:
             grant = grant_store.by_key_id(connection, frame.key_id)
             if grant is None:
-                old = grant_store.is_old_key(connection, frame.key_id)
-                return _no(frame, None, "revoked" if old else "unknown_key")
+                old = grant_store.by_old_key(connection, frame.key_id)
+                return _no(frame, old, "unknown_key" if old is None else "revoked")
             if grant.revoked_at is not None:
                 return _no(frame, grant, "revoked")
             account = account_store.account(connection, grant.account)
@@ -132,25 +137,26 @@ class Leases:
         `loan` goes with the lease where it is granted; without one the gateway asks when it needs it.
         """
         grant, key, account = opening.grant, opening.key, opening.account
-        shut = gate.judge(self._changes.gates, opening.scopes, opening.epochs)
-        if isinstance(shut, Shut):
-            return _no(frame, grant, "cut", shut.scope) if shut.reason == "cut" else None
-        if not self._changes.is_of(opening.history):
-            return None
+        policy = policy_document.load(grant.policy)
         if secrets.material is None and str(key.ref) not in link.keys:
             return None  # wiped while we read
-        policy = policy_document.load(grant.policy)
-        now_us = self._desk.clock.boot_us()
-        ttl_us = lease.granted_us(policy.lease_us, min(self.began_us, now_us), now_us)
-        if ttl_us <= 0 or not self._desk.secrets.may_serve_on() or not self._service.mirror.serves:
+        ttl_us = self._lasts_us(frame, opening, policy.lease_us)
+        if not isinstance(ttl_us, int):
+            return ttl_us
+        sends = secrets.material is not None and str(key.ref) not in link.keys
+        try:
+            if not self._hold(link, opening, policy.lease_us + policy.exits_after_end_us, sends=sends):
+                return None  # another version is current
+        except Withheld:
             return _no(frame, grant, "unavailable")
-        length_us = policy.lease_us + policy.exits_after_end_us
-        if not self._hold(link, opening, length_us, sends=secrets.material is not None):
-            return None  # another version is current
+        ttl_us = self._lasts_us(frame, opening, policy.lease_us)
+        if not isinstance(ttl_us, int):  # while the record was waited for
+            return ttl_us
         egress = secrets.egress
-        if secrets.material is not None and str(key.ref) not in link.keys:
-            self._send_soon(link, secrets.material)
+        if secrets.material is not None and sends:
             link.keys.add(str(key.ref))
+            self._send_soon(link, opening, secrets.material)
+        now_us = self._desk.clock.boot_us()
         held = Open(
             new_id("lse"), grant.id, key.ref, opening.scopes, opening.epochs, policy.lease_us, grant.consumer,
             policy.exits_after_end_us, now_us,
@@ -168,14 +174,34 @@ class Leases:
             None if loan is None else slice_part(loan), opening.sole, opening.rules.number, opening.history,
         )  # fmt: skip
 
+    def _lasts_us(
+        self, frame: frames.OpenLease, opening: Opening, lease_us: int
+    ) -> int | frames.LeaseRefused | None:
+        """Judge whether a lease may be granted now, and for how long; None where it must be judged anew."""
+        shut = gate.judge(self._changes.gates, opening.scopes, opening.epochs)
+        if isinstance(shut, Shut):
+            return _no(frame, opening.grant, "cut", shut.scope) if shut.reason == "cut" else None
+        if not self._changes.is_of(opening.history):
+            return None
+        now_us = self._desk.clock.boot_us()
+        ttl_us = lease.granted_us(lease_us, min(self.began_us, now_us), now_us)
+        return ttl_us if ttl_us > 0 and self._sending.goes else _no(frame, opening.grant, "unavailable")
+
+    def stands(self, link: Link, opening: Opening) -> bool:
+        """Tell whether a lease that was granted may go out, and its key before it; in the step in which it does."""
+        shut = gate.judge(self._changes.gates, opening.scopes, opening.epochs)
+        known = not isinstance(shut, Shut) and self._changes.is_of(opening.history)
+        return known and self._sending.goes and str(opening.key.ref) in link.keys
+
     def _hold(self, link: Link, opening: Opening, length_us: int, *, sends: bool) -> bool:
         """Put on record that this gateway may use the key, and that it is sent to it; False where it is not current.
+
+        Where it is sent, what that goes by is looked at once more after that.
 
         A hold that is on record already is enough where it outlasts the lease: each heartbeat prolongs it. That of a
         gateway without a lease on the key runs out.
         """
         key = str(opening.key.ref)
-        sends = sends and key not in link.keys
         kept = link.holds.get(key)
         ends_us = self._desk.clock.boot_us() + length_us
         if not sends and kept is not None and kept.length_us >= length_us and kept.until_us >= ends_us:
@@ -187,18 +213,29 @@ class Leases:
             if sends:
                 details: dict[str, Detail] = {"gateway": link.gateway}
                 self._service.audit.record(connection, "key.send", f"key-version:{key}", details)
+        if sends:
+            self._sending.look(opening.scopes)
         link.holds[key] = kept
         return True
 
-    def _send_soon(self, link: Link, frame: frames.Material) -> None:
+    def _send_soon(self, link: Link, opening: Opening, material: frames.Material) -> None:
         """Send from the loop's own thread; queued before the lease that needs it."""
         if self._changes.loop is not None:
-            self._changes.loop.call_soon_threadsafe(link.tell, frame)
+            self._changes.loop.call_soon_threadsafe(self._send, link, opening, material)
+
+    def _send(self, link: Link, opening: Opening, material: frames.Material) -> None:
+        """Send a key if it may go still; a lease without it does not go out (`stands`)."""
+        if self.stands(link, opening):
+            link.tell(material)
+        else:
+            link.keys.discard(material.key)
 
     def _material(self, key: KeyVersion) -> frames.Material:
-        values = self._desk.secrets.read(key.path)
+        with self._noting(("key", str(key.ref)), key.path):
+            values = self._desk.secrets.read(key.path)
+            secret = values["secret"]
         return frames.Material(
-            str(key.ref), key.venue_key_id, key.key_type.value, values["secret"], values.get("passphrase")
+            str(key.ref), key.venue_key_id, key.key_type.value, secret, values.get("passphrase")
         )
 
     def _verifier(self, grant: Grant, *, held: bool) -> frames.VerifierPart:
@@ -208,12 +245,24 @@ class Leases:
         if path is None:
             raise NotFound("no_secret", f"grant {grant.id} has neither a secret nor a public key: reissue it")
         try:
-            secret = self._verifiers[path] = self._desk.secrets.read(path)["secret"]
+            with self._noting(("grant", grant.id), path):
+                secret = self._verifiers[path] = self._desk.secrets.read(path)["secret"]
         except StoreUnavailable:
             if not held or path not in self._verifiers:
                 raise
             secret = self._verifiers[path]
         return frames.VerifierPart(grant.key_type.value, secret)
+
+    @contextmanager
+    def _noting(self, whose: tuple[str, str], path: str) -> Iterator[None]:
+        """Note that the store has not what a lease needs: nothing of it is served until a person has acted."""
+        try:
+            yield
+        except BrokerError as fault:
+            if is_lost(fault):
+                self._desk.gone[whose] = path
+            raise
+        self._desk.gone.pop(whose, None)
 
     # --- renew ----------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class Incoming:
 
     By boot: `expected` is the number of the line that is to be kept next, `seen` that of the last line that ever came.
     `lately`: when lines of the gateway's own boot were kept, and from which number on. `earlier`: whether some of an
-    earlier boot were.
+    earlier boot were. `again`: from which line on those of its own boot are wanted once more, up to `lost`.
     """
 
     queue: deque[frames.Calls | frames.SpoolDone] = field(default_factory=deque)
@@ -65,6 +65,8 @@ class Incoming:
     lately: deque[tuple[float, int]] = field(default_factory=deque)
     earlier: bool = False
     working: bool = False
+    again: int | None = None
+    lost: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +79,11 @@ class Link:
     `heard_s`: when it said something last. `said`: what it found wrong last; None where it did not say yet, and
     what its last life found may still stand. `over`: it has ended, or said that it does: it reads nothing more.
     `parted`: it said that it serves nothing more. `marked`: what it was told last of how far the record has come.
+    `accounts` are those on which it ever had a lease; `users` whose orders left there, by account and consumer: up to
+    which line such are, and when it said so. `wrote` is up to which line it has written its log, `named_to` up to which
+    it has named who sent them, `owes` how many of them it cannot write, and `said_all` whether it said that this is
+    all; `moved_s` when that was taken in last; `ended_s` when the link ended
+    (`behind`).
     """
 
     channel: Channel
@@ -93,6 +100,14 @@ class Link:
     parted: bool = False
     marked: str = ""
     marked_us: int = -(2**62)
+    accounts: set[str] = field(default_factory=set)
+    users: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
+    wrote: int = 0
+    named_to: int = 0
+    owes: int = 0
+    said_all: bool = False
+    moved_s: float = field(default_factory=time.monotonic)
+    ended_s: float | None = None
     said: tuple[tuple[frames.KeyWord, ...], tuple[frames.Trouble, ...]] | None = None
 
     def says(self, frame: frames.Health) -> bool:
@@ -128,6 +143,7 @@ class Link:
         Until it has the new one it asks on the old one, and where the new one never goes out it has no other. Of those
         before it, none is left.
         """
+        self.accounts.add(held.key.account)
         before = [one for one in self.latest.get(key_id, ()) if one in self.leases]
         for gone in before[:-1]:
             self.leases.pop(gone, None)

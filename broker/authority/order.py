@@ -40,12 +40,15 @@ class InOrder:
         return done
 
     def end(self, until_s: float) -> None:
-        """Do what waits, then end; wait for that until an instant of the monotonic clock."""
+        """Do what waits, then end; wait for that until an instant of the monotonic clock. The rest is cancelled."""
         with self._changed:
             self._over = True
             self._changed.notify()
         if self._thread is not None:
             self._thread.join(max(0.0, until_s - time.monotonic()))
+        with self._changed:
+            for done, _ in (*self._first, *self._waiting):
+                done.cancel()
 
     def _run(self) -> None:
         self._begin()

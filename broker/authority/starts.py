@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from broker.authority.link import Link
 from broker.db.cutovers import Hold
+from broker.model import KeyRef
 from broker.service import Desk
 
 LANDED_SECONDS = 20.0
@@ -28,6 +29,7 @@ class Starts:
         self._over: set[Start] = set()
         self._met: dict[str, str] = {}
         self._starts: set[Start] = set()
+        self._accounts: dict[Start, set[str]] = {}
 
     def gone(self, gateway: str, boot: str) -> None:
         """A gateway's link has ended: what it had sent to the venue nobody will tell us."""
@@ -45,8 +47,10 @@ class Starts:
         self._holds = dict(self._forgotten)
         for one in holds:
             start = (one.gateway, one.boot)
+            self._accounts.setdefault(start, set()).add(KeyRef.parse(one.key).account)
             self._holds[start] = max(self._holds.get(start, 0), one.until_us - ahead_us)
         self._over &= self._holds.keys()
+        self._accounts = {start: of for start, of in self._accounts.items() if start in self._holds}
 
     def remember(self) -> None:
         """Another history begins, which may have forgotten holds: keep in mind those that are known."""
@@ -71,6 +75,13 @@ class Starts:
         """Return the gateways of whose last requests nothing is known: gone lately, or never met since we began."""
         strangers = {name for name, boot, _ in self._out_of_reach() if (name, boot) not in self._starts}
         return tuple(sorted({*self._lately_gone(), *strangers}))
+
+    def strangers(self, account: str) -> tuple[Start, ...]:
+        """Return the starts that may serve an account on, and were never met since we began."""
+        found = ((gateway, boot) for gateway, boot, _ in self._out_of_reach())
+        return tuple(
+            one for one in found if one not in self._starts and account in self._accounts.get(one, ())
+        )
 
     def _lately_gone(self) -> tuple[str, ...]:
         """Return the gateways whose last requests the venue may still be answering."""

@@ -5,6 +5,8 @@ Rules:
 2. The database is read first, state and log in a snapshot each: a secret that is written meanwhile has no record,
    which is harmless; a record without its secret would not be.
 3. Sessions, idempotency keys and announced acts are left out: they are over.
+4. A secret that is lost keeps no other back: it is left out and named, and a store that is restored has nothing there.
+   One that was destroyed stays so.
 """
 
 import json
@@ -15,8 +17,9 @@ from typing import Any
 from broker.backup.seal import BadBackup
 from broker.db import backup as rows
 from broker.db.database import Database
-from broker.errors import NotFound
+from broker.errors import BrokerError, NotFound
 from broker.ports import SecretStore
+from broker.stores.held import is_lost
 from clients.secret import Secret
 
 VERSION = 2
@@ -69,9 +72,9 @@ class Content:
 
 def lines(
     header: Header, database: Database, store: SecretStore, paths: Iterable[str], files: Mapping[str, Secret],
-    counts: Counts,
+    counts: Counts, lost: list[str],
 ) -> Iterator[bytes]:  # fmt: skip
-    """Yield a backup's lines; `paths` is asked after the database was read. Fills `counts`."""
+    """Yield a backup's lines; `paths` is asked after the database was read. Fills `counts`, and `lost`."""
     yield _line(
         {"kind": "header", "version": VERSION, **{name: getattr(header, name) for name in Header.__slots__}}
     )
@@ -79,13 +82,15 @@ def lines(
         counts.add("row")
         yield _line({"kind": "row", "table": table, "row": row})
     for path in paths:
-        counts.add("secret")
-        values: dict[str, str] | None
         try:
-            values = {name: value.reveal() for name, value in store.read(path).items()}
-        except NotFound:
-            values = None
-        yield _line({"kind": "secret", "path": path, "labels": dict(store.metadata(path)), "values": values})
+            document = _secret(store, path)
+        except BrokerError as fault:
+            if not is_lost(fault):
+                raise
+            lost.append(path)
+            continue
+        counts.add("secret")
+        yield _line(document)
     for name in store.mirror.names():
         counts.add("gate")
         yield _line({"kind": "gate", "name": name, "document": store.mirror.read(name)})
@@ -93,6 +98,17 @@ def lines(
         counts.add("file")
         yield _line({"kind": "file", "name": name, "text": text.reveal()})
     yield _line({"kind": "end", **{kind: getattr(counts, kind) for kind in _KINDS}})
+
+
+def _secret(store: SecretStore, path: str) -> dict[str, Any]:
+    """Return the line of one secret, or of what is left of one that was destroyed."""
+    values: dict[str, str] | None = None
+    try:
+        values = {name: value.reveal() for name, value in store.read(path).items()}
+    except NotFound as fault:
+        if fault.reason != "destroyed":
+            raise
+    return {"kind": "secret", "path": path, "labels": dict(store.metadata(path)), "values": values}
 
 
 def read(source: Iterable[bytes]) -> Content:

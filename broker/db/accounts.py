@@ -8,7 +8,7 @@ from sqlalchemy.engine import Row
 
 from broker.db import rows
 from broker.db import tables as t
-from broker.model import Account, KeyRef, KeyVersion, Stage
+from broker.model import Account, Death, KeyRef, KeyVersion, Stage
 from clients.venue import Slot
 
 
@@ -20,6 +20,16 @@ def add_egress(connection: Connection, **values: object) -> None:
 def egress(connection: Connection, name: str) -> Row[Any] | None:
     """Return one egress."""
     return connection.execute(select(t.EGRESS).where(t.EGRESS.c.name == name)).first()
+
+
+def set_password(connection: Connection, name: str, path: str, before: str) -> bool:
+    """Say where the password of an egress lies now; False where it is said already that it lies elsewhere."""
+    done = connection.execute(
+        t.EGRESS.update()
+        .where(t.EGRESS.c.name == name, t.EGRESS.c.password_path == before)
+        .values(password_path=path)
+    )
+    return done.rowcount == 1
 
 
 def egresses(connection: Connection) -> list[Row[Any]]:
@@ -90,6 +100,7 @@ def add_key(connection: Connection, key: KeyVersion, created_us: int) -> None:
             account=key.ref.account, slot=key.ref.slot.value, version=key.ref.version, stage=key.stage.value,
             venue_key_id=key.venue_key_id, key_type=key.key_type.value, path=key.path,
             ip_restricted=key.ip_restricted, can_withdraw=key.can_withdraw, created_us=created_us,
+            death=key.death.value,
         )
     )  # fmt: skip
 
@@ -101,8 +112,12 @@ def set_stage(
     *,
     unless: Collection[Stage] = (),
     key_id: str | None = None,
+    death: Death = Death.UNSAID,
 ) -> bool:
-    """Move a key version to another stage; False where it is in a stage that forbids it, or another key by now."""
+    """Move a key version to another stage; False where it is in a stage that forbids it, or another key by now.
+
+    `death`: what says that it is dead, from now on.
+    """
     key = t.KEY_VERSIONS.c
     query = t.KEY_VERSIONS.update().where(
         key.account == ref.account, key.slot == ref.slot.value, key.version == ref.version,
@@ -110,7 +125,53 @@ def set_stage(
     )  # fmt: skip
     if key_id is not None:
         query = query.where(key.venue_key_id == key_id)
-    return connection.execute(query.values(stage=stage.value)).rowcount == 1
+    return connection.execute(query.values(stage=stage.value, death=death.value)).rowcount == 1
+
+
+def lives(connection: Connection, key_id: str) -> None:
+    """Take back that a key is dead: it was seen to live after all."""
+    key = t.KEY_VERSIONS.c
+    connection.execute(
+        t.KEY_VERSIONS.update().where(key.venue_key_id == key_id).values(death=Death.UNPROVEN.value)
+    )
+
+
+def prove(connection: Connection, key_id: str) -> bool:
+    """Put on record that a key which was ended is proven dead; False where it is not ended, or was proven before."""
+    key = t.KEY_VERSIONS.c
+    done = connection.execute(
+        t.KEY_VERSIONS.update()
+        .where(
+            key.venue_key_id == key_id, key.stage == Stage.TOMBSTONE.value, key.death != Death.PROVEN.value
+        )
+        .values(death=Death.PROVEN.value)
+    )
+    return done.rowcount > 0
+
+
+def confirm(connection: Connection, names: Collection[str]) -> list[str]:
+    """Put on record that a person says of tombstones that they are deleted; return those that nothing had proven.
+
+    One word states it, and one more confirms that.
+    """
+    known = {Death.PROVEN, Death.CONFIRMED}
+    said = [
+        one
+        for one in keys(connection)
+        if str(one.ref) in names
+        and one.stage is Stage.TOMBSTONE
+        and one.venue_key_id
+        and one.death not in known
+    ]
+    key = t.KEY_VERSIONS.c
+    for one in said:
+        ref, now = one.ref, Death.CONFIRMED if one.death is Death.STATED else Death.STATED
+        connection.execute(
+            t.KEY_VERSIONS.update()
+            .where(key.account == ref.account, key.slot == ref.slot.value, key.version == ref.version)
+            .values(death=now.value)
+        )
+    return [str(one.ref) for one in said]
 
 
 def hold(connection: Connection, name: str) -> None:

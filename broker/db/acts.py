@@ -48,6 +48,12 @@ def end(connection: Connection, act: str, how: str, at_us: int) -> bool:
     return connection.execute(t.ACTS.update().where(*here).values(ended_us=at_us, ended_how=how)).rowcount > 0
 
 
+def unuse(connection: Connection, act: str, at_us: int) -> bool:
+    """Take it back that an act was used at an instant."""
+    here = (t.ACTS.c.id == act, t.ACTS.c.ended_us == at_us, t.ACTS.c.ended_how == "used")
+    return connection.execute(t.ACTS.update().where(*here).values(ended_us=None, ended_how=None)).rowcount > 0
+
+
 def end_all(connection: Connection, how: str, at_us: int) -> int:
     """Mark every act that is not over as ended; return how many there were."""
     query = t.ACTS.update().where(t.ACTS.c.ended_us.is_(None)).values(ended_us=at_us, ended_how=how)

@@ -1,6 +1,6 @@
 """Queries on what is wrong now, and where that is told."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +43,16 @@ def standing(connection: Connection) -> list[Alert]:
     ]
 
 
-def change(connection: Connection, now: Iterable[Alert], now_us: int) -> list[Alert]:
-    """Write down what is wrong now; return what was told and is right again."""
+def change(
+    connection: Connection,
+    now: Iterable[Alert],
+    now_us: int,
+    may_stand: Callable[[str], bool] = lambda _: False,
+) -> list[Alert]:
+    """Write down what is wrong now; return what was told and is right again.
+
+    `may_stand`: by kind, whether something that is not found may stand all the same: not all could be looked at.
+    """
     known = {(one.kind, one.subject): one for one in standing(connection)}
     wanted = {(one.kind, one.subject): one for one in now}
     for at, one in wanted.items():
@@ -56,7 +64,7 @@ def change(connection: Connection, now: Iterable[Alert], now_us: int) -> list[Al
             )
         elif (known[at].says, known[at].step) != (one.says, one.step):
             connection.execute(_the(at).values(says=one.says, step=one.step))
-    gone = [one for at, one in known.items() if at not in wanted]
+    gone = [one for at, one in known.items() if at not in wanted and not may_stand(one.kind)]
     for one in gone:
         connection.execute(
             t.ALERTS.delete().where(t.ALERTS.c.kind == one.kind, t.ALERTS.c.subject == one.subject)

@@ -9,14 +9,17 @@ import msgspec
 from sqlalchemy import Connection, bindparam, case, func, select
 from sqlalchemy.engine import Row
 
-from broker.budget import ZERO, Parts
+from broker.budget import Parts
 from broker.calllog import Answered, Ask, SentLine
-from broker.db import fills
+from broker.db import early, fills
 from broker.db import log_tables as t
-from broker.db.fills import Fill
 from broker.db.upsert import upsert
+from broker.db.weighing import Fill
+from broker.listed import NOT_SAID
+from broker.paid import pair_of
 
 MOST_NAMESAKES = 100
+_MOST_LATEST = 20_000
 
 
 def _parts_text(parts: Parts) -> str:
@@ -58,6 +61,8 @@ def add_lines(connection: Connection, gateway: str, boot: str, lines: Iterable[A
     if asks:
         connection.execute(upsert(connection, t.CALLS).on_conflict_do_nothing(), asks)
     if orders:
+        orders = early.settled(connection, gateway, boot, orders)
+    if orders:
         connection.execute(upsert(connection, t.SENT_ORDERS).on_conflict_do_nothing(), orders)
     if answers:
         _answered(connection, gateway, boot, answers)
@@ -84,7 +89,8 @@ def _sent(gateway: str, boot: str, line: Ask, one: SentLine) -> dict[str, object
     return {
         "account": line.account, "symbol": line.symbol or "", "name": name, "gateway": gateway, "boot": boot,
         "seq": line.seq, "grant": line.grant, "sent_us": first_us, "until_us": last_us, "side": side,
-        "quantity": quantity, "price": price, "exact": exact,
+        "quantity": quantity, "price": price, "exact": exact, "base": line.base or None,
+        "quote": line.quote or None, "frees": line.frees or None,
     }  # fmt: skip
 
 
@@ -100,7 +106,7 @@ def _answered(connection: Connection, gateway: str, boot: str, answers: list[Ans
         for one in answers
     ]
     refused = [
-        {"_boot": one.boot or boot, "_seq": one.of}
+        {"_gateway": one.gateway or gateway, "_boot": one.boot or boot, "_seq": one.of}
         for one in answers
         if one.outcome == "refused" or one.none_placed
     ]
@@ -113,13 +119,18 @@ def _answered(connection: Connection, gateway: str, boot: str, answers: list[Ans
         for symbol, known_as, _ in one.own
     }  # fmt: skip
     named = [
-        {"_boot": one.boot or boot, "_seq": one.of, "_symbol": symbol, "_name": name, "known_as": known_as}
+        {
+            "_gateway": one.gateway or gateway, "_boot": one.boot or boot, "_seq": one.of, "_symbol": symbol,
+            "_name": name, "known_as": known_as,
+        }
         for one in answers
         if one.outcome != "refused"
         for symbol, known_as, name in one.own
-    ]
+    ]  # fmt: skip
     sent = t.SENT_ORDERS.c
-    here = (sent.gateway == gateway, sent.boot == bindparam("_boot"), sent.seq == bindparam("_seq"))
+    here = (
+        sent.gateway == bindparam("_gateway"), sent.boot == bindparam("_boot"), sent.seq == bindparam("_seq")
+    )  # fmt: skip
     if refused:
         connection.execute(t.SENT_ORDERS.delete().where(*here), refused)
     if owned:
@@ -135,6 +146,8 @@ def _answered(connection: Connection, gateway: str, boot: str, answers: list[Ans
             .values(known_as=bindparam("known_as")),
             named,
         )
+    by_others = {(one.gateway or gateway, one.boot, one.of): one.at_us for one in answers if one.boot}
+    early.keep(connection, by_others, refused, named)
     fills.note(connection, _fills(connection, answers, owned))
     call, own = t.CALLS.c, [one for one in answers if not one.boot]  # the log of an earlier boot is sealed
     if not own:
@@ -159,9 +172,12 @@ def _fills(
     """Return what answers tell of orders whose grant is on record by now."""
     found = []
     for answer in answers:
+        listed = {(symbol, order_id): one for symbol, order_id, one in answer.lists or ()}
+        of_none = NOT_SAID if answer.lists is None else ""
         for account, symbol, order_id, base, side, executed, left in answer.fills:
-            mine = owned.get((account, symbol, f"#{order_id}"))
-            grant = owner(connection, account, symbol, f"#{order_id}") if mine is None else mine["grant"]
+            pair, known_as = pair_of(symbol), f"#{order_id}"
+            mine = owned.get((account, pair, known_as))
+            grant = owner(connection, account, pair, known_as) if mine is None else mine["grant"]
             if grant is not None:
                 found.append(
                     Fill(
@@ -174,6 +190,7 @@ def _fills(
                         Decimal(executed),
                         Decimal(left),
                         answer.at_us,
+                        listed.get((symbol, order_id), of_none),
                     )
                 )
     return found
@@ -213,27 +230,6 @@ def sent_as(connection: Connection, account: str, symbol: str, name: str) -> lis
     in_turn = select(open_).order_by(open_.c.turn, open_.c.sent_us.desc())
     rows = [row for query in (answered, in_turn) for row in connection.execute(query.limit(MOST_NAMESAKES))]
     return sorted(rows, key=lambda row: -row.sent_us)
-
-
-def unanswered_sales(
-    connection: Connection, account: str, symbols: Collection[str], grants: Collection[str], boot: str
-) -> Decimal | None:
-    """Return how much grants sent to be sold in these pairs of which no answer told; None where that has no size.
-
-    Args:
-        connection: To the log store.
-        account: Where.
-        symbols: The pairs.
-        grants: Whose.
-        boot: Of the gateway that asks: what it sent itself it takes into account itself.
-    """
-    c = t.SENT_ORDERS.c
-    query = select(c.quantity).where(
-        c.account == account, c.symbol.in_(sorted(symbols)), c.grant.in_(sorted(grants)), c.side == fills.SELL,
-        c.known_as.is_(None), c.boot != boot,
-    )  # fmt: skip
-    sizes = list(connection.execute(query).scalars())
-    return None if not all(sizes) else sum((Decimal(size) for size in sizes), ZERO)
 
 
 def page(
@@ -293,6 +289,24 @@ def key_answers(connection: Connection, key: str, since_us: int, codes: Collecti
 
 
 # --- what the audit trail knows of the log ----------------------------------------------------
+
+
+def went_through(
+    connection: Connection, account: str, consumer: str, gateways: Collection[str], since_us: int
+) -> bool:
+    """Tell whether one of a consumer's latest calls since then went through one of these gateways."""
+    c = t.CALLS.c
+    latest = (
+        select(c.gateway, c.account)
+        .where(c.consumer == consumer, c.at_us >= since_us)
+        .order_by(c.at_us.desc())
+        .limit(_MOST_LATEST)
+        .subquery()
+    )
+    query = select(latest.c.gateway).where(
+        latest.c.account == account, latest.c.gateway.in_(sorted(gateways))
+    )
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def boots_since(connection: Connection, since_us: int) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 So does a cut that is made, and not on record yet, while that happens: its heirs are found when it is put there.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, literal_column, select
@@ -13,7 +13,7 @@ from broker import gate
 from broker.db import rows
 from broker.db import tables as t
 from broker.gate import Mode
-from broker.model import KeyRef, ScopeKind, Stage, scope
+from broker.model import KeyRef, ScopeKind, Stage, is_version, scope
 
 
 def carry(connection: Connection, to: KeyRef, away_from: KeyRef | None) -> None:
@@ -156,12 +156,26 @@ def added(
     return tuple(found)
 
 
+def covers(scopes: Collection[str], before: Mapping[Place, int | None], name: str) -> bool:
+    """Tell whether a cut that is on no record yet holds a scope: it names it, or a version whose place that one took.
+
+    Args:
+        scopes: What the cut names.
+        before: Which versions were in use as it was made.
+        name: A scope; if a key version, one that is in use or is to be.
+    """
+    if name in scopes:
+        return True
+    now = {place: max(versions) for place, versions in _named((name,)).items()}
+    return name in added(scopes, before, now)
+
+
 def _named(scopes: Iterable[str]) -> dict[Place, set[int]]:
-    """Return which versions scopes name, by place."""
+    """Return which versions scopes name, by place; none where it cannot be read which (see `adoption`)."""
     found: dict[Place, set[int]] = {}
     for name in scopes:
         kind, _, ref = name.partition(":")
-        if kind == ScopeKind.KEY_VERSION.value:
+        if kind == ScopeKind.KEY_VERSION.value and is_version(ref):
             account, slot, version = ref.rsplit("/", 2)
             found.setdefault((account, slot), set()).add(int(version))
     return found

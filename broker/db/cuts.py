@@ -1,14 +1,13 @@
 """Queries on cuts, and on what a cut may name."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Connection, and_, case, or_, select
 from sqlalchemy.engine import Row
 
 from broker.db import tables as t
-from broker.model import EVERYTHING, ITSELF
+from broker.model import EVERYTHING, ITSELF, is_version
 
 _AT_ONCE = 500
 
@@ -110,14 +109,18 @@ def by_itself(connection: Connection) -> frozenset[str]:
     return frozenset(connection.execute(found).scalars())
 
 
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
-"""One spelling of a number: a gate under another one would hold nothing."""
+def of_everything(connection: Connection, limit: int) -> list[Row[Any]]:
+    """Return the open cuts of everything: the program's own first, then the newest."""
+    c = t.CUTS.c
+    query = select(t.CUTS).join(t.CUT_SCOPES, t.CUT_SCOPES.c.cut == c.id)
+    query = query.where(c.thawed_us.is_(None), t.CUT_SCOPES.c.scope == EVERYTHING)
+    own = case((c.actor == ITSELF, 0), else_=1)
+    return list(connection.execute(query.order_by(own, c.opened_us.desc(), c.id.desc()).limit(limit)))
 
 
-def is_version(ref: str) -> bool:
-    """Tell whether a text is how a key version is written."""
-    account, slot, version = (*ref.rsplit("/", 2), "", "")[:3]
-    return bool(account and slot and _VERSION.fullmatch(version))
+def every_open(connection: Connection) -> frozenset[str]:
+    """Return the ids of all cuts that are open."""
+    return frozenset(connection.execute(select(t.CUTS.c.id).where(t.CUTS.c.thawed_us.is_(None))).scalars())
 
 
 def exists(connection: Connection, kind: str, ref: str) -> bool:
@@ -131,7 +134,7 @@ def exists(connection: Connection, kind: str, ref: str) -> bool:
         query = select(t.KEY_VERSIONS.c.account).where(
             t.KEY_VERSIONS.c.account == account,
             t.KEY_VERSIONS.c.slot == slot,
-            t.KEY_VERSIONS.c.version == (int(version) if _VERSION.fullmatch(version) else -1),
+            t.KEY_VERSIONS.c.version == (int(version) if is_version(ref) else -1),
         )
         return connection.execute(query).first() is not None
     column = columns[kind]

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from broker.db import faults, replication, schema, sessions
-from broker.db.engines import URGENT_KEPT, Postgres, Which, bare, engines
+from broker.db.engines import URGENT_KEPT, Postgres, Which, bare, engines, primary_of
 from broker.db.overdue import Overdue
 from broker.db.reserve import Reserve
 from broker.db.turns import Turn, Turns, Urgency, urgency
@@ -45,17 +45,22 @@ class Store:
         """Open a file, reach a PostgreSQL, or make a database in memory where nothing is named."""
         self._where, self._which = where, which
         self._overdue = Overdue()
-        self._engines = engines(where, which, self._overdue)
+        self._primary = primary_of(where, self._overdue)
+        self._engines = engines(where, which, self._overdue, self._primary)
         self.turns = Turns(gives_way_to)
 
     @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
+    def read(self, *, at_primary: bool = False) -> Iterator[sa.Connection]:
         """Read in one transaction; it waits for no writer.
 
+        Args:
+            at_primary: Take no answer from a server that takes no writes: for a yes that nothing is written after.
+
         Raises:
-            StoreUnavailable: The database cannot answer.
+            StoreUnavailable: The database cannot answer; or none that takes writes can, where that was asked for.
         """
-        with self._transaction(None, urgent=urgency.get() is Urgency.SAFETY) as connection:
+        urgent = urgency.get() is Urgency.SAFETY
+        with self._transaction(None, urgent=urgent, at_primary=at_primary) as connection:
             yield connection
 
     @contextmanager
@@ -87,35 +92,57 @@ class Store:
 
     @contextmanager
     def _transaction(
-        self, turn: Turn | None, *, urgent: bool, is_long: bool = False
+        self, turn: Turn | None, *, urgent: bool, is_long: bool = False, at_primary: bool = False
     ) -> Iterator[sa.Connection]:
+        begun = self._begun(turn, urgent=urgent, is_long=is_long, at_primary=at_primary)
         try:
-            with self._engines.pick(writes=turn is not None, urgent=urgent).connect() as connection:
-                connection.info.update(turn=turn, which=self._which)
-                connection.info.pop("unconfirmed", None)
-                with self._limited(connection, turn, urgent=urgent, is_long=is_long):
-                    transaction = connection.begin()
-                    if is_long and isinstance(self._where, Postgres):
-                        for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
-                            connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
-                    try:
-                        yield connection
-                    except BaseException:
-                        transaction.rollback()
+            with begun as (connection, transaction):
+                if is_long and isinstance(self._where, Postgres):
+                    for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                        connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
+                try:
+                    yield connection
+                except BaseException:
+                    transaction.rollback()
+                    raise
+                try:
+                    transaction.commit()
+                except SQLAlchemyError as fault:
+                    if turn is None or not isinstance(self._where, Postgres):
                         raise
-                    try:
-                        transaction.commit()
-                    except SQLAlchemyError as fault:
-                        if turn is None or not isinstance(self._where, Postgres):
-                            raise
-                        raise faults.unknown(fault) from None
-                if connection.info.pop("unconfirmed", False):
-                    raise StoreUnavailable(
-                        "not_replicated",
-                        "the database wrote it, but no standby confirmed it: it may be forgotten after a failover",
-                    )
+                    raise faults.unknown(fault) from None
+                unconfirmed = connection.info.pop("unconfirmed", False)
+            if unconfirmed:
+                raise StoreUnavailable(
+                    "not_replicated",
+                    "the database wrote it, but no standby confirmed it: it may be forgotten after a failover",
+                )
         except SQLAlchemyError as fault:
             raise faults.translated(fault) from None
+
+    @contextmanager
+    def _begun(
+        self, turn: Turn | None, *, urgent: bool, is_long: bool, at_primary: bool
+    ) -> Iterator[tuple[sa.Connection, sa.RootTransaction]]:
+        """Lend a connection with a transaction, at a server that takes writes, or where none does at any to read."""
+        writes = turn is not None
+        nowhere_else = writes or at_primary
+        sought = False
+        while True:
+            with ExitStack() as stack:
+                connection = stack.enter_context(self._engines.pick(writes=writes, urgent=urgent).connect())
+                connection.info.update(turn=turn, which=self._which)
+                connection.info.pop("unconfirmed", None)
+                stack.enter_context(self._limited(connection, turn, urgent=urgent, is_long=is_long))
+                transaction = connection.begin()
+                if connection.info.get("takes_writes", True) or (sought and not nowhere_else):
+                    yield connection, transaction
+                    return
+                number = connection.info["primary"]
+            if not self._primary.is_elsewhere(number, waits=nowhere_else):
+                if nowhere_else:
+                    raise faults.read_only()
+                sought = True
 
     def _limited(
         self, connection: sa.Connection, turn: Turn | None, *, urgent: bool, is_long: bool
@@ -249,17 +276,17 @@ class Database(Store):
         with self.write() as connection:
             schema.STATE.downgrade(connection, revision)
 
-    def look(self) -> None:
-        """Make sure that we may work with it as it is.
+    def look(self, *, fresh: bool = False) -> None:
+        """Make sure that we may work with it as it is; `fresh`: where nobody uses it yet.
 
         Raises:
-            StoreUnavailable: A schema is not this program's, the log store's file is gone, or the server may lose
-                what it has confirmed.
+            StoreUnavailable: A schema is not this program's, the log store's file is gone, the server may lose what
+                it has confirmed, or a fresh one cannot hold every text.
         """
         with self.read() as connection:
             if isinstance(self._where, Postgres):
                 with bare(self._where, self._overdue) as plain:
-                    replication.look(plain, single_node=self._where.single_node)
+                    replication.look(plain, single_node=self._where.single_node, fresh=fresh)
                 sessions.refuse_elsewhere(connection, self._where.namespace, schema.STATE.version_table)
             schema.STATE.refuse_other(connection)
         self._refuse_without_log()

@@ -6,10 +6,12 @@ Rules:
    the transaction. State and log have a lock each.
 2. Reads see one state: SQLite's snapshot, REPEATABLE READ and read-only in PostgreSQL. They wait for no writer. What
    else a session needs it sets itself, and is used only where it got it (`sessions`, `_pragmas`).
-3. Nothing waits for ever: connecting, locks, statements and idle transactions have limits, and a PostgreSQL that
+3. Every transaction asks its PostgreSQL server whether it takes writes (`takes_writes`); a pool is thrown away where
+   another does (see `primary`), or where a proxy answers for one that is gone.
+4. Nothing waits for ever: connecting, locks, statements and idle transactions have limits, and a PostgreSQL that
    answers nothing is hung up on (see `overdue`).
-4. In PostgreSQL urgent work has connections of its own, so that no flood of other work uses them up.
-5. SQLite syncs at every commit, of the log too: a call that was acknowledged is forgotten by its gateway, and a slice
+5. In PostgreSQL urgent work has connections of its own, so that no flood of other work uses them up.
+6. SQLite syncs at every commit, of the log too: a call that was acknowledged is forgotten by its gateway, and a slice
    that was forgotten would be a hole in a limit; batches keep that cheap. Freed pages of the state are overwritten,
    those of the log are not: they hold no secret either, and are many. A commit of the state copies nothing back from
    the write-ahead log as a rule: upkeep does, beside the writers (`AUTO_CHECKPOINT` is for when it does not run).
@@ -17,7 +19,7 @@ Rules:
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,9 +27,10 @@ from typing import Any, Literal
 import psycopg
 import sqlalchemy as sa
 
-from broker.db import sessions
-from broker.db.faults import out_of_reach
+from broker.db import characters, sessions
+from broker.db.faults import READ_ONLY, out_of_reach
 from broker.db.overdue import Overdue
+from broker.db.primary import Primary
 from broker.db.turns import Turn
 from broker.errors import StoreUnavailable
 from clients.secret import Secret
@@ -44,6 +47,11 @@ _LOOK_S = 10.0
 _PATIENT = "-c statement_timeout=5000 -c lock_timeout=0"
 _SILENT_MS = 6000
 _UNCONFIRMED = "01000"
+_GONE, _GONE_CLASS = frozenset({"57P01", "57P02", "57P03"}), "08"
+"""A server that shuts down, crashed or starts, and what has to do with the connection itself."""
+
+_SPENT = "spent"
+_TAKES_WRITES = "current_setting('default_transaction_read_only') = 'off' AND NOT pg_is_in_recovery()"
 Which = Literal["state", "log"]
 LOCKS: dict[Which, int] = {"state": 0x706F7274_0001, "log": 0x706F7274_0002}
 """Advisory locks: `port` and a number."""
@@ -96,11 +104,11 @@ def _closed(connection: Any, record: Any) -> None:
         record.invalidate()
 
 
-def engines(where: "Path | Postgres | None", which: Which, overdue: Overdue) -> Engines:
+def engines(where: "Path | Postgres | None", which: Which, overdue: Overdue, primary: Primary) -> Engines:
     """Prepare the ways to a store; nothing is opened yet."""
     if isinstance(where, Postgres):
-        usual = _postgres(where, which, overdue, urgent=False)
-        urgent = _postgres(where, which, overdue, urgent=True) if which == "state" else usual
+        usual = _postgres(where, which, overdue, primary, urgent=False)
+        urgent = _postgres(where, which, overdue, primary, urgent=True) if which == "state" else usual
         return Engines(usual, usual, urgent, urgent)
     if where is None:
         one = _sqlite(None, which, writes=True)
@@ -123,7 +131,9 @@ def _sqlite(path: Path | None, which: Which, *, writes: bool) -> sa.Engine:
             max_overflow=56,
             pool_timeout=3,
         )
-        sa.event.listen(engine, "do_connect", lambda *_: path.touch(mode=0o600, exist_ok=True))
+        sa.event.listen(engine, "do_connect", lambda *_: _make(path))
+        sa.event.listen(engine, "handle_error", _doubt_sqlite)
+        sa.event.listen(engine, "checkout", _refuse_spent)
     # a writer's turn waits for the lock, more gently or more eagerly than SQLite
     busy_ms = 0 if writes and path is not None else BUSY_SECONDS * 1000
 
@@ -144,6 +154,27 @@ def _sqlite(path: Path | None, which: Which, *, writes: bool) -> sa.Engine:
     sa.event.listen(engine, "connect", prepare)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _make(path: Path) -> None:
+    """Make a file that only we may read; where that is not possible SQLite says what it is."""
+    with suppress(OSError):
+        path.touch(mode=0o600, exist_ok=True)
+
+
+def _doubt_sqlite(context: sa.engine.ExceptionContext) -> None:
+    """Use a connection no more that was opened while its file could not be written: it stays so for ever.
+
+    It ends its transaction first: closed with a statement of it still open, it would keep the lock.
+    """
+    code = getattr(context.original_exception, "sqlite_errorcode", 0)
+    if code & 0xFF == sqlite3.SQLITE_READONLY and context.connection is not None:
+        context.connection.info[_SPENT] = True
+
+
+def _refuse_spent(_connection: Any, record: Any, _proxy: Any) -> None:
+    if record.info.pop(_SPENT, False):
+        raise sa.exc.DisconnectionError  # the pool opens another
 
 
 def _pragmas(which: Which, *, in_memory: bool) -> tuple[tuple[str, str, object], ...]:
@@ -199,7 +230,24 @@ def bare(where: Postgres, overdue: Overdue) -> Iterator[Any]:
         raise out_of_reach(fault.with_traceback(None)) from None
 
 
-def _postgres(where: Postgres, which: Which, overdue: Overdue, *, urgent: bool) -> sa.Engine:
+def primary_of(where: "Path | Postgres | None", overdue: Overdue) -> Primary:
+    """Return what tells which server takes writes."""
+    if not isinstance(where, Postgres):
+        return Primary()
+
+    def look() -> bool:
+        try:
+            with bare(where, overdue) as plain:
+                return bool(plain.execute(f"SELECT {_TAKES_WRITES}").fetchone()[0])
+        except (StoreUnavailable, psycopg.Error):
+            return False
+
+    return Primary(look)
+
+
+def _postgres(
+    where: Postgres, which: Which, overdue: Overdue, primary: Primary, *, urgent: bool
+) -> sa.Engine:
     """Prepare connections to a PostgreSQL; none is opened yet."""
     arguments = _way(where) | {"options": sessions.options(where.namespace, urgent=urgent)}
     url = sa.URL.create("postgresql+psycopg", username=where.user, database=where.database)
@@ -216,15 +264,28 @@ def _postgres(where: Postgres, which: Which, overdue: Overdue, *, urgent: bool) 
         _hear(connection, record)
         with overdue.limited(connection.pgconn.socket, _CONNECT_S):
             sessions.prepare(connection, where.namespace, urgent=urgent)
+        if which == "state":
+            # by what is in the log sums are looked up again: what it cannot hold is refused there
+            characters.prepare(connection)
 
-    sa.event.listen(engine, "do_connect", _connect)
+    def connect(dialect: sa.Dialect, record: Any, args: Sequence[Any], arguments: dict[str, Any]) -> Any:
+        record.info["primary"] = primary.number  # as of before: it may be found elsewhere meanwhile
+        return _connect(dialect, args, arguments)
+
+    def lend(_connection: Any, record: Any, _proxy: Any) -> None:
+        if record.info["primary"] != primary.number:
+            raise sa.exc.DisconnectionError  # the pool opens another
+
+    sa.event.listen(engine, "do_connect", connect)
     sa.event.listen(engine, "connect", prepare)
+    sa.event.listen(engine, "checkout", lend)
     sa.event.listen(engine, "begin", _begin_postgres)
+    sa.event.listen(engine, "handle_error", _doubt)
     sa.event.listen(engine, "before_cursor_execute", _prolong)
     return engine
 
 
-def _connect(dialect: sa.Dialect, _record: Any, args: Sequence[Any], arguments: dict[str, Any]) -> Any:
+def _connect(dialect: sa.Dialect, args: Sequence[Any], arguments: dict[str, Any]) -> Any:
     """Connect; of an attempt that failed nothing stays open.
 
     The error would hold on to the attempt while anybody holds the error: a server that stood still for a minute found
@@ -276,8 +337,22 @@ def _is_busy(fault: sa.exc.OperationalError) -> bool:
 
 def _begin_postgres(connection: sa.Connection) -> None:
     driver: Any = connection.connection.driver_connection  # says it with BEGIN, in one way there and back
-    if connection.info.get("turn") is None:
-        driver.isolation_level, driver.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
-    else:
+    writes = connection.info.get("turn") is not None
+    if writes:
         driver.isolation_level, driver.read_only = psycopg.IsolationLevel.READ_COMMITTED, None
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCKS[connection.info['which']]})")
+        text = f"SELECT {_TAKES_WRITES}, pg_advisory_xact_lock({LOCKS[connection.info['which']]})"
+    else:
+        driver.isolation_level, driver.read_only = psycopg.IsolationLevel.REPEATABLE_READ, True
+        text = f"SELECT {_TAKES_WRITES}"
+    connection.info["takes_writes"] = connection.exec_driver_sql(text).scalar_one()
+
+
+def _doubt(context: sa.engine.ExceptionContext) -> None:
+    """Take an answer for what it is: not this connection's to give. No other connection of the pool is used then.
+
+    Most servers hang up after it; a proxy does not, which speaks for a server that is gone.
+    """
+    state = getattr(context.original_exception, "sqlstate", None) or ""
+    writes = context.connection is not None and context.connection.info.get("turn") is not None
+    if state in _GONE or state.startswith(_GONE_CLASS) or (writes and state == READ_ONLY):
+        context.is_disconnect = True

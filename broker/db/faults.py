@@ -12,7 +12,18 @@ MAYBE_WRITTEN = frozenset({"commit_unknown", "not_replicated"})
 """Reasons of failures after which a write may be in force all the same."""
 
 DISK_FULL = "disk_full"
+_OURS = MAYBE_WRITTEN | {
+    "database", "store_busy", "store_slow", "store_read_only", "store_connections", DISK_FULL,
+}  # fmt: skip
+
+READ_ONLY = "25006"
+"""What PostgreSQL says of a write to a server that takes none."""
+
 _BUSY = "the database was busy with other writes for too long: nothing was changed"
+_NO_WRITES = (
+    "the database takes no writes (a standby, or default_transaction_read_only is on), and no other host of it does: "
+    "nothing was changed"
+)
 _KNOWN = {
     "55P03": ("store_busy", _BUSY),
     "40001": (
@@ -27,10 +38,7 @@ _KNOWN = {
         "store_slow",
         "the database took too long for one statement, and broke it off: nothing was changed",
     ),
-    "25006": (
-        "store_read_only",
-        "the database takes no writes (a standby, or default_transaction_read_only is on): nothing was changed",
-    ),
+    READ_ONLY: ("store_read_only", _NO_WRITES),
     "53100": (DISK_FULL, "the disk of the database's server is full: nothing was changed. Make room on it"),
 }
 _NO_ROOM = frozenset({sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP})
@@ -59,10 +67,18 @@ _WHY_NOT = (
     ("certificate", "its certificate does not prove its name: look at ca_file and at the host's name"),
 )
 """What libpq says in English of a server that does not let us in, and what that means: its words may quote values."""
+_READ_ONLY_SESSION = "session is read-only"
+"""What libpq says of a server that takes no writes, where it was to find one of several that does."""
+
 _WHO_KNOWS = (
     "does it run, is the way to it open, and does it take our user, password and certificate? "
     "Its own log says more"
 )
+
+
+def is_ours(reason: str) -> bool:
+    """Tell whether a reason is of a database that does not answer or takes nothing, as against a secret store's."""
+    return reason in _OURS or reason.startswith("postgres_")
 
 
 def unknown(fault: SQLAlchemyError) -> StoreUnavailable:
@@ -92,19 +108,32 @@ def translated(fault: SQLAlchemyError) -> StoreUnavailable | Conflict | Malforme
     if state in _KNOWN:
         return StoreUnavailable(*_KNOWN[state])
     code = getattr(orig, "sqlite_errorcode", 0)
+    if code & 0xFF == sqlite3.SQLITE_READONLY:
+        return StoreUnavailable(
+            "store_read_only",
+            "the database's file cannot be written (its disk is read-only, or its owner or rights are others): nothing "
+            "was changed",
+        )
     if code & 0xFF == sqlite3.SQLITE_FULL or code in _NO_ROOM:
         return StoreUnavailable(
             DISK_FULL,
             "the disk is full: nothing was changed. Make room on it, then do it again; no order can be written down "
-            "meanwhile, and no lease goes on for longer than its 15 seconds",
+            "meanwhile, and no lease is renewed: each ends in 15 s, or when its policy's [lease] says",
         )
     if state is None and isinstance(fault, OperationalError) and isinstance(orig, psycopg.Error):
         return out_of_reach(orig)
     return StoreUnavailable("database", f"the database cannot answer ({type(fault).__name__})")
 
 
+def read_only() -> StoreUnavailable:
+    """Return what it means that no server takes writes."""
+    return StoreUnavailable(*_KNOWN[READ_ONLY])
+
+
 def out_of_reach(fault: psycopg.Error) -> StoreUnavailable:
-    """Return what it means that a server gave no code: nobody was there, or it did not let us in."""
+    """Return what it means that a server gave no code: nobody was there, it did not let us in, or takes no writes."""
     text = str(fault)
+    if _READ_ONLY_SESSION in text:
+        return read_only()
     why = next((says for word, says in _WHY_NOT if word in text), _WHO_KNOWS)
     return StoreUnavailable("database", f"the database cannot answer ({type(fault).__name__}): {why}")

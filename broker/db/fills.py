@@ -1,37 +1,32 @@
-"""What orders executed, by grant: whose an asset is on a shared account.
+"""What orders executed, by grant: kept, added up, and read where somebody asks whose an asset is (`weighing`).
 
 Rules:
-1. An order is known by the venue's id. What it executed only grows; answers that come late change nothing.
-2. What a buy may still execute is told apart (`Stake.coming`): it is its grant's where nobody can look at what the
-   account holds. Else an order that is never filled would let its grant sell what others bought.
-3. What others hold in open orders of theirs is bound at the venue: it is not taken off what is free a second time.
-4. What a grant offers in open orders it has no more, but for the order that a request replaces: else the same would be
-   sold over and over. Two sales that cancel each other count twice: what is free beyond that of others stays sellable.
-   An order that waits for another one (its `open` is below zero) binds nothing at the venue yet: of others it is none.
-5. What a revoked grant bought is its consumer's next grants'. Where the consumer has none it is nobody's, as if it had
-   been held before.
-6. Orders that were closed long ago are added up (`retention`). One that a gateway knows and the record does not is a
+1. An order is known by the venue's id. What it executed only grows, but for a fee that is told later; answers that come
+   late change nothing. Of which list it is is known once an answer says so: of orders from before that was kept nobody
+   said it.
+2. Orders that were closed long ago are added up (`retention`). One that a gateway knows and the record does not is a
    fresh one, unless its id is no higher than that of one that was added up: it is among those then.
-7. Sums of what orders executed are kept beside them, in the same transaction: a bot may have a million orders, and who
-   wants to leave asks before each exit. What is read is the sums, the open orders and those that the gateway names.
-8. Of orders that a question has no room to name it says what they come to beyond what the record had of them at some
+3. Sums of what orders executed are kept beside them, in the same transaction: a bot may have a million orders, and who
+   wants to leave asks before each exit. What is read is the sums, the open orders with those that executed anything of
+   their lists, and those that the gateway names.
+4. Of orders that a question has no room to name it says what they come to beyond what the record had of them at some
    line (`Rest`): that is right as of this line only.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from decimal import Decimal, localcontext
-from itertools import chain
 
 from sqlalchemy import Connection, and_, or_, select, tuple_
 
 from broker.budget import ZERO
-from broker.calllog import progress
+from broker.calllog import is_further
 from broker.db import log_tables as t
 from broker.db.upsert import upsert
+from broker.db.weighing import Fill, Rest, Whose, weigh
+from broker.listed import list_of, more_of, spellings
 from broker.policy_facts import Stake
 
-BUY, SELL = "BUY", "SELL"
 CLOSED = "0"
 """How `open` is written where nothing of an order may execute any more: the index of open orders goes by it."""
 
@@ -39,21 +34,6 @@ _AT_ONCE = 300
 _DIGITS = 60
 _DIGITS_OF_TIME = 18
 MOST_RESTING = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Fill:
-    """One order, what it executed and what it still may, in base asset, as text."""
-
-    account: str
-    symbol: str
-    order_id: str
-    grant: str
-    base: str
-    side: str
-    executed: Decimal
-    open: Decimal
-    told_us: int = 0
 
 
 def note(connection: Connection, fills: Iterable[Fill]) -> None:
@@ -65,18 +45,19 @@ def note(connection: Connection, fills: Iterable[Fill]) -> None:
     for fill in told:
         at = (fill.account, fill.symbol, fill.order_id)
         before = known.get(at)
-        if before is not None and progress(before.executed, before.open) >= progress(
-            fill.executed, fill.open
-        ):
-            continue
+        further = before is None or _is_further(fill, before)
         if before is not None:  # whose it is does not change
-            fill = replace(fill, grant=before.grant, base=before.base, side=before.side)  # noqa: PLW2901
+            listed = more_of(before.listed, fill.listed)
+            if not further and listed == before.listed:
+                continue
+            now = fill if further else before
+            fill = replace(now, grant=before.grant, base=before.base, side=before.side, listed=listed)  # noqa: PLW2901
         _more(more, fill, fill.executed, ZERO if before is None else before.executed)
         known[at] = fill
         changed[at] = {
             "account": fill.account, "symbol": fill.symbol, "order_id": fill.order_id, "grant": fill.grant,
             "base": fill.base, "side": fill.side, "executed": str(fill.executed),
-            "open": str(fill.open) if fill.open else CLOSED, "told_us": fill.told_us,
+            "open": str(fill.open) if fill.open else CLOSED, "told_us": fill.told_us, "listed": fill.listed or None,
         }  # fmt: skip
     add(connection, more)
     if changed:
@@ -84,7 +65,7 @@ def note(connection: Connection, fills: Iterable[Fill]) -> None:
         connection.execute(
             put.on_conflict_do_update(
                 index_elements=["account", "symbol", "order_id"],
-                set_={name: put.excluded[name] for name in ("executed", "open", "told_us")},
+                set_={name: put.excluded[name] for name in ("executed", "open", "told_us", "listed")},
             ),
             list(changed.values()),
         )
@@ -133,45 +114,8 @@ def _known(connection: Connection, fills: Sequence[Fill]) -> dict[tuple[str, str
 
 def _fill(row: object) -> Fill:
     values = row._mapping  # type: ignore[attr-defined]  # noqa: SLF001 - the public way to a row's columns
-    return Fill(**{**values, "executed": Decimal(values["executed"]), "open": Decimal(values["open"])})
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """What orders of a grant in a pair come to on one side, beyond what is on record of them.
-
-    Attributes:
-        grant: Whose.
-        symbol: The pair.
-        side: Of them.
-        executed: What they executed.
-        offered: What they hold, also those that wait for another one.
-        bound: What they hold at the venue.
-        order_id: Of the one that it is, if it is one.
-    """
-
-    grant: str
-    symbol: str
-    side: str
-    executed: Decimal
-    offered: Decimal
-    bound: Decimal
-    order_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Whose:
-    """Whose orders count as whose (rule 5).
-
-    Attributes:
-        own: The grants that the asking one stands for.
-        gone: Revoked ones that nobody stands for.
-        heirs: Living grants by revoked ones of their consumers.
-    """
-
-    own: frozenset[str]
-    gone: frozenset[str] = frozenset()
-    heirs: Mapping[str, str] = field(default_factory=dict)
+    amounts = {name: Decimal(values[name]) for name in ("executed", "open")}
+    return Fill(**{**values, **amounts, "listed": values["listed"] or ""})
 
 
 def stake(
@@ -185,28 +129,43 @@ def stake(
     rest: Iterable[Rest] = (),
 ) -> Stake:
     """Return whose an account's base asset is; `recent` are orders as its gateway knows them, `rest` all others."""
-    told: dict[tuple[str, str, str], Fill] = {}
+    told: dict[_Key, Fill] = {}
     for fill in recent:
         at = (fill.account, fill.symbol, fill.order_id)
-        if at not in told or progress(fill.executed, fill.open) > progress(told[at].executed, told[at].open):
-            told[at] = fill
-    known = _known(connection, list(told.values()))
+        before = told.get(at, fill)
+        told[at] = replace(
+            fill if _is_further(fill, before) else before, listed=more_of(before.listed, fill.listed)
+        )
+    known = {at: _in_sums(fill) for at, fill in _known(connection, list(told.values())).items()}
     counted, upto = _sums(connection, account, base)
-    open_ = {
-        (fill.symbol, fill.order_id): replace(fill, executed=ZERO)
-        for fill in _open(connection, account, base)
-    }
+    orders = {_key(fill): fill for fill in _open(connection, account, base)}
     for at, fill in told.items():
-        before = known.get(at)
-        if before is None and fill.order_id.isdigit() and int(fill.order_id) <= upto.get(fill.symbol, -1):
+        kept = known.get(at)
+        if kept is None and fill.order_id.isdigit() and int(fill.order_id) <= upto.get(fill.symbol, -1):
             continue
-        if before is None:
-            open_[fill.symbol, fill.order_id] = fill
-        elif progress(fill.executed, fill.open) > progress(before.executed, before.open):
-            with localcontext(prec=_DIGITS):
-                more = fill.executed - before.executed
-            open_[fill.symbol, fill.order_id] = replace(before, executed=more, open=fill.open)
-    return weigh([*counted, *open_.values()], whose, symbol, replaces, rest)
+        orders[at] = fill if kept is None else _latest(kept, fill)
+    for fill in _begun(connection, account, base, orders.values()):
+        orders.setdefault(_key(fill), fill)
+    return weigh([*counted, *orders.values()], whose, symbol, replaces, rest)
+
+
+_Key = tuple[str, str, str]
+
+
+def _key(fill: Fill) -> _Key:
+    return fill.account, fill.symbol, fill.order_id
+
+
+def _latest(kept: Fill, told: Fill) -> Fill:
+    """Return what is known of an order that is on record, and that a gateway tells of."""
+    listed = more_of(kept.listed, told.listed)
+    if not _is_further(told, kept):
+        return replace(kept, listed=listed)
+    return replace(kept, executed=told.executed, open=told.open, listed=listed)
+
+
+def _is_further(now: Fill, before: Fill) -> bool:
+    return is_further(before.side, (now.executed, now.open), (before.executed, before.open))
 
 
 Named = tuple[str, str, str, str]
@@ -251,10 +210,26 @@ def resting_after(
 
 
 def _open(connection: Connection, account: str, base: str) -> list[Fill]:
-    """Return the orders of an asset of which something may execute still."""
+    """Return the orders of an asset of which something may execute still; what they executed is in the sums."""
     c = t.FILLS.c
     query = select(t.FILLS).where(c.account == account, c.base == base, or_(c.open < CLOSED, c.open > CLOSED))
-    return list(map(_fill, connection.execute(query)))
+    return [_in_sums(fill) for fill in map(_fill, connection.execute(query))]
+
+
+def _begun(connection: Connection, account: str, base: str, orders: Iterable[Fill]) -> list[Fill]:
+    """Return those on record that executed anything of an asset and are of the same lists."""
+    lists = sorted({found for one in orders if (found := list_of(one.listed))})
+    names = [name for found in lists for name in spellings(found)]
+    c, begun = t.FILLS.c, list[Fill]()
+    for first in range(0, len(names), _AT_ONCE):
+        piece = names[first : first + _AT_ONCE]
+        query = select(t.FILLS).where(c.account == account, c.base == base, c.listed.in_(piece))
+        begun += [_in_sums(fill) for fill in map(_fill, connection.execute(query)) if fill.executed]
+    return begun
+
+
+def _in_sums(fill: Fill) -> Fill:
+    return replace(fill, counted=fill.executed)
 
 
 def pairs_of(connection: Connection, account: str, base: str) -> list[str]:
@@ -279,36 +254,3 @@ def _sums(connection: Connection, account: str, base: str) -> tuple[list[Fill], 
         Fill(account, symbol, "", grant, base, side, Decimal(executed), ZERO)
         for symbol, grant, side, executed in rows
     ], upto
-
-
-def _part(fill: Fill) -> Rest:
-    return Rest(
-        fill.grant, fill.symbol, fill.side, fill.executed, abs(fill.open), max(ZERO, fill.open), fill.order_id
-    )
-
-
-def weigh(
-    fills: Iterable[Fill], whose: Whose, symbol: str, replaces: str = "", rest: Iterable[Rest] = ()
-) -> Stake:
-    """Add orders up, for a request that replaces one of them or none. Pure."""
-    own, freed, coming, bought_here = ZERO, ZERO, ZERO, False
-    net: dict[str, Decimal] = {}
-    bound: dict[str, Decimal] = {}
-    for fill in chain(map(_part, fills), rest):
-        signed = fill.executed if fill.side == BUY else -fill.executed
-        if fill.grant in whose.own:
-            replaced = fill.side == SELL and (fill.symbol, fill.order_id) == (symbol, replaces) != (
-                symbol,
-                "",
-            )
-            freed += fill.offered if replaced else ZERO
-            own += signed - (fill.offered if fill.side == SELL and not replaced else ZERO)
-            coming += fill.bound if fill.side == BUY else ZERO
-            bought_here = bought_here or (fill.symbol == symbol and fill.side == BUY)
-        elif fill.grant not in whose.gone:
-            who = whose.heirs.get(fill.grant, fill.grant)
-            net[who] = net.get(who, ZERO) + signed
-            if fill.side == SELL:
-                bound[who] = bound.get(who, ZERO) + fill.bound
-    others = sum((max(ZERO, left - bound.get(who, ZERO)) for who, left in net.items()), ZERO)
-    return Stake(bought_here, max(ZERO, own), others, freed, max(ZERO, own + coming) - max(ZERO, own))

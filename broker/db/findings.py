@@ -1,14 +1,32 @@
-"""Queries on what the sweep found. A row without a key says which sweep of an account began last."""
+"""Queries on what the sweep found. A row without a key says which sweep of an account began last.
 
-from collections.abc import Iterable
+Rows of `_LACKING` are no findings: they say since when lists of an account lack a key that was ended, by the exchange's
+clock in `first_us`, and of which place those are in `says`. They never stand.
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, or_, select, tuple_
 
 from broker.db import tables as t
 from broker.db.upsert import upsert
 from broker.model import moment
+
+BY_WORD = "by-word"
+"""`what` of a key that is dead on record by a person's word alone, until somebody confirms it or lists prove it."""
+
+SERVED = "served"
+"""`what` of a key that the exchange served after it was ended on record, until a person says that it is deleted."""
+
+LEFT = "left"
+"""`what` of a key whose rotation a person ended before it was proven dead, until it is, or it is in use again."""
+
+_SAID = frozenset({BY_WORD, SERVED, LEFT})
+"""What no sweep found. That a sweep does not find it again ends none of it."""
+
+_LACKING = "lacking"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +41,22 @@ class Finding:
     first_at: datetime | None = None
     last_at: datetime | None = None
 
+    @property
+    def step(self) -> str:
+        """What a person does about it."""
+        if self.what == LEFT:
+            return f"portcullis sweep retire {self.ref}"
+        word = self.what in {BY_WORD, SERVED}
+        return f"portcullis reconcile --deleted {self.ref}" if word else "portcullis sweep show"
+
 
 def found(
     connection: Connection, account: str, ones: Iterable[Finding], now_us: int, *, only_more: bool = False
 ) -> list[Finding]:
     """Write down what a sweep of an account found, end what it did not find again; return what is new.
 
-    `only_more`: it could not look at everything, so what was found before stands.
+    What no sweep found stands (`_SAID`): `confirm`, `end` and `in_use_again` end it. `only_more`: it could not look at
+    everything, so what was found before stands.
     """
     here = t.FINDINGS.c
     known = {
@@ -40,16 +67,8 @@ def found(
     }
     now = list(ones)
     for one in now:
-        values = {"ref": one.ref, "says": one.says, "last_us": now_us, "ended_us": None}
-        if (one.key_id, one.what) not in known:
-            values["first_us"] = now_us
-        row = upsert(connection, t.FINDINGS).values(
-            account=account, key_id=one.key_id, what=one.what, **({"first_us": now_us} | values)
-        )
-        connection.execute(
-            row.on_conflict_do_update(index_elements=["account", "key_id", "what"], set_=values)
-        )
-    gone = known - {(one.key_id, one.what) for one in now}
+        _put(connection, one, now_us, fresh=(one.key_id, one.what) not in known)
+    gone = {one for one in known if one[1] not in _SAID} - {(one.key_id, one.what) for one in now}
     if gone and not only_more:
         connection.execute(
             t.FINDINGS.update()
@@ -57,6 +76,55 @@ def found(
             .values(ended_us=now_us)
         )
     return [one for one in now if (one.key_id, one.what) not in known]
+
+
+def add(connection: Connection, one: Finding, now_us: int) -> None:
+    """Write one down that no sweep found."""
+    _put(connection, one, now_us, fresh=True)
+
+
+def _put(connection: Connection, one: Finding, now_us: int, *, fresh: bool) -> None:
+    values = {"ref": one.ref, "says": one.says, "last_us": now_us, "ended_us": None}
+    if fresh:
+        values["first_us"] = now_us
+    row = upsert(connection, t.FINDINGS).values(
+        account=one.account, key_id=one.key_id, what=one.what, **({"first_us": now_us} | values)
+    )
+    connection.execute(row.on_conflict_do_update(index_elements=["account", "key_id", "what"], set_=values))
+
+
+def lacking(
+    connection: Connection, account: str, place: str, gone: Mapping[str, str], seen_us: int
+) -> dict[str, int]:
+    """Write down which ended keys (with their names) a list lacks; return since when lists of its place lack each.
+
+    What is not among them begins anew, and all of it with a list of another place. A key that the exchange served after
+    it was ended is left out: lists lacked it while it lived.
+    """
+    here = t.FINDINGS.c
+    mine = (here.account == account, here.what == _LACKING)
+    over = or_(here.key_id.not_in(list(gone)), here.says != place)
+    connection.execute(t.FINDINGS.delete().where(*mine, over))
+    known = {row.key_id: row.first_us for row in connection.execute(select(t.FINDINGS).where(*mine))}
+    served = set(connection.execute(select(here.key_id).where(here.what == SERVED)).scalars())
+    for key_id in gone.keys() - known.keys() - served:
+        connection.execute(
+            t.FINDINGS.insert().values(
+                account=account, key_id=key_id, what=_LACKING, ref=gone[key_id], says=place, first_us=seen_us,
+                last_us=seen_us, ended_us=seen_us,
+            )
+        )  # fmt: skip
+        known[key_id] = seen_us
+    return {key_id: since_us for key_id, since_us in known.items() if key_id not in served}
+
+
+def confirm(connection: Connection, refs: Iterable[str], now_us: int) -> list[str]:
+    """End what stands of keys until a person says that they are deleted. Return of which that ended."""
+    here = t.FINDINGS.c
+    stand = (here.what.in_([BY_WORD, SERVED]), here.ended_us.is_(None), here.ref.in_(list(refs)))
+    confirmed = list(connection.execute(select(here.ref).where(*stand).order_by(here.ref)).scalars())
+    connection.execute(t.FINDINGS.update().where(*stand).values(ended_us=now_us))
+    return confirmed
 
 
 _SWEEP = ("", "sweep")
@@ -87,6 +155,13 @@ def end(connection: Connection, key_id: str, now_us: int) -> None:
     connection.execute(
         t.FINDINGS.update().where(here.key_id == key_id, here.ended_us.is_(None)).values(ended_us=now_us)
     )
+
+
+def in_use_again(connection: Connection, key_id: str, now_us: int) -> None:
+    """End that a key was left: it is in use."""
+    here = t.FINDINGS.c
+    stand = (here.key_id == key_id, here.what == LEFT, here.ended_us.is_(None))
+    connection.execute(t.FINDINGS.update().where(*stand).values(ended_us=now_us))
 
 
 def standing(connection: Connection) -> list[Finding]:

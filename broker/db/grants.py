@@ -63,12 +63,20 @@ def by_key_id(connection: Connection, key_id: str) -> Grant | None:
     return None if row is None else rows.grant(row)
 
 
-def is_old_key(connection: Connection, key_id: str) -> bool:
-    """Tell whether a virtual key was replaced by another."""
-    return (
-        connection.execute(select(t.OLD_KEYS.c.grant).where(t.OLD_KEYS.c.key_id == key_id)).first()
-        is not None
+def by_old_key(connection: Connection, key_id: str) -> Grant | None:
+    """Return the grant whose virtual key this was, before it was replaced by another."""
+    once = connection.execute(select(t.OLD_KEYS.c.grant).where(t.OLD_KEYS.c.key_id == key_id)).scalar()
+    return None if once is None else grant(connection, str(once))
+
+
+def used_accounts(connection: Connection) -> frozenset[str]:
+    """Return the accounts that somebody uses: by a grant, a destination of its key, or a key that is out."""
+    users = (
+        select(t.GRANTS.c.account).where(t.GRANTS.c.revoked_us.is_(None)),
+        select(t.DESTINATIONS.c.account).where(t.DESTINATIONS.c.removed_us.is_(None)),
+        select(t.CHECKOUTS.c.account).where(t.CHECKOUTS.c.closed_us.is_(None)),
     )
+    return frozenset(account for query in users for account in connection.execute(query.distinct()).scalars())
 
 
 def grants(

@@ -44,12 +44,18 @@ SENT_ORDERS = Table(
     Column("price", String(60), nullable=False),
     Column("exact", Boolean, nullable=False),
     Column("known_as", String(64)),
+    Column("quote", String(20)),
+    Column("base", String(20)),
+    Column("frees", String(64)),
 )
 """What was sent under a client order id (`@` and that of an order list), by the request's own number: a name leads to
 candidates and is nobody's. Times are the venue's. `known_as` is the venue's id, once it gave one. A request that was
-refused leaves none."""
+refused leaves none. `quote` is what its pair is quoted in, where that is counted (`broker.paid`), `base` what it
+trades; of orders from before that was kept nobody said it. `frees` is the id of the order without whose cancellation
+none of its request is placed."""
 Index("ix_sent_orders_ask", SENT_ORDERS.c.boot, SENT_ORDERS.c.seq)
 Index("ix_sent_orders_known_as", SENT_ORDERS.c.known_as)
+Index("ix_sent_orders_open", SENT_ORDERS.c.account, SENT_ORDERS.c.known_as)
 
 SLICES = Table(
     "slices",
@@ -92,9 +98,17 @@ FILLS = Table(
     Column("executed", String(40), nullable=False),
     Column("open", String(40), nullable=False),
     Column("told_us", BigInteger, nullable=False),
+    Column("listed", String(32), server_default="?"),
 )
-"""What each grant's orders executed, as far as answers told, and what of them may still execute; in base asset."""
+"""What each grant's orders executed, as far as answers told, and what of them may still execute; in base asset.
+
+`listed` is of which list each is (`broker.listed`), none where it is of none; of those that were there before that was
+kept nobody said it."""
 Index("ix_fills_account_base", FILLS.c.account, FILLS.c.base, FILLS.c.open)
+_IN_A_LIST = FILLS.c.listed.is_not(None)
+Index(
+    "ix_fills_listed", FILLS.c.account, FILLS.c.listed, sqlite_where=_IN_A_LIST, postgresql_where=_IN_A_LIST
+)
 Index("ix_fills_told", FILLS.c.told_us)
 
 FILL_SUMS = Table(
@@ -145,6 +159,21 @@ CALLS_BEFORE = Table(
     Column("upto", BigInteger, nullable=False),
 )
 """Up to which number a boot's calls are not kept any more (`old_calls`)."""
+
+ANSWERED_EARLY = Table(
+    "answered_early",
+    LOG,
+    Column("gateway", String(64), primary_key=True),
+    Column("boot", String(32), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("symbol", String(40), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("known_as", String(64)),
+    Column("told_us", BigInteger, nullable=False),
+)
+"""What was told of requests that are not there yet (`early`): the venue's id of an order by its name; no id: none of
+the request was placed."""
+Index("ix_answered_early_told", ANSWERED_EARLY.c.told_us)
 
 LINES_TAKEN = Table(
     "lines_taken",

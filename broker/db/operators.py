@@ -70,6 +70,23 @@ def is_over(row: Row[Any], now: Moment) -> bool:
     )
 
 
+def has_sessions(connection: Connection, name: str) -> bool:
+    """Tell whether an operator has sessions, those that are over and still on record among them."""
+    query = select(t.SESSIONS.c.operator).where(t.SESSIONS.c.operator == name).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def end_session(connection: Connection, digest: str) -> bool:
+    """End one session, by its token's digest; tell whether there was one."""
+    return connection.execute(t.SESSIONS.delete().where(t.SESSIONS.c.digest == digest)).rowcount > 0
+
+
+def digests(connection: Connection, name: str) -> list[str]:
+    """Return the digests of the tokens of an operator's sessions."""
+    query = select(t.SESSIONS.c.digest).where(t.SESSIONS.c.operator == name)
+    return list(connection.execute(query).scalars())
+
+
 def end_sessions(connection: Connection, name: str) -> None:
     """End an operator's sessions."""
     connection.execute(t.SESSIONS.delete().where(t.SESSIONS.c.operator == name))
@@ -90,6 +107,12 @@ def remembered(connection: Connection, operator: str, key: str) -> Row[Any] | No
 def remember(connection: Connection, **values: object) -> None:
     """Insert an idempotency key with its answer."""
     connection.execute(t.IDEMPOTENCY.insert().values(**values))
+
+
+def forget_one(connection: Connection, operator: str, key: str) -> None:
+    """Delete one idempotency key."""
+    c = t.IDEMPOTENCY.c
+    connection.execute(t.IDEMPOTENCY.delete().where(c.operator == operator, c.key == key))
 
 
 def forget(connection: Connection, before_us: int, most: int) -> int:

@@ -1,7 +1,8 @@
 """Connections that are hung up on when their time is over.
 
 A server that was stopped answers nothing, and a client that waits for it would wait for ever, with whoever waits for
-its turn.
+its turn. Where no thread can be had for that, the work is done all the same, a cut among it: whoever asks next begins
+the thread, which watches over what is under way by then as well.
 """
 
 import os
@@ -36,11 +37,10 @@ class Overdue:
         number = 0
         try:
             with self._changed:
-                if (
-                    not self._runs
-                ):  # where no thread can be had, nobody watches, and whoever asks next begins it
-                    threading.Thread(target=self._run, name="overdue", daemon=True).start()
-                    self._runs = True
+                if not self._runs:
+                    with suppress(RuntimeError):  # no thread can be had
+                        threading.Thread(target=self._run, name="overdue", daemon=True).start()
+                        self._runs = True
                 self._number += 1
                 number = self._number
                 self._watched[number] = (time.monotonic() + seconds, watched)

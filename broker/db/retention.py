@@ -4,12 +4,14 @@ Rules:
 1. An order goes once it is closed and nobody told anything of it for long: its row, what it was sent as, and what it
    executed, which is added up (`fills_before`) and put aside with whose it was (`fills_past`). Closed is what an answer
    told as closed; all else stays, however old: an order may rest for years, and whose it is must be known as long.
+   It goes for both assets that it moves at once (`broker.paid`): told once more, it would count anew for the one.
 2. A list goes with the last of its orders. What was sent and never got an id stays: its name may still lead to it.
 3. A slice goes once no window reaches back to where it can have been spent.
 4. Whose an order was that was put aside stays for years, and then goes.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -20,6 +22,7 @@ from broker.budget import WINDOW_US, ZERO, spent_until_us
 from broker.db import clocks, fills
 from broker.db import log_tables as t
 from broker.db.upsert import upsert
+from broker.paid import pair_of, rows_of
 
 Place = tuple[int, str, str, str]
 """Where a look at fills has come to: when it was told last, account, pair and order id."""
@@ -42,10 +45,9 @@ def closed_orders(connection: Connection, before_us: int, after: Place, most: in
 
 
 def forget_orders(connection: Connection, places: Iterable[Place]) -> int:
-    """Add up those of these orders that are closed, and take them away; return how many."""
+    """Add up those of these orders that are closed, and take them away; return how many rows they had."""
     c = t.FILLS.c
-    query = select(t.FILLS).where(tuple_(c.told_us, c.account, c.symbol, c.order_id).in_(list(places)))
-    rows = [row for row in connection.execute(query) if not Decimal(row.open) and row.order_id.isdigit()]
+    rows = _closed(connection, list(places))
     if not rows:
         return 0
     _add_up(connection, rows)
@@ -60,6 +62,25 @@ def forget_orders(connection: Connection, places: Iterable[Place]) -> int:
     connection.execute(t.FILLS.delete().where(tuple_(c.account, c.symbol, c.order_id).in_(keys)))
     _forget(connection, [(account, symbol, f"#{order_id}") for account, symbol, order_id in keys])
     return len(rows)
+
+
+def _closed(connection: Connection, places: Sequence[Place]) -> list[Row[Any]]:
+    """Return the rows of those orders that are closed in all of their rows, of which nobody told since."""
+    last_us = max((place[0] for place in places), default=-1)
+    wanted = {(account, name, order) for _, account, symbol, order in places for name in rows_of(symbol)}
+    c, orders = t.FILLS.c, defaultdict[tuple[str, str, str], list[Row[Any]]](list)
+    for row in connection.execute(
+        select(t.FILLS).where(tuple_(c.account, c.symbol, c.order_id).in_(sorted(wanted)))
+    ):
+        orders[row.account, pair_of(row.symbol), row.order_id].append(row)
+    return [
+        row
+        for rows in orders.values()
+        if all(
+            row.told_us <= last_us and not Decimal(row.open) and row.order_id.isdigit() for row in rows
+        )  # else it goes with the one that was told of last
+        for row in rows
+    ]
 
 
 def _add_up(connection: Connection, rows: Iterable[Row[Any]]) -> None:

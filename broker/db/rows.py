@@ -10,7 +10,7 @@ from sqlalchemy.engine import Row
 from broker.db import history
 from broker.db import tables as t
 from broker.gate import Gate, Mode
-from broker.model import Account, Consumer, Grant, KeyRef, KeyVersion, Manager, Stage, moment
+from broker.model import Account, Consumer, Death, Grant, KeyRef, KeyVersion, Manager, Stage, moment
 from clients.venue import Environment, KeyType, Slot
 
 
@@ -35,6 +35,7 @@ def key_version(row: Row[Any]) -> KeyVersion:
     return KeyVersion(
         KeyRef(row.account, Slot(row.slot), row.version), Stage(row.stage), row.venue_key_id,
         KeyType(row.key_type), row.path, moment(row.created_us), row.ip_restricted, row.can_withdraw,
+        Death(row.death),
     )  # fmt: skip
 
 
@@ -52,6 +53,11 @@ def grant(row: Row[Any]) -> Grant:
     )  # fmt: skip
 
 
+def mode(text: object) -> Mode:
+    """Read how something is closed; closed for all where that cannot be read."""
+    return Mode.HALT if text == Mode.HALT.value else Mode.CLOSED
+
+
 def gates(connection: Connection, scopes: Iterable[str] | None = None) -> dict[str, Gate]:
     """Read gates with their closers: those named, or every one that was ever touched."""
     wanted = None if scopes is None else list(scopes)
@@ -63,7 +69,7 @@ def gates(connection: Connection, scopes: Iterable[str] | None = None) -> dict[s
         )
     held: dict[str, dict[str, Mode]] = {}
     for row in connection.execute(closers):
-        held.setdefault(row.scope, {})[row.cut] = Mode(row.mode)
+        held.setdefault(row.scope, {})[row.cut] = mode(row.mode)
     of = str(history.here(connection))
     return {
         row.scope: Gate(row.scope, row.epoch, MappingProxyType(held.get(row.scope, {})), of)

@@ -4,13 +4,15 @@ Rules:
 1. A session asks for what it needs as it connects, and is used only where it got it.
 2. How a transaction is isolated is said at its beginning, by every one. Writers see what was committed before they had
    the lock (READ COMMITTED): by an older snapshot a check and its write are not one, and a budget is lent twice.
-3. That a server takes no writes (`default_transaction_read_only`) is not overruled: it fences a primary of before.
+3. That a server takes no writes (`default_transaction_read_only`) is not overruled: it fences a primary of before. Who
+   finds it looks for another server (`primary`).
 4. What is set otherwise is named by `db check`; it may be meant for somebody else.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
+from broker.db import replication
 from broker.errors import StoreUnavailable
 
 STATEMENT_MS = {False: 5000, True: 12_000}
@@ -131,6 +133,8 @@ def off(connection: Any, namespace: str) -> tuple[Off, ...]:
             told = "" if name in _NOT_OURS else "; our sessions set it themselves"
             says = f"{name} is {value!r} (by the {source}): {_OFF[name]}{told}"
             found.append(Off(name, value, says, name in _NOT_OURS))
+    if encoding := replication.short_of(connection):
+        found.append(Off("server_encoding", encoding, replication.in_words(encoding), harms=True))
     return (*found, *_room(connection))
 
 

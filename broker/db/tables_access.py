@@ -64,7 +64,9 @@ KEY_VERSIONS = Table(
     Column("ip_restricted", Boolean),
     Column("can_withdraw", Boolean),
     Column("created_us", BigInteger, nullable=False),
+    Column("death", String(16), nullable=False, server_default=""),
 )
+"""`death`: what says that it is dead (`broker.model.Death`); no other place does."""
 
 SECRET_INTENTS = Table(
     "secret_intents",

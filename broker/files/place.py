@@ -6,12 +6,16 @@ Rules:
 2. No link is followed, no device or pipe opened, nothing of ours written: when a place is named, and at every delivery.
 3. A file is replaced whole, by a rename, read by its owner only. Whatever fails leaves no second file with a secret; a
    crash leaves one of a name of ours (`leftover`), which is removed at the next start.
+4. Nobody reads a key in what is written, before the last look at whether it may take the file's place: it has no name
+   until then, and becomes its owner's after it. Where the file system has no files without a name it has one of ours,
+   which only our own user can read.
 """
 
 import contextlib
+import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +29,11 @@ _BOM = "\ufeff"
 _MADE_UP = ("/proc/", "/sys/", "/dev/")
 _REAL = ("/dev/shm/",)  # noqa: S108 - a memory file system; its files are files
 _OPEN = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS})
+"""What a file system, or a kernel, says that has no files without a name."""
+
+_FD = "/proc/self/fd/{}"
+"""By which a file without a name is given one."""
 
 
 class Unfit(Exception):
@@ -87,15 +96,26 @@ class Spot:
             raise Unfit("is not text")
         return Content(text, (known.st_uid, known.st_gid))
 
-    def replace(self, text: str, owner: tuple[int, int] | None) -> None:
+    def replace(self, text: str, owner: tuple[int, int] | None, look: Callable[[], object]) -> None:
         """Replace the file, whole or not at all.
+
+        Args:
+            text: What it is to hold.
+            owner: Whose it is to be; None: ours.
+            look: Raises where that is not to be any more; asked right before the file is replaced.
 
         Raises:
             OSError: It cannot be; nothing is left beside it.
         """
         try:
-            self._write(text, owner)
-            os.rename(self.leftover, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+            with self._written(text) as (fd, named):
+                look()
+                if not named:
+                    self._name(fd)
+                if owner is not None and owner != (os.geteuid(), os.getegid()):
+                    os.fchown(fd, *owner)
+                os.rename(self.leftover, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+                os.fsync(fd)
         except BaseException:
             self.clean()
             raise
@@ -108,7 +128,9 @@ class Spot:
             Unfit: It cannot.
         """
         try:
-            self._write("", None)
+            with self._written("") as (fd, named):
+                if not named:
+                    self._name(fd)
         except OSError as fault:
             raise Unfit(f"cannot be replaced ({fault.strerror}): its directory must let us write") from None
         finally:
@@ -122,18 +144,42 @@ class Spot:
             return False
         return True
 
-    def _write(self, text: str, owner: tuple[int, int] | None) -> None:
+    @contextmanager
+    def _written(self, text: str) -> Iterator[tuple[int, bool]]:
+        """Write a replacement, and lend it open; tell whether it has its name yet."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.leftover, dir_fd=self.directory)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN
-        fd = os.open(self.leftover, flags, 0o600, dir_fd=self.directory)
+        fd = self._nameless()
+        named = fd is None
+        if fd is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN
+            fd = os.open(self.leftover, flags, 0o600, dir_fd=self.directory)
         with os.fdopen(fd, "w", encoding="utf-8", newline="") as file:
             os.fchmod(fd, 0o600)
-            if owner is not None and owner != (os.geteuid(), os.getegid()):
-                os.fchown(fd, *owner)
             file.write(text)
             file.flush()
             os.fsync(fd)
+            yield fd, named
+
+    def _nameless(self) -> int | None:
+        """Open a file of this directory that has no name; None where there are none, or it could be given none."""
+        kind = getattr(os, "O_TMPFILE", 0)
+        if not kind:
+            return None
+        try:
+            fd = os.open(".", os.O_WRONLY | os.O_CLOEXEC | kind, 0o600, dir_fd=self.directory)
+        except OSError as fault:
+            if fault.errno in _NO_NAMELESS:
+                return None
+            raise
+        if not Path(_FD.format(fd)).exists():
+            os.close(fd)
+            return None
+        return fd
+
+    def _name(self, fd: int) -> None:
+        """Give a file the name of a replacement."""
+        os.link(_FD.format(fd), self.leftover, dst_dir_fd=self.directory)
 
 
 def is_whole(path: str) -> bool:

@@ -2,40 +2,91 @@
 
 Rules:
 1. Holdings are good for `HOLDINGS_US`; sales that were on their way or followed when they were asked for are taken off
-   them. Who asks for them on behalf of a request gets them as they are after it came.
+   them. Who asks for them on behalf of a request gets them as they are after it came. They are of no later than
+   `came_us`.
 2. Everything is asked through the venue's view (`venue_view`), so by its meter; what fails stays missing.
+3. Where a sale had left when they were asked for, and was not answered, they may show it or not: what is free is at
+   most that much more (`perhaps`). So it is where others sell, and whose the asset is was told before that: what they
+   sell is not free, and theirs. So it is where a sale may free what its old order binds, and where it is known only
+   what it gives at most. As it is told it is enough for a yes, and for no definite no: its answer ends that.
+   So it is on an account of several with what came free lately (`lately`): holdings may lag behind that.
+4. They may lag behind sales, too. One that was answered before they were asked for is taken off still where less of it
+   is gone than that, by those that were known when it left and what came free since, for as long as they may lag. It is
+   no reason for a no either: something may have come that nobody told of.
 """
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
+from typing import NamedTuple
 
 from broker.gateway.clock import SystemClock
+from broker.gateway.lately import Lately
 from broker.gateway.limits import Need
-from broker.gateway.sales import Sale
-from broker.gateway.venue_view import GENERAL, VenueView
+from broker.gateway.places import Places
+from broker.gateway.sales import Old, Sale
+from broker.gateway.venue_view import GENERAL, LARGEST_FACT, TOO_LARGE, NotKnown, VenueView
+from broker.gateway.wellbeing import Ask
 from clients.venue import Credential, OrderRef
 from clients.venues.binance import market
-from clients.venues.binance.market import Holding
+from clients.venues.binance.market import LONGEST_ORDER, MOST_OPEN, Holding
 from clients.wire import OrderState
 
 HOLDINGS_US = 2_000_000
-ORDER_WEIGHT, ORDERS_WEIGHT, _HOLDINGS_WEIGHT = 4, 20, 20
+_OLDEST_US = 5_000_000
+"""Nothing older is judged by, also where it was late."""
+
+ORDER_WEIGHT, OPEN_WEIGHT, ORDERS_WEIGHT, _HOLDINGS_WEIGHT = 4, 6, 20, 20
+TRADES_WEIGHT, MOST_TRADES, _MOST_PAGES = 5, LARGEST_FACT // 400, 10
+MOST_ORDERS = LARGEST_FACT // LONGEST_ORDER
+"""Of one answer to a question of our own: as many as it has room for."""
+
+LARGEST_OPEN = MOST_OPEN * LONGEST_ORDER
+_FEWEST = 8
+_LOOK_S = 0.01
 _ZERO = Decimal(0)
+_NEARLY_ALL = Decimal("0.99")
+"""Of a sale: what came free since is known but for fees."""
+
+
+class Shown(NamedTuple):
+    """Orders of a symbol from one id upwards; `full`: there may be more behind them."""
+
+    orders: tuple[OrderState, ...]
+    full: bool
 
 
 class AccountView:
     """What one account can sell."""
 
-    def __init__(self, venue: VenueView, clock: SystemClock) -> None:
+    def __init__(
+        self, venue: VenueView, clock: SystemClock, lately: Lately | None = None, name: str = ""
+    ) -> None:
         self._venue, self._clock = venue, clock
+        self._lately, self._name = lately or Lately(), name
         self.may_trade = True
+        self._page = MOST_ORDERS
         self._holdings: Mapping[str, Holding] = {}
-        self._asked_us = -HOLDINGS_US
+        self._asked_us, self.came_us = -HOLDINGS_US, 0
         self._asking = 0
         # those that the holdings in use, or being asked for, may not show yet, and their sums by asset
         self._sales: set[Sale] = set()
+        self._moves: set[Sale] = set()
         self._total: dict[str, Decimal] = {}
+
+    @property
+    def asked_us(self) -> int:
+        """When the holdings in use were asked for."""
+        return self._asked_us
+
+    @property
+    def held_as_of(self) -> tuple[int, int]:
+        """When the holdings were asked for that are or come into use, by the wall clock and the venue's."""
+        now_us = self._clock.boot_us()
+        ago_us = min(now_us - self._asked_us, _OLDEST_US)
+        return self._clock.wall_us() - ago_us, self._venue.venue_us() - ago_us
 
     def known(self, now_us: int) -> bool:
         """Whether holdings are fresh enough to judge by."""
@@ -49,35 +100,81 @@ class AccountView:
             alone: Nobody else's is on the account. Then a sale that had left before holdings were asked for is not
                 taken off: they may show it already, and if they do not, the venue sells nothing that is not there.
         """
-        held = self._holdings.get(asset)
         gone = self._total.get(asset, _ZERO)
         if gone and alone:
             mine = (one for one in self._sales if one.asset == asset)
-            gone = sum((one.amount for one in mine if one.sent_us >= self._asked_us), _ZERO)
-        return (_ZERO if held is None else held.free) - gone
+            gone = sum((one.takes for one in mine if one.sent_us >= self._asked_us), _ZERO)
+        elif gone:
+            gone -= sum((one.amount - one.takes for one in self._moves if one.asset == asset), _ZERO)
+        return self._free_of(asset) - gone
+
+    def perhaps(
+        self, asset: str, *, alone: bool = False, grant: str = "", since_us: int | None = None
+    ) -> Decimal:
+        """Return how much of what is taken off what is free it may not take, or holdings be without (rule 3).
+
+        Args:
+            asset: Of what.
+            alone: As in `free`.
+            grant: Who asks. What others sell is theirs until that is told.
+            since_us: When it was asked whose the asset is: what was told before that is known.
+        """
+        lately = _ZERO if alone else self._lately.since(self._name, asset, self._asked_us)
+        if not self._total.get(asset):
+            return lately
+        found = self._perhaps(asset)
+        if since_us is not None and not alone:
+            here = (one for one in self._sales if one.asset == asset and one.grant != grant)
+            found += [one for one in here if one.untold(since_us) and one not in found]
+        if alone:  # of these nothing else is taken off
+            found = [one for one in found if one.may_take_less and one.sent_us >= self._asked_us]
+        return sum((one.takes for one in found), lately)
+
+    def _perhaps(self, asset: str) -> list[Sale]:
+        found = (one for one in self._sales if one.asset == asset)
+        return [one for one in found if one.sent_us < self._asked_us or one.may_take_less]
+
+    async def landing(self, asset: str, seconds: float) -> None:
+        """Wait, not for longer than that, until all sales are answered that holdings may show or not."""
+        until_us = self._clock.boot_us() + int(seconds * 1_000_000)
+        while (  # noqa: ASYNC110 - not for long
+            any(one.landed_us is None for one in self._perhaps(asset)) and self._clock.boot_us() < until_us
+        ):
+            await asyncio.sleep(_LOOK_S)
 
     def locked(self, asset: str) -> Decimal:
         """Return what is bound in open orders."""
         held = self._holdings.get(asset)
         return Decimal(0) if held is None else held.locked
 
-    def sells(self, asset: str, amount: Decimal) -> Sale:
+    def sells(
+        self, asset: str, amount: Decimal, old: Old | None = None, *, at_most: bool = False, grant: str = ""
+    ) -> Sale:
         """A sale of that much is being sent; it counts until holdings are asked for after its answer."""
-        sale = Sale(asset, amount, self._clock.boot_us())
+        now_us = self._clock.boot_us()
+        if not (self._asking or self.known(now_us)):  # else the next holdings let go of them
+            for one in [one for one in self._sales if one.landed_us and not self._may_lag(one, now_us)]:
+                self._drop(one)
+        sale = Sale(asset, amount, now_us, old=old, at_most=at_most, grant=grant)
+        if self.known(now_us):
+            sale.before = self._free_of(asset)
         self._sales.add(sale)
+        if old is not None:
+            self._moves.add(sale)
         self._total[asset] = self._total.get(asset, _ZERO) + amount
         return sale
 
     def landed(self, sale: Sale, *, took_place: bool = True) -> None:
         """The answer to a sale is there, or never will be."""
         now_us = self._clock.boot_us()
-        sale.landed_us, sale.refused = now_us, not took_place
-        if not took_place or not (self._asking or self.known(now_us)):
+        sale.lands(now_us, took_place=took_place)
+        if not took_place or not (self._asking or self.known(now_us) or sale.before is not None):
             self._drop(sale)
 
     def _drop(self, sale: Sale) -> None:
         if sale in self._sales:
             self._sales.discard(sale)
+            self._moves.discard(sale)
             self._total[sale.asset] -= sale.amount
 
     async def fetch(self, credential: Credential, need: Need = Need.READ, whose: str = "") -> None:
@@ -102,16 +199,59 @@ class AccountView:
         if asked_us < self._asked_us:
             return  # what was asked later has come already
         self._holdings, self._asked_us, self.may_trade = holdings, asked_us, market.parse_may_trade(body)
-        for sale in [one for one in self._sales if not one.after(asked_us)]:
+        self.came_us = self._clock.boot_us()
+        late = self._not_shown(asked_us)
+        for sale in [one for one in self._sales if not one.after(asked_us) and one not in late]:
             self._drop(sale)
+
+    def _not_shown(self, asked_us: int) -> set[Sale]:
+        """Return sales that were answered before holdings were asked for, and are not in these: they lag (rule 4)."""
+        found, taken = set[Sale](), defaultdict[str, Decimal](Decimal)
+        for one in sorted(self._sales, key=lambda one: one.sent_us):
+            taken[one.asset] += one.takes
+            if one.after(asked_us) or one.unsure or one.before is None or not self._may_lag(one, asked_us):
+                continue
+            since = self._lately.since(self._name, one.asset, one.sent_us + self._lately.lag_us)
+            if one.before - self._free_of(one.asset) + since < taken[one.asset] * _NEARLY_ALL:
+                found.add(one)
+        return found
+
+    def _may_lag(self, sale: Sale, asked_us: int) -> bool:
+        """Tell whether holdings that were asked for then may not show a sale yet."""
+        return sale.landed_us is not None and asked_us - sale.landed_us < self._lately.lag_us
+
+    def _free_of(self, asset: str) -> Decimal:
+        held = self._holdings.get(asset)
+        return _ZERO if held is None else held.free
+
+    async def answered(self, seconds: float) -> None:
+        """Wait, not for longer than that, until no question for the holdings is under way."""
+        running = [task for name, task in self._venue.running() if name.startswith(f"holdings:{id(self)}:")]
+        if running:
+            await asyncio.wait(running, timeout=seconds)
 
     def may_ask(self, weight: int) -> bool:
         """Tell whether the venue's limits leave room for a read of ours now."""
         return self._venue.meter.pause(Need.READ, GENERAL, weight, self._venue.now_us()) is None
 
+    @property
+    def asks_fewest(self) -> bool:
+        """Whether no fewer orders can be asked for together than it is the next time."""
+        return self._page <= _FEWEST
+
     def leaves_room(self, whose: str) -> bool:
         """Tell whether an order can be asked about beside an exit, and nothing is missed by those that follow."""
         return self._venue.meter.leaves_room(GENERAL, ORDER_WEIGHT, self._venue.now_us(), whose)
+
+    @property
+    def places(self) -> Places:
+        """Those for questions on the way to the venue."""
+        return self._venue.pool.places
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the venue answers no questions now."""
+        return Ask.QUESTION in self._venue.pool.silence.now(asyncio.get_running_loop().time())
 
     def venue_us(self) -> int:
         """Return the venue's time, as far as it was measured."""
@@ -132,8 +272,52 @@ class AccountView:
         return market.parse_order_list(body)
 
     async def fetch_orders(
-        self, credential: Credential, symbol: str, order_id: str
+        self, credential: Credential, symbol: str, order_id: str, need: Need = Need.READ, whose: str = ""
+    ) -> Shown:
+        """Ask for the states of a symbol's orders from one id upwards.
+
+        Raises:
+            NotKnown: Among others, that the answer is too large: the next time it is asked for half as many.
+        """
+        most = self._page
+        call = market.orders_from(symbol, order_id, most)
+        try:
+            body = await self._venue.signed(credential, call, ORDERS_WEIGHT, need, whose)
+        except NotKnown as fault:
+            if fault.reason == TOO_LARGE:
+                self._page = max(_FEWEST, min(self._page, most // 2))
+            raise
+        self._page = min(MOST_ORDERS, self._page + _FEWEST)
+        orders = market.parse_orders(body)
+        return Shown(orders, len(orders) >= most)
+
+    async def fetch_cost(
+        self, credential: Credential, symbol: str, order_id: str, need: Need = Need.READ, whose: str = ""
+    ) -> tuple[Decimal, tuple[tuple[str, Decimal], ...]]:
+        """Ask how much an order executed by the venue's record of trades, and what that cost, by asset.
+
+        Raises:
+            NotKnown: Among others, that there are too many trades.
+        """
+        total, fees, first = _ZERO, dict[str, Decimal](), 0
+        for _ in range(_MOST_PAGES):
+            call = market.trades_of(symbol, order_id, first, MOST_TRADES)
+            paid = market.parse_trades(await self._venue.signed(credential, call, TRADES_WEIGHT, need, whose))
+            if any(one.order_id != order_id or one.number < first for one in paid):
+                raise NotKnown("odd_answer")
+            for one in paid:
+                total += one.quantity
+                fees[one.asset] = fees.get(one.asset, _ZERO) + one.fee
+            if len(paid) < MOST_TRADES:
+                return total, tuple(fees.items())
+            first = max(one.number for one in paid) + 1
+        raise NotKnown(TOO_LARGE)
+
+    async def fetch_open(
+        self, credential: Credential, symbol: str, need: Need = Need.READ, whose: str = ""
     ) -> tuple[OrderState, ...]:
-        """Ask for the states of a symbol's orders from one id upwards."""
-        call = market.orders_from(symbol, order_id)
-        return market.parse_orders(await self._venue.signed(credential, call, ORDERS_WEIGHT))
+        """Ask for the open orders of a symbol, as they are now."""
+        call = market.open_orders(symbol)
+        return market.parse_orders(
+            await self._venue.signed(credential, call, OPEN_WEIGHT, need, whose, LARGEST_OPEN)
+        )

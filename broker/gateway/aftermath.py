@@ -19,20 +19,30 @@ from itertools import count
 
 from broker.budget import Parts
 from broker.gateway.book import Book, Held
-from broker.gateway.fills import Placed
+from broker.gateway.depth import Taking
 from broker.gateway.job import Job
 from broker.gateway.ledger import Ledger
+from broker.gateway.limits import TURNED_AWAY
 from broker.gateway.link import LinkClient
+from broker.gateway.moves import Moves
 from broker.gateway.owners import Owners, id_of
+from broker.gateway.replay import Entry
+from broker.gateway.reported import Placed, paid_at_most, tells_all
+from broker.gateway.sales import Sale
+from broker.gateway.sent import Sent
 from broker.gateway.settlement import Reservation, Settlement
 from broker.gateway.venue_line import Broken, Reply
+from broker.gateway.venue_view import VenueView
 from broker.gateway.wellbeing import Wellbeing
+from broker.paid import paid_in
 from broker.policy import Allow
+from broker.policy_book import takes, takes_at_once
 from broker.policy_facts import ZERO
-from clients.venue import Action, OrderRef, Variant
+from clients.venue import Action, Intent, OrderRef, Side, Variant
+from clients.venues.binance.codes import turned_away
 from clients.wire import Answer, OrderState, RefusalKind
 
-_PASS = (b"content-type", b"retry-after", b"date", b"x-mbx-uuid", b"x-mbx-traceid")
+_PASS = (b"content-type", b"content-encoding", b"retry-after", b"date", b"x-mbx-uuid", b"x-mbx-traceid")
 _PASS_PREFIXES = (b"x-mbx-used-weight", b"x-mbx-order-count", b"x-sapi-used")
 _REASON = b"X-Portcullis-Reason"
 _REDIRECT, _BAD = 300, 400
@@ -54,7 +64,10 @@ class Aftermath:
         self._book, self._owners, self._settlement = book, owners, settlement
         self._ledger, self._link, self._measure = ledger, link, measure
         self._wellbeing = wellbeing
+        self._moves = Moves(owners, book.recent, settlement)
         self._amendments = count(1)
+        self.on_cancelled: Callable[[Entry, str, str], None] = lambda _entry, _target_id, _grant: None
+        self.on_landed: Callable[[Sent], None] = lambda _: None
 
     def leaves(self, job: Job, held: Held, verdict: Allow, boot_us: int) -> None:
         """A request is about to leave: note its orders, hold its budget, count its sale."""
@@ -69,22 +82,49 @@ class Aftermath:
         if not intent.orders:
             return
         pair = None if job.view is None else job.view.pairs.get(symbol)
+        last = None if job.view is None else job.view.quotes(boot_us).get(symbol)
         for sent in job.sent:
-            sent.asked, sent.base = job.seq, "" if pair is None else pair.base
-            sent.flying = True
+            sent.asked, sent.flying = job.seq, True
+            sent.market = None if last is None else last.price
             self._owners.waiting.add(sent)
         if job.view is not None:
             job.view.uses(symbol, boot_us)
             if verdict.sells and pair is not None and job.account is not None:
-                job.sale = job.account.sells(pair.base, verdict.sells)
+                old = self._moves.old(held, intent, symbol)
+                job.sale = job.account.sells(pair.base, verdict.sells, old, grant=held.lease.grant)
+                self._moves.begin(job.sale, symbol)
                 held.standing.stakes.sells(job.sale)
-                quote = job.view.quotes(boot_us).get(symbol)
-                prices = [order.price for group in intent.orders for order in group]
-                if quote is None or any(price is None or price <= quote.price for price in prices):
-                    job.view.sells(symbol, job.sale)
+            if not intent.dry_run:
+                self._pays(job, held, intent)
+                self._takes(job, job.view, symbol, boot_us)
         # whose an asset is follows from all orders of a shared account, where no limit counts them too
         if job.sent and (job.reserved or not held.sole):
             self._follow(job, held, boot_us)
+
+    def _pays(self, job: Job, held: Held, intent: Intent) -> None:
+        """Count what a purchase pays at most as sold, where that is no money; of alternatives one is filled."""
+        buys = [one for one in job.sent if one.quote and one.side == Side.BUY.value and not one.waits]
+        amount = max((paid_at_most(one) or ZERO for one in buys), default=ZERO)
+        if amount and job.account is not None:
+            symbol = buys[0].symbol
+            old = self._moves.old(held, intent, symbol, paid_in(symbol))
+            job.pays = job.account.sells(buys[0].quote, amount, old, at_most=True, grant=held.lease.grant)
+            self._moves.begin(job.pays, symbol)
+            held.standing.stakes.sells(job.pays)
+
+    def _takes(self, job: Job, view: VenueView, symbol: str, boot_us: int) -> None:
+        """Note what a request may take from each side of the book."""
+        orders = () if job.reading is None else job.reading.intent.orders
+        whose = "" if job.held is None else job.held.consumer
+        last = view.quotes(boot_us).get(symbol)
+        market = None if last is None else last.price
+        if gives := takes(orders, Side.SELL, market):
+            job.gives = job.sale or Sale("", ZERO, boot_us)
+            at_once = takes_at_once(orders, Side.SELL)
+            view.bids.takes(symbol, Taking(job.gives, gives, whose, at_once, _is_there(job, boot_us)))
+        if buys := takes(orders, Side.BUY, market):
+            job.buy = Sale("", ZERO, boot_us)
+            view.asks.takes(symbol, Taking(job.buy, buys, whose, takes_at_once(orders, Side.BUY)))
 
     def _follow(self, job: Job, held: Held, boot_us: int) -> None:
         """Ask about the orders of a request until they are final."""
@@ -93,7 +133,7 @@ class Aftermath:
         self._settlement.hold(
             Reservation(
                 job.sent[0].number, held.lease.grant, held.account, orders[0].symbol, job.reserved, quantity, orders,
-                held_us=boot_us, asked_us=boot_us, sale=job.sale,
+                held_us=boot_us, asked_us=boot_us, sale=job.sale, pays=job.pays, consumer=held.consumer,
             )
         )  # fmt: skip
 
@@ -132,6 +172,7 @@ class Aftermath:
             self._owners.waiting.amendment_over(job.amends)
             for sent in job.sent:
                 sent.flying = False
+                self.on_landed(sent)
 
     def _come(self, job: Job, result: Reply | Broken) -> None:
         came_ns = time.perf_counter_ns()
@@ -139,22 +180,32 @@ class Aftermath:
         if reading is None or view is None:
             raise RuntimeError("what was sent had no reading or no venue")
         if isinstance(result, Broken):
-            if job.sale is not None and job.account is not None:
-                job.account.landed(job.sale)
-                job.sale.unsure = True
+            for one in _given(job):
+                if job.account is not None:
+                    job.account.landed(one)
+                one.unsure = True
+            if job.gives is not None:  # who leaves may look again at once; a purchase may still come
+                view.bids.landed(job.gives, took_place=True)
             self._in_doubt(job)
             refusal = job.wire.refusal(RefusalKind.UNKNOWN_OUTCOME, result.reason)
             self._ledger.answered(job, refusal.status, None, "unknown", (), ())
             job.reply(refusal.status, ((_REASON, b"unknown_outcome"),), b"")
             return
-        view.heed(result, (came_ns - job.sent_ns) // 1000, reading.intent.weight_pool)
+        asked_ns = job.shared_ns or job.sent_ns
+        view.heed(result, (came_ns - asked_ns) // 1000, reading.intent.weight_pool)
         answer = job.wire.answer(reading, result.status, result.headers, result.body)
-        if job.sale is not None:
-            job.sale.unsure = answer.unknown
+        for one in _given(job):
+            one.unsure = answer.unknown
         released = self._settled(job, answer)
         self._in_doubt(job)
-        if job.sale is not None and job.account is not None:
-            job.account.landed(job.sale, took_place=not (answer.refused or job.none_placed))
+        took_place = not (answer.refused or job.none_placed)
+        for one in _given(job):
+            if job.account is not None:
+                job.account.landed(one, took_place=took_place)
+        if job.gives is not None:
+            view.bids.landed(job.gives, took_place=took_place)
+        if job.buy is not None and not answer.unknown:
+            view.asks.landed(job.buy, took_place=took_place)
         # a read that only the policy names has no row in the table, and changes nothing all the same
         write = reading.intent.action is not Action.READ and reading.request.method != "GET"
         outcome = "refused" if answer.refused else "unknown" if answer.unknown and write else "done"
@@ -168,7 +219,16 @@ class Aftermath:
                 job.held.account, job.held.lease.grant, _placing(job), answer, view.pairs, self._owners.find
             )
         )
-        line = self._ledger.answered(job, result.status, answer.code, outcome, orders, released, fills)
+        line = self._ledger.answered(
+            job,
+            result.status,
+            answer.code,
+            outcome,
+            orders,
+            released,
+            fills,
+            self._book.recent.lists_of(fills),
+        )
         self._book.recent.written(fills, line)
         if answer.code == _STALE:
             view.clock.distrust()
@@ -187,6 +247,7 @@ class Aftermath:
         if held is None or reading is None:
             return ()
         released: Parts = ()
+        self._cancelled(job, held, answer)
         for state in answer.orders:
             if state.rejected and state.order_id is None:
                 released += self._refused(job, held)
@@ -203,6 +264,17 @@ class Aftermath:
         if job.amends and (answer.refused or self._are_known(held, answer.orders)):
             self._owners.waiting.not_amended(job.amends)
         return released
+
+    def _cancelled(self, job: Job, held: Held, answer: Answer) -> None:
+        """Remember which order, or list, a cancel by name was of."""
+        target = None if job.reading is None else job.reading.intent.target
+        if job.cancels is None or target is None:
+            return
+        for state in answer.orders:
+            known = state.list_id if target.is_list else state.order_id
+            if known is not None and (target.is_list or state.client_order_id == target.client_order_id):
+                self.on_cancelled(job.cancels, known, held.lease.grant)
+                return
 
     def _are_known(self, held: Held, orders: Sequence[OrderState]) -> bool:
         """Tell whether all that an amendment was of are orders that are known by their ids."""
@@ -226,6 +298,7 @@ class Aftermath:
             orders = [sent for sent in orders if sent.name == state.client_order_id]
         if len(orders) == 1 and orders[0].order_id is None and state.order_id is not None:
             self._owners.confirm(orders[0], state.order_id)
+            orders[0].rested = tells_all(state)
         if state.list_id is not None and job.sent[0].is_list and job.sent[0].order_id is None:
             self._owners.confirm(job.sent[0], state.list_id)
 
@@ -234,7 +307,7 @@ class Aftermath:
         known = f"#{state.order_id}"
         grant = self._owners.find(held.account, state.symbol, known)
         if grant is not None and state.client_order_id is not None:
-            self._owners.bear(held.account, state.symbol, state.client_order_id, known, grant)
+            self._owners.bear(held.account, state.symbol, state.client_order_id, known, grant, renamed=True)
 
     def _release(self, grant: str, parts: Parts) -> Parts:
         if parts:
@@ -265,13 +338,34 @@ class Aftermath:
         )
         if unknown:
             headers = (*headers, (_REASON, b"unknown_outcome"))
+        elif turned_away(status, result.headers, body):
+            if status < _REDIRECT:  # a page in the place of an answer, told as a yes
+                refusal = job.wire.refusal(RefusalKind.UNAVAILABLE, TURNED_AWAY)
+                status, headers, body = refusal.status, refusal.headers, refusal.body
+            headers = (*headers, (_REASON, TURNED_AWAY.encode("ascii")))
         elif _REASON in result.headers:
             headers = (*headers, (_REASON, result.headers[_REASON]))
         job.reply(status, headers, body)
 
 
+def _is_there(job: Job, boot_us: int) -> bool:
+    """Tell whether what a request sells is free as far as is known now, and it waits for no cancel.
+
+    Else the venue may refuse it.
+    """
+    account, sale = job.account, job.sale
+    if account is None or sale is None or job.reading is None or job.reading.intent.target is not None:
+        return False
+    return account.known(boot_us) and account.free(sale.asset) >= ZERO  # behind this very sale
+
+
 def _placing(job: Job) -> Placed:
-    return Placed(job.sent, ZERO if job.verdict is None else job.verdict.sells)
+    money = "" if job.held is None else job.held.policy.reference_asset
+    return Placed(job.sent, ZERO if job.verdict is None else job.verdict.sells, money)
+
+
+def _given(job: Job) -> tuple[Sale, ...]:
+    return tuple(one for one in (job.sale, job.pays) if one is not None)
 
 
 def _told(reply: Reply) -> Reply:

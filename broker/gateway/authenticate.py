@@ -4,7 +4,15 @@ Rules:
 1. Nobody's form is read who did not sign it, and none of a path that goes nowhere for this grant.
 2. Without a lease it is said why there is none; who is in scope of a cut that we know of is told so first.
 3. What was signed alike was let through once: that is looked at before a request waits, and again before it leaves.
+4. Who sends again what was let through, because its answer was lost, hears that the outcome is unknown, however late
+   it comes: a definite no would have the bot sign a second order. Of what came before our start we know as little.
+5. What was signed for a read is no write (`replay`, rule 7), not even a cancel of a named order. A read that
+   there is no room to remember does not pass (rule 8 there); no write is ever refused for that.
+6. A lease that is given anew while a request waits has it checked once more. What was found out for the grant stays:
+   which order a name led to, and whose that is, are known together, or neither is.
 """
+
+from msgspec.structs import replace
 
 from broker.gate import Shut
 from broker.gateway.book import Book, Held
@@ -12,11 +20,15 @@ from broker.gateway.clock import SystemClock, fresh
 from broker.gateway.job import Job, Missing
 from broker.gateway.mounts import Mounts
 from broker.gateway.refusals import Refusals
-from broker.gateway.replay import ReplayGuard
+from broker.gateway.replay import BUCKET_S, Entry, ReplayGuard
 from broker.policy import Deny, Facts, evaluate
 from broker.virtual_key import is_key_id
 from clients.venue import Action, Intent, Malformed, Reading, Security, Variant
 from clients.wire import RefusalKind
+
+_SENT_AGAIN_US = 60_000_000
+"""What is older was not sent again by a library that waited for an answer: its clock is wrong. So is that of who signs
+what is further ahead."""
 
 _UNKNOWN = Intent(Action.UNKNOWN, "unknown", "unknown", certain=False)
 
@@ -40,6 +52,8 @@ class Authenticator:
         if held is not None:
             if job.held is not held:
                 job.variant = None  # another lease may have another verifier
+                if job.held is not None and _whose(job.held) != _whose(held):
+                    job.forget_grant()
                 self._mounts.equip(job, held)
             return (), held
         if (
@@ -107,23 +121,56 @@ class Authenticator:
         wall = self._clock.wall_us()
         offset = 0 if job.view is None else job.view.venue_us() - wall
         stamp, window = reading.timestamp_us or 0, reading.window_us or 0
-        if not fresh(stamp, window, wall, offset):
-            self._refusals.refuse(job, RefusalKind.STALE, "stale")
-            return False
         intent = reading.intent
         named = intent.target is not None and not intent.target.all_open
-        if intent.action is not Action.READ and not (intent.action is Action.CANCEL and named):
-            if self._replays.too_old(stamp, offset, wall, self._clock.boot_us()):
-                self._refusals.refuse(job, RefusalKind.STALE, "before_start")
+        once = intent.action is not Action.READ and not (intent.action is Action.CANCEL and named)
+        timely = fresh(stamp, window, wall, offset)
+        entry = self._replays.entry(held.lease.grant, job.wire.signed_text(reading), stamp)
+        kept = True
+        if intent.action is Action.READ and (timely or abs(wall - stamp) < _SENT_AGAIN_US):
+            lives_us = stamp + window - wall + max(0, -offset)  # by whichever clock it is fresh for longer
+            kept = self._replays.read(entry, lives_us, self._clock.boot_us())
+        if once:
+            job.replay = entry
+            if not self.first(job):
                 return False
-            text = job.wire.signed_text(reading)
-            job.replay = self._replays.entry(held.lease.grant, text, stamp)
-            return self.first(job)
+            before = self._replays.too_old(stamp, offset, wall, self._clock.boot_us())
+            if before and (timely or wall - stamp < _SENT_AGAIN_US):
+                self._refusals.refuse(job, RefusalKind.UNKNOWN_OUTCOME, "before_start")
+                return False
+        other = timely and intent.action is not Action.READ and self._replays.was_read(entry)
+        if other or not timely:
+            self._refusals.refuse(job, RefusalKind.STALE, "signed_for_a_read" if other else "stale")
+            return False
+        if not kept:
+            self._refusals.refuse(job, RefusalKind.RATE, "too_many_reads", retry_after_s=BUCKET_S)
+            return False
+        if not once and intent.action is Action.CANCEL:
+            self._again(job, entry, reading)
         return True
 
+    def _again(self, job: Job, entry: Entry, reading: Reading) -> None:
+        """Take a cancel by name that was let through before for one of the order that it was of then."""
+        target = reading.intent.target
+        if target is None or target.order_id is not None:
+            return
+        job.cancels = entry
+        ended = self._replays.ended_by(entry)
+        if ended is None:
+            return  # what the name led to stays, if that was found out before
+        if ended != job.target_id:
+            job.forget_order()
+            job.target_id = ended
+        named = replace(target, order_id=ended, client_order_id=None)
+        job.reading = replace(reading, intent=replace(reading.intent, target=named))
+
     def first(self, job: Job) -> bool:
-        """Check that nothing signed alike was let through; refuse where it was."""
+        """Check that nothing signed alike was let through; where it was, nobody here knows what came of it."""
         if job.replay is not None and self._replays.passed(job.replay):
-            self._refusals.refuse(job, RefusalKind.STALE, "replay")
+            self._refusals.refuse(job, RefusalKind.UNKNOWN_OUTCOME, "replay")
             return False
         return True
+
+
+def _whose(held: Held) -> tuple[str, str]:
+    return held.lease.grant, held.account

@@ -23,6 +23,7 @@ from broker.gateway.limits import OrderRate
 from broker.gateway.sales import Stakes
 from broker.gateway.told import closing_of, egress_of, gate_of
 from broker.gateway.unleased import Unleased
+from broker.gateway.users import Users
 from broker.lease import Lease
 from broker.link import frames
 from broker.model import KeyRef
@@ -87,6 +88,7 @@ class Book:
         self.flights = Flights()
         self.unsure: set[str] = set()
         self.recent = RecentFills()
+        self.users = Users()
         self._void: Parts = ()
         self.wanted: frozenset[str] = frozenset()
         self._unleased = Unleased()
@@ -179,8 +181,6 @@ class Book:
         policy = policy_document.load(frame.policy)
         standing = self.standing.setdefault(frame.grant, Standing())
         self._under(standing, frame, sent_us)
-        if frame.slice is not None:
-            self._take_first(standing, frame.slice, sent_us)
         part = frame.verifier
         held = Held(
             Lease(
@@ -215,6 +215,8 @@ class Book:
         self.by_lease[frame.lease] = held
         self._unleased.lease(frame.key_id, frame.key, frame.chain)
         standing.leases[frame.lease] = held
+        if frame.slice is not None:
+            self._take_first(standing, frame.slice, sent_us)
         return held
 
     def renew(self, frame: frames.Renewed, sent_us: int | None) -> None:
@@ -297,13 +299,18 @@ class Book:
         else:
             self._void += ((part.id, part.amount),)
 
+    def consumer_of(self, grant: str) -> str:
+        """Return whose bot has a grant; empty where no lease of it is here."""
+        standing = self.standing.get(grant)
+        return "" if standing is None else next((held.consumer for held in standing.leases.values()), "")
+
     def serves(self, standing: Standing) -> bool:
         """Tell whether the gates let any lease of a grant be served."""
         return any(not isinstance(self.judge(held), Shut) for held in standing.leases.values())
 
     def take_slice(self, standing: Standing, part: frames.SlicePart, sent_us: int) -> None:
-        """Take a slice in; one that was lent under older rules goes back as it is."""
-        if part.rules < standing.rules:
+        """Take a slice in; one that was lent under older rules, or came behind a cut, goes back as it is."""
+        if part.rules < standing.rules or not self.serves(standing):
             self._void += ((part.id, part.amount),)
         else:
             standing.purse.add(part.id, part.amount, sent_us)

@@ -7,11 +7,12 @@ Rules:
    have several leases, of which one has ended: another one's word is asked for once before it fails.
 3. Where the broker said that nothing is left, that is the answer for `USED_UP_US`: a bot at its limit costs the broker
    a few asks a second. What comes back here, and a change of the rules, end that at once. While what an earlier start
-   had lent is on its way back it is no answer: what is left cannot be told yet.
+   had lent is on its way back it is no answer: what is left cannot be told yet. What grants hold here that trade no
+   more goes back before others ask: under the limits that they share nothing else may be left.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -59,10 +60,11 @@ class Borrowing:
 
     def __init__(
         self, book: Book, clock: SystemClock, ask: Ask, beside: Background, give_back_void: Callable[[], None],
-        comes_back: Callable[[], bool] = lambda: False,
+        comes_back: Callable[[], bool] = lambda: False, give_back_due: Callable[[], Awaitable[None]] | None = None,
     ) -> None:  # fmt: skip
         self._book, self._clock, self._ask, self._beside = book, clock, ask, beside
         self._give_back_void, self._comes_back = give_back_void, comes_back
+        self._give_back_due = give_back_due
         self._grants: dict[str, _Grant] = {}
         self._returns = 0
 
@@ -133,6 +135,8 @@ class Borrowing:
         if needs and wanted <= ZERO:
             self._tell(needs, came=True)
             return
+        if self._give_back_due is not None:
+            await self._give_back_due()
         as_of, comes_back = self._as_of(held), self._comes_back()
         try:
             lent = await self._lent(needs, held, max(ZERO, wanted) if needs else ZERO, ahead=ahead)

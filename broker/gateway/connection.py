@@ -10,6 +10,8 @@ Rules:
    to be read, the handler `ANSWER_SECONDS`. A trickle gains nothing.
 4. Whatever the handler does, the request is answered once: an error of ours is an empty 503, a second answer
    goes nowhere.
+5. A large answer is written in pieces, the next when the client has read the one before, and each in a turn of the
+   loop. Its bytes may be those that other connections are reading, too (`loads.py`).
 """
 
 import asyncio
@@ -18,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from broker.gateway.form import LARGEST_BODY, LARGEST_HEAD, BadForm, Headers, Inbound, answer_bytes
+from broker.gateway.loads import PIECE
 from broker.gateway.reader import UNIX, Reader
 from broker.gateway.room import HALF, IDLE, SERVED, UNREAD
 
@@ -47,12 +50,14 @@ class Connection(Reader, asyncio.Protocol):
         self._advancing = False
         self._half_closed = False
         self._paused = False
+        self._choked = False  # the client does not read as fast as we write
+        self.load, self._written = b"", 0  # a large answer, and how much of it was given to the transport
         self._queued = False  # for a turn
         self.counted = 0  # of its weight, by the listener
         self._turn = 0  # of the request being answered
         self._inbound: Inbound | None = None  # the one being answered
         self._since = self._loop.time()  # when it became idle, or busy
-        self._unread_since = 0.0  # when the client stopped reading; zero while it reads
+        self._unread_since = 0.0  # when the client stopped reading, or a large answer began; else zero
 
     # --- transport ------------------------------------------------------------------------
 
@@ -76,6 +81,7 @@ class Connection(Reader, asyncio.Protocol):
         self._ending = True
         self._data, self._at = b"", 0
         self._pieces.clear()
+        self.unload()
         self._listener.gone(self)
 
     def eof_received(self) -> bool:
@@ -86,11 +92,20 @@ class Connection(Reader, asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """See asyncio: the client does not read as fast as it asks."""
-        self._unread_since = self._loop.time()
+        self._choked = True
+        self._unread_since = self._unread_since or self._loop.time()
         self._listener.weigh(self)
 
     def resume_writing(self) -> None:
         """See asyncio."""
+        self._choked = False
+        if self.load:
+            self._loop.call_soon(self._next_piece)  # asyncio's own does not bear a close in the midst of this
+        else:
+            self._all_read()
+
+    def _all_read(self) -> None:
+        """What was answered is read, or as good as: go on."""
         self._unread_since = 0.0
         self._advance()
 
@@ -204,13 +219,53 @@ class Connection(Reader, asyncio.Protocol):
             transport.write(answer_bytes(status, headers, body, close=last))
         else:  # not copied into one
             transport.write(answer_bytes(status, headers, b"", close=last, length=len(body)))
+            if len(body) > PIECE:
+                self._ending = self._ending or last
+                self._take_load(body)
+                return
             transport.write(body)
         if last:
-            self._ending = True
-            self._unread_since = self._unread_since or self._loop.time()
-            transport.close()
+            self._close()
         if transport.get_write_buffer_size() > HEAVY:
             self._listener.weigh(self)
+
+    def _close(self) -> None:
+        """Take nothing more, and close once all that was answered is read."""
+        self._ending = True
+        self._unread_since = self._unread_since or self._loop.time()
+        if self._transport is not None and not self.load:
+            self._transport.close()
+
+    def _take_load(self, body: bytes) -> None:
+        self.load, self._written = body, 0
+        self._unread_since = self._unread_since or self._loop.time()  # of all of it: a trickle gains nothing
+        self._listener.loads.enter(body)
+        self._listener.weigh(self)
+        self._next_piece()
+
+    def unload(self) -> None:
+        """Let go of an answer that is not, or no more, to be written."""
+        load, self.load = self.load, b""
+        if load:
+            self._listener.loads.leave(load)
+
+    def _next_piece(self) -> None:
+        """Write on while the client reads, one piece at a time."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or not self.load or self._choked:
+            return
+        piece = self.load[self._written : self._written + PIECE]
+        self._written += len(piece)
+        if self._written >= len(self.load):
+            self.unload()
+        transport.write(piece)
+        if self.load:
+            if not self._choked:
+                self._loop.call_soon(self._next_piece)
+        elif self._ending:
+            self._close()
+        elif not self._choked:
+            self._loop.call_soon(self._all_read)
 
     def _may_continue(self) -> None:
         """Tell a client that waits for it that its body may come."""
@@ -226,7 +281,7 @@ class Connection(Reader, asyncio.Protocol):
 
     @property
     def weight(self) -> int:
-        """How many bytes are kept for it: requests not taken up, answers not read."""
+        """How many bytes are kept for it alone: requests not taken up, answers not read."""
         unread = 0 if self._transport is None else self._transport.get_write_buffer_size()
         return len(self._data) + len(self._pieces) + unread
 
@@ -244,8 +299,7 @@ class Connection(Reader, asyncio.Protocol):
         """Take nothing more; close once what was taken is answered."""
         self._ending = True
         if self._inbound is None and self._transport is not None:
-            self._unread_since = self._unread_since or self._loop.time()
-            self._transport.close()
+            self._close()
 
     def abort(self) -> None:
         """Close now."""

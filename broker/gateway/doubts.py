@@ -51,7 +51,8 @@ _LOG = logging.getLogger("portcullis.gateway")
 class Doubt(msgspec.Struct, frozen=True, array_like=True):
     """One request, as its line in the call log of a boot tells it.
 
-    `renamed` are the names of its orders that an amendment may have given another one: these are never absent.
+    `renamed` are the names of its orders that an amendment may have given another one: these are never absent. `base`
+    and `quote` are as `Ask` has them.
     """
 
     boot: str
@@ -62,6 +63,8 @@ class Doubt(msgspec.Struct, frozen=True, array_like=True):
     window_us: tuple[int, int]
     sent: tuple[SentLine, ...]
     renamed: tuple[str, ...] = ()
+    base: str = ""
+    quote: str = ""
 
 
 class _Look(NamedTuple):
@@ -146,7 +149,9 @@ class Doubts:
     def _look(self, *, ends: bool) -> _Look:
         spool, self._looks = self._spool, self._looks + 1
         own = 0 if spool is None else spool.seq if ends else spool.spent
-        waiting = [*self._owners.waiting.latest(_MOST_ORDERS + 1)][::-1]
+        latest_ones = self._owners.waiting.latest(2 * _MOST_ORDERS)
+        ours = (one for one in latest_ones if not one.gateway)  # what was sent elsewhere is on record
+        waiting = [*islice(ours, _MOST_ORDERS + 1)][::-1]
         told = (one for one in waiting if ends or not one.flying or (not one.boot and one.asked <= own))
         theirs: frozenset[Path] | None = frozenset()  # until all was taken in theirs is not among it
         if self._owners.recalled:
@@ -222,6 +227,7 @@ def doubts(waiting: Iterable[Sent], boot: str) -> Iterator[Doubt]:
         yield Doubt(
             of, seq, first.grant, first.account, first.symbol, (first.sent_us, first.until_us),
             tuple(line_of(one) for one in orders), tuple(one.name for one in orders if one.renamed),
+            first.base, first.quote,
         )  # fmt: skip
 
 
@@ -243,7 +249,18 @@ def line_of(one: Sent) -> SentLine:
 
 def of_ask(boot: str, ask: Ask, renamed: tuple[str, ...] = ()) -> Doubt:
     """Return the request that a line tells of."""
-    return Doubt(boot, ask.seq, ask.grant, ask.account, ask.symbol or "", ask.window_us, ask.sent, renamed)
+    return Doubt(
+        boot,
+        ask.seq,
+        ask.grant,
+        ask.account,
+        ask.symbol or "",
+        ask.window_us,
+        ask.sent,
+        renamed,
+        ask.base,
+        ask.quote,
+    )
 
 
 def left(directory: Path, boot: str, read: set[Path] | None = None) -> Iterator[Doubt]:

@@ -11,23 +11,29 @@ Rules:
    answers only show, such as reads of old orders, nor orders of another grant take its place (`unkept`). What the
    broker has goes first.
 3. What a grant bought here counts where the broker is silent, also of orders that were forgotten since: those are added
-   up. Of orders that were only shown counts what they bought since: who reads what it bought once, and not what it
-   sold, would own it again.
-4. A fee that is taken from what is bought is never its buyer's: a thousand purchases would leave it the right to sell
-   one of another's. Whether it is taken there is the account's setting, so what one answer tells of it counts for those
-   that tell nothing.
+   up (`bought`).
+4. A fee that is taken from what is bought is never its buyer's (`costs`). Where it was not told, what others have is a
+   bound: it may be less, and that is said (`fees_untold`, `doubtful`).
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from decimal import ROUND_DOWN, Decimal
-from itertools import chain, islice
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
+from itertools import chain
 
-from broker.calllog import Fills, progress
-from broker.gateway.on_record import OnRecord, Part, Sums
+from broker.calllog import Fills, Lists, is_further
+from broker.gateway.bought import SELL, ZERO, Bought, Known
+from broker.gateway.costs import Costs
+from broker.gateway.costs import Fees as Told
+from broker.gateway.lately import Lately, came_free
+from broker.gateway.on_record import OnRecord
+from broker.gateway.reported import Placed, Reported, reported, shown
 from broker.gateway.sent import Sent
+from broker.gateway.tally import Beyond, Counted, Tally
+from broker.gateway.together import Together
 from broker.gateway.unkept import Lane, Unkept
+from broker.listed import NOT_SAID, Held, more_of
+from broker.paid import pair_of
 from broker.policy_facts import Stake
 from clients.venue import SymbolInfo
 from clients.wire import Answer, OrderState
@@ -37,82 +43,11 @@ MOST_KEPT, MOST_SPARE, MOST_TOLD = 20_000, 2_000, 200
 (`spool.MOST_BEHIND`). How many of them may be such as the broker has, or as were only shown. How many a question
 carries."""
 
-_MOST_FOUND, _MOST_SUMS = 2_000, 20_000
-ZERO = Decimal(0)
+_MOST_FOUND = 2_000
 UNKNOWN = Decimal("Infinity")
-_BUY = "BUY"
-_HIGHEST_FEE, _PLACES = Decimal("0.01"), Decimal("1e-12")
-
 
 _Key = tuple[str, str, str]
 """Account, symbol and the venue's id of an order."""
-
-_Whose = tuple[str, str, str]
-"""Account, grant and base asset."""
-
-
-class Placed(NamedTuple):
-    """What a request places: an answer may name no more of an order than its ids, as `ACK` does, those of a list too.
-
-    `sells` is how much of the base asset it may sell at most: the size of a sale that is sized in quote.
-    """
-
-    orders: tuple[Sent, ...] = ()
-    sells: Decimal = ZERO
-
-
-class Beyond(NamedTuple):
-    """What a question has no room to name.
-
-    Attributes:
-        parts: What orders come to beyond what the broker has of them as of a line.
-        as_of: That line.
-        unsure: Of orders of which that is not known, how much the grant sold beyond what it bought, and others bought.
-        doubted: How much the grant sold in all of them: an answer that does not count `parts` may count what it bought.
-    """
-
-    parts: tuple[Part, ...] = ()
-    as_of: int = 0
-    unsure: tuple[Decimal, Decimal] = (ZERO, ZERO)
-    doubted: Decimal = ZERO
-
-
-class _Known(NamedTuple):
-    """What is known of an order, and whether the grant placed it as far as is known here.
-
-    `before` is what one that was only shown had executed when it was known first.
-    """
-
-    whose: str
-    base: str
-    side: str
-    executed: Decimal
-    left: Decimal
-    placed: bool
-    before: Decimal = ZERO
-
-
-class _Sum:
-    """What a grant's orders of an asset come to: what is left of it, what may still come, in which pairs it bought."""
-
-    __slots__ = ("bought_in", "coming", "own")
-
-    def __init__(self) -> None:
-        self.own, self.coming = ZERO, ZERO
-        self.bought_in: set[str] = set()
-
-    def count(self, symbol: str, order: _Known, sign: int) -> None:
-        """Add an order, or take it off again; of one that was only shown, what it bought since (rule 3)."""
-        if not order.placed:
-            if order.side == _BUY and order.executed > order.before:
-                self.own += sign * (order.executed - order.before)
-                self.bought_in.add(symbol)
-        elif order.side == _BUY:
-            self.own += sign * order.executed
-            self.coming += sign * max(ZERO, order.left)
-            self.bought_in.add(symbol)
-        else:
-            self.own -= sign * (order.executed + abs(order.left))
 
 
 class RecentFills:
@@ -120,12 +55,14 @@ class RecentFills:
 
     def __init__(self, most: int = MOST_KEPT, most_spare: int = MOST_SPARE) -> None:
         self._most, self._most_spare = most, most_spare
-        self._rates: dict[str, Decimal] = {}
-        self._of: dict[_Key, _Known] = {}
+        self.costs, self.lately = Costs(), Lately()
+        self._of: dict[_Key, Known] = {}
         self._found: OrderedDict[_Key, None] = OrderedDict()
-        self._sums: OrderedDict[_Whose, _Sum] = OrderedDict()
-        self._unkept = Unkept()
-        self._record = OnRecord()
+        self._together = Together(self._of)
+        self._bought = Bought()
+        self._tally = Tally(self._unkept_as)
+        self._unkept = Unkept(self._changed)
+        self._record = OnRecord(self._changed)
 
     def take(
         self, account: str, grant: str, placed: Placed, answer: Answer, pairs: Mapping[str, SymbolInfo | None],
@@ -133,22 +70,45 @@ class RecentFills:
     ) -> Fills:  # fmt: skip
         """Take in an answer to a grant's request; return what it tells, for the call log."""
         found = []
-        for symbol, order_id, base, side, gross, left, fees, of_cancel, is_new in _told(
+        for symbol, order_id, base, side, gross, left, fees, of_cancel, is_new, listed, ended in reported(
             placed, answer, pairs
         ):
-            executed = self._received(account, base, side, gross, fees)
-            found.append((account, symbol, order_id, base, side, str(executed), str(left)))
             key = (account, symbol, order_id)
             known = self._of.get(key)
-            whose = owner_of(account, symbol, f"#{order_id}") if known is None else known.whose
+            pair = (account, pair_of(symbol), order_id)
+            here = (bool(placed.orders) and not of_cancel) or pair in self._found
+            executed = self._received(key, base, side, (gross, left), fees, here=here)
+            found.append((*key, base, side, str(executed), str(left)))
+            whose = owner_of(account, pair[1], f"#{order_id}") if known is None else known.whose
             whose = whose or (grant if placed.orders else None)
+            if known is None and (of_cancel or is_new) and side == SELL:
+                self.lately.add(account, base, ended)
             if whose is None:
                 continue  # a read or a cancel: whose it is only the broker knows
-            here = (bool(placed.orders) and not of_cancel) or key in self._found
             if known is None and is_new:
                 self._record.placed(key)
-            self.keep(key, whose, base, side, executed, left, placed=here)
+            self.keep(key, whose, base, side, executed, left, placed=here, listed=listed)
+            self._costs(key, gross, executed, fees)
         return tuple(found)
+
+    def lists_of(self, fills: Fills) -> Lists:
+        """Return of which lists orders are that answers told of, for the call log: of none if it is not named."""
+        found = []
+        for account, symbol, order_id, *_ in fills:
+            known = self._of.get((account, symbol, order_id))
+            listed = NOT_SAID if known is None else known.listed
+            if listed:
+                found.append((symbol, order_id, listed))
+        return tuple(found)
+
+    def left_of(self, key: _Key) -> Decimal | None:
+        """Return what of an order may still execute, as far as it was told; None where nothing is known of it."""
+        known = self._of.get(key)
+        return None if known is None else abs(known.left)
+
+    def known(self, key: _Key) -> Known | None:
+        """Return what was told of an order, the same object until more is."""
+        return self._of.get(key)
 
     def found(self, account: str, symbol: str, order_id: str) -> None:
         """An order is one that a request from here placed: what answers show of it counts as placed."""
@@ -158,41 +118,84 @@ class RecentFills:
 
     def keep(
         self, key: _Key, whose: str, base: str, side: str, executed: Decimal, left: Decimal,
-        *, placed: bool = True, earlier: bool = False,
+        *, placed: bool = True, earlier: bool = False, listed: str = "",
     ) -> None:  # fmt: skip
         """Keep what an order of a grant executed; of what was told before the further one counts.
 
         `placed`: it is known here that the grant did. `earlier`: an earlier start of this gateway wrote it down.
+        `listed`: of which list it is (`broker.listed`).
         """
-        known = self._of.get(key)
-        before = executed if known is None else known.before
-        state = _Known(
-            whose, base, side, executed, left, placed or (known is not None and known.placed), before
-        )
-        if known is not None and progress(executed, left) < progress(known.executed, known.left):
-            state = known._replace(placed=state.placed)
+        known, listed = self._of.get(key), self._together.read(key, listed)
+        if known is None:
+            state = Known(whose, base, side, executed, left, placed, executed, listed)
+        else:
+            listed, placed = more_of(known.listed, listed), placed or known.placed
+            state = Known(whose, base, side, executed, left, placed, known.before, listed)
+            if is_further(known.side, (known.executed, known.left), (executed, left)):
+                state = known._replace(placed=placed, listed=listed)
         if state == known:
             return
-        self._count(key, known, -1)
+        if not earlier:
+            self.lately.add(key[0], state.base, came_free(known, state))
+        beside = {key, *self._together.whole(key, "" if known is None else known.listed)}
+        beside.update(self._together.whole(key, state.listed))
+        self._count(beside, -1)
+        if known is not None and known.listed != state.listed:
+            self._together.drop(key, known.listed)
         self._of[key] = state
-        self._count(key, state, 1)
+        self._together.put(key, state.listed)
+        self._count(beside, 1)
         lane = Lane(key[0], state.base, state.whose, state.placed)
         if known is not None and state == known._replace(placed=state.placed):
             self._unkept.move(key, lane)
         else:
             self._unkept.add(key, lane, earlier=earlier)
+        if earlier:  # nobody knows whether fees were told
+            self.costs.note(key, state.base, state.side, executed, whose=state.whose)
         self._make_room()
+        self._tally.spare()
 
-    def _count(self, key: _Key, order: _Known | None, sign: int) -> None:
-        if order is None or not (order.placed or order.executed > order.before):
-            return
-        whose = (key[0], order.whose, order.base)
-        known = self._sums.get(whose)
-        if known is None:
-            known = self._sums[whose] = _Sum()
-            if len(self._sums) > _MOST_SUMS:
-                self._sums.popitem(last=False)
-        known.count(key[1], order, sign)
+    def _received(
+        self, key: _Key, base: str, side: str, now: tuple[Decimal, Decimal], fees: Told, *, here: bool
+    ) -> Decimal:
+        """Return what an order brought: a guess takes no place of what was told before, or elsewhere."""
+        (gross, left), known = now, self._of.get(key)
+        if fees is None and known is not None and known.left == left and known.executed <= gross:
+            guessed = self.costs.received(key, base, side, gross, None)
+            return max(guessed, known.executed)
+        if fees is None and not here and not (known is not None and known.placed):
+            return gross
+        return self.costs.received(key, base, side, gross, fees)
+
+    def _costs(self, key: _Key, gross: Decimal, executed: Decimal, fees: Told) -> None:
+        known = self._of.get(key)
+        if known is not None:
+            net = None if fees is None else executed
+            self.costs.note(key, known.base, known.side, gross, net, known.whose)
+
+    def fees_untold(self, account: str, base: str, grant: str = "") -> tuple[tuple[_Key, Known], ...]:
+        """Return what purchases of an asset, but for a grant's, nobody told the fees of."""
+        found = ((key, self._of[key]) for key in self.costs.untold(account, base))
+        return tuple(one for one in found if one[1].whose != grant)
+
+    def doubtful(self, account: str, base: str, grant: str) -> Decimal:
+        """Return how much less than is known others may have bought: fees of theirs that nobody told."""
+        return self.costs.bound(account, base, grant)
+
+    def _count(self, keys: Iterable[_Key], sign: int) -> None:
+        for key in keys:
+            order = self._of.get(key)
+            if order is not None:
+                # what others hold is in no sum, and finding it out costs a walk of their list
+                sells = order.placed and order.side == SELL
+                offered = self._together.share(key, order).offered if sells else ZERO
+                self._bought.count(key[0], key[1], order, offered, sign)
+
+    def _changed(self, key: _Key) -> None:
+        """What is known, or on record, of an order changes: of those beside it what counts may be more or less."""
+        order = self._of.get(key)
+        for one in (key,) if order is None else self._together.whole(key, order.listed):
+            self._tally.changed(one)
 
     def _make_room(self) -> None:
         """Forget what can be spared (rule 2); what closed orders come to stays."""
@@ -204,9 +207,15 @@ class RecentFills:
                 return
             self._unkept.forget(key)
             self._record.unsure(key)
-            known = self._of.pop(key)
-            if known.left:  # it may come again, with all that it executed
-                self._count(key, known, -1)
+            known = self._of[key]
+            beside = self._together.whole(key, known.listed)
+            self._count(beside, -1)
+            del self._of[key]
+            self._together.drop(key, known.listed)
+            self.costs.drop(key, known.base)
+            if not known.left:  # else it may come again, with all that it executed
+                self._bought.count(key[0], key[1], known, ZERO, 1)
+            self._count(beside, 1)
 
     def written(self, fills: Fills, line: int) -> None:
         """What an answer told is in this line of the call log; 0 where it could not be written."""
@@ -238,6 +247,7 @@ class RecentFills:
         """The broker has every line up to this one, but for those that it cannot read."""
         self._unkept.kept(line, unreadable)
         self._record.kept(line, unreadable, lambda key: key in self._of and not self._unkept.is_lost(key))
+        self._tally.spare()
 
     def forgotten(self, first: int, first_again: int) -> None:
         """The broker lost lines of this start; see `Unkept.forgotten`."""
@@ -258,53 +268,55 @@ class RecentFills:
 
     def learn(self, sent: Sent, state: OrderState) -> Fills:
         """Take in what settling found of an order of ours; return it where it is news, for the call log."""
-        if not sent.base or state.order_id is None:
+        if state.order_id is None:
             return ()
-        gross = state.executed_base or ZERO
-        left = _left(state, state.quantity or sent.quantity, gross, waits=state.waits)
-        executed = self._received(sent.account, sent.base, sent.side, gross, state.fees)
-        key = (sent.account, sent.symbol, state.order_id)
-        known = self._of.get(key)
-        if known is not None and progress(executed, left) <= progress(known.executed, known.left):
-            return ()
-        self.keep(key, sent.grant, sent.base, sent.side, executed, left, placed=sent.sent_us > 0)
-        if known is None and not executed and not state.final:
-            return ()
-        return ((*key, sent.base, sent.side, str(executed), str(left)),)
+        return tuple(fill for one in shown(sent, state) for fill in self._learn(sent, one))
 
-    def _received(
-        self, account: str, base: str, side: str, gross: Decimal, fees: tuple[tuple[str, Decimal], ...] | None
-    ) -> Decimal:
-        """Return what an order brought: of a buy the fee may be taken from what is bought (rule 2)."""
-        if side != _BUY or not gross:
-            return gross
-        if fees is not None:
-            rate = sum((fee for asset, fee in fees if asset == base), ZERO) / gross
-            if len(self._rates) < MOST_SPARE or account in self._rates:
-                self._rates[account] = min(rate, _HIGHEST_FEE)
-        kept = gross * (1 - self._rates.get(account, ZERO))
-        return min(gross, kept.quantize(_PLACES, ROUND_DOWN)) if self._rates.get(account) else gross
+    def _learn(self, sent: Sent, one: Reported) -> Fills:
+        key, base, side, left = (sent.account, one.symbol, one.order_id), one.base, one.side, one.left
+        placed = sent.sent_us > 0  # else it is of before, and the record may not say of which list it is
+        executed = self._received(key, base, side, (one.gross, left), one.fees, here=placed)
+        self._costs(key, one.gross, executed, one.fees)
+        known, listed = self._of.get(key), self._together.read(key, one.listed)  # it may be of none
+        more = known is not None and more_of(known.listed, listed) != known.listed
+        if (
+            known is not None
+            and not is_further(known.side, (executed, left), (known.executed, known.left))
+            and not more
+        ):
+            return ()
+        self.keep(key, sent.grant, base, side, executed, left, placed=placed, listed=listed)
+        self._costs(key, one.gross, executed, one.fees)
+        if known is not None:
+            executed, left = self._of[key].executed, self._of[key].left
+        return ((*key, base, side, str(executed), str(left)),)
+
+    def told_of(self, sent: Sent, state: OrderState) -> Fills:
+        """Return what is known of an order of ours that the venue shows, as it moves each of its assets."""
+        rows = ((sent.account, one.symbol, one.order_id) for one in shown(sent, state))
+        known = ((key, self._of[key]) for key in rows if key in self._of)
+        return tuple((*key, one.base, one.side, str(one.executed), str(one.left)) for key, one in known)
 
     def seen_of(self, account: str, grant: str, symbol: str, base: str, replaces: str) -> Stake:
         """Return what a grant bought and sold by what is known here; what is others' nobody here can say.
 
         What it sold of older stock is taken off too, so it is never more than the grant bought here.
         """
-        found = self._sums.get((account, grant, base))
+        found = self._bought.of(account, base, grant)
         if found is None:
             return Stake(others=UNKNOWN)
-        own, coming, freed = found.own, found.coming, ZERO
-        order = self._of.get((account, symbol, replaces))
-        if (
-            order is not None
-            and order.placed
-            and order.side != _BUY
-            and (order.whose, order.base) == (grant, base)
-        ):
-            freed = abs(order.left)
-            own += freed
+        own, freed = found.own, ZERO
+        key = (account, symbol, replaces)
+        order = self._of.get(key)
+        if order is not None and order.placed and (order.whose, order.base) == (grant, base):
+            held = self._together.held(key, order, SELL)
+            own, freed = own + held.offered, held.bound
         bought_here = symbol in found.bought_in
-        return Stake(bought_here, max(ZERO, own), UNKNOWN, freed, max(ZERO, own + coming) - max(ZERO, own))
+        return Stake(bought_here, max(ZERO, own), UNKNOWN, freed)
+
+    def others(self, account: str, grant: str, base: str) -> tuple[tuple[str, Decimal], ...]:
+        """See `Bought.others`."""
+        return self._bought.others(account, base, grant)
 
     @property
     def as_of(self) -> int:
@@ -321,34 +333,63 @@ class RecentFills:
             found.append((order.whose, *key[1:], order.side, str(order.executed), str(order.left)))
         return tuple(found)
 
+    def lists_in(
+        self, account: str, recent: Iterable[tuple[str, str, str, str, str, str]]
+    ) -> tuple[tuple[str, str, str], ...]:
+        """Return of which lists the orders are that a question carries."""
+        found = (
+            (symbol, order_id, self._of[account, symbol, order_id].listed)
+            for _, symbol, order_id, *_ in recent
+        )
+        return tuple(one for one in found if one[2])
+
+    def offers(self, key: _Key) -> Decimal:
+        """Return what ends with an order: what it offers, and those of its list."""
+        order = self._of.get(key)
+        return ZERO if order is None else self._together.held(key, order, SELL).offered
+
+    def binds(self, key: _Key) -> tuple[Decimal, Decimal] | None:
+        """Return what ends with an order: what it binds for sales, with those of its list, and what these sold."""
+        order = self._of.get(key)
+        if order is None:
+            return None
+        beside = (self._of[one] for one in self._together.beside(key, order))
+        sold = sum((one.executed for one in beside if one.side == SELL), ZERO)
+        return self._together.held(key, order, SELL).bound, sold
+
     def _named(self, account: str, base: str, grant: str, replaces: _Key | None) -> Iterator[_Key]:
-        """Yield what a question names: first the order that is replaced, for what it frees is asked."""
+        """Yield what a question names: first the order that is replaced, for what it frees is asked.
+
+        Of what orders of a list hold together it names all of these, or none.
+        """
+        first = (replaces,) if replaces is not None and self._is_open(replaces) else ()
         latest = self._unkept.latest(account, base, grant, MOST_TOLD)
-        if replaces is None or not self._unkept.has(replaces):
-            return latest
-        return islice(chain((replaces,), (key for key in latest if key != replaces)), MOST_TOLD)
+        return self._together.complete(chain(first, latest), MOST_TOLD)
+
+    def _is_open(self, key: _Key) -> bool:
+        """Tell whether the broker may not know something of an order, or of those beside it: they count together."""
+        order = self._of.get(key)
+        return order is not None and any(map(self._unkept.has, self._together.beside(key, order)))
 
     def untold(self, account: str, base: str, grant: str, replaces: _Key | None = None) -> Beyond:
         """Return what a grant's question has no room for."""
-        lanes = self._unkept.lanes_of(account, base)
-        if sum(len(keys) for _, keys in lanes) <= MOST_TOLD:
+        if self._tally.count(account, base) <= MOST_TOLD:
             return Beyond(as_of=self.as_of)
-        named, parts = set(self._named(account, base, grant, replaces)), Sums()
-        unsure, doubted = dict[str, _Sum](), ZERO
-        for lane, keys in lanes:
-            for key in keys:
-                if key in named:
-                    continue
-                order, had = self._of[key], self._record.of(key)
-                if had is not None:
-                    parts.add((lane.grant, key[1], order.side), order.executed, order.left, had)
-                if not lane.placed:
-                    continue
-                if had is None:
-                    unsure.setdefault(lane.grant, _Sum()).count(key[1], order, 1)
-                if lane.grant == grant and order.side != _BUY:
-                    doubted += order.executed + abs(order.left)
-        return Beyond(parts.parts(), self.as_of, _against(grant, unsure), doubted)
+        named = self._named(account, base, grant, replaces)
+        return self._tally.beyond(account, base, grant, named, self.as_of)
+
+    def _unkept_as(self, key: _Key) -> Counted | None:
+        order = self._of.get(key)
+        if order is None or not self._is_open(key):
+            return None
+        lane = Lane(key[0], order.base, order.whose, order.placed)
+        beside = self._together.beside(key, order)
+        on_record = {one: had for one in beside if (had := self._record.of(one)) is not None}
+        had = on_record.get(key) if len(on_record) == len(beside) else None
+        if not self._together.stands(key, order):
+            return Counted(lane, order, had, Held())
+        held = Held() if had is None else self._together.had(key, order, on_record)
+        return Counted(lane, order, had, self._together.held(key, order), held)
 
     def resting(self, account: str, base: str, grant: str = "") -> tuple[tuple[str, str, str, str], ...]:
         """Return of these which may still execute, as the broker names those on record: no record names them yet."""
@@ -357,36 +398,3 @@ class RecentFills:
             for whose, symbol, order_id, side, _, left in self.of(account, base, grant)
             if Decimal(left)
         )
-
-
-def _against(grant: str, sums: Mapping[str, _Sum]) -> tuple[Decimal, Decimal]:
-    """Return how much a grant sold beyond what it bought, and how much the others bought beyond what they sold."""
-    others = (max(ZERO, one.own) for whose, one in sums.items() if whose != grant)
-    return max(ZERO, -sums[grant].own) if grant in sums else ZERO, sum(others, ZERO)
-
-
-def _told(
-    placed: Placed, answer: Answer, pairs: Mapping[str, SymbolInfo | None]
-) -> Iterator[
-    tuple[str, str, str, str, Decimal, Decimal, tuple[tuple[str, Decimal], ...] | None, bool, bool]
-]:
-    by_id = {one.order_id: one for one in placed.orders if one.order_id is not None and not one.is_list}
-    for state in answer.orders:
-        pair = pairs.get(state.symbol)
-        if pair is None or state.order_id is None:
-            continue
-        sent = None if state.of_cancel else by_id.get(state.order_id)
-        side = state.side or (None if sent is None else sent.side)
-        quantity = state.quantity or (None if sent is None else sent.quantity or placed.sells or None)
-        if side is None or (sent is None and quantity is None and not state.final):
-            continue  # what is left of it is not told
-        executed = state.executed_base or ZERO
-        waits = state.waits or (sent is not None and sent.waits and state.executed_base is None)
-        left = _left(state, quantity, executed, waits=waits)
-        is_new, of_cancel = sent is not None, state.of_cancel
-        yield state.symbol, state.order_id, pair.base, side, executed, left, state.fees, of_cancel, is_new
-
-
-def _left(state: OrderState, quantity: Decimal | None, executed: Decimal, *, waits: bool) -> Decimal:
-    left = ZERO if state.final or quantity is None else max(ZERO, quantity - executed)
-    return -left if waits else left

@@ -4,6 +4,7 @@ Rules:
 1. Origin-form targets of printable ASCII only; no `.` or `..` segment, no `%2e`, `%2f`, `%5c`, backslash or
    fragment in the path.
 2. Limits in bytes and number; what is over one is `BadForm`, with a short stable reason.
+3. A header that decides how a request is read, or who asks, says one thing, once. No other is read or forwarded.
 """
 
 import re
@@ -30,13 +31,14 @@ _WORDS = {
     "http": "it is not HTTP/1.1",
     "no_host": "it has no Host header",
     "foreign_host": "its Host is none that this gateway answers to; use the address it listens on, or --allowed-host",
-    "repeated_header": "a header comes twice",
-    "header_bytes": "headers are ASCII, and have no '_' in their names",
+    "repeated_header": "a header that decides how it is read, or who asks, comes twice",
+    "header_bytes": "headers have no control characters; those that decide how it is read are ASCII, and have no '_'",
     "too_many_headers": f"it has more than {MOST_HEADERS} headers",
     "head_too_large": f"its head is larger than {LARGEST_HEAD // 1024} KiB; send parameters in the body",
     "body_too_large": f"its body is larger than {LARGEST_BODY // 1024} KiB",
     "method": "GET, POST, PUT and DELETE are served",
-    "body_framing": "a body comes with a Content-Length, neither chunked nor compressed",
+    "body_framing": "a body comes with a Content-Length, neither chunked nor compressed: give your library the body as "
+    "bytes or text, not as a stream or a reader, and have no proxy before this gateway re-frame it",
     "websocket": "WebSocket streams and the WebSocket API are not served here; use REST",
     "expectation": "the only expectation that is met is 100-continue",
     "target_form": "its target begins with '/': no proxy requests",
@@ -88,12 +90,45 @@ class BadForm(Exception):
         self.reason = reason
 
 
-def is_plain(names: bytes, values: list[bytes]) -> bool:
-    """Tell whether headers are ASCII, without line breaks in values or underscores in names."""
-    text = b"".join(values)
-    return (
-        names.isascii() and b"_" not in names and text.isascii() and b"\n" not in text and b"\r" not in text
-    )
+_LISTS = frozenset({b"connection", b"upgrade"})
+_DECIDING = _LISTS | {b"host", b"content-length", b"transfer-encoding", b"content-encoding", b"expect"}
+_OF_THE_VENUE = b"x-mbx-"
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def headers_of(names: bytes, values: list[bytes]) -> dict[bytes, bytes]:
+    """Return the headers by name; `names` are in lower case, joined by line feeds.
+
+    What decides nothing is never forwarded, and passed over where it comes twice or is no ASCII: standard clients and
+    proxies send such. What decides is there once, plainly: `Connection` is a list, and the rest may not say two things.
+
+    Raises:
+        BadForm: One has control characters, or decides and comes twice, is no ASCII, or has `_` for `-` in its name.
+    """
+    if _CONTROL.search(b"".join(values)) is not None:
+        raise BadForm("header_bytes")
+    all_names = names.split(b"\n")
+    headers = dict(zip(all_names, values, strict=False))
+    if len(headers) == len(values) and names.isascii() and b"_" not in names and b"".join(values).isascii():
+        return headers
+    if len(all_names) != len(values):
+        raise BadForm("header_bytes")
+    found: dict[bytes, bytes] = {}
+    for name, value in zip(all_names, values, strict=True):
+        plain = name.replace(b"_", b"-")
+        if plain not in _DECIDING and not plain.startswith(_OF_THE_VENUE):
+            continue
+        if not name.isascii() or not value.isascii():
+            raise BadForm("header_bytes")
+        if plain != name:  # others read it as the one with '-'
+            raise BadForm("header_bytes")
+        if name not in found:
+            found[name] = value
+        elif name in _LISTS:
+            found[name] += b", " + value
+        else:
+            raise BadForm("repeated_header")
+    return found
 
 
 def check_target(target: bytes) -> tuple[str, bytes]:

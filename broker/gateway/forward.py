@@ -6,11 +6,13 @@ Rules:
    as long again for what is our own (a connection, a lease, the broker's word), where facts that hang used it up.
 2. Between the last look at the gates and the first byte there is no await. Who stood still looks after the broker was
    heard, not before (`pulse`).
-3. A request is answered exactly once, and written down before it is sent; a refusal is written down too.
+3. A request is answered exactly once, and written down before it is sent; a refusal is written down too. Where nothing
+   can be written, reads, cancels and exits go out all the same, and are written down later (`ledger`).
 4. What fails here by our own fault is an empty 503, and nothing was sent.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 
@@ -20,10 +22,10 @@ from broker.gateway.authenticate import Authenticator
 from broker.gateway.book import Book
 from broker.gateway.clock import SystemClock
 from broker.gateway.crowd import Crowd
-from broker.gateway.fetch import Fetcher
+from broker.gateway.fetch import NO_ANSWER, Fetcher
 from broker.gateway.form import Headers, Inbound, Reply
-from broker.gateway.guard import Unanswered, verdict_of
-from broker.gateway.job import Job, Missing
+from broker.gateway.guard import Unanswered, lags, lapsed, verdict_of
+from broker.gateway.job import Failure, Job, Missing
 from broker.gateway.ledger import Ledger
 from broker.gateway.limits import STRANGERS, Need, Pause
 from broker.gateway.mounts import Mounts
@@ -32,6 +34,7 @@ from broker.gateway.refusals import Refusals
 from broker.gateway.send import Sender, let_go
 from broker.gateway.venue_line import Line
 from broker.gateway.venue_view import VenueView
+from broker.gateway.waits import Wait
 from broker.policy import Allow, Deny
 from broker.virtual_key import is_key_id
 from clients.venue import Action, Intent, Malformed, Request, Security
@@ -40,6 +43,7 @@ from clients.wire import RefusalKind
 PREPARE_SECONDS = 1.0
 _LOG = logging.getLogger("portcullis.gateway")
 _READ = Action.READ
+_OWN = ("link", "lease", "line")
 
 
 class Forwarder:
@@ -108,11 +112,12 @@ class Forwarder:
         except Exception:  # noqa: BLE001 - as in handle
             self._failed(job)
         finally:
+            self._fetcher.acting.done(job.words)
             let_go(job)
 
     async def _gather(self, job: Job, missing: Missing) -> None:
         try:
-            async with asyncio.timeout(PREPARE_SECONDS):
+            async with Wait(PREPARE_SECONDS).runs():
                 while missing and not job.answered:
                     asked = [name for name in missing if name not in job.asked]
                     if not asked:
@@ -127,15 +132,65 @@ class Forwarder:
             return
 
     async def _last(self, job: Job) -> None:
-        """Judge by what is there. Facts that hang must not use up the time in which an exit gets what is our own."""
-        until = asyncio.get_running_loop().time() + PREPARE_SECONDS
+        """Judge by what is there. Facts that hang must not use up the time in which an exit gets what is our own.
+
+        What of that was asked for, and had no answer before the time was over, is asked for once more. Facts have half
+        as long before that: what grew too old, and whose the asset is where the venue is slow.
+        """
+        wait = Wait(PREPARE_SECONDS)
+        job.asked.difference_update([name for name in _OWN if job.failed.get(name) is NO_ANSWER])
+        if job.need is Need.EXIT:
+            old = lapsed(job, self._clock.boot_us())
+            job.again.update(old)
+            if job.failed.get("stake") is NO_ANSWER and not self._passes(job):
+                old = (*old, "stake")  # its answer is waited for on
+            if old:
+                await self._fetch_within(Wait(PREPARE_SECONDS / 2), job, old)
         while missing := self._step(job, final=True):
             job.asked.update(missing)
-            try:
-                async with asyncio.timeout_at(until):
-                    await self._fetcher.fetch_all(job, missing)
-            except TimeoutError:
-                continue  # it was asked for: the next step ends without it
+            await self._fetch_within(wait, job, missing)  # it was asked for: the next step ends without it
+
+    async def _fetch_within(self, wait: Wait, job: Job, names: Missing) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with wait.runs():
+                await self._fetcher.fetch_all(job, names)
+
+    def _age(self, job: Job, boot_us: int, *, final: bool) -> None:
+        """Let what grew too old be asked for once more; after that it could not be had.
+
+        Whose an asset is, who has a connection does not ask for: others would take its place meanwhile.
+        """
+        names = lapsed(job, boot_us)
+        if "stake" not in names and self._hides(job):
+            names = (*names, "stake")
+        for name in names:
+            if final or name in job.again or (name == "stake" and job.line is not None):
+                job.failed[name] = Failure("too_old")
+            else:
+                job.again.add(name)
+                job.asked.discard(name)
+                job.staked = job.staked and name != "stake"
+        self._at_worst(job, boot_us)
+
+    def _at_worst(self, job: Job, boot_us: int) -> None:
+        failed = job.told and "stake" in job.failed
+        late = failed and (lags(job, boot_us) or self._fetcher.hides(job))
+        job.worst = self._fetcher.worst(job) if late else None
+
+    def _hides(self, job: Job) -> bool:
+        return "stake" in job.asked and "stake" not in job.failed and self._fetcher.hides(job)
+
+    def _passes(self, job: Job) -> bool:
+        """Tell whether it passes by what is there."""
+        held, reading = job.held, job.reading
+        mode = None if held is None else self._book.judge(held)
+        if held is None or reading is None or mode is None or isinstance(mode, Shut):
+            return False
+        now_us = self._clock.boot_us()
+        self._at_worst(job, now_us)
+        return isinstance(
+            verdict_of(held, job, reading.intent, mode, self._owners, now_us, final=True), Allow
+        )
 
     def _line(self, job: Job, view: VenueView) -> Line | None:
         """Return an open connection: the one that was waited for, if it did not end meanwhile."""
@@ -172,8 +227,10 @@ class Forwarder:
             else:
                 return ("lease",)
             return ()
-        if job.variant is None and not self._authenticator.verified(job, held):
-            return ()
+        if job.variant is None:
+            if not self._authenticator.verified(job, held):
+                return ()
+            self._fetcher.sends(held)
         reading = job.reading
         assert reading is not None  # noqa: S101 - narrows for the type checker
         boot_us = self._clock.boot_us()
@@ -182,15 +239,15 @@ class Forwarder:
                 return ("link",)
             self._refusals.refuse(job, RefusalKind.UNAVAILABLE, "link_behind")
             return ()
+        self._age(job, boot_us, final=final)
         verdict = verdict_of(held, job, reading.intent, mode, self._owners, boot_us, final=final)
-        if isinstance(verdict, Deny):
-            if verdict.missing:
+        if not isinstance(verdict, Allow):
+            if isinstance(verdict, Deny) and verdict.missing:
                 job.wanted = verdict.wanted
                 return verdict.missing
-            self._refusals.refuse(job, verdict.kind, verdict.reason, verdict.detail)
-            return ()
-        if isinstance(verdict, Unanswered):
-            self._refusals.unanswered(job, verdict)
+            if lease.only_exits(held.lease, boot_us) and not over and "lease" not in job.asked:
+                return ("lease",)  # with one it is judged by more than whether it is an exit
+            self._refuse(job, verdict)
             return ()
         view = job.view
         if view is None:
@@ -198,7 +255,7 @@ class Forwarder:
             return ()
         if not view.is_timed() and "clock" not in job.asked and not final:
             return ("clock",)
-        left = lease.left_us(held.lease, boot_us, leaving=verdict.leaving or verdict.only_sells)
+        left = lease.left_us(held.lease, boot_us, leaving=verdict.leaving)
         window = lease.window_us(reading.window_us or lease.LONGEST_WINDOW_US, left)
         if window is None:
             if not over and "lease" not in job.asked:
@@ -223,6 +280,12 @@ class Forwarder:
         if self._authenticator.first(job):  # the same may have left while this one waited
             self._sender.send(job, held, verdict, window, boot_us)
         return ()
+
+    def _refuse(self, job: Job, verdict: Deny | Unanswered) -> None:
+        if isinstance(verdict, Unanswered):
+            self._refusals.unanswered(job, verdict)
+        else:
+            self._refusals.refuse(job, verdict.kind, verdict.reason, verdict.detail)
 
     def _pause(self, job: Job, verdict: Allow) -> Pause | None:
         """Return for how long the venue's weight makes this request wait."""
@@ -277,6 +340,8 @@ class Forwarder:
         if pause is not None:
             self._refusals.wait(job, pause)
             return ()
+        if job.reading.intent.listing and self._share(job, view):
+            return ()
         line = self._line(job, view)
         if line is None:
             if final or "line" in job.asked:
@@ -286,6 +351,15 @@ class Forwarder:
         job.line = line
         self._sender.send_public(job, view, line)
         return ()
+
+    def _share(self, job: Job, view: VenueView) -> bool:
+        """Have a listing wait for the answer that is on its way to another one; tell whether there is any."""
+        assert job.reading is not None  # noqa: S101 - narrows for the type checker
+        coming = view.pool.alike.coming(job.wire.forward_public(job.reading))
+        if coming is None:
+            return False
+        self._sender.share(job, view, coming)
+        return True
 
 
 def _is_risk(intent: Intent, verdict: Allow) -> bool:

@@ -1,22 +1,28 @@
 """The gateway's judgement of one request: facts gathered, policy asked. Synchronous, changes nothing.
 
 A verdict is made of what is known now; what is missing is named, so that the caller may wait for it. A no that rests on
-a fact which could not be had is told as that: the policy did not refuse, we could not ask.
+a fact which could not be had, or grew too old meanwhile, is told as that: the policy did not refuse, we do not know.
 """
 
 from decimal import Decimal
 from typing import NamedTuple
 
+from msgspec import structs
+
+from broker import lease
 from broker.gate import Mode
 from broker.gateway.book import Held
+from broker.gateway.fills import UNKNOWN
 from broker.gateway.job import Failure, Job
-from broker.gateway.limits import Pause
+from broker.gateway.limits import TURNED_AWAY, Pause
 from broker.gateway.owners import Owners
-from broker.gateway.whose import known_owner, last_word
-from broker.policy import Allow, Deny, Facts, Stake, evaluate, settle
+from broker.gateway.whose import NOBODY, known_owner, last_word
+from broker.policy import FRESH_US, Allow, Deny, Facts, Stake, evaluate, settle
 from clients.venue import Action, Intent
 
 ZERO = Decimal(0)
+ACTS_US = 3_000_000
+"""For how long the broker's word whose an asset is may be acted on: less than `authority.given.OPEN_S`."""
 
 
 class Unanswered(NamedTuple):
@@ -30,31 +36,45 @@ def facts_for(
     held: Held, job: Job, intent: Intent, mode: Mode, owners: Owners, boot_us: int, *, final: bool = False
 ) -> Facts:
     """Gather what is known for one judgement."""
+    ended = lease.only_exits(held.lease, boot_us)
     owner = None
     if intent.target is not None and not intent.target.all_open and intent.action is not Action.READ:
         owner = job.owner or known_owner(held, intent, owners)
         if owner is None and (final or "owner" in job.failed):
             owner = last_word(held, intent)
     if intent.action is not Action.PLACE:
-        return Facts(halted=mode is Mode.HALT, account_owner=held.account_owner, owner=owner, final=final)
+        return Facts(
+            halted=mode is Mode.HALT, ended=ended, account_owner=held.account_owner, owner=owner, final=final
+        )
     assert job.view is not None and job.account is not None  # noqa: S101, PT018 - set with the lease
     symbol = intent.symbols[0] if intent.symbols else ""
-    pair = job.view.pairs.get(symbol)
+    pair, asks = job.view.pairs.get(symbol), job.view.asks.of(symbol, boot_us, held.consumer)
     known = pair is not None and job.account.known(boot_us)
     standing = held.standing
     count = sum(len(group) for group in intent.orders)
+    locked = job.account.locked(pair.base) if pair is not None and known else ZERO
+    stake = stake_of(held, job, symbol, boot_us, final=final)
+    if stake is not None and owner == NOBODY and held.account_owner and job.frees and not intent.persists:
+        stake = structs.replace(
+            stake, freed=max(stake.freed, min(job.frees, locked))
+        )  # on no record: the venue told it
+    told_us, perhaps = None if stake is None else stake.as_of_us, ZERO
+    if pair is not None and known:
+        perhaps = job.account.perhaps(pair.base, alone=held.sole, grant=held.lease.grant, since_us=told_us)
     return Facts(
         halted=mode is Mode.HALT,
+        ended=ended,
         account_owner=held.account_owner,
         owner=owner,
         pairs=job.view.pairs,
         quotes=job.view.quotes(boot_us),
         free=job.account.free(pair.base, alone=held.sole) if pair is not None and known else None,
-        locked=job.account.locked(pair.base) if pair is not None and known else ZERO,
+        perhaps=perhaps,
+        locked=locked,
         alone=held.sole,
-        stake=stake_of(held, job, symbol, final=final),
-        bids=job.view.bids(symbol),
-        under_way=job.view.under_way(symbol) if "book:" + symbol in job.asked else ZERO,
+        stake=stake,
+        bids=job.view.bids.of(symbol, boot_us, held.consumer),
+        asks={} if asks is None else {symbol: asks},
         budget=standing.purse.spendable(boot_us),
         limited=standing.slice_usual > ZERO,
         rate_free=standing.rate.free(held.policy.rate, count, boot_us),
@@ -64,10 +84,72 @@ def facts_for(
     )
 
 
-def stake_of(held: Held, job: Job, symbol: str, *, final: bool) -> Stake | None:
-    """Return whose the base asset is, less what was sold since; where nobody can be asked now, as it was told last."""
+def stake_of(held: Held, job: Job, symbol: str, boot_us: int, *, final: bool) -> Stake | None:
+    """Return whose the base asset is, less what was sold since; where nobody can be asked now, as it was told last.
+
+    What was told last is not known to be all that others have where nobody answered on behalf of this request, nor
+    where holdings came after that.
+    """
+    if job.worst is not None:
+        return job.worst
     known = job.staked or final or "stake" in job.failed
-    return held.standing.stakes.of(symbol, job.replaces) if known else None
+    stake = held.standing.stakes.of(symbol, job.replaces) if known else None
+    if stake is None or held.sole or (job.told and not lags(job, boot_us)):
+        return stake
+    return structs.replace(stake, others=UNKNOWN)
+
+
+def lapsed(job: Job, boot_us: int) -> tuple[str, ...]:
+    """Return the facts that came for this request and are not known any more: it waited for others, or stood still."""
+    return tuple(name for name in job.asked if name not in job.failed and _lapsed(job, name, boot_us))
+
+
+def lags(job: Job, boot_us: int) -> bool:
+    """Tell whether holdings came after others' part in them was found out, where that decides.
+
+    What is the grant's own is so whatever others did since, and who is alone has no others.
+    """
+    stake = beyond_own(job, boot_us)
+    return stake is not None and job.account is not None and job.account.came_us > stake.as_of_us
+
+
+def beyond_own(job: Job, boot_us: int) -> Stake | None:
+    """Return whose the asset is, where holdings are known and an exit needs more of them than is its grant's own."""
+    held, account, reading = job.held, job.account, job.reading
+    if held is None or held.sole or account is None or reading is None or not reading.intent.symbols:
+        return None
+    stake = held.standing.stakes.of(reading.intent.symbols[0], job.replaces)
+    if stake is None or not account.known(boot_us):
+        return None
+    amounts = [order.quantity for group in reading.intent.orders for order in group]
+    more = any(amount is None for amount in amounts) or sum(filter(None, amounts), ZERO) > stake.own
+    return stake if more else None
+
+
+def _is_old(job: Job, boot_us: int) -> bool:
+    """Tell whether the broker takes it that nobody acts any more on what it said: this process stood still."""
+    asked = job.whose_asked
+    return asked is not None and not job.sole and boot_us - asked.came_us > ACTS_US
+
+
+def _lapsed(job: Job, name: str, boot_us: int) -> bool:
+    kind, _, what = name.partition(":")
+    if kind == "stake":
+        return lags(job, boot_us) or _is_old(job, boot_us)
+    if kind == "holdings":
+        return job.account is not None and not job.account.known(boot_us)
+    if job.view is None or kind not in {"pair", "price", "book", "deep", "asks"}:
+        return False
+    if kind == "pair":
+        return what not in job.view.pairs
+    if kind == "book":
+        return job.view.bids.of(what, boot_us) is None
+    if kind == "deep":
+        return not job.view.bids.is_deep(what, boot_us)
+    if kind == "asks":
+        return job.view.asks.of(what, boot_us) is None
+    quote = job.view.quotes(boot_us).get(what)
+    return quote is None or quote.age_us > FRESH_US
 
 
 def verdict_of(
@@ -99,7 +181,11 @@ _WORDS = {
     "owner": "owner_unknown",
     "budget": "budget_unknown",
     "stake": "holdings_unknown",
+    "fees": "holdings_unknown",
+    "landed": "holdings_unknown",
     "book": "book_unknown",
+    "deep": "book_unknown",
+    "asks": "book_unknown",
 }
 _NOT_ASKED = Failure("no_time")
 
@@ -114,6 +200,8 @@ def unanswered_by(job: Job, missing: tuple[str, ...]) -> Unanswered | None:
     for _, failure in failed:
         if failure.pause is not None:
             return Unanswered("venue_banned" if failure.pause.banned else "venue_weight", failure.pause)
+    if any(failure.reason == TURNED_AWAY for _, failure in failed):
+        return Unanswered(TURNED_AWAY)
     if failed:
         return Unanswered(_WORDS.get(failed[0][0].partition(":")[0], "not_known"))
     return None

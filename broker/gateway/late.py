@@ -44,6 +44,8 @@ class Late:
         self._asks: dict[int, Unwritten] = {}
         self.dropped = 0
         """How many lines there was no room for since all was written."""
+        self.spent = 0
+        """How many asks that reserved budget wait, or were dropped."""
         self.on_end: Callable[[Fills, int], None] = lambda _fills, _number: None
         """Told what a line tells of orders, and its number once it is written; 0 where it never will be."""
 
@@ -53,6 +55,7 @@ class Late:
     def ask(self, line: Ask, sent: tuple[Sent, ...]) -> Unwritten:
         """A request leaves that has no line."""
         one = Unwritten(line, sent)
+        self.spent += bool(line.reserved)
         if sent:
             self._asks[sent[0].number] = one
         self._put(one, line.grant)
@@ -90,6 +93,7 @@ class Late:
 
     def _written(self, one: Unwritten, number: int) -> None:
         one.number = number
+        self.spent -= isinstance(one.line, Ask) and bool(one.line.reserved)
         self._let_go(one)
         for sent in one.sent:
             sent.asked = number

@@ -5,7 +5,8 @@ Rules:
    `STRANGERS_A_SECOND` and counted beyond, lest a flood fill the disk; so are those of each grant that is only named,
    for to know a key id proves nothing, and those of who has proven to hold its key up to `PROVEN_A_SECOND`.
 2. An order whose line cannot be written is not sent; a read, a cancel or an exit is. A cancel or an exit has its line
-   once one can be written, with what came of it (`late`): the broker would know of neither.
+   once one can be written, with what came of it (`late`): the broker would know of neither. Until then the spool is
+   marked where it reserved budget: who begins after us must not take our lines for all that we spent.
 3. So has what is known of an order, before any other line; until then the lines that it is of stay (`spool`): the
    broker would have it as made, by nobody, and an order that never was as made for ever.
 """
@@ -16,7 +17,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from broker.budget import Parts
-from broker.calllog import Answered, Ask, Fills, write_line
+from broker.calllog import Answered, Ask, Fills, Lists, write_line
 from broker.gateway.book import Held
 from broker.gateway.clock import SystemClock
 from broker.gateway.doubts import line_of
@@ -49,7 +50,8 @@ class Ledger:
         self.refusals = 0
         self.in_flight = 0
         self._added_us: deque[int] = deque(maxlen=_SAMPLES)
-        self._late = Late()
+        self._late = late = Late()
+        spool.owes = lambda: len(late) + late.dropped
         self.said, self._failed_us = Said(_LOG), 0
 
     def tell_late(self, told: Callable[[Fills, int], None]) -> None:
@@ -60,6 +62,11 @@ class Ledger:
     def behind(self) -> bool:
         """Whether the call log is so far behind that it cannot take new risk in."""
         return self._spool.behind
+
+    @property
+    def unmarked(self) -> bool:
+        """Whether budget was spent of which neither a line nor the spool's mark tells."""
+        return not self._spool.tells
 
     def allowed(self, job: Job, held: Held | None, verdict: Allow) -> None:
         """Write down what is about to be sent.
@@ -81,6 +88,7 @@ class Ledger:
                 raise
             if goes:
                 job.unwritten = self._late.ask(line, job.sent)
+                self._spool.lacks(some=self._late.spent > 0)
         self.in_flight += 1
 
     def refused(self, job: Job, reason: str, status: int) -> None:
@@ -114,7 +122,7 @@ class Ledger:
     def answered(
         self, job: Job, status: int, code: str | None, outcome: str,
         orders: tuple[tuple[str, str | None, str | None, bool], ...], released: Parts,
-        fills: Fills = (),
+        fills: Fills = (), lists: Lists = (),
     ) -> int:  # fmt: skip
         """Write down what came back; return the number of its line, 0 where there is none, or none yet."""
         self.in_flight -= 1
@@ -128,7 +136,7 @@ class Ledger:
         line = Answered(
             number, job.seq, self._clock.wall_us(), status, code,
             (now_ns - job.sent_ns) // 1000, outcome, orders, released, *_owned(job), fills=fills,
-            none_placed=job.none_placed,
+            none_placed=job.none_placed, lists=lists,
         )  # fmt: skip
         whose = "" if job.held is None else job.held.lease.grant
         if unwritten is not None:
@@ -137,7 +145,7 @@ class Ledger:
         write = job.reading is not None and job.reading.intent.action is not Action.READ
         return self._tell(line, whose, of_orders=write or bool(fills))
 
-    def found(self, sent: Sent, fills: Fills = ()) -> int:
+    def found(self, sent: Sent, fills: Fills = (), lists: Lists = ()) -> int:
         """Write down what was found of an order beside the answer to its request: its id, what it executed.
 
         Returns:
@@ -151,12 +159,19 @@ class Ledger:
         own = ((sent.symbol, sent.known_as, sent.name),) if asked else ()  # else it is on record already
         line = Answered(
             number, sent.asked, self._clock.wall_us(), _FOUND, None, 0, "done", (), (),
-            sent.account, sent.grant, own, fills=fills, boot=sent.boot,
+            sent.account, sent.grant, own, fills=fills, boot=sent.boot, lists=lists,
+            gateway=sent.gateway,
         )  # fmt: skip
         if unwritten is not None:
             self._late.answer(line, sent.grant, unwritten)
             return 0
         return self._tell(line, sent.grant)
+
+    def owned(self, account: str, symbol: str, known_as: str, grant: str) -> None:
+        """Write down whose an order is of which it is not known which request it is of."""
+        own = ((symbol, known_as, ""),)
+        number, now_us = self._next(), self._clock.wall_us()
+        self._tell(Answered(number, 0, now_us, _FOUND, None, 0, "done", (), (), account, grant, own), grant)
 
     def absent(self, sent: Sent) -> None:
         """Write down that the venue has none of the orders of a request whose answer never came."""
@@ -166,7 +181,7 @@ class Ledger:
             return
         line = Answered(
             number, sent.asked, self._clock.wall_us(), _ABSENT, None, 0, "refused", (), (),
-            boot=sent.boot,
+            boot=sent.boot, gateway=sent.gateway,
         )  # fmt: skip
         if unwritten is not None:
             self._late.answer(line, sent.grant, unwritten)
@@ -188,6 +203,7 @@ class Ledger:
             )  # fmt: skip
             late.dropped = 0
         self._spool.holds = False
+        self._spool.lacks(some=self._late.spent > 0)
         if self._clock.boot_us() - self._failed_us > _STANDS_US:  # nothing was to be written since
             self.said.well("")
 
@@ -271,6 +287,9 @@ class Ledger:
             verdict is not None and verdict.leaving,
             tuple(line_of(one) for one in job.sent),
             (job.sent[0].sent_us, job.sent[0].until_us) if job.sent else (0, 0),
+            job.sent[0].base if job.sent else "",
+            job.sent[0].quote if job.sent else "",
+            _frees(job, intent),
         )
 
     def _write(self, entry: Ask | Answered) -> None:
@@ -320,6 +339,14 @@ def _names(job: Job, intent: Intent | None) -> tuple[str, ...]:
         if order.client_order_id is not None
     )
     return given + job.client_order_ids
+
+
+def _frees(job: Job, intent: Intent | None) -> str:
+    """Return the id of the order that has to be cancelled before anything is placed; empty where it is not known."""
+    target = None if intent is None else intent.target
+    if intent is None or target is None or target.is_list or intent.persists or not job.sent:
+        return ""
+    return target.order_id or job.target_id or ""
 
 
 def _target(intent: Intent | None) -> str | None:

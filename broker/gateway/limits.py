@@ -38,6 +38,9 @@ MOST_ASKERS, MOST_QUESTIONS = 1_000, 100
 UNSURE_US = 1_000_000
 """For so long after a minute began the venue's clock may still be in the last one."""
 
+TURNED_AWAY = "turned_away"
+"""Why a fact could not be had, and how an answer is told: the venue, or what is before it, serves nobody from here."""
+
 STRANGERS = "strangers"
 """What calls use whose connection no signature vouches for: counted beside the pool that they are of."""
 

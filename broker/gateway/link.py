@@ -23,7 +23,7 @@ from broker.background import Background, described
 from broker.budget import Parts
 from broker.errors import LinkDown
 from broker.gateway.asking import ANSWERS, Asking
-from broker.gateway.book import Book
+from broker.gateway.book import Book, Standing
 from broker.gateway.clock import SystemClock
 from broker.gateway.missed import EVERYTHING, Missed
 from broker.gateway.pulse import CATCH_UP_SECONDS, Pulse
@@ -32,7 +32,7 @@ from broker.gateway.returns import Returns
 from broker.gateway.spool import Spool
 from broker.gateway.told import NEWS
 from broker.gateway.upload import Upload
-from broker.link import frames
+from broker.link import frames, parting
 from broker.link.channel import Channel
 from broker.link.codec import BadFrame
 from broker.link.frames import Frame
@@ -59,11 +59,12 @@ class LinkClient:
         self.upload = Upload(spool, clock, channel.send, book.recent)
         self._asking = Asking(
             book, clock, self._send, self._beside, self._returns.void, self.missed.lacks,
-            lambda: not self.upload.sent_once,
+            lambda: not self.upload.sent_once, self._returns.due,
+            lambda asks: self._send(frames.Acted(asks, spool.told_by)),
         )  # fmt: skip
         self.open_lease, self.ask_owner = self._asking.open_lease, self._asking.ask_owner
         self.need_budget, self.refill = self._asking.budget.need, self._asking.budget.refill
-        self.ask_stake = self._asking.ask_stake
+        self.ask_stake, self.acting = self._asking.ask_stake, self._asking.acting
         self.written = self.upload.written
         self._mark = RecordMark(spool.directory)
         self.pulse = Pulse(clock, self._catch_up)
@@ -89,10 +90,14 @@ class LinkClient:
         try:
             frame = await self._channel.receive()
         except BadFrame as fault:
-            raise LinkDown("no_welcome", f"the broker's welcome cannot be read: it {fault}") from None
+            reason = parting.why_unread(fault, frames.Welcome)
+            said = f"the broker's welcome cannot be read ({fault}): {parting.words(reason)}"
+            raise LinkDown(reason, said) from None
         if not isinstance(frame, frames.Welcome):
-            reason = frame.reason if isinstance(frame, frames.Goodbye) else "no_welcome"
-            raise LinkDown(reason, f"the broker did not let this gateway in: {reason}")
+            reason = frame.reason if isinstance(frame, frames.Goodbye) else parting.NO_WELCOME
+            raise LinkDown(reason, f"the broker did not let this gateway in: {parting.words(reason)}")
+        if frame.version != frames.VERSION:
+            raise LinkDown(parting.VERSION, f"the broker is another one: {parting.words(parting.VERSION)}")
         if not self._book.set_all_gates(frame.gates, frame.closings, frame.history, frame.over, frame.kept):
             raise LinkDown(
                 "older_history", "the broker's database is of an older history than this gateway knows"
@@ -148,6 +153,10 @@ class LinkClient:
         """Release reservations whose slices this gateway no longer holds."""
         if parts:
             self._send(frames.Release(parts))
+
+    def give_back_all(self, standing: Standing) -> None:
+        """Give back what is left of a grant's slices, so that what was spent of them is known now."""
+        self._returns.of(standing)
 
     def kept_up(self, work: Callable[[], Coroutine[None, None, None]], what: str) -> "asyncio.Task[None]":
         """Run something until it is cancelled, whatever fails in it."""
@@ -213,16 +222,16 @@ class LinkClient:
                 book.succeed(frame.successors)
                 # what had left before a closing was counted when it came in force
                 shut = () if frame.over else tuple(state.scope for state in frame.gates if state.closers)
-                self._send(frames.Ack(frame.change, self._in_flight(frame.change, shut)))
+                self._acknowledge(frame.change, self._in_flight(frame.change, shut))
             case frames.CloseNow():
                 book.close_now(frame.closing)
-                self._send(frames.Ack(frame.change, self._in_flight(frame.change, frame.closing.scopes)))
+                self._acknowledge(frame.change, self._in_flight(frame.change, frame.closing.scopes))
             case frames.AllGates():
                 self._take_all(frame)
             case frames.PolicyChanged():
                 book.change_policy(frame)
                 self._returns.void()
-                self._send(frames.Ack(frame.change))
+                self._acknowledge(frame.change)
             case frames.Material():
                 book.learn(frame)
             case frames.Cutover():
@@ -264,7 +273,7 @@ class LinkClient:
             self._wipe(book.wipe(tuple(book.material)))
             self._returns.void()
         if frame.change:
-            self._send(frames.Ack(frame.change))
+            self._acknowledge(frame.change)
 
     def _refuse(self, frame: frames.GateChanged | frames.PolicyChanged | frames.Cutover) -> None:
         """Say that what another history counts is not in force here. What it is about is closed, and nothing opened."""
@@ -293,9 +302,17 @@ class LinkClient:
         """Change over at once; acknowledge when the last request signed with the old key has its answer."""
         self.missed.end(self._book.cut_over(frame))
         if self._book.flights.on(frame.old) == 0:
-            self._send(frames.Ack(frame.change))
+            self._acknowledge(frame.change)
         else:
             self._landing.setdefault(frame.old, []).append(frame.change)
+
+    def _acknowledge(self, change: int, in_flight: int = 0) -> None:
+        """Say that a change is in force, and how much was written before it was, and by whom: all that had left."""
+        self._send(frames.Ack(change, in_flight, self._spool.told_by, self._book.users.tell()))
+
+    def tell_users(self) -> None:
+        """Say who sends by this gateway."""
+        self._send(frames.Uses(self._spool.told_by, self._book.users.tell()))
 
     def _in_flight(self, change: int, scopes: tuple[str, ...]) -> int:
         """Count what left before these scopes were shut, and tell once all of it has landed."""
@@ -307,7 +324,7 @@ class LinkClient:
         if news and self._telling is None:
             self._telling = asyncio.get_running_loop().call_later(_TELL_SECONDS, self._tell_landed)
         for change in self._landing.pop(key, ()) if key else ():
-            self._send(frames.Ack(change))
+            self._acknowledge(change)
 
     def _tell_landed(self) -> None:
         """Tell how many of the flights that a change found are still out."""

@@ -7,7 +7,8 @@ Rules:
    answered.
 3. Limits in bytes, number and time for heads, bodies, connections and answers; see `connection.py`.
 4. A new connection always finds room, while any other is idle, half sent or not reading; see `room.py`. What
-   all of them hold together is bounded: beyond it those that do not read are closed, the largest first.
+   all of them hold together is bounded: beyond it those that do not read are closed, the largest first. Bytes that
+   several read are there once.
 5. A client that goes away does not stop what was already sent to the venue.
 """
 
@@ -16,6 +17,7 @@ from collections import deque
 
 from broker.gateway.connection import Connection
 from broker.gateway.form import Handler
+from broker.gateway.loads import Loads
 from broker.gateway.room import LARGEST_HELD, MOST_CONNECTIONS, leaving
 
 TURN_SECONDS = 0.002
@@ -33,6 +35,7 @@ class Listener:
         self.handler, self.allowed_hosts, self.most = handler, allowed_hosts, most
         self.connections: set[Connection] = set()
         self.stopping = False
+        self.loads = Loads()
         self._held = 0
         self._turns: deque[Connection] = deque()
         self._turning = False
@@ -69,20 +72,23 @@ class Listener:
         weight = connection.weight
         self._held += weight - connection.counted
         connection.counted = weight
-        if self._held > LARGEST_HELD:
+        if self._held + self.loads.total > LARGEST_HELD:
             self._relieve()
 
     def _relieve(self) -> None:
         """Count everything anew; then close strangers first, the largest first, until the rest fits."""
-        heavy = [one for one in self.connections if one.counted]
+        loads = self.loads
+        heavy = [one for one in self.connections if one.counted or one.load]
         for one in heavy:
             one.counted = one.weight
         self._held = sum(one.counted for one in heavy)
-        for one in sorted(heavy, key=lambda heavy: (bool(heavy.owner), -heavy.counted)):
-            if self._held <= LARGEST_HELD:
+        sizes = {one: one.counted + loads.share(one.load) for one in heavy}
+        for one in sorted(heavy, key=lambda one: (bool(one.owner), -sizes[one], id(one.load))):
+            if self._held + loads.total <= LARGEST_HELD:
                 return
             self._held -= one.counted
             one.counted = 0
+            one.unload()
             one.abort()
 
     # --- turns ------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, TypeVar
 
 Place = tuple[str, str, str]
-"""Account, symbol and the venue's id of an order."""
+"""Account, symbol and the venue's id of an order, as it is kept for one of the assets that it moves (`broker.paid`)."""
 
 FIRST_PAUSE_US, LAST_PAUSE_US, RESTS_US = 1_000_000, 600_000_000, 30_000_000
 MOST_AT_ONCE, EVERY_US = 120, 1_000_000
@@ -66,6 +66,10 @@ class Looks:
         known = self._of.get(place)
         pause_us = FIRST_PAUSE_US if known is None or not known.pause_us else known.pause_us * 2
         self._put(place, now_us, min(pause_us, LAST_PAUSE_US), min(pause_us, LAST_PAUSE_US))
+
+    def well(self, place: Place) -> None:
+        """An order that could not be looked at before was looked at: nothing keeps it from being asked about again."""
+        self._of.pop(place, None)
 
     def rests(self, place: Place, now_us: int) -> None:
         """An order may still execute."""

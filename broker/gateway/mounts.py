@@ -4,7 +4,8 @@ Rules:
 1. The first path segment names the mount; the rest is the venue's own path. A base URL that ends in `/` makes
    `//` of its beginning: that is collapsed here, once, before anything looks at it.
 2. Live and testnet hosts are compiled in. Another upstream exists in a paper home only, and on loopback only.
-3. A view is made once per upstream and egress, and once per account.
+3. A view is made once per upstream and egress, and once per account. What is sent takes from one book, whatever way
+   out it takes: that is kept once per upstream.
 """
 
 from collections.abc import Callable
@@ -16,11 +17,12 @@ from broker.gateway.book import Held
 from broker.gateway.clock import SystemClock
 from broker.gateway.job import Job
 from broker.gateway.known_pairs import KnownPairs
+from broker.gateway.lately import Lately
 from broker.gateway.room import Limits
 from broker.gateway.told import egress_of
 from broker.gateway.upstream import Pool
 from broker.gateway.venue_line import Intake
-from broker.gateway.venue_view import Heard, VenueView
+from broker.gateway.venue_view import Heard, Sent, VenueView, sent_to_one
 from broker.link import frames
 from clients.egress import Egress
 from clients.venue import Environment
@@ -76,9 +78,11 @@ class Mounts:
         self._egress: Egress | None = None
         self._environment = Environment.PAPER
         self.views: dict[tuple[str, str], VenueView] = {}
+        self._sent: dict[str, Sent] = {}
         self.heard: Heard = lambda _key_id, _status, _code: None
         self.on_change: Callable[[], None] = lambda: None
         self._accounts: dict[str, AccountView] = {}
+        self.lately = Lately()
 
     def open(self, welcome: frames.Welcome) -> None:
         """Take in where this gateway stands.
@@ -109,9 +113,13 @@ class Mounts:
 
     def equip(self, job: Job, held: Held) -> None:
         """Give a job its lease, with the venue and account behind it."""
-        upstream = upstream_of(held.venue, self._environment, held.upstream)
-        job.held = held
-        job.view = self._view(upstream, held.egress)
+        view = self._view(upstream_of(held.venue, self._environment, held.upstream), held.egress)
+        if job.view is not None and job.view is not view:
+            if job.line is not None:  # it leads out another way
+                job.view.pool.give_back(job.line)
+                job.line = None
+            job.asked.difference_update(("line", "clock"))
+        job.held, job.view = held, view
         job.account = self.account_of(held)
 
     def account_of(self, held: Held) -> AccountView:
@@ -119,7 +127,7 @@ class Mounts:
         account = self._accounts.get(held.account)
         if account is None:
             upstream = upstream_of(held.venue, self._environment, held.upstream)
-            account = AccountView(self._view(upstream, held.egress), self._clock)
+            account = AccountView(self._view(upstream, held.egress), self._clock, self.lately, held.account)
             self._accounts[held.account] = account
         return account
 
@@ -150,7 +158,8 @@ class Mounts:
         view = self.views.get(key)
         if view is None:
             pool = Pool(upstream, egress, limits=self._limits, intake=self._intake)
-            view = self.views[key] = VenueView(pool, self._clock)
+            sent = self._sent.setdefault(upstream, sent_to_one(self._clock))
+            view = self.views[key] = VenueView(pool, self._clock, sent)
             view.pairs.update(self._known.of(upstream))
             view.on_pair = partial(self._known.learn, upstream)
             view.heard, view.paused, pool.silence.on_change = self.heard, self.on_change, self.on_change

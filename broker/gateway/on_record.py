@@ -33,7 +33,9 @@ _NOTHING = Had(0, _ZERO, _ZERO)
 class OnRecord:
     """Orders by account, symbol and id."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[_Key], object] = lambda _: None) -> None:
+        """Begin; `changed` is told of each order of which something else is on record from now on."""
+        self._changed = changed
         self._had: dict[_Key, Had] = {}
         self._coming: deque[tuple[int, _Key, Decimal, Decimal]] = deque()
         self.upto = 0
@@ -46,6 +48,7 @@ class OnRecord:
     def placed(self, key: _Key) -> None:
         """An order was placed here just now."""
         self._had[key] = _NOTHING
+        self._changed(key)
 
     def written(self, key: _Key, line: int, executed: Decimal, left: Decimal) -> None:
         """A line tells of an order."""
@@ -54,6 +57,7 @@ class OnRecord:
     def unsure(self, key: _Key) -> None:
         """What is on record of an order is not known, or of no interest, any more."""
         self._had.pop(key, None)
+        self._changed(key)
 
     def kept(self, line: int, unreadable: tuple[int, ...], stands: Callable[[_Key], bool]) -> None:
         """The broker has every line up to this one, but for some; `stands`: for which orders that is all it takes."""
@@ -63,6 +67,7 @@ class OnRecord:
                 self.unsure(key)
             else:
                 self._had[key] = Had(number, executed, left)
+                self._changed(key)
         self.upto = max(self.upto, line)
 
     def forgotten(self, first: int, first_again: int) -> None:
@@ -75,26 +80,3 @@ class OnRecord:
         ]
         self._coming = deque(sorted([*again, *self._coming], key=itemgetter(0)))
         self.upto = min(self.upto, first_again - 1)
-
-
-class Sums:
-    """What orders come to beyond what is on record of them, by grant, pair and side."""
-
-    def __init__(self) -> None:
-        self._of: dict[tuple[str, str, str], tuple[Decimal, Decimal, Decimal]] = {}
-
-    def add(self, whose: tuple[str, str, str], executed: Decimal, left: Decimal, had: Had) -> None:
-        """Add an order of a grant, in a pair, on a side."""
-        done, offered, bound = self._of.get(whose, (_ZERO, _ZERO, _ZERO))
-        self._of[whose] = (
-            done + executed - had.executed,
-            offered + abs(left) - abs(had.left),
-            bound + max(_ZERO, left) - max(_ZERO, had.left),
-        )
-
-    def parts(self) -> tuple[Part, ...]:
-        """Return them as a question carries them."""
-        return tuple(
-            (*whose, format(done, "f"), format(offered, "f"), format(bound, "f"))
-            for whose, (done, offered, bound) in self._of.items()
-        )

@@ -102,8 +102,8 @@ class Earlier:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing was found torn, unreadable or gone so far."""
-        return not self._parts.torn
+        """Whether nothing was found torn, unreadable or gone so far, and all that was spent has its line."""
+        return not self._parts.torn and not self._parts.lacks()
 
     def batch(self, after: int, most: int) -> list[tuple[int, str]]:
         """Return lines that follow one number, in order.

@@ -7,11 +7,13 @@ Rules:
 4. A part with a line that the broker could not read is set aside under another name, never deleted.
 5. The name of a boot begins with a number, one above those that were there as it began: clocks can be set. Two that
    began at once may have the same one, and boots of older versions have none.
-6. They are read in a thread while others are deleted: what is known of them is replaced, never changed in place.
+6. The newest part of a boot tells by its mode whether the boot spent budget that no line tells of.
+7. They are read in a thread while others are deleted: what is known of them is replaced, never changed in place.
 """
 
 import re
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,9 @@ _OF_A_BOOT = re.compile(rf"(?:calls|doubts)-{BOOT}[-.]")
 _ASIDE = "unreadable-"
 NEW = ".new"
 """Behind the name of a file that is not whole yet, or not locked: nobody else reads or takes it."""
+
+LACKS = stat.S_IXUSR
+"""In the mode of a part. Nobody runs it: it is a mark that can be set where nothing can be written any more."""
 
 _DIGITS, _LARGEST, _RANDOM_BYTES = 8, 0xFFFFFFFF, 8
 
@@ -103,6 +108,13 @@ class Parts:
     def newest(self) -> Path | None:
         """The file that was begun last."""
         return self._parts[-1].path if self._parts else None
+
+    def lacks(self) -> bool:
+        """Tell whether budget was spent that no line tells of; where that cannot be read it may have been."""
+        try:
+            return self.newest is not None and bool(self.newest.stat().st_mode & LACKS)
+        except OSError:
+            return True
 
     def add(self, part: Part) -> None:
         """A file was begun. It may begin again with what later ones held that were taken away."""

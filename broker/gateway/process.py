@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from broker.gateway.account_view import AccountView
 from broker.gateway.aftermath import Aftermath
 from broker.gateway.ahead import Ahead
 from broker.gateway.authenticate import Authenticator
@@ -20,8 +21,12 @@ from broker.gateway.book import Book, Held
 from broker.gateway.clock import SystemClock
 from broker.gateway.crowd import Crowd
 from broker.gateway.doubts import Doubts
+from broker.gateway.elsewhere import Elsewhere
+from broker.gateway.fees import Fees, known_to
 from broker.gateway.fetch import Fetcher
+from broker.gateway.followed import Followed
 from broker.gateway.forward import Forwarder
+from broker.gateway.found import Found
 from broker.gateway.job import Job
 from broker.gateway.known_pairs import KnownPairs
 from broker.gateway.ledger import Ledger
@@ -47,8 +52,9 @@ from broker.gateway.wellbeing import Wellbeing, troubles
 from broker.link import frames
 from broker.link.channel import Channel
 from broker.model import lasting
+from clients.venue import Credential
 from clients.venues.binance import market
-from clients.wire import OrderState, Wire
+from clients.wire import Wire
 
 DRAIN_SECONDS = 10.0
 FIRST_SECONDS = 3.0
@@ -82,6 +88,7 @@ class Gateway:
         self.link = LinkClient(channel, name, self.book, self.spool, self.clock)
         self.limits = limits_of(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self.mounts = Mounts(wires, self.clock, KnownPairs(spool_directory), self.limits)
+        self.mounts.lately = self.book.recent.lately
         owners, settlement = Owners(), Settlement()
         self._settlement = settlement
         owners.on_confirmed = self._confirmed
@@ -96,22 +103,31 @@ class Gateway:
         )  # fmt: skip
         self._keep_until_covered()
         self.ledger = Ledger(self.spool, self.clock, self.link.written)
+        owners.on_owned = self.ledger.owned
+        found = Found(self.book, self.mounts, self.ledger, self.clock, self.link.background)
+        owners.on_found, owners.is_known = found.found, found.is_known
         self.ledger.tell_late(self.book.recent.written_late)
         self.wellbeing = Wellbeing()
         self.wellbeing.on_change = self.link.tell_health
         self.mounts.heard, self.mounts.on_change = self.wellbeing.heard, self.link.tell_health
         resting = Resting(settlement, self.clock.boot_us)
-        resting.on_state = self._found
-        self.fetcher = Fetcher(self.book, self.link, owners, resting, self.clock)
+        resting.on_state = found.shown
+        self.settler = Settler(self.book, self.mounts, owners, settlement, self.link, self.clock)
+        self.settler.on_state, self.settler.on_absent = found.shown, self.ledger.absent
+        followed = Followed(settlement, self.settler, self.book.recent, self.clock.boot_us)
+        followed.consumer_of = self.book.consumer_of
+        self.fees = fees = Fees(self.book.recent)
+        fees.on_state = found.shown
+        elsewhere = Elsewhere(owners, settlement, self.clock)
+        self.fetcher = Fetcher(self.book, self.link, owners, resting, followed, self.clock, fees, elsewhere)
         self.aftermath = Aftermath(
             self.book, owners, settlement, self.ledger, self.link, self._measure, self.wellbeing
         )
+        self.aftermath.on_landed = followed.landed
         self.forwarder = self._forwarder(owners)
         self.listener: Listener | None = None
         self._wires = wires
         self._warmed: set[int] = set()
-        self.settler = Settler(self.book, self.mounts, owners, settlement, self.link, self.clock)
-        self.settler.on_state, self.settler.on_absent = self._found, self.ledger.absent
         self.link.health = self.health
         self.link.on_wipe = self._wiped
         self.link.on_canary = self._canary
@@ -128,6 +144,7 @@ class Gateway:
     def _forwarder(self, owners: Owners) -> Forwarder:
         """Put together what answers requests."""
         book, clock, replays = self.book, self.clock, ReplayGuard(self.clock.wall_us(), self.clock.boot_us())
+        self.aftermath.on_cancelled = replays.cancelled
         refusals = Refusals(book, self.ledger, clock)
         return Forwarder(
             book, self.mounts, owners, self.fetcher, self.ledger, clock, Crowd(self.limits), refusals,
@@ -143,21 +160,8 @@ class Gateway:
         self.ahead.serves(frame.key_ids, more=frame.more, scopes=scopes)
 
     def _confirmed(self, sent: Sent) -> None:
-        """An order has its id; where its own answer did not tell, the broker hears of it now."""
+        """An order has its id."""
         self._settlement.confirmed(sent, self.clock.boot_us())
-        if not sent.flying:
-            if sent.order_id is not None and not sent.is_list:
-                self.book.recent.found(sent.account, sent.symbol, sent.order_id)
-            self.ledger.found(sent)
-
-    def _found(self, sent: Sent, state: OrderState) -> None:
-        """Settling was shown an order: what it executed counts for whose the asset is."""
-        if not sent.base:  # sent before this gateway was started
-            pairs = (view.pairs.get(sent.symbol) for view in self.mounts.views.values())
-            sent.base = next((pair.base for pair in pairs if pair is not None), "")
-        fills = self.book.recent.learn(sent, state)
-        if fills:
-            self.book.recent.written(fills, self.ledger.found(sent, fills))
 
     async def serve(
         self, listen: Listen, ready: "asyncio.Future[int]", stop: asyncio.Event, *, linger: bool = False
@@ -181,6 +185,7 @@ class Gateway:
         ahead = self.link.kept_up(self.ahead.run, "opening leases ahead")
         recall = self.link.kept_up(self.recall.stay, "reading what earlier starts wrote")
         doubts = self.link.kept_up(self.doubts.run, "writing down what is in doubt")
+        fees = self.link.kept_up(partial(self.fees.run, self.shared), "asking what purchases cost")
         stopping = asyncio.ensure_future(stop.wait())
         servers: list[asyncio.Server] = []
         try:
@@ -196,7 +201,7 @@ class Gateway:
             await listener.drain(DRAIN_SECONDS)
             self.ledger.catch_up()
             self.link.close()
-            for task in (link, pulse, saying, watch, ahead, recall, doubts, stopping):
+            for task in (link, pulse, saying, watch, ahead, recall, doubts, fees, stopping):
                 task.cancel()
             await asyncio.gather(link, pulse, saying, watch, ahead, stopping, return_exceptions=True)
             for view in self.mounts.views.values():
@@ -206,6 +211,11 @@ class Gateway:
             self.spool.close()
             if listen.unix is not None:
                 listen.unix.unlink(missing_ok=True)
+
+    def shared(self) -> dict[str, tuple[AccountView, Credential]]:
+        """Return who can be asked about each account of several grants."""
+        accounts = {held.account for held in self.book.by_lease.values() if not held.sole}
+        return known_to(self.settler.askers(), accounts)
 
     async def _say(self) -> None:
         """Tell how we fare, so often that silence means something: a gateway that was stopped is missed in seconds."""
@@ -229,6 +239,9 @@ class Gateway:
             _resident_bytes(),
             self.wellbeing.words((key, one.key_id) for key, one in self.book.material.items()),
             self._troubles(),
+            self.spool.told_by,
+            self.book.users.tell(),
+            self.spool.owes(),
         )
 
     def _troubles(self) -> tuple[frames.Trouble, ...]:
@@ -254,6 +267,7 @@ class Gateway:
                     view.meter.banned(view.now_us()) is not None,
                     view.off_us(),
                     view.pool.silence.now(asyncio.get_running_loop().time()),
+                    view.pool.silence.seen,
                 )
             )
         )

@@ -20,13 +20,16 @@ from broker.gateway.form import (
     BadForm,
     Inbound,
     check_target,
-    is_plain,
+    headers_of,
 )
 
 UNIX = "unix"
 
 _BLANK = b"\r\n"
 _MOST_BLANK = 4
+_BLANKS = b" \t"
+_PLAIN = b"identity"
+_EXPECTED = frozenset({b"", b"100-continue"})
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -97,7 +100,7 @@ class Reader:
             if not self._head_done():
                 return at, None
             self._body_next = True
-            if self._owed and self._headers.get(b"expect") is not None and at >= len(data):
+            if self._owed and self._headers.get(b"expect") and at >= len(data):
                 self._may_continue()
         end = min(len(data), at + self._owed)
         if end > at:
@@ -164,29 +167,27 @@ class Reader:
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """See httptools. Judged once all are there; until then only their number is bounded, and the head's size."""
+        """See httptools. Judged once all are there; until then only their number is bounded, and the head's size.
+
+        Blanks around a value are none of it (RFC 9110, 5.5); those before it the parser takes away.
+        """
         names = self._names
         names.append(name)
-        self._values.append(value)
+        self._values.append(value.rstrip(_BLANKS))
         if len(names) > MOST_HEADERS:
             raise BadForm("too_many_headers")
 
     def on_headers_complete(self) -> None:
         """See httptools."""
-        values = self._values
-        names = b"\n".join(self._names).lower()
-        if not is_plain(names, values):
-            raise BadForm("header_bytes")
-        self._headers = headers = dict(zip(names.split(b"\n"), values, strict=False))
-        if len(headers) != len(values):
-            raise BadForm("repeated_header")
+        self._headers = headers = headers_of(b"\n".join(self._names).lower(), self._values)
         if self._parser.get_method() not in METHODS:
             raise BadForm("method")
-        if b"transfer-encoding" in headers or b"content-encoding" in headers:
+        packed = headers.get(b"content-encoding", _PLAIN).lower() != _PLAIN
+        if packed or b"transfer-encoding" in headers:
             raise BadForm("body_framing")
         if b"upgrade" in headers and b"websocket" in headers[b"upgrade"].lower():
             raise BadForm("websocket")
-        if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
+        if headers.get(b"expect", b"").lower() not in _EXPECTED:
             raise BadForm("expectation")
         length = headers.get(b"content-length")
         if length is not None:

@@ -9,9 +9,12 @@ Rules:
    since may go by another name: it is never absent (`renames`).
 3. A boot whose files cannot be read keeps no other from being taken in. It is tried again: until then whose an order is
    that nobody knows stays open.
-4. A gateway that ends slowly beside us is followed until it is over (`bygone`). Who finds files that were not taken in
+4. What they sold, offer and bought is in no count before it was read: until then no exit of a shared account is judged
+   (`waits`). Where nothing comes for `PATIENCE_US` (a file that cannot be read, a disk that hangs) those lines are as
+   lost ones: the record counts. It is said all the while (`said`).
+5. A gateway that ends slowly beside us is followed until it is over (`bygone`). Who finds files that were not taken in
    yet has us look again: nothing of a boot is deleted before (`reached`).
-5. It only reads, and what is gone the broker has. Requests come first: lines are taken in a few at a time.
+6. It only reads, and what is gone the broker has. Requests come first: lines are taken in a few at a time.
 """
 
 import asyncio
@@ -33,10 +36,13 @@ from broker.gateway.owners import Owners
 from broker.gateway.said import Said
 from broker.gateway.sent import Sent
 from broker.gateway.settlement import Reservation, Settlement
+from broker.listed import NOT_SAID
+from broker.paid import pair_of
 
 _AT_ONCE = 1_000
 _PIECE = 100
 AGAIN_S = 5.0
+PATIENCE_US = 60_000_000
 _FIRST_NUMBER = 1 << 40
 """Below those of `resting`: numbers of reservations are never used twice."""
 
@@ -62,16 +68,23 @@ class Recall:
         self.on_read: Callable[[], None] = lambda: None
         """Called where more was taken in."""
         self.done = asyncio.Event()
+        self._came_us, self._looked = clock.boot_us(), False
+        owners.waits_for_earlier = self.waits
         owners.waiting.note_amendments(on=True)
 
     async def stay(self) -> None:
         """Read everything, and again where somebody asks for it; until cancelled."""
+        self._came_us = self._clock.boot_us()
         while True:
             await self.run()
             with suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN_S if self._bygone.closed else None):
                     await self._again.wait()
             self._again.clear()
+
+    def waits(self) -> bool:
+        """Tell whether what earlier starts did may still come, and was not read yet (rule 4)."""
+        return not self.done.is_set() and self._clock.boot_us() - self._came_us < PATIENCE_US
 
     @property
     def said(self) -> Said:
@@ -91,6 +104,8 @@ class Recall:
         """Take in what came since the last look; tell whether that was all that ever will."""
         lines = self._bygone.look()
         while piece := await asyncio.to_thread(lambda: list(islice(lines, _AT_ONCE))):
+            if not self._looked:  # later ones read what those add who run still
+                self._came_us = self._clock.boot_us()
             for number, line in enumerate(piece):
                 if number % _PIECE == _PIECE - 1:
                     await asyncio.sleep(0)
@@ -98,6 +113,7 @@ class Recall:
                     self._take(line)
                 except Exception as fault:  # noqa: BLE001 - a line that is none of ours keeps no other from being read
                     _LOG.error("a line of an earlier start cannot be taken in: %s", described(fault))
+        self._looked = True
         self.read |= self._bygone.read
         self.reached.update(self._bygone.reached)
         if not self._bygone.unread:
@@ -124,12 +140,16 @@ class Recall:
             if name:
                 self._owners.bear(line.account, symbol, name, known_as, line.grant)
         placed = {(symbol, known_as) for symbol, known_as, _ in line.own}
+        listed = {(symbol, order_id): one for symbol, order_id, one in line.lists or ()}
+        of_none = NOT_SAID if line.lists is None else ""
         for account, symbol, order_id, base, side, executed, left in line.fills:
-            whose = self._owners.find(account, symbol, f"#{order_id}")
+            pair = pair_of(symbol)
+            whose = self._owners.find(account, pair, f"#{order_id}")
             if whose is not None:
                 self._recent.keep(
                     (account, symbol, order_id), whose, base, side, Decimal(executed), Decimal(left),
-                    placed=(symbol, f"#{order_id}") in placed, earlier=True,
+                    placed=(pair, f"#{order_id}") in placed, earlier=True,
+                    listed=listed.get((symbol, order_id), of_none),
                 )  # fmt: skip
 
     def _unanswered(self, line: Doubt) -> None:
@@ -140,7 +160,7 @@ class Recall:
             sent.append(
                 Sent(
                     number, line.grant, line.account, line.symbol, name, side, size, Decimal(price or "0"),
-                    first_us, last_us, exact=exact, asked=line.seq, boot=line.boot,
+                    first_us, last_us, exact=exact, asked=line.seq, boot=line.boot, base=line.base, quote=line.quote,
                 )
             )  # fmt: skip
         for one in sent:

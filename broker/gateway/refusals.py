@@ -39,6 +39,8 @@ class Refusals:
         job.answered = True
         if kind is RefusalKind.NO_SUCH_ORDER and job.reading is not None:
             detail = "read" if job.reading.intent.action is Action.READ else ""
+        if kind is RefusalKind.UNKNOWN_KEY:  # its text goes by the reason, whatever else is said of it
+            detail = reason
         refusal = job.wire.refusal(kind, detail or reason, retry_after_s=retry_after_s)
         if job.held is None:
             job.whose = self._book.whose(job.request.key_id)

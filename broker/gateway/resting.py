@@ -6,7 +6,9 @@ Rules:
 2. What cannot be asked now is left as it is on record: it refuses no exit.
 3. A few at a time, `MOST`: those that the broker names first, it names those that were told of longest ago; then those
    that an earlier start wrote down and the broker has no line of yet. Who comes while one is asked about shares that.
-4. Exits are never short of the venue's weight because of it: not each of them asks (`looks`), and nothing is asked of
+4. An order stands for each of the two assets that it moves (`broker.paid`), and is looked at for each: what is found
+   out for the one tells nothing of the other.
+5. Exits are never short of the venue's weight because of it: not each of them asks (`looks`), and nothing is asked of
    what the meter keeps for the facts of exits themselves.
 """
 
@@ -17,11 +19,13 @@ from functools import partial
 from itertools import count
 
 from broker.gateway.account_view import AccountView
+from broker.gateway.bought import BUY, SELL
 from broker.gateway.limits import Need
 from broker.gateway.looks import Looks, Pages, Place
 from broker.gateway.sent import Sent
 from broker.gateway.settlement import Reservation, Settlement
 from broker.gateway.venue_view import NotKnown
+from broker.paid import is_paid, pair_of
 from clients.venue import Credential, OrderRef
 from clients.wire import OrderState
 
@@ -70,7 +74,13 @@ class Resting:
         named: dict[Place, RestingPart] = {}
         for order in orders:
             named.setdefault((where, order[1], order[2]), order)
-        return [one for one in named.items() if not self._settlement.follows(*one[0])]
+        return [one for one in named.items() if not self._follows(*one)]
+
+    def _follows(self, place: Place, order: RestingPart) -> bool:
+        """Tell whether an order is followed already, for the asset that it is asked about for."""
+        where, symbol, order_id = place
+        sent = self._settlement.by_id(where, pair_of(symbol), order_id)
+        return sent is not None and bool(sent.quote if is_paid(order[1]) else sent.base)
 
     def _over(self, place: Place, look: "asyncio.Task[bool]") -> None:
         del look
@@ -80,8 +90,11 @@ class Resting:
         self, account: AccountView, credential: Credential, base: str, order: RestingPart, place: Place, seconds: float,
         whose: str,
     ) -> bool:  # fmt: skip
-        where, symbol, order_id = place
+        where, order_id, symbol = place[0], place[2], pair_of(place[1])
         grant, side, now_us = order[0], order[3], self._now_us()
+        paid = is_paid(place[1])
+        if paid:
+            side = SELL if side == BUY else BUY  # as it moves what its pair is quoted in
         if not account.leaves_room(whose):
             return False
         self._looks.failed(place, now_us)  # until it answers
@@ -91,7 +104,15 @@ class Resting:
         except (NotKnown, OSError, ValueError):
             return False
         number = -next(self._numbers)
-        sent = Sent(number, grant, where, symbol, "", side, None, _ZERO, 0, 0, order_id=order_id, base=base)
+        sent = Sent(
+            number, grant, where, symbol, "", side, None, _ZERO, 0, 0, order_id=order_id, seen_us=now_us,
+            base="" if paid else base, quote=base if paid else "",
+        )  # fmt: skip
+        followed = self._settlement.by_id(where, symbol, order_id)
+        sent.price = state.price or _ZERO
+        if followed is not None:
+            followed.base, followed.quote = followed.base or sent.base, followed.quote or sent.quote
+            self._settlement.pays(followed)
         self.on_state(sent, state)
         now_us = self._now_us()
         if state.final:

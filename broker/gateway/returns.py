@@ -5,7 +5,7 @@ Rules:
 2. Back goes what is used up, what is old, what was lent under rules that are no more, and all that a grant holds which
    no gate lets trade here: after a cut, a revocation, a wiped key or a rotation that its lease did not follow.
 3. What requests on their way have reserved stays reserved; it is released by itself once their outcome is known.
-4. Requests come first: grants are looked through in small pieces.
+4. Requests come first: grants are looked through in small pieces. Who asks for budget does so behind what goes back.
 """
 
 import asyncio
@@ -36,15 +36,19 @@ class Returns:
         self._close(self._book.voided())
 
     def old(self) -> bool:
-        """Give back what is used up or old; tell whether anything was."""
+        """Give back what is used up, old or void; tell whether anything was."""
         now_us = self._clock.boot_us()
-        return self._close(
-            tuple(part for standing in self._book.standing.values() for part in standing.purse.close(now_us))
-        )
+        worn = (part for standing in self._book.standing.values() for part in standing.purse.close(now_us))
+        return self._close((*self._book.voided(), *worn))
+
+    def of(self, standing: Standing) -> None:
+        """Give back all that a grant holds."""
+        self._close(self._all(standing))
 
     def everything(self) -> None:
         """Give back all there is: this gateway stops."""
-        self._close(tuple(part for standing in self._book.standing.values() for part in self._all(standing)))
+        held = (part for standing in self._book.standing.values() for part in self._all(standing))
+        self._close((*self._book.voided(), *held))
 
     def soon(self) -> None:
         """Look soon for grants that may not trade here any more, beside the requests."""
@@ -52,8 +56,14 @@ class Returns:
             self._coming = True
             self._beside.begin(self._later(), "returning what a cut grant holds")
 
+    async def due(self) -> None:
+        """Give back now what goes back soon: somebody asks for budget that it may leave."""
+        if self._coming:
+            await self.idle()
+
     async def idle(self) -> None:
-        """Give back what grants hold that may not trade here."""
+        """Give back what grants hold that may not trade here, and what came behind a cut."""
+        self.void()
         for count, standing in enumerate(list(self._book.standing.values())):
             if count % _PIECE == _PIECE - 1:
                 await asyncio.sleep(0)

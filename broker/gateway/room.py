@@ -48,6 +48,11 @@ class Limits(NamedTuple):
         return self.connections * 3 // 8
 
     @property
+    def sharing(self) -> int:
+        """How many requests may wait for an answer that another one asked the same venue for."""
+        return max(_LEAST_WAITING, self.connections // 8)
+
+    @property
     def new_keys(self) -> int:
         """How many different keys those may show: each is a question to the broker."""
         return self.connections // 16

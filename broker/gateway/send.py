@@ -14,6 +14,7 @@ from functools import partial
 from itertools import count
 
 from broker.gateway.aftermath import Aftermath
+from broker.gateway.alike import Coming
 from broker.gateway.book import Book, Held
 from broker.gateway.clock import SystemClock
 from broker.gateway.fetch import Fetcher
@@ -22,9 +23,9 @@ from broker.gateway.ledger import Ledger
 from broker.gateway.limits import STRANGERS
 from broker.gateway.refusals import Refusals
 from broker.gateway.replay import ReplayGuard
-from broker.gateway.sent import orders_of
+from broker.gateway.sent import note_pair, orders_of
 from broker.gateway.spool import SpoolGone
-from broker.gateway.venue_line import Broken, Line
+from broker.gateway.venue_line import Broken, Done, Line
 from broker.gateway.venue_view import VenueView
 from broker.policy import Allow
 from broker.virtual_key import new_client_order_id
@@ -59,16 +60,23 @@ class Sender:
             return
         slots = job.wire.client_id_slots(reading)
         ids = tuple(new_client_order_id() for _ in slots)
-        stamp = Stamp(view.venue_us_at(boot_us), window_us, ids)
+        stamp = Stamp(view.venue_us_at(boot_us), window_us, ids, job.target_id)
         try:
             sealed = job.wire.seal(credential, reading, stamp)
             job.reserved, job.client_order_ids, job.verdict = reserved, ids, verdict
             if intent.orders:
                 number = next(self._numbers)
                 job.sent = orders_of(intent, slots, ids, number, held.lease.grant, held.account, stamp)
+                note_pair(
+                    job.sent,
+                    view.pairs.get(job.sent[0].symbol) if job.sent else None,
+                    held.policy.reference_asset,
+                )
             self._ledger.allowed(job, held, verdict)
         except Exception as fault:  # noqa: BLE001 - nothing was sent, so nothing stays reserved
             standing.purse.release(reserved)
+            # the refusal's own line tells of nothing that was reserved or sent
+            job.reserved, job.client_order_ids, job.verdict, job.sent = (), (), None, ()
             reason = (
                 "spool_gone"
                 if isinstance(fault, SpoolGone)
@@ -78,11 +86,13 @@ class Sender:
             )
             self._refusals.refuse(job, RefusalKind.UNAVAILABLE, reason)
             return
+        if reserved and self._ledger.unmarked:
+            self._fetcher.give_back(held)
         job.answered, job.real_key_id = True, credential.key_id
         job.flight = self._book.flights.leaves(held.key_text, held.lease.chain)
         try:
             self._leave(job, held, verdict, boot_us)
-            self._write(job, view, line, sealed)
+            self._write(job, view, line, sealed, partial(self._aftermath.come, job))
         except Exception:  # noqa: BLE001 - what was counted in is counted out, and the bot gets an answer
             self._broke(job)
             return
@@ -101,9 +111,20 @@ class Sender:
             view.meter.spend(reading.intent.weight_pool, reading.intent.weight, now_us)
             if not job.inbound.vouched:
                 view.meter.spend(STRANGERS, reading.intent.weight, now_us)
-            self._write(job, view, line, sealed)
+            done: Done = partial(self._aftermath.come, job)
+            if reading.intent.listing:
+                done = view.pool.alike.first(sealed, done)
+            self._write(job, view, line, sealed, done)
         except Exception:  # noqa: BLE001 - what was counted in is counted out, and the bot gets an answer
+            view.pool.alike.never_left(sealed)
             self._broke(job)
+
+    def share(self, job: Job, view: VenueView, coming: Coming) -> None:
+        """Wait for a listing that the venue was asked for already."""
+        self._ledger.allowed(job, None, Allow())
+        job.answered = True
+        job.sent_ns, job.shared_ns = time.perf_counter_ns(), coming.sent_ns
+        view.pool.alike.join(coming, partial(self._aftermath.come, job))
 
     def _leave(self, job: Job, held: Held, verdict: Allow, boot_us: int) -> None:
         """Count a request that is about to leave."""
@@ -118,16 +139,18 @@ class Sender:
             self._replays.remember(
                 job.replay, job.replay.stamp_us + (reading.window_us or 0) - behind_us, boot_us
             )
+        if job.cancels is not None and job.target_id is not None:
+            self._replays.cancelled(job.cancels, job.target_id, held.lease.grant)
         if verdict.counts:
             count = sum(len(group) for group in intent.orders)
             standing.rate.take(count, boot_us)
         view.meter.spend(intent.weight_pool, intent.weight, view.now_us())
         self._aftermath.leaves(job, held, verdict, boot_us)
 
-    def _write(self, job: Job, view: VenueView, line: Line, sealed: Sealed) -> None:
+    def _write(self, job: Job, view: VenueView, line: Line, sealed: Sealed, done: Done) -> None:
         """Write the request; from here on the line gives itself back, with the answer or without."""
         job.sent_ns = time.perf_counter_ns()
-        view.pool.send(line, sealed, partial(self._aftermath.come, job))
+        view.pool.send(line, sealed, done)
         job.line = None
 
     def _broke(self, job: Job) -> None:

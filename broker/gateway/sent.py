@@ -4,7 +4,9 @@ Rules:
 1. An order is its request, by our own number, until the venue has given it an id; then it is that id.
 2. A client order id may be used again: it only leads to candidates. One of them is the order that was found if
    everything fits that was sent, its time above all, and if no other candidate fits as well.
-3. What cannot be told apart stays unknown: nothing is released for it, and nobody may cancel it for being asked.
+3. What cannot be told apart stays unknown: nothing is released for it, and nobody may cancel it for being asked. But
+   which of two that one grant sent alike it is changes nothing (`which`): the first has it, the other is in doubt.
+4. What the venue does not tell of an order contradicts nothing, and shows nothing: it may be the one that was sent.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +14,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from broker.gateway.fair import Fair
-from clients.venue import Intent
+from broker.gateway.sales import Sale
+from clients.venue import Intent, SymbolInfo
 from clients.wire import OrderState, Stamp
 
 TOLERANCE_US = 500_000
@@ -40,7 +43,14 @@ class Sent:
     said so again. `asked` is the line of the call log that tells of its request, `boot` whose log that is where it is
     of an earlier start of this gateway, `base` what it trades. `flying`:
     its answer is still under way and will tell; an order at the venue that fits may be an older namesake till then.
-    `waits`: for another order of its request to be filled.
+    `waits`: for another order of its request to be filled; `grouped`: its request places a list, so that is known.
+    `seen_us`: when the venue was asked last what became of it, and told it, by our boot clock; `looked_us`: when an
+    exit had it asked about last. `quote`: what its pair is quoted in, where that is counted (`broker.paid`).
+    `spends` is what a purchase that is sized in quote pays, `market` the price that was known when it left. `trigger`:
+    what starts one that waits for a price, zero where it follows the market; None: it waits for none.
+    `moved`: the sale that is to take its place. `rested`: the venue told what it had executed by then. `gateway`: in
+    whose log `asked` and `boot` are, where the broker told us of it (`elsewhere`). `landed_us`: when the answer to
+    its request was there, by our boot clock.
     """
 
     number: int
@@ -64,6 +74,17 @@ class Sent:
     flying: bool = False
     waits: bool = False
     boot: str = ""
+    seen_us: int = -1
+    looked_us: int = -1
+    grouped: bool = False
+    spends: Decimal | None = None
+    market: Decimal | None = None
+    trigger: Decimal | None = None
+    quote: str = ""
+    moved: Sale | None = None
+    rested: bool = False
+    gateway: str = ""
+    landed_us: int = 0
 
     @property
     def is_list(self) -> bool:
@@ -81,24 +102,43 @@ class Sent:
         return self.account, self.symbol, self.name
 
 
-def fits(sent: Sent, state: OrderState) -> bool:
-    """Tell whether an order at the venue may be the one that was sent; its name is not looked at."""
-    at_us = state.created_us
-    if at_us is None or not sent.sent_us - TOLERANCE_US <= at_us <= sent.until_us + TOLERANCE_US:
-        return False
-    if state.side is None or state.side != sent.side or (state.price or _ZERO) != sent.price:
-        return False
-    if sent.quantity is None:
+def contradicts(sent: Sent, state: OrderState) -> bool:
+    """Tell whether an order at the venue cannot be the one that was sent; its name is not looked at (rule 4)."""
+    at_us, price, quantity = state.created_us, state.price, state.quantity
+    if at_us is not None and not sent.sent_us - TOLERANCE_US <= at_us <= sent.until_us + TOLERANCE_US:
         return True
-    if state.quantity is None or state.quantity > sent.quantity:
+    if (state.side or sent.side) != sent.side or (price is not None and price != sent.price):
+        return True
+    if sent.quantity is None or quantity is None:
         return False
-    return state.quantity == sent.quantity or not sent.exact or sent.renamed
+    return quantity > sent.quantity or (quantity < sent.quantity and sent.exact and not sent.renamed)
 
 
-def only_fit(candidates: Iterable[Sent], state: OrderState) -> Sent | None:
-    """Return the one candidate that an order can be; None where none fits, or more than one."""
-    found = [sent for sent in candidates if fits(sent, state)]
-    return found[0] if len(found) == 1 else None
+def fits(sent: Sent, state: OrderState) -> bool:
+    """Tell whether all that was sent is told of an order at the venue, and nothing contradicts it.
+
+    How large it is need not be told where the venue itself finds the quantity: it has none before.
+    """
+    sized = sent.quantity is None or state.quantity is not None or not sent.exact
+    priced = state.price is not None or not sent.price
+    told = state.created_us is not None and state.side is not None and sized and priced
+    return told and not contradicts(sent, state)
+
+
+def may_be(candidates: Iterable[Sent], state: OrderState) -> tuple[list[Sent], bool]:
+    """Return which of these an order may be, and whether enough is told of it to say that it is one of them."""
+    found = [sent for sent in candidates if not contradicts(sent, state)]
+    return found, all(fits(sent, state) for sent in found)
+
+
+def which(found: Sequence[Sent]) -> Sent | None:
+    """Return which one an order is that all of these fit: the first, where they are one grant's and all alike.
+
+    A bot that heard no answer sends the same again under the same name, and hears no answer again.
+    """
+    if len({(one.grant, one.name, one.quantity, one.price, one.exact, one.renamed) for one in found}) != 1:
+        return None
+    return min(found, key=lambda one: (one.sent_us, one.boot, one.asked))
 
 
 def orders_of(
@@ -135,10 +175,19 @@ def orders_of(
         Sent(
             number, grant, account, order.symbol, order.client_order_id or next(free, ""), order.side.value,
             order.quantity, order.price or _ZERO, stamp.timestamp_us, until_us, exact=not derived, waits=waits,
+            grouped=len(legs) > 1, spends=order.quote_quantity,
+            trigger=order.trigger or (_ZERO if order.trails else None),
         )
         for order, waits in legs
     ]  # fmt: skip
     return tuple(orders) if len(orders) == 1 else (group, *orders)
+
+
+def note_pair(orders: Iterable[Sent], pair: SymbolInfo | None, money: str) -> None:
+    """Note of orders what their pair trades, and is quoted in where that is no money; `pair`: None while unknown."""
+    for sent in orders:
+        sent.base = "" if pair is None else pair.base
+        sent.quote = "" if pair is None or pair.quote == money else pair.quote
 
 
 class Waiting:

@@ -16,8 +16,8 @@ Rules:
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from broker.budget import SLICE_LIFE_US, WINDOW_US, Parts, portion
@@ -29,7 +29,9 @@ MOST_KEPT = 20_000
 KEPT_US = WINDOW_US + 2 * SLICE_LIFE_US
 """Nothing that is released later than this counts for anything."""
 
-SETTLING_US = 10_000_000
+SETTLING_US = 30_000_000
+"""How far an exchange may be behind with what it shows of orders: more than 20 s were seen."""
+
 _ZERO = Decimal(0)
 _Key = tuple[str, str, str]
 
@@ -38,7 +40,8 @@ _Key = tuple[str, str, str]
 class Reservation:
     """Budget that a request holds, if any. `quantity` is that of its only order; times are of our boot clock.
 
-    `sale` is what it sells, as long as that may not be known.
+    `sale` is what it sells, and `pays` what a purchase pays, as long as that may not be known.
+    `consumer`: whose bot sent it, where that is known.
     `alone`: the venue did not show its orders among others, so they are asked for one by one.
     """
 
@@ -54,6 +57,29 @@ class Reservation:
     executed: bool = False
     alone: bool = False
     sale: Sale | None = None
+    pays: Sale | None = None
+    consumer: str = ""
+
+    @property
+    def given(self) -> tuple[Sale, ...]:
+        """What it gives."""
+        return tuple(one for one in (self.sale, self.pays) if one is not None)
+
+
+@dataclass(slots=True, eq=False)
+class _Pair:
+    """Reservations of a pair by number, and what it trades and is quoted in, once that is known, and counts."""
+
+    held: dict[int, Reservation] = field(default_factory=dict)
+    base: str = ""
+    quote: str = ""
+
+    def trades(self, base: str) -> bool:
+        """Tell whether that is what it trades, as far as is known."""
+        if not self.base:
+            known = (sent.base for held in self.held.values() for sent in held.orders if sent.base)
+            self.base = next(known, "")
+        return self.base == base
 
 
 class Settlement:
@@ -64,6 +90,7 @@ class Settlement:
         self._held: OrderedDict[int, Reservation] = OrderedDict()
         self._by_id: dict[_Key, tuple[Reservation, Sent]] = {}
         self._queues: OrderedDict[str, OrderedDict[int, Reservation]] = OrderedDict()
+        self._pairs: dict[str, dict[str, _Pair]] = {}
         self.unkept = 0
 
     def __len__(self) -> int:
@@ -88,7 +115,10 @@ class Settlement:
             self._forget(next(iter(largest.values())))
         self._held[reservation.number] = reservation
         self._queues.setdefault(reservation.grant, OrderedDict())[reservation.number] = reservation
+        pairs = self._pairs.setdefault(reservation.account, {})
+        pairs.setdefault(reservation.symbol, _Pair()).held[reservation.number] = reservation
         for sent in reservation.orders:
+            self.pays(sent)
             if sent.order_id is not None:
                 self.confirmed(sent, reservation.held_us)
 
@@ -97,8 +127,9 @@ class Settlement:
         held = self._held.get(sent.number)
         if held is not None and sent in held.orders and sent.order_id is not None:
             self._by_id[(sent.account, sent.symbol, sent.order_id)] = (held, sent)
-            if held.sale is not None and all(one.order_id is not None for one in held.orders):
-                held.sale.found(now_us)
+            if held.given and all(one.order_id is not None for one in held.orders):
+                for one in held.given:
+                    one.found(now_us)
 
     def sent_as(self, account: str, state: OrderState) -> Sent | None:
         """Return the order of ours that a state is of, if it holds a reservation."""
@@ -108,6 +139,42 @@ class Settlement:
     def follows(self, account: str, symbol: str, order_id: str) -> bool:
         """Tell whether an order is asked about until it is final."""
         return (account, symbol, order_id) in self._by_id
+
+    def pays(self, sent: Sent) -> None:
+        """What a pair is quoted in counts for one of its orders."""
+        pair = self._pairs.get(sent.account, {}).get(sent.symbol)
+        if pair is not None and sent.quote:
+            pair.quote = sent.quote
+
+    def by_id(self, account: str, symbol: str, order_id: str) -> Sent | None:
+        """Return the order of an id that is asked about until it is final."""
+        found = self._by_id.get((account, symbol, order_id))
+        return None if found is None else found[1]
+
+    def of_asset(self, account: str, base: str, symbol: str = "") -> Iterator[tuple[Reservation, Sent]]:
+        """Yield the orders of an asset that are asked about and may go on, as far as is known.
+
+        Of an order of an earlier start it may not be known what it trades; those of `symbol` do.
+        """
+        for name, pair in self._pairs.get(account, {}).items():
+            trades = name == symbol or pair.trades(base)
+            if not trades and pair.quote != base:
+                continue
+            for held in pair.held.values():
+                for sent in held.orders:
+                    if not sent.done and (trades or sent.quote == base):
+                        yield held, sent
+
+    def pairs_of(self, account: str) -> tuple[str, ...]:
+        """Return in which pairs of an account orders are asked about."""
+        return tuple(self._pairs.get(account, ()))
+
+    def of_pairs(self, account: str, symbols: Iterable[str]) -> Iterator[tuple[Reservation, Sent]]:
+        """Yield the orders in these pairs that are asked about and may go on."""
+        pairs = self._pairs.get(account, {})
+        for symbol in symbols:
+            for held in pairs[symbol].held.values() if symbol in pairs else ():
+                yield from ((held, sent) for sent in held.orders if not sent.done)
 
     def settle(self, account: str, state: OrderState) -> tuple[str, Parts]:
         """Take in the state of one order.
@@ -121,6 +188,7 @@ class Settlement:
         if found is None:
             return "", ()
         held, sent = found
+        self.pays(sent)
         if not state.final or sent.done:
             return held.grant, ()
         sent.done = True
@@ -161,8 +229,8 @@ class Settlement:
         if not all(one.gone for one in reservation.orders) or reservation.number not in self._held:
             return None
         self._forget(reservation)
-        if reservation.sale is not None:
-            reservation.sale.never()
+        for one in reservation.given:
+            one.never()
         return reservation.parts
 
     def due(
@@ -206,6 +274,13 @@ class Settlement:
             queue.pop(held.number, None)
             if not queue:
                 del self._queues[held.grant]
+        pairs = self._pairs.get(held.account, {})
+        pair = pairs.get(held.symbol, _Pair())
+        pair.held.pop(held.number, None)
+        if not pair.held:
+            pairs.pop(held.symbol, None)
+        if not pairs:
+            self._pairs.pop(held.account, None)
         for sent in held.orders:
             if sent.order_id is not None:
                 self._by_id.pop((sent.account, sent.symbol, sent.order_id), None)

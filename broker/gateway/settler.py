@@ -4,7 +4,8 @@ Rules:
 1. Every few seconds, a few calls: grants in turn, those first that were not asked about for longest. Any key of the
    account may ask; a grant whose account has none here takes no place of another's.
 2. Where several orders of one symbol are due, one call shows hundreds: so 20,000 orders that are over are released
-   within minutes, and not one a second. One that it does not show is asked for alone the next time.
+   within minutes, and not one a second. One that it does not show is asked for alone the next time; so are all where
+   even the shortest answer is larger than what is read of one (`account_view`).
 3. The weight meter is asked before the venue: settling waits while reads have to, and leaves bots two fifths of it.
 4. An order with an id is asked for by its id, one whose answer never came by the name it was sent with (`settlement`,
    rule 5; `sent`).
@@ -23,14 +24,16 @@ from broker.gate import Shut
 from broker.gateway.account_view import ORDER_WEIGHT, ORDERS_WEIGHT, AccountView
 from broker.gateway.book import Book
 from broker.gateway.clock import SystemClock
+from broker.gateway.limits import Need
 from broker.gateway.link import LinkClient
 from broker.gateway.mounts import Mounts
 from broker.gateway.owners import Owners
+from broker.gateway.reported import tells_all
 from broker.gateway.sent import Sent
 from broker.gateway.settlement import Reservation, Settlement
-from broker.gateway.venue_view import NotKnown
+from broker.gateway.venue_view import TOO_LARGE, NotKnown
 from clients.venue import Credential, OrderRef
-from clients.venues.binance.market import MOST_ORDERS, NO_SUCH_ORDER
+from clients.venues.binance.market import NO_SUCH_ORDER
 from clients.wire import OrderState
 
 ASK_AGAIN_US = 30_000_000
@@ -75,7 +78,7 @@ class Settler:
                 "%d orders hold budget beyond what is kept here: theirs stays spent for the day",
                 self._told_unkept,
             )
-        askers = self._askers()
+        askers = self.askers()
         due = self._settlement.due(
             self._clock.boot_us(), ASK_AGAIN_US, MOST_DUE, lambda held: held.account in askers
         )
@@ -109,7 +112,7 @@ class Settler:
             except (NotKnown, OSError, ValueError, TimeoutError):
                 self._settlement.asked(held, self._clock.boot_us())
 
-    def _askers(self) -> dict[str, tuple[AccountView, Credential]]:
+    def askers(self) -> dict[str, tuple[AccountView, Credential]]:
         """Return who can be asked about each account: any lease that the gates leave open will do."""
         found: dict[str, tuple[AccountView, Credential]] = {}
         for held in self._book.by_lease.values():
@@ -123,16 +126,22 @@ class Settler:
         self, account: AccountView, credential: Credential, group: list[Reservation]
     ) -> set[int]:
         """Ask about a symbol's orders from the lowest id that is due; return the reservations that were covered."""
-        lowest = _lowest(group)
+        lowest, fewest = _lowest(group), account.asks_fewest
         if lowest is None:
             return set()
-        states = await account.fetch_orders(credential, group[0].symbol, str(lowest))
+        try:
+            states, full = await account.fetch_orders(credential, group[0].symbol, str(lowest))
+        except NotKnown as fault:
+            if fault.reason == TOO_LARGE and fewest:
+                for held in group:
+                    held.alone = True
+            raise
         shown = {state.order_id: state for state in states}
         highest = max((int(name) for name in shown if name is not None and name.isdigit()), default=lowest)
         covered = set()
         for held in group:
             numbers = [int(one.order_id) for one in held.orders if one.order_id is not None and not one.done]
-            if len(states) >= MOST_ORDERS and numbers and min(numbers) > highest:
+            if full and numbers and min(numbers) > highest:
                 continue
             covered.add(held.number)
             self._settlement.asked(held, self._clock.boot_us())
@@ -140,20 +149,25 @@ class Settler:
             for one in held.orders:
                 state = shown.get(one.order_id)
                 if state is not None and state.symbol == one.symbol:
-                    self._take(held.account, state)
+                    self.take(held.account, state, -1)  # it may have been so some time ago
         return covered
 
     async def _ask_one(self, account: AccountView, credential: Credential, held: Reservation) -> None:
         self._settlement.asked(held, self._clock.boot_us())
         for sent in held.orders:
             if not sent.done and (sent.order_id is not None or sent.name):
-                await self._ask(account, credential, held, sent)
+                await self.ask(account, credential, held, sent)
 
-    async def _ask(self, account: AccountView, credential: Credential, held: Reservation, sent: Sent) -> None:
+    async def ask(
+        self, account: AccountView, credential: Credential, held: Reservation, sent: Sent,
+        need: Need = Need.READ, whose: str = "",
+    ) -> None:  # fmt: skip
+        """Ask what became of one order, and take it in."""
         by_name = None if sent.order_id is not None else sent.name
-        asked_us = account.venue_us()
+        asked_us, seen_us = account.venue_us(), self._clock.boot_us()
+        ref = OrderRef(sent.symbol, sent.order_id, by_name)
         try:
-            state = await account.fetch_order(credential, OrderRef(sent.symbol, sent.order_id, by_name))
+            state = await account.fetch_order(credential, ref, need, whose)
         except NotKnown as fault:
             if fault.code != NO_SUCH_ORDER:
                 return
@@ -168,12 +182,15 @@ class Settler:
             None,
             False,
         )  # something bears its name: that it is not ours proves nothing
-        self._owners.identify(held.account, state)
-        self._take(held.account, state)
+        self._owners.identify(held.account, state, asked_us)
+        self.take(held.account, state, seen_us)
 
-    def _take(self, account: str, state: OrderState) -> None:
+    def take(self, account: str, state: OrderState, asked_us: int) -> None:
+        """Take in what the venue told of an order; it was asked then."""
         sent = self._settlement.sent_as(account, state)
         if sent is not None:
+            sent.seen_us = max(sent.seen_us, asked_us)
+            sent.rested = tells_all(state)
             self.on_state(sent, state)
         grant, parts = self._settlement.settle(account, state)
         self._release(grant, parts)

@@ -14,7 +14,10 @@ Rules:
 7. A file that was taken away while we write to it is noticed with the next line, a directory in another's place within
    a second (`look`). Then no line is written before the directory is there again; what the broker does not have yet is
    written once more, for memory has it. We do not make the directory anew: it may be a disk that is not mounted.
-8. Nothing goes before what is in doubt of it is on disk elsewhere (`doubts`): the broker asks no venue.
+8. Where what left reserved budget and has no line yet, the file says so by its mode, `LACKS`: that takes no room on a
+   full disk. A start that ends then has not written all that it spent, and of its slices nothing goes back. Where not
+   even that can be done the broker is told what is left of them at once (`send`).
+9. Nothing goes before what is in doubt of it is on disk elsewhere (`doubts`): the broker asks no venue.
 """
 
 import contextlib
@@ -27,7 +30,7 @@ from itertools import islice
 from pathlib import Path
 
 from broker.gateway.others import Earlier, Others, lock
-from broker.gateway.parts import NEW, Part, Parts, listed, new_boot, path_of
+from broker.gateway.parts import LACKS, NEW, Part, Parts, listed, new_boot, path_of
 from broker.gateway.said import Said
 from broker.gateway.whole import write_all
 
@@ -35,6 +38,11 @@ _LOG = logging.getLogger("portcullis.spool")
 PART_LINES = 20_000
 MOST_HELD = 200_000
 MOST_BEHIND = 10_000
+_MODE = 0o600
+
+
+def _mode(*, lacks: bool) -> int:
+    return _MODE | LACKS if lacks else _MODE
 
 
 class SpoolGone(OSError):
@@ -60,7 +68,9 @@ class Spool:
         self._parts = Parts()
         self._fd = -1
         self._began = self._size = 0
-        self._torn = self._gone = False
+        self.owes: Callable[[], int] = lambda: 0
+        """How many lines of what has left could not be written yet."""
+        self._torn = self._gone = self._lacks = self._marked = False
         self.on_anew: Callable[[], None] = lambda: None
         """Called where a directory that was gone is back: it may be another one."""
         try:
@@ -97,6 +107,11 @@ class Spool:
         self._waiting.append((self.seq, line))
         if len(self._waiting) > MOST_HELD:
             self._waiting.popleft()
+
+    @property
+    def told_by(self) -> int:
+        """Up to which line all that has left is told of; the last of these may not be written yet."""
+        return self.seq + self.owes()
 
     @property
     def waiting(self) -> int:
@@ -164,6 +179,30 @@ class Spool:
         Theirs are passed over: they are looked at again, for such a gateway may end without having sent them.
         """
         return self.others.earlier()
+
+    def lacks(self, *, some: bool) -> None:
+        """Tell whether budget was spent of which there is no line, in the mode of the file (rule 8)."""
+        self._lacks = some
+        if self._fd < 0 or self._marked == some:
+            return  # without any file nobody tells the broker that this start is over
+        try:
+            os.fchmod(self._fd, _mode(lacks=some))
+        except OSError as fault:
+            text = f"its file cannot be marked ({fault.strerror}): killed now, this gateway takes back what it spent"
+            self.said.say("mark", text)
+        else:
+            self._marked = some
+            self.said.well("mark")
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that was spent has its line."""
+        return not self._lacks
+
+    @property
+    def tells(self) -> bool:
+        """Whether who begins after us learns from our file whether we are `whole`."""
+        return self._fd < 0 or self._marked == self._lacks
 
     def close(self) -> None:
         """Close the file. Lines that wait stay; where none do, an empty part tells the next boot of this one.
@@ -239,10 +278,12 @@ class Spool:
         path = path_of(self.directory, self.boot, before)
         unseen = path.with_name(path.name + NEW)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(unseen, flags, 0o600)
+        fd = os.open(unseen, flags, _MODE)
         lock(fd)
         try:
             write_all(fd, lines)
+            if self._lacks:
+                os.fchmod(fd, _mode(lacks=True))
             # nothing is lost: a part of this name holds no whole line yet, or what these lines are
             unseen.replace(path)
         except OSError:
@@ -253,6 +294,7 @@ class Spool:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._size, self._began, self._torn = fd, len(lines), before, False
+        self._marked = self._lacks
         self._parts.add(Part(before + 1, path))
         self.others.begun = True
 

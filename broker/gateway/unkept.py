@@ -70,7 +70,9 @@ class _Orders:
 class Unkept:
     """Orders by account, symbol and id. Lines of this start are written, and kept, in the order of their numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[_Key], object] = lambda _: None) -> None:
+        """Begin; `changed` is told of each order that is one of them, or none of them, from now on."""
+        self._changed = changed
         self._lies: dict[_Key, _Orders] = {}
         self._lanes: dict[Lane, _Orders] = {}
         self._of_asset: dict[tuple[str, str], list[_Orders]] = {}
@@ -162,6 +164,7 @@ class Unkept:
                 self.lose(key)
                 continue
             del self._kept[key]
+            self._changed(key)
             orders = self._lies[key] = self._lane(self._lies[key].lane)
             orders.lines[key] = line
             self.placed += orders.lane.placed
@@ -179,6 +182,7 @@ class Unkept:
         """The broker may have lost lines of earlier starts: until they were sent again nobody knows what it has."""
         for key in [key for key, line in self._kept.items() if line == _EARLIER]:
             del self._kept[key]
+            self._changed(key)
             orders = self._lies[key] = self._lane(self._lies[key].lane)
             orders.earlier[key] = None
             self.placed += orders.lane.placed
@@ -220,9 +224,9 @@ class Unkept:
         first = (islice(mine, most - others), islice(theirs, others), mine, theirs)
         return islice(chain(*first, own(placed=False), of_others(placed=False)), most)
 
-    def lanes_of(self, account: str, base: str) -> list[tuple[Lane, tuple[_Key, ...]]]:
-        """Return those of an asset, by lane."""
-        return [(one.lane, tuple(one.latest())) for one in self._of_asset.get((account, base), ())]
+    def lane_of(self, key: _Key) -> Lane | None:
+        """Return where an order lies; None where it is none of them."""
+        return self._lies[key].lane if self.has(key) else None
 
     def has(self, key: _Key) -> bool:
         """Tell whether an order is one of them."""
@@ -270,6 +274,7 @@ class Unkept:
 
     def _take_out(self, key: _Key) -> bool:
         """Let go of what is known of an order but where it lies; tell whether it was lost."""
+        self._changed(key)
         self._kept.pop(key, 0)
         orders = self._lies.get(key)
         if orders is None:

@@ -123,7 +123,7 @@ class Upload:
         if self._flushing is not None:
             self._flushing.cancel()
         if self._own.sent == self._spool.seq:
-            self._send(frames.SpoolDone(self._spool.boot, self._spool.seq))
+            self._send(frames.SpoolDone(self._spool.boot, self._spool.seq, self._spool.whole))
         for earlier, _, _ in self._earlier.values():
             earlier.let_go()
 

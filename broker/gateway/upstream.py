@@ -18,17 +18,22 @@ from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from broker.gateway.alike import Alike
 from broker.gateway.limits import Need, Permit
 from broker.gateway.lines import ORDER, OURS, Shares, before
+from broker.gateway.places import Places
 from broker.gateway.room import WHOLE, Limits
 from broker.gateway.venue_line import TOO_MUCH, Broken, Done, Intake, Line, Reply
 from broker.gateway.wellbeing import Ask, Silence
 from clients.egress import Egress, open_connection
+from clients.venues.binance.codes import turned_away
 from clients.wire import Sealed
 
 MOST_OPENING = 16
 IDLE_SECONDS = 25.0
 CONNECT_SECONDS = 5.0
+_GIVEN_UP, GIVEN_UP_SECONDS = "given_up", 1.0
+"""A question of ours that nobody waits for any more keeps its line for no longer than that, if it is given up."""
 
 _REDIRECT, _BAD, _SERVER_ERROR = 300, 400, 500
 
@@ -76,8 +81,9 @@ class Pool:
         self._idle: list[Line] = []
         self._lines: set[Line] = set()
         self._shares, self._most_waiting = Shares(limits.lines), limits.waiting_for_lines
+        self.places = Places(limits.lines)
         self._intake = intake or Intake()
-        self.silence = Silence()
+        self.silence, self.alike = Silence(), Alike(limits.sharing)
         self._waiting: dict[Need, deque[Waiter]] = {need: deque() for need in ORDER}
         self._queued = 0
         self._opening: set[asyncio.Task[None]] = set()
@@ -220,9 +226,16 @@ class Pool:
         line.send(b"".join(parts), partial(self._heard, ask, done), self.give_back)
 
     def _heard(self, ask: Ask, done: Done, result: "Reply | Broken") -> None:
-        """Note whether the venue answered, before the answer is taken in."""
+        """Note whether the venue answered, before the answer is taken in; what we gave up says nothing of it."""
+        if isinstance(result, Broken) and result.reason == _GIVEN_UP:
+            done(result)
+            return
         if isinstance(result, Reply):
             well = result.status < _SERVER_ERROR and not _REDIRECT <= result.status < _BAD
+            if well:
+                away = turned_away(result.status, result.headers, result.body)
+                now_s = asyncio.get_running_loop().time()
+                self.silence.answered(ask, now_s, result.status if away else None)
         else:
             well = result.reason == TOO_MUCH
         self.silence.heard(ask, asyncio.get_running_loop().time(), well=well)
@@ -238,7 +251,9 @@ class Pool:
         """
         del permit  # whoever has none cannot ask
         line = await self.take(need, whose or OURS)
-        future: asyncio.Future[Reply | Broken] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Reply | Broken] = loop.create_future()
+        sent_s = loop.time()
 
         def done(result: Reply | Broken) -> None:
             if not future.done():
@@ -249,7 +264,14 @@ class Pool:
         except RuntimeError:  # it ended while we waited for our turn
             self.give_back(line)
             return Broken("closed")
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            # a read: nothing is lost with its answer; where that is there the line may be another's already, and it is
+            # not the future that was cancelled with us
+            if future.cancelled() and loop.time() - sent_s >= GIVEN_UP_SECONDS:
+                line.break_off(_GIVEN_UP)
+            raise
 
     def sweep(self, now: float) -> None:
         """Give up on answers that take too long, and close what was idle too long."""

@@ -13,6 +13,7 @@ from typing import cast
 
 import httptools
 
+from broker.gateway import packed
 from broker.gateway.limits import Need
 
 LARGEST_ANSWER = 32 * 1024 * 1024
@@ -200,7 +201,10 @@ class Line(asyncio.Protocol):
             self.usable = False
             if self._transport is not None:
                 self._transport.close()
-        reply = Reply(status, self._headers, bytes(self._body))
+        body = bytes(self._body)
+        if packed.is_packed(self._headers):
+            body = packed.plain(self._headers, body)
+        reply = Reply(status, self._headers, body)
         self._answered = True
         self._reset()
         self._end(reply)

@@ -4,6 +4,7 @@ Rules:
 1. Facts are asked of the venue itself, by the egress and the connections of the bots' own calls.
 2. A price is used for 5 s (`policy.FRESH_US`); symbols in use are asked again before that, in one call. One that the
    venue refuses to price keeps no other without a price: the rest is asked without it, and it is left out for a minute.
+   Which are kept is said in `quotes`.
 3. A pair the venue does not know is remembered for a minute, one it knows for good, over a restart too: its assets
    never change. It does not know it where it says so by its own code; any other failure is no answer.
 4. Every call asks the meter first, by what it is for (`limits.Need`): during a ban nothing goes but what an exit needs.
@@ -14,26 +15,27 @@ Rules:
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from decimal import Decimal
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from urllib.parse import quote
 
+from broker.gateway import depth
 from broker.gateway.clock import SteadyClock, SystemClock, VenueClock
-from broker.gateway.limits import Need, Pause, WeightMeter
-from broker.gateway.sales import MOST_KEPT, Sale
+from broker.gateway.depth import Depth, Takings
+from broker.gateway.limits import TURNED_AWAY, Need, Pause, WeightMeter
+from broker.gateway.quotes import Prices, Quotes
 from broker.gateway.upstream import Pool
 from broker.gateway.venue_line import Broken, Reply
 from broker.policy import Quote
+from broker.policy_book import Take, left
+from broker.policy_facts import Levels, Page
 from clients.venue import Credential, SymbolInfo
-from clients.venues.binance import market, pauses
+from clients.venues.binance import codes, market, pauses
 from clients.venues.binance.market import Call
 from clients.venues.binance.wire import WIRE
 from clients.wire import Sealed, Stamp
 
-BOOK_US = 5_000_000
-BOOK_LEVELS = 1000
-WARM_US = 2_500_000
+WARM_US, WARM_AT_ONCE = 2_500_000, 400
 USED_US = 600_000_000
 _ABSENT_US = 60_000_000
 _WINDOW_US = 2_000_000
@@ -41,13 +43,16 @@ LARGEST_FACT = 96 * 1024
 """Of an answer to a question of our own: it is read between two requests. An account with all of a venue's assets has
 40 KiB of balances."""
 
+TOO_LARGE = "too_large"
 _PLAIN = ((b"Accept", b"application/json"), (b"User-Agent", b"portcullis"), (b"Accept-Encoding", b"identity"))
 _OF_A_NAME = frozenset({market.NO_SUCH_SYMBOL, market.ILLEGAL_CHARACTERS})
-_ZERO = Decimal(0)
 _OK, _REFUSED, _SERVER_ERROR = 200, 400, 500
 GENERAL = "ip"
-_PRICE_WEIGHT, _PAIR_WEIGHT, _BOOK_WEIGHT = 4, 20, 50
+_PRICE_WEIGHT, _PAIR_WEIGHT = 4, 20
 
+
+Sent = tuple[Takings, Takings]
+"""What was sent against the bids, and against the asks, of a venue."""
 
 Heard = Callable[[str, int, int | None], object]
 """Told of each answer to a call of ours that was signed: the key's id, HTTP status, the venue's code."""
@@ -72,7 +77,7 @@ class NotKnown(Exception):
 class VenueView:
     """One venue behind one egress."""
 
-    def __init__(self, pool: Pool, clock: SystemClock) -> None:
+    def __init__(self, pool: Pool, clock: SystemClock, sent: Sent | None = None) -> None:
         self.pool = pool
         self.clock, self._steady = VenueClock(), SteadyClock(clock)
         self.meter = WeightMeter()
@@ -82,10 +87,10 @@ class VenueView:
         self.on_pair: Callable[[SymbolInfo], None] = lambda _: None
         self.pairs: dict[str, SymbolInfo | None] = {}
         self._pairs_from: dict[str, int] = {}
-        self._prices: dict[str, tuple[Decimal, int]] = {}
+        self._prices = Prices()
         self._unpriced: dict[str, int] = {}
-        self._books: dict[str, tuple[market.Levels, int]] = {}
-        self._selling: dict[str, deque[Sale]] = {}
+        bids, asks = sent or sent_to_one(clock)
+        self.bids, self.asks = Depth(clock, bids), Depth(clock, asks)
         self._used: dict[str, int] = {}
         self._running: dict[str, tuple[asyncio.Future[None], str]] = {}
 
@@ -114,22 +119,6 @@ class VenueView:
     def quotes(self, now_us: int) -> Mapping[str, Quote]:
         """Return the last known prices with their ages."""
         return Quotes(self._prices, now_us)
-
-    def bids(self, symbol: str) -> market.Levels | None:
-        """Return the bids of a book as it was asked for last; None where that is long ago."""
-        found = self._books.get(symbol)
-        return None if found is None else found[0]
-
-    def sells(self, symbol: str, sale: Sale) -> None:
-        """A sale is being sent that takes from the book of a pair."""
-        self._selling.setdefault(symbol, deque(maxlen=MOST_KEPT)).append(sale)
-
-    def under_way(self, symbol: str) -> Decimal:
-        """Return what was sold since a book was asked for: it may not show it yet."""
-        found = self._books.get(symbol)
-        if found is None:
-            return _ZERO
-        return sum((one.amount for one in self._selling.get(symbol, ()) if one.after(found[1])), _ZERO)
 
     def uses(self, symbol: str, now_us: int) -> None:
         """A bot orders this symbol: keep its price warm."""
@@ -163,6 +152,8 @@ class VenueView:
             if found is None:
                 raise NotKnown("odd_answer")
             self.on_pair(found)
+        if found is None and self.pairs.get(symbol) is not None:
+            return  # it was asked before the venue had it, or told late
         self.pairs[symbol] = found
         self._pairs_from[symbol] = self._system.boot_us()
 
@@ -189,8 +180,7 @@ class VenueView:
             await self._apart(symbols, need, whose)
             return
         found = market.parse_prices(body)
-        for symbol, price in found.items():
-            self._prices[symbol] = (price, sent)
+        self._prices.learn(found, symbols, sent)
         if not all(symbol in found for symbol in symbols):
             raise NotKnown("odd_answer")
 
@@ -207,17 +197,32 @@ class VenueView:
         if refused is not None:
             raise refused
 
-    async def fetch_book(self, symbol: str, need: Need = Need.READ, whose: str = "") -> None:
-        """Ask for the bids of a pair as they are now."""
-        await self.once(f"book:{symbol}:{need}", lambda: self._book(symbol, need, whose), need, whose)
+    async def fetch_book(
+        self, symbol: str, need: Need = Need.READ, whose: str = "", *, deep: bool = False
+    ) -> None:
+        """Ask for the first bids of a pair as they are now, or for many of them."""
+        look = partial(self._look, symbol, self.bids, market.parse_bids, need, whose, deep=deep)
+        await self.once(f"{'deep' if deep else 'book'}:{symbol}:{need}", look, need, whose)
 
-    async def _book(self, symbol: str, need: Need, whose: str) -> None:
+    async def fetch_asks(
+        self, symbol: str, takes: tuple[Take, ...] = (), need: Need = Need.READ, whose: str = ""
+    ) -> None:
+        """Ask for the asks of a pair as they are now; for more of them where nothing of a page is left behind a buy."""
+        look = partial(self._look, symbol, self.asks, market.parse_asks, need, whose)
+        await self.once(f"asks:{symbol}:{need}", partial(look, deep=False), need, whose)
+        seen = self.asks.of(symbol, self._system.boot_us())
+        if seen is not None and seen.is_full and not left(seen.levels, takes):
+            await self.once(f"asks-deep:{symbol}:{need}", partial(look, deep=True), need, whose)
+
+    async def _look(
+        self, symbol: str, side: Depth, parse: Callable[[bytes], Levels], need: Need, whose: str, *, deep: bool
+    ) -> None:  # fmt: skip
+        most, weight = (depth.DEEP_LEVELS, depth.DEEP_WEIGHT) if deep else (depth.LEVELS, depth.WEIGHT)
         asked_us = self._system.boot_us()
-        body = await self._public(market.depth(symbol, BOOK_LEVELS), _BOOK_WEIGHT, need, whose)
-        self._books[symbol] = (market.parse_bids(body), asked_us)
-        left = deque((one for one in self._selling.pop(symbol, ()) if one.after(asked_us)), MOST_KEPT)
-        if left:
-            self._selling[symbol] = left
+        levels = parse(await self._public(market.depth(symbol, most), weight, need, whose))
+        is_full = len(levels) >= most
+        seen_to = levels[-1][0] if is_full and not deep else None
+        side.learn(symbol, Page(levels, is_full, seen_to=seen_to), asked_us)
 
     async def keep_warm(self) -> None:
         """Ask again for the prices of symbols in use, before they are too old; and whether a silent venue is back.
@@ -232,7 +237,7 @@ class VenueView:
             )
             try:
                 if wanted:
-                    await self.fetch_prices(wanted)
+                    await self.warm(wanted)
                 silent = self.pool.silence.now(asyncio.get_running_loop().time())
                 due = self.clock.due(self.now_us(), self._steady.set_by_us())
                 if silent or (self._used and due):
@@ -240,6 +245,11 @@ class VenueView:
             except (NotKnown, OSError, ValueError):
                 pass
             await asyncio.sleep(WARM_US / 1_000_000)
+
+    async def warm(self, symbols: tuple[str, ...]) -> None:
+        """Ask for prices that nobody waits for, so many at once as an answer has room for."""
+        for first in range(0, len(symbols), WARM_AT_ONCE):
+            await self.fetch_prices(symbols[first : first + WARM_AT_ONCE])
 
     def _forget(self, now_us: int) -> None:
         """Let go of symbols nobody uses, and of pairs that were asked for too long ago."""
@@ -250,11 +260,9 @@ class VenueView:
                 del self.pairs[symbol], self._pairs_from[symbol]
         for symbol in [name for name, at in self._unpriced.items() if now_us - at > _ABSENT_US]:
             del self._unpriced[symbol]
-        for symbol in [name for name, (_, at) in self._books.items() if now_us - at > BOOK_US]:
-            del self._books[symbol]
-        for symbol, sales in list(self._selling.items()):
-            if not any(one.after(now_us - BOOK_US) for one in sales):
-                del self._selling[symbol]
+        self._prices.forget(self._used)
+        for side in (self.bids, self.asks):
+            side.forget(now_us)
 
     async def once(
         self, name: str, work: Callable[[], Coroutine[None, None, None]], need: Need, whose: str
@@ -272,6 +280,10 @@ class VenueView:
                     raise
             else:
                 return
+
+    def running(self) -> list[tuple[str, asyncio.Future[None]]]:
+        """Return the questions that are under way, by name."""
+        return [(name, running) for name, (running, _) in self._running.items() if not running.done()]
 
     def _shared(self, name: str, need: Need, whose: str) -> tuple[asyncio.Future[None], str] | None:
         """Return a question that is under way, unless it waits for its asker's lines, which are not ours."""
@@ -301,9 +313,10 @@ class VenueView:
         return await self._asked(sealed, weight, need, call.path, whose)
 
     async def signed(
-        self, credential: Credential, call: Call, weight: int, need: Need = Need.READ, whose: str = ""
-    ) -> bytes:
-        """Ask something with an account's key.
+        self, credential: Credential, call: Call, weight: int, need: Need = Need.READ, whose: str = "",
+        largest: int = LARGEST_FACT,
+    ) -> bytes:  # fmt: skip
+        """Ask something with an account's key; an answer that is larger than `largest` is not read.
 
         Raises:
             NotKnown: The venue did not answer it, or may not be asked now.
@@ -314,12 +327,15 @@ class VenueView:
             stamp = Stamp(self.venue_us(), _WINDOW_US)
             return WIRE.own_request(credential, call.method, call.path, call.params, stamp)
 
-        return await self._asked(sealed, weight, need, call.path, whose, credential.key_id)
+        return await self._asked(sealed, weight, need, call.path, whose, credential.key_id, largest)
 
     async def _asked(
-        self, sealed: Callable[[], Sealed], weight: int, need: Need, path: str, whose: str, key_id: str | None = None
+        self, sealed: Callable[[], Sealed], weight: int, need: Need, path: str, whose: str, key_id: str | None = None,
+        largest: int = LARGEST_FACT,
     ) -> bytes:  # fmt: skip
         """Send one call of our own, if the meter lets it pass: the only place that does."""
+        if need is Need.READ and not self.pool.silence.knock(asyncio.get_running_loop().time()):
+            raise NotKnown(TURNED_AWAY)
         sent_us = self.now_us()
         permit = self.meter.admit(need, GENERAL, weight, sent_us, f"{path}:{key_id or ''}", whose)
         if isinstance(permit, Pause):
@@ -329,13 +345,15 @@ class VenueView:
             raise NotKnown(reply.reason)
         now_us = self.now_us()
         self.heed(reply, now_us - sent_us)
-        if len(reply.body) > LARGEST_FACT:
-            raise NotKnown("too_large")
+        if len(reply.body) > largest:
+            raise NotKnown(TOO_LARGE)
         if key_id is not None:
             code = None if reply.status == _OK else market.error_code(reply.body)
             self.heard(key_id, reply.status, code)
-        if reply.status == _OK:
+        if reply.status == _OK and not codes.turned_away(reply.status, reply.headers, reply.body):
             return reply.body
+        if codes.turned_away(reply.status, reply.headers, reply.body):
+            raise NotKnown(TURNED_AWAY)
         if pauses.pause_s(reply.status, reply.headers, reply.body, now_us) is not None:
             raise NotKnown("venue_pause", pause=self.meter.pause(Need.READ, GENERAL, 0, now_us))
         if reply.status >= _SERVER_ERROR:
@@ -345,9 +363,9 @@ class VenueView:
     def heed(self, reply: Reply, took_us: int, pool: str = GENERAL) -> None:
         """Take in what any answer says of weight and pauses; it was asked so long ago, against that pool."""
         now = self.now_us()
-        used = reply.headers.get(b"x-mbx-used-weight-1m")
-        if used is not None and used.isdigit():
-            self.meter.told(int(used), now - took_us, now)
+        used = pauses.number(reply.headers.get(b"x-mbx-used-weight-1m"))
+        if used is not None:
+            self.meter.told(used, now - took_us, now)
         if reply.status >= _REFUSED:
             pause = pauses.pause_s(reply.status, reply.headers, reply.body, now + self.clock.offset_us)
             if pause is not None:
@@ -357,21 +375,9 @@ class VenueView:
                     self.paused()
 
 
-class Quotes(Mapping[str, Quote]):
-    """Prices as quotes, made when one is asked for."""
-
-    def __init__(self, prices: Mapping[str, tuple[Decimal, int]], now_us: int) -> None:
-        self._prices, self._now_us = prices, now_us
-
-    def __getitem__(self, symbol: str) -> Quote:
-        price, at_us = self._prices[symbol]
-        return Quote(price, self._now_us - at_us)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._prices)
-
-    def __len__(self) -> int:
-        return len(self._prices)
+def sent_to_one(clock: SystemClock) -> Sent:
+    """Return what is sent to a venue from here: nothing yet."""
+    return Takings(clock, lambda: depth.BIDS_US), Takings(clock, lambda: depth.ASKS_US)
 
 
 def _escaped(value: str) -> str:

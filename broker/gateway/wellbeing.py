@@ -11,8 +11,9 @@ Rules:
    and of writes apart, for order entry can be down alone. One answer ends it; where writes are no more tried, a time.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 from broker.link.frames import KeyWord, Trouble
 
@@ -89,12 +90,19 @@ class Ask(StrEnum):
 
     QUESTION = "venue-silent"
     WRITE = "orders-unanswered"
+    DOOR = "venue-turns-away"
+    WRITES_DOOR = "orders-turned-away"
+
+
+_QUESTIONS = frozenset({Ask.QUESTION, Ask.DOOR})
 
 
 class Silence:
-    """Whether a venue answers, by one way. `on_change` is called where that turns."""
+    """Whether a venue answers, and lets us in, by one way. `on_change` is called where that turns."""
 
     def __init__(self) -> None:
+        self._knocked_s = 0.0
+        self.seen: dict[Ask, str] = {}
         self._failed: dict[Ask, tuple[int, float]] = {}
         self._silent: dict[Ask, float] = {}
         self.on_change: Callable[[], None] = lambda: None
@@ -113,22 +121,39 @@ class Silence:
             if before is None:
                 self.on_change()
 
+    def answered(self, ask: Ask, now_s: float, turned_away: int | None) -> None:
+        """Take in an answer: by which status it turned us away, if it did."""
+        door = Ask.DOOR if ask is Ask.QUESTION else Ask.WRITES_DOOR
+        if turned_away is not None:
+            self.seen[door] = str(turned_away)
+        self.heard(door, now_s, well=turned_away is None)
+
+    def knock(self, now_s: float) -> bool:
+        """Tell whether a question of our own upkeep may go now: where we are turned away, every `KNOCK_S`."""
+        if Ask.DOOR not in self._silent:
+            return True
+        if now_s - self._knocked_s < KNOCK_S:
+            return False
+        self._knocked_s = now_s
+        return True
+
     def now(self, now_s: float) -> tuple[Ask, ...]:
         """Return what is not answered."""
         return tuple(
-            ask
-            for ask, at_s in self._silent.items()
-            if ask is Ask.QUESTION or now_s - at_s < WRITES_UNTRIED_S
+            ask for ask, at_s in self._silent.items() if ask in _QUESTIONS or now_s - at_s < WRITES_UNTRIED_S
         )
 
 
 SILENT_TIMES, SILENT_S, WRITES_UNTRIED_S = 3, 5.0, 600.0
 """So many calls in a row over so long; and how long after the last try an unanswered write says something of now."""
 
+KNOCK_S = 30.0
+
 
 def troubles(
-    egress: str, pause_us: int, now_us: int, banned: bool, offset_us: int, silent: Iterable[Ask] = ()
-) -> tuple[Trouble, ...]:
+    egress: str, pause_us: int, now_us: int, banned: bool, offset_us: int, silent: Iterable[Ask] = (),
+    seen: Mapping[Ask, str] = MappingProxyType({}),
+) -> tuple[Trouble, ...]:  # fmt: skip
     """Return what is wrong with one way to a venue.
 
     Args:
@@ -137,9 +162,10 @@ def troubles(
         now_us: Our wall clock.
         banned: It is a ban.
         offset_us: How far the venue's clock is ahead of our wall clock.
-        silent: What is not answered.
+        silent: What is not answered, or turned away.
+        seen: By which status it was turned away.
     """
-    found = [Trouble(ask.value, egress) for ask in silent]
+    found = [Trouble(ask.value, egress, seen.get(ask, "")) for ask in silent]
     if pause_us:
         kind = "venue-banned" if banned else "venue-pause"
         found.append(Trouble(kind, egress, "", now_us + pause_us, pause_us))

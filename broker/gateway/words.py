@@ -16,10 +16,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from broker.errors import LinkDown
 from broker.gateway.fair import Fair
 from broker.gateway.sharing import Sharing
+from broker.gateway.waits import Wait
 from broker.link.frames import OwnerAnswer, OwnerQuery
 
 SLOW_US, LATE_US, MOST_LATE, MOST_AT_ONCE = 200_000, 5_000_000, 2_000, 32
@@ -30,14 +32,14 @@ What = tuple[str, str, str]
 
 @dataclass(slots=True)
 class Patience:
-    """Until when somebody waits, by the loop's clock."""
+    """How long somebody waits, for one word after the other."""
 
-    until: float
+    wait: Wait
 
     @classmethod
     def of(cls, seconds: float) -> "Patience":
         """Begin to wait."""
-        return cls(asyncio.get_running_loop().time() + seconds)
+        return cls(Wait(seconds))
 
 
 class _Late(NamedTuple):
@@ -57,7 +59,7 @@ class Words:
         self._shared: Sharing[OwnerAnswer] = Sharing()
         self._waiting: Counter[What] = Counter()
         self._late: Fair[What, _Late] = Fair(MOST_LATE)
-        self._turns: dict[str, asyncio.Semaphore] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def of(self, what: What, whose: str, patience: Patience, within_us: int | None = 0) -> OwnerAnswer:
         """Return what the broker says.
@@ -76,12 +78,11 @@ class Words:
             return late.answer
         self._waiting[what] += 1
         try:
-            async with asyncio.timeout_at(patience.until):
+            async with patience.wait.runs():
                 return await self._shared.ask((whose, what), partial(self._asked, what, whose))
         except (TimeoutError, asyncio.CancelledError):
-            patience.until = (
-                0.0  # whose time is up goes by what is known, as if the broker could not be asked
-            )
+            # whose time is up goes by what is known, as if the broker could not be asked
+            patience.wait = Wait(0.0)
             raise LinkDown("no_answer", "the broker did not answer in time") from None
         finally:
             self._waiting[what] -= 1
@@ -104,7 +105,8 @@ class Words:
 
     def _asked(self, what: What, whose: str) -> Coroutine[None, None, OwnerAnswer]:
         async def asked() -> OwnerAnswer:
-            async with self._turns.setdefault(whose, asyncio.Semaphore(MOST_AT_ONCE)):
+            turns = self._turns.setdefault(whose, asyncio.Semaphore(MOST_AT_ONCE))  # lives while one has it
+            async with turns:
                 if not self._waiting[what]:
                     raise LinkDown("no_answer", "nobody waits for the broker's answer any more")
                 asked_us = self._now_us()

@@ -23,12 +23,13 @@ _FRAMES: dict[str, type] = {kind.__name__: kind for kind in get_args(frames.Fram
 class BadFrame(ValueError):
     """Bytes that are no frame of this version.
 
-    `name` is what they call themselves, empty where even that is lost; `ask` the number of what they answer, or 0.
+    `name` is what they call themselves, empty where even that is lost; `ask` the number of what they answer, or 0;
+    `version` what a greeting says of itself, 0 where it says none.
     """
 
-    def __init__(self, message: str, name: str = "", ask: int = 0) -> None:
+    def __init__(self, message: str, name: str = "", ask: int = 0, version: int = 0) -> None:
         super().__init__(message)
-        self.name, self.ask = name, ask
+        self.name, self.ask, self.version = name, ask, version
 
 
 def encode(frame: Frame) -> bytes:
@@ -49,15 +50,19 @@ def decode(data: bytes) -> Frame:
     kind = _FRAMES.get(name) if isinstance(name, str) else None
     if kind is None:
         raise BadFrame("is a frame of no known name")
-    ask = values.get("ask", 0) if isinstance(values, dict) else 0
-    ask = ask if type(ask) is int else 0
+    ask, version = _number(values, "ask"), _number(values, "version")
     try:
         frame: Frame = _build(kind, values, name)
     except BadFrame as fault:
-        raise BadFrame(str(fault), name, ask) from None
+        raise BadFrame(str(fault), name, ask, version) from None
     except (ValueError, TypeError):  # a number out of range, or the like: its text could show a value
-        raise BadFrame(f"{name} cannot be built", name, ask) from None
+        raise BadFrame(f"{name} cannot be built", name, ask, version) from None
     return frame
+
+
+def _number(values: Any, name: str) -> int:
+    found = values.get(name, 0) if isinstance(values, dict) else 0
+    return found if type(found) is int else 0
 
 
 def _plain(value: Any) -> Any:

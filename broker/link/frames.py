@@ -3,8 +3,10 @@
 Here are all of them, from their rooms: `frames_up`, `frames_down`, and the `parts` they are made of.
 
 Rules:
-1. Append only: a new field has a default, a new frame a new name. `VERSION` rises when an old end could
-   misread a new one; ends of different versions part at `Hello`.
+1. Whatever changes in a frame, a new field with a default too, raises `VERSION`: an end reads no field that it does
+   not know (`codec`). Ends of different versions part at `Hello`, each of them: later they would fail each other ask
+   by ask (`parting`). What the frames of this version look like is kept beside the tests
+   (`tests/vectors/link.json`).
 2. Requests carry `ask`, and their answers the same number. Changes carry `change`, and are acknowledged once they
    are in force; what could not be put in force is answered as that (`NotInForce`), and why.
 3. Secrets travel in `Material` and in `LeaseGranted.verifier` only, once each; their reprs are redacted.
@@ -41,6 +43,7 @@ from broker.link.frames_down import (
 )
 from broker.link.frames_up import (
     Ack,
+    Acted,
     AskGates,
     AskSlice,
     Calls,
@@ -59,6 +62,7 @@ from broker.link.frames_up import (
     SpoolDone,
     StakeQuery,
     Trouble,
+    Uses,
 )
 from broker.link.parts import (
     ClaimPart,
@@ -68,12 +72,14 @@ from broker.link.parts import (
     Mount,
     SlicePart,
     Successor,
+    UnheardPart,
     VerifierPart,
 )
 
 __all__ = [
     "VERSION",
     "Ack",
+    "Acted",
     "AllGates",
     "AskFailed",
     "AskGates",
@@ -123,17 +129,20 @@ __all__ = [
     "StakeQuery",
     "Successor",
     "Trouble",
+    "UnheardPart",
     "Up",
+    "Uses",
     "VerifierPart",
     "Welcome",
     "Wipe",
 ]
 
-VERSION = 5
+VERSION = 10
 
 Up = (
     Hello | OpenLease | Renew | EndLease | AskSlice | CloseSlices | Release | Calls | SpoolDone | OwnerQuery
     | Ack | NotInForce | Landed | AskGates | CanaryDone | Health | StakeQuery
+    | Acted | Uses
 )  # fmt: skip
 Down = (
     Welcome | Serves | Material | LeaseGranted | LeaseRefused | Renewed | GateChanged | CloseNow | PolicyChanged

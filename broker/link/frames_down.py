@@ -11,6 +11,7 @@ from broker.link.parts import (
     Mount,
     SlicePart,
     Successor,
+    UnheardPart,
     VerifierPart,
 )
 from clients.secret import Secret
@@ -254,17 +255,22 @@ class CallsForgotten:
 
 @dataclass(frozen=True, slots=True)
 class StakeAnswer:
-    """Whose a base asset is; see `broker.policy_facts.Stake`. A question's `rest` counts where it is as of `upto`."""
+    """Whose a base asset is; see `broker.policy_facts.Stake`. A question's `rest` counts where it is as of `upto`.
+
+    `unheard` are orders that were sent through other gateways or earlier starts, of others that bring the asset and of
+    the asking grant that give it: nobody has heard what became of them, and who asks finds it out.
+    """
 
     ask: int
     bought_here: bool = False
     own: Decimal = Decimal(0)
     others: Decimal = Decimal(0)
     freed: Decimal = Decimal(0)
-    coming: Decimal = Decimal(0)
     resting: tuple[tuple[str, str, str, str], ...] = ()
     more: str = ""
     upto: int = -1
+    sure: bool = True
+    unheard: tuple[UnheardPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,9 @@ class StakeQuery:
     the sale replaces. `resting_after`: behind which of the orders that may still execute to name some, as the answer
     before said it (`more`). `rest`: what all other orders come to beyond what the broker had of them as of a line of
     this boot (`as_of`), by grant, symbol and side: executed, offered and bound quantity (`broker.db.fills.Rest`); only
-    where the broker has said as of which line it answers.
+    where the broker has said as of which line it answers. `lists`: symbol, order id and list (`broker.listed`) of those
+    of the recent ones that are of any; None: not told. `held`: when its holdings were asked for, by its wall clock
+    and the venue's.
     """
 
     ask: int
@@ -129,6 +131,8 @@ class StakeQuery:
     resting_after: str = ""
     rest: tuple[tuple[str, str, str, str, str, str], ...] = ()
     as_of: int = 0
+    lists: tuple[tuple[str, str, str], ...] | None = None
+    held: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +140,31 @@ class Ack:
     """The change is in force here: nothing that was judged before it leaves any more.
 
     `in_flight` counts the requests in the scope of what the change closed that had left before: they are at the
-    venue, unanswered, and cannot be called back. `Landed` follows, until the last of them has its answer.
+    venue, unanswered, and cannot be called back. `Landed` follows, until the last of them has its answer. `lines`: up
+    to which line this boot has written its spool; `users`: accounts and consumers that sent anything since that was
+    said last, here, in `Health` or in `Uses`.
     """
 
     change: int
     in_flight: int = 0
+    lines: int = 0
+    users: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """Who sends by this gateway whom it did not name lately, before anything of theirs leaves: as in `Ack`."""
+
+    lines: int
+    users: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """Nobody acts any more on the answers to these `StakeQuery`s: what left by them is among these `lines`."""
+
+    asks: tuple[int, ...]
+    lines: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +222,8 @@ class KeyWord:
 class Trouble:
     """`venue-banned`, `venue-pause`, `venue-silent`, `orders-unanswered`, `clock` of a way to a venue.
 
+    `venue-turns-away`, `orders-turned-away`: with which HTTP status, in `detail`.
+
     Or `account-blocked`, or `spool`: files that it cannot read, write or delete, one for each part that they are of.
     Until when by the gateway's wall clock, and how long that is, if it is told.
     """
@@ -211,7 +237,11 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the gateway fares, every few seconds. Times in microseconds; `-1` where nothing was measured."""
+    """How the gateway fares, every few seconds. Times in microseconds; `-1` where nothing was measured.
+
+    `spool_lines` wait for the broker; `lines` is up to which line this boot has written its spool, `users` as in `Ack`;
+    `owes` says how many of these lines cannot be written yet.
+    """
 
     requests: int
     refused: int
@@ -222,3 +252,6 @@ class Health:
     resident_bytes: int = 0
     keys: tuple[KeyWord, ...] = ()
     troubles: tuple[Trouble, ...] = ()
+    lines: int = 0
+    users: tuple[tuple[str, str], ...] = ()
+    owes: int = 0

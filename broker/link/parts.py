@@ -86,6 +86,30 @@ class ClaimPart:
 
 
 @dataclass(frozen=True, slots=True)
+class UnheardPart:
+    """An order that was sent in line `seq` of a boot of a gateway, and of which no answer told.
+
+    The rest is as in `ClaimPart`; `grant` is who stands for its sender. `base` is what its pair trades, `quote` what it
+    is quoted in where that is counted.
+    """
+
+    gateway: str
+    boot: str
+    seq: int
+    grant: str
+    symbol: str
+    name: str
+    side: str
+    quantity: str
+    price: str
+    exact: bool
+    sent_us: int
+    until_us: int
+    base: str = ""
+    quote: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Successor:
     """A lease that goes on under new epochs, in the order of its chain. Its end does not move."""
 

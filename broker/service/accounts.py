@@ -5,16 +5,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
+from broker import spelled
 from broker.audit.chain import Detail
 from broker.db import Connection
 from broker.db import accounts as store
-from broker.errors import Conflict, Malformed, Problem
+from broker.errors import BrokerError, Conflict, Malformed, Problem
 from broker.model import Account, new_id
 from broker.service.audit import Audit
 from broker.service.desk import VENUES, Desk, Page, check_name, missing, page
 from broker.service.secrets import Secrets
+from broker.stores.held import EGRESS_LOST, is_lost, why_lost
 from clients.egress import Egress, Way
 from clients.secret import Secret
 from clients.venue import Environment
@@ -46,7 +49,7 @@ class Accounts:
         proxy_host: str | None = None, proxy_port: int | None = None, proxy_user: str | None = None,
         proxy_password: Secret | None = None,
     ) -> EgressView:  # fmt: skip
-        """Name a way to the venues and the addresses they see.
+        """Name a way to the venues and the addresses they see; or give the password of one again that is lost.
 
         Raises:
             Malformed: A field cannot be used.
@@ -60,12 +63,20 @@ class Accounts:
         except ValueError as fault:
             raise Malformed("bad_egress", (Problem("egress", str(fault)),)) from None
         with self._desk.database.read() as connection:
-            if store.egress(connection, name) is not None:
+            known = store.egress(connection, name)
+        if known is not None:
+            wanted = (way, addresses, source, proxy_host, proxy_port, proxy_user)
+            if proxy_password is None or wanted != _fields(known) or not self._is_lost(known):
                 raise Conflict(
                     "taken",
                     f"there is an egress {name!r} already, and it stays as it is; `portcullis egress list` shows it",
                 )
         path = None if proxy_password is None else f"egress/{name}/{new_id('sec')}"
+        if known is not None and path is not None and proxy_password is not None:
+            self._keep_again(known, path, proxy_password)
+            return EgressView(
+                name, way, addresses, source, f"{proxy_host}:{proxy_port}" if proxy_host else None
+            )
         with self._recording(name, path, proxy_password) as connection:
             store.add_egress(
                 connection, name=name, way=way, addresses=json.dumps(list(addresses)), source=source,
@@ -75,6 +86,23 @@ class Accounts:
             details: dict[str, Detail] = {"way": way, "addresses": list(addresses), "proxy": proxy_host}
             self._audit.record(connection, "egress.create", f"egress:{name}", details)
         return EgressView(name, way, addresses, source, f"{proxy_host}:{proxy_port}" if proxy_host else None)
+
+    def _is_lost(self, row: Any) -> bool:
+        """Tell whether the password of an egress is lost. One that is there again is no longer told as lost."""
+        if row.password_path is None:
+            return False
+        lost = why_lost(self._desk.secrets, row.password_path, "password") is not None
+        if not lost:
+            self._desk.gone.pop(("egress", row.name), None)
+        return lost
+
+    def _keep_again(self, row: Any, path: str, password: Secret) -> None:
+        """Keep the password of an egress whose password is lost, in a place of its own; all else stays as it is."""
+        with self._secrets.written(path, {"password": password}, {"egress": row.name}) as connection:
+            if not store.set_password(connection, row.name, path, row.password_path):
+                raise Conflict("taken", f"the password of {row.name!r} was given again meanwhile")
+            self._audit.record(connection, "egress.password", f"egress:{row.name}")
+        self._desk.gone.pop(("egress", row.name), None)
 
     @contextmanager
     def _recording(self, name: str, path: str | None, password: Secret | None) -> Iterator[Connection]:
@@ -98,8 +126,26 @@ class Accounts:
                 for row in store.egresses(connection)
             )  # fmt: skip
 
+    def addresses(self, name: str) -> tuple[str, ...]:
+        """Return the addresses that an egress declares. Asks no secret store: only who opens a connection has to.
+
+        Raises:
+            NotFound: No such egress.
+        """
+        with self._desk.database.read() as connection:
+            row = store.egress(connection, name)
+        if row is None and name != DIRECT:
+            raise missing("egress", name)
+        return () if row is None else tuple(json.loads(row.addresses))
+
     def egress(self, name: str) -> Egress:
-        """Return an egress ready to use, its password included."""
+        """Return an egress ready to open connections by, its password included.
+
+        Raises:
+            NotFound: No such egress.
+            StoreUnavailable: The secret store cannot answer.
+            Conflict: Its password is lost (`EGRESS_LOST`), which is no word on any key.
+        """
         with self._desk.database.read() as connection:
             row = store.egress(connection, name)
         if row is None and name == DIRECT:
@@ -108,11 +154,38 @@ class Accounts:
             raise missing("egress", name)
         password = None
         if row.password_path is not None:
-            password = self._desk.secrets.read(row.password_path)["password"]
+            password = self._password(row)
         return Egress(
             row.name, tuple(json.loads(row.addresses)), Way(row.way), row.source, row.proxy_host,
             row.proxy_port, row.proxy_user, password,
         )  # fmt: skip
+
+    def _password(self, row: Any) -> Secret:
+        try:
+            found = self._desk.secrets.read(row.password_path)["password"]
+        except BrokerError as fault:
+            if not is_lost(fault):
+                raise
+            self._desk.gone["egress", row.name] = row.password_path
+            raise Conflict(
+                EGRESS_LOST,
+                f"the password of the proxy of egress {row.name} is lost ({fault.reason}): nothing is asked by it. "
+                f"{_password_back(row)}",
+            ) from None
+        self._desk.gone.pop(("egress", row.name), None)
+        return found
+
+    def password_back(self, name: str, path: str) -> str | None:
+        """Say how the password of an egress that lay at a path comes back; None where it has another one by now.
+
+        Raises:
+            NotFound: No such egress.
+        """
+        with self._desk.database.read() as connection:
+            row = store.egress(connection, name)
+        if row is None:
+            raise missing("egress", name)
+        return _password_back(row) if row.password_path == path else None
 
     # --- accounts -------------------------------------------------------------------------
 
@@ -202,6 +275,21 @@ class Accounts:
         with self._desk.database.write() as connection:
             store.set_upstream(connection, name, upstream)
             self._audit.record(connection, "account.upstream", f"account:{name}", {"upstream": upstream})
+
+
+def _fields(row: Any) -> tuple[object, ...]:
+    """Return what an egress is, but for its name and password."""
+    return (
+        row.way, tuple(json.loads(row.addresses)), row.source, row.proxy_host, row.proxy_port, row.proxy_user,
+    )  # fmt: skip
+
+
+def _password_back(row: Any) -> str:
+    proxy, user = spelled.word(f"{row.proxy_host}:{row.proxy_port}"), spelled.word(row.proxy_user or "")
+    return (
+        "Take it back in Vault, or put the secret store back from a backup that has it; else give it again: "
+        f"portcullis egress create --name {row.name} --way {row.way} --proxy={proxy} --proxy-user={user}"
+    ) + "".join(f" --address {one}" for one in json.loads(row.addresses))
 
 
 def _loopback(url: str) -> bool:

@@ -3,21 +3,32 @@
 It closes, ends checkouts, is listed, and is thawed by its name like every other. Known elsewhere is: the secret
 store's mirror, the memory of a broker whose database went back, or a file that an earlier life left in the home.
 Whoever asks has made sure that it was not thawed on record.
+
+One that cannot be put on record as it is keeps no other from being: it is put there in plain words; where that cannot
+be, either (nobody foresaw how), everything is closed in its place, by a cut that names where it lies, until somebody
+has looked at it and thaws that.
 """
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from broker import gate
 from broker.audit.chain import Detail
 from broker.db import Connection, checkouts, coverage, rows
 from broker.db import cuts as store
 from broker.db.turns import Urgency
+from broker.errors import BrokerError, Malformed
 from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
+from broker.model import EVERYTHING, is_readable
+from broker.service import strays
 from broker.service.audit import Audit
 from broker.service.desk import Desk
+from broker.service.unrecorded import Found, unreadable
+from broker.service.words import in_plain_words
 
 _LEFT_WAITS_S = 2.0
 _LOG = logging.getLogger("portcullis.cuts")
@@ -62,26 +73,55 @@ def take_in(desk: Desk, audit: Audit, *, whole: bool = False) -> None:
         StoreUnavailable: What there is cannot be read, or the database does not take it.
     """
     for one in list(desk.unrecorded.found()):
-        if one.cut.id in desk.closings or (whole and not one.is_whole):
+        if one.name in desk.closings or (whole and not one.is_whole):
             continue  # our own, on its way there
-        closed: list[Gate] = []
-        with desk.database.write(Urgency.SAFETY, patience_s=_LEFT_WAITS_S) as connection:
-            known = store.get(connection, one.cut.id)
-            if known is None:
-                closed = adopt(connection, audit, one.cut, desk.clock.now_us())[1]
-        if closed:
-            _LOG.warning(
-                "closed here, because it was cut before the last end: %s %s", one.cut.id, one.cut.scopes
-            )
-            desk.tell(closed)
-        is_over = known is not None and known.thawed_us is not None
-        if is_over or one.is_whole:  # what cannot be read lies there while it holds, for whoever looks
-            with suppress(OSError):
-                one.path.unlink()
+        in_its_place = Found(unreadable(one.path), one.path, is_whole=False)
+        forms = (one, replace(one, cut=in_plain_words(one.cut)), in_its_place)
+        in_some_form(str(one.path), *(partial(_take_in, desk, audit, form) for form in forms))
+
+
+def in_some_form(where: str, *forms: Callable[[], None]) -> None:
+    """Put a cut on record in the first of some forms that can be: whatever it is, it was a cut; it keeps no other back.
+
+    Raises:
+        StoreUnavailable: The database does not take any now.
+    """
+    *earlier, last = forms
+    for form in earlier:
+        try:
+            return form()
+        except Exception as fault:  # its text may quote
+            if isinstance(fault, BrokerError) and not isinstance(fault, Malformed):
+                raise
+            name = type(fault).__name__
+            _LOG.critical("%s could not be put on record as it is: failed unforeseen (%s)", where, name)
+    return last()
+
+
+def _take_in(desk: Desk, audit: Audit, one: Found) -> None:
+    closed: list[Gate] = []
+    with desk.database.write(Urgency.SAFETY, patience_s=_LEFT_WAITS_S) as connection:
+        there = store.get(connection, one.name)
+        known = there or store.get(connection, one.cut.id)
+        if known is None:
+            now_us = desk.clock.now_us()
+            closed = adopt(connection, audit, one.cut, now_us)[1]
+            strays.of_nobody(connection, one.cut, now_us)  # it was answered before anybody could look
+    if closed:
+        _LOG.warning("closed here, because it was cut before the last end: %s %s", one.cut.id, one.cut.scopes)
+        desk.tell(closed)
+    is_over = known is not None and known.thawed_us is not None
+    if (
+        is_over or one.is_whole or there is not None
+    ):  # what cannot be read lies there while it holds, for whoever looks
+        with suppress(OSError):
+            one.path.unlink()
 
 
 def _names(connection: Connection, noted: NotedCut) -> tuple[str, ...]:
     """Return what a cut holds: what it names, here or there, and what took a named key version's place since."""
     known = {*noted.scopes, *store.scopes(connection, noted.id)}
+    if not all(map(is_readable, known)):
+        known.add(EVERYTHING)  # nobody knows whom it was to hold
     then = coverage.in_use_at(connection, known, noted.opened_us)
     return tuple(sorted({*known, *coverage.heirs(connection, known, then)}))

@@ -29,7 +29,7 @@ from broker.model import ITSELF as ITSELF  # noqa: PLC0414 - the actor is named 
 from broker.service.call_seal import sealed_digest
 from broker.service.desk import Desk, Page, cursor_number, page
 from broker.service.host_guard import HostGuard
-from broker.service.using import using
+from broker.service.using import Using, using
 from broker.steady import Watch
 
 acting: ContextVar[str] = ContextVar("acting", default=ITSELF)
@@ -81,9 +81,7 @@ class Audit:
         Raises:
             Conflict: Somebody else used that act, or called it off; the transaction is to be given up.
         """
-        act = using.get()
-        if act is not None and act.use(connection, action):
-            self._append(connection, "act.use", act.act, {"what": act.action})
+        self._use(connection, action)
         return self._append(connection, action, subject, details or {})
 
     def use_act(self, connection: Connection, deed: str) -> None:
@@ -92,9 +90,19 @@ class Audit:
         Raises:
             Conflict: See `record`.
         """
-        act = using.get()
-        if act is not None and act.use(connection, deed):
-            self._append(connection, "act.use", act.act, {"what": act.action})
+        self._use(connection, deed)
+
+    def give_act_back(self, connection: Connection) -> None:
+        """Let an act be used again whose deed has no transaction of its own, and was not done."""
+        premise = using.get()
+        if isinstance(premise, Using) and (act := premise.give_back(connection)):
+            self._append(connection, "act.give-back", act, {"what": premise.action})
+
+    def _use(self, connection: Connection, deed: str) -> None:
+        premise = using.get()
+        if premise is not None and (act := premise.use(connection, deed)):
+            what = premise.action if isinstance(premise, Using) else ""
+            self._append(connection, "act.use", act, {"what": what})
 
     def _append(
         self, connection: Connection, action: str, subject: str, details: Mapping[str, Detail]

@@ -1,6 +1,6 @@
 """The call log and the budget ledger: what gateways report, and what operators read."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,17 +14,19 @@ from broker.audit.chain import Detail
 from broker.budget import WINDOW_US, Limit, Parts, Slice
 from broker.calllog import Answered, Ask, parse
 from broker.db import calls as store
-from broker.db import fills, taken
+from broker.db import early, fills, lately, taken, unheard
 from broker.db import grants as grant_store
 from broker.db import slices as ledger
-from broker.db.fills import Fill, Rest
+from broker.db.lately import HeldAsOf
 from broker.db.turns import Urgency
+from broker.db.weighing import Fill, Rest
 from broker.errors import Conflict, Malformed, Problem
 from broker.model import Grant, moment, new_id
-from broker.policy_facts import Stake
+from broker.policy_facts import UNKNOWN, Stake
 from broker.service.audit import Audit
 from broker.service.call_seal import CallSeal
 from broker.service.desk import Desk, Page, cursor_number, page
+from broker.service.heirs import Heirs
 from broker.service.limits import rules_of
 from broker.service.money_clock import MoneyClock
 
@@ -35,6 +37,8 @@ _BREATHES_EACH = 25
 _BREATHES_S = 0.02
 _BREATHS = 3
 _KEEPING_S = 0.5
+_NAMED_US = WINDOW_US
+"""For so long a purchase of others of which nobody heard is asked about."""
 T = TypeVar("T")
 
 
@@ -85,28 +89,6 @@ class Owned:
     grant: str | None
     claims: tuple[Claim, ...] = ()
     gone: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Heirs:
-    """Who stands for the revoked grants of an account: what they left is their consumers' next grants'."""
-
-    revoked: Mapping[str, str]
-    living: Mapping[str, str]
-
-    @classmethod
-    def among(cls, grants: Iterable[Grant]) -> "Heirs":
-        """Read an account's grants: consumers by revoked ones, living ones by consumers."""
-        all_of_them = sorted(grants, key=lambda one: one.created_at)
-        return cls(
-            {one.id: one.consumer for one in all_of_them if one.revoked_at is not None},
-            {one.consumer: one.id for one in all_of_them if one.revoked_at is None},
-        )
-
-    def of(self, grant: str) -> str | None:
-        """Return who stands for a grant: itself while it lives; None where nobody does."""
-        consumer = self.revoked.get(grant)
-        return grant if consumer is None else self.living.get(consumer)
 
 
 class Calls:
@@ -252,10 +234,13 @@ class Calls:
         gateway: str = "",
         rest: Iterable[Rest] = (),
         as_of: int = 0,
+        held: HeldAsOf | None = None,
     ) -> Stake:
         """Return whose a base asset of an account is, as far as executed orders tell.
 
-        A sale that was sent before its gateway was started anew, and of which nobody has heard since, counts as made.
+        What its own sent to give it through another gateway, or before this one was started anew, and of which nobody
+        has heard since, counts as made, at most: that makes no definite no. It is named, and so is what others sent
+        so that brings it.
 
         Args:
             account: Of the asset.
@@ -269,25 +254,39 @@ class Calls:
             gateway: That asks.
             rest: What the orders come to that are not among the recent ones, beyond what is on record of them.
             as_of: Up to which line of that gateway's boot the record was known: `rest` counts as of that line only.
+            held: When the holdings were asked for that are to be judged by.
         """
         with self._desk.database.read() as connection:
             on_account = grant_store.grants(connection, account=account)
         consumer = next((one.consumer for one in on_account if one.id == grant), None)
         heirs = Heirs.among(on_account)
-        whose = fills.Whose(
-            frozenset([grant, *(name for name, whose in heirs.revoked.items() if whose == consumer)]),
-            frozenset(name for name in heirs.revoked if heirs.of(name) is None),
-            {name: heir for name in heirs.revoked if (heir := heirs.of(name)) is not None},
-        )
+        whose = heirs.whose(grant, consumer)
         with self._desk.database.log.read() as connection:
             upto = taken.upto(connection, gateway, boot)
             beyond = rest if upto == as_of else ()
+            # first what nobody heard of: what is heard meanwhile counts twice, and not never
+            pairs = {symbol, *fills.pairs_of(connection, account, base)}
+            gave = unheard.unanswered_sales(connection, account, base, pairs, whose.own, boot)
+            since_us = self._desk.clock.now_us() - _NAMED_US
+            named, further = unheard.named(
+                connection, account, base, pairs, whose.own, whose.gone, boot, since_us
+            )
+            sold = lately.sold(connection, account, base, pairs, gateway, held) if held else lately.NOTHING
             found = fills.stake(connection, account, whose, symbol, base, recent, replaces, beyond)
             resting, more = fills.resting_after(connection, account, base, resting_after)
-            pairs = {symbol, *fills.pairs_of(connection, account, base)}
-            unheard = store.unanswered_sales(connection, account, pairs, whose.own, boot)
-        stake = found.less(found.own + found.coming if unheard is None else unheard)
-        return replace(stake, resting=resting, more=more, upto=upto)
+        stake = found.less(found.own if gave is None else gave)
+        others = UNKNOWN if further else stake.others  # of these nobody finds out before those that are named
+        return replace(
+            stake, resting=resting, more=more, upto=upto, others=others + sold.amount,
+            sure=found.sure and gave == 0 and not further and not sold.any,
+            unheard=tuple(one._replace(grant=heirs.of(one.grant) or one.grant) for one in named),
+        )  # fmt: skip
+
+    def went_through(self, account: str, consumer: str, gateways: Iterable[str]) -> bool:
+        """Tell whether a consumer used one of these gateways lately, as far as the record tells."""
+        since_us = self._desk.clock.now_us() - WINDOW_US
+        with self._desk.database.log.read() as connection:
+            return store.went_through(connection, account, consumer, frozenset(gateways), since_us)
 
     # --- budgets --------------------------------------------------------------------------
 
@@ -388,3 +387,4 @@ class Calls:
         with self._desk.database.log.write(Urgency.UPKEEP) as connection:
             ledger.close_boot(connection, gateway, boot, self._clock.now_us(connection), whole=whole)
             taken.forget(connection, gateway, boot)
+            early.over(connection, gateway, boot)

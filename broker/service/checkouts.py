@@ -3,33 +3,40 @@
 Rules:
 1. Who takes a key, why and until when is on record before the key leaves. The secret is read before that: a store that
    is slow must not stand between the look at the gates and the answer, where a cut would find nothing to end.
+   All that it was judged by is judged once more after the record was waited for, as the last thing before the answer
+   (`HandedOut`, `last_look`): where it is so no more (a cut, a grant revoked, another host in this one's place), the
+   checkout ends at once, and the key goes to nobody; of one that was to be pasted the trail says so.
 2. The end of a checkout, by its time or by hand, is a rotation of that key: what left cannot be taken back. Until that
    rotation is done, whoever kept the key can trade past gateway and policy. Nothing here claims otherwise.
 3. What a failover forgets of it the process that did it puts on record again (`undone`).
 4. A person who pastes a key into a tool of somebody else's takes it by its destination: it ends with its rotation.
 """
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
-from broker import gate, policy_document
-from broker.db import Connection, rows
+from broker import policy_document
+from broker.db import Connection
 from broker.db import accounts as account_store
 from broker.db import checkouts as store
-from broker.db import cuts as cut_store
 from broker.db import destinations as destination_store
 from broker.db import grants as grant_store
 from broker.db import rotations as rotation_store
 from broker.db.checkouts import Checkout
 from broker.deeds import Deed
 from broker.destination import Kind
-from broker.errors import Conflict, Malformed, NotGranted, Problem
+from broker.errors import BrokerError, Conflict, Malformed, NotGranted, Problem
 from broker.gate import Mode
-from broker.gate_document import NotedCut
-from broker.model import Grant, KeyVersion, chain, moment, new_id
+from broker.model import KeyVersion, chain, moment, new_id
+from broker.service import holding, last_look
 from broker.service.accounts import Accounts
 from broker.service.audit import Audit, acting
 from broker.service.desk import Desk, missing
+from broker.service.early import Early, mode_of, seen
+from broker.service.last_look import Look
 from broker.service.undone import note
 from clients.secret import Secret
 from clients.venue import Slot
@@ -43,11 +50,37 @@ _MOST = 500
 
 @dataclass(frozen=True, slots=True)
 class HandedOut:
-    """A key on its way to a person, this once."""
+    """A key on its way to a person, this once: its secret comes out of it by a look alone, which is the last."""
 
     key: KeyVersion
-    secret: Secret = field(repr=False)
-    checkout: Checkout | None = None
+    checkout: Checkout | None
+    _secret: Secret = field(repr=False)
+    _look: Callable[[], Look] = field(repr=False, compare=False)
+    _end: Callable[[str], object] = field(repr=False, compare=False)
+
+    def look(self) -> Look:
+        """Look whether it may leave still; where not, what was made for it ends. Blocks as the stores do.
+
+        Raises:
+            NotGranted: It may not: a gate was shut, or what allowed it is no more.
+            Conflict: Another key came into use, or it is being rotated.
+            Withheld: The guard forbids it by now.
+            StoreUnavailable: That cannot be known now.
+        """
+        try:
+            return self._look()
+        except Exception as fault:
+            self.withhold(fault)
+            raise
+
+    def take(self, look: Look) -> Secret | None:
+        """Return the secret, in the step in which it leaves; None where the look counts no more."""
+        return self._secret if look.counts else None
+
+    def withhold(self, fault: Exception) -> None:
+        """End what was made for it, which leaves no more; a checkout by its time where that cannot be put on record."""
+        with suppress(BrokerError):
+            self._end(fault.reason if isinstance(fault, BrokerError) else type(fault).__name__)
 
 
 class Checkouts:
@@ -57,7 +90,7 @@ class Checkouts:
         self._desk, self._audit, self._accounts = desk, audit, accounts
 
     def open(self, grant: str, *, ttl: timedelta, holder: str, reason: str) -> HandedOut:
-        """Hand out the real key behind a grant.
+        """Hand out the real key behind a grant; it leaves by its `HandedOut`.
 
         Args:
             grant: Whose policy allows it.
@@ -82,20 +115,15 @@ class Checkouts:
         if problems:
             raise Malformed("bad_checkout", tuple(problems))
         self._desk.guard.ensure(Deed.CHECKOUT)
+        early = seen(self._desk)
         with self._desk.database.read() as connection:
-            _, before = self._allowed(connection, grant, ttl)
+            before = self._allowed(connection, grant, ttl, early)
         secret = self._desk.secrets.read(before.path)["secret"]
+        early = seen(self._desk)
         now_us = self._desk.clock.now_us()
         with self._desk.database.write() as connection:
             self._desk.guard.fence(connection, Deed.CHECKOUT)
-            known, key = self._allowed(connection, grant, ttl)
-            _refuse_moved(before, key)
-            busy = rotation_store.open_of(connection, known.account, Slot.TRADE.value)
-            if busy is not None:
-                raise Conflict(
-                    "rotating",
-                    f"{key.ref} is being rotated: wait for it, portcullis rotation watch {busy.id}",
-                )
+            key = self._staying(connection, grant, ttl, before, early)
             ends_us = now_us + round(ttl.total_seconds() * _US)
             lasts = self._desk.spans.begin(ends_us - now_us)
             made = Checkout(
@@ -107,11 +135,38 @@ class Checkouts:
                 connection, "checkout.open", made.id,
                 {"key": str(key.ref), "holder": holder, "reason": reason, "ends": made.ends_at.isoformat()},
             )  # fmt: skip
-        note(self._desk, made)
-        return HandedOut(key, secret, made)
+        note(self._desk, made, key)
 
-    def _allowed(self, connection: Connection, grant: str, ttl: timedelta) -> tuple[Grant, KeyVersion]:
-        """Return a grant whose key may be handed out for so long, and that key."""
+        def still(connection: Connection, early: Sequence[Early]) -> None:
+            self._staying(connection, grant, ttl, key, early)
+            known = store.get(connection, made.id)
+            if known is None or known.closed_at is not None:
+                raise NotGranted("ended", f"{made.id} was ended meanwhile: nothing was handed out")
+
+        looks = partial(last_look.look, self._desk, Deed.CHECKOUT, still)
+        return HandedOut(key, made, secret, looks, lambda _: self.close(made.id))
+
+    def _staying(
+        self, connection: Connection, grant: str, ttl: timedelta, before: KeyVersion, early: Sequence[Early]
+    ) -> KeyVersion:
+        """Return the key behind a grant, which it may be handed out by: the one of before, that nothing rotates."""
+        key = self._allowed(connection, grant, ttl, early)
+        _refuse_moved(before, key)
+        busy = rotation_store.open_of(connection, key.ref.account, Slot.TRADE.value)
+        if busy is not None:
+            held = holding.held(busy, holding.to_hold(connection))
+            raise Conflict(
+                "rotating",
+                f"the rotation of {key.ref} is held ({held}): {holding.moves(busy.id)}. Then again"
+                if held
+                else f"{key.ref} is being rotated: wait for it, portcullis rotation watch {busy.id}",
+            )
+        return key
+
+    def _allowed(
+        self, connection: Connection, grant: str, ttl: timedelta, early: Sequence[Early]
+    ) -> KeyVersion:
+        """Return the key behind a grant, where that lets it be handed out for so long."""
         known = grant_store.grant(connection, grant)
         if known is None:
             raise missing("grant", grant)
@@ -124,8 +179,8 @@ class Checkouts:
         if ttl.total_seconds() > longest_s:
             raise NotGranted("too_long", f"{grant} lets its key be handed out for {longest_s} s at most")
         key = self._current(connection, known.account, Slot.TRADE)
-        self.ensure_open(connection, key, known.consumer, grant)
-        return known, key
+        self.ensure_open(connection, key, known.consumer, grant, early=early)
+        return key
 
     def close(self, checkout: str) -> Checkout:
         """End one now, or once more where its rotation was given up: its key is rotated.
@@ -139,9 +194,10 @@ class Checkouts:
             if store.close(connection, checkout, self._desk.clock.now_us()):
                 self._audit.record(connection, "checkout.close", checkout)
             found = store.get(connection, checkout)
-        if found is None:
-            raise missing("checkout", checkout)
-        note(self._desk, found)
+            if found is None:
+                raise missing("checkout", checkout)
+            keys = {key.ref: key for key in account_store.keys(connection, found.ref.account)}
+        note(self._desk, found, keys.get(found.ref))
         return found
 
     def list(self) -> tuple[Checkout, ...]:
@@ -160,20 +216,33 @@ class Checkouts:
             NotGranted: A gate is shut.
         """
         self._desk.guard.ensure(Deed.CHECKOUT)
+        early = seen(self._desk)
         with self._desk.database.read() as connection:
-            before = self._pasted(connection, destination)
+            before = self._pasted(connection, destination, early)
         secret = self._desk.secrets.read(before.path)["secret"]
+        early = seen(self._desk)
         with self._desk.database.write() as connection:
             self._desk.guard.fence(connection, Deed.CHECKOUT)
-            key = self._pasted(connection, destination)
+            key = self._pasted(connection, destination, early)
             _refuse_moved(before, key)
             self._audit.record(
                 connection, "destination.key", f"destination:{destination}",
                 {"key": str(key.ref), "reason": reason},
             )  # fmt: skip
-        return HandedOut(key, secret)
 
-    def _pasted(self, connection: Connection, destination: str) -> KeyVersion:
+        def still(connection: Connection, early: Sequence[Early]) -> None:
+            _refuse_moved(key, self._pasted(connection, destination, early))
+
+        def kept(why: str) -> None:
+            with self._desk.database.write() as connection:
+                self._audit.record(
+                    connection, "destination.key_kept", f"destination:{destination}",
+                    {"key": str(key.ref), "why": why},
+                )  # fmt: skip
+
+        return HandedOut(key, None, secret, partial(last_look.look, self._desk, Deed.CHECKOUT, still), kept)
+
+    def _pasted(self, connection: Connection, destination: str, early: Sequence[Early]) -> KeyVersion:
         """Return the key that a person may paste into a destination now."""
         place = destination_store.get(connection, destination)
         if place is None:
@@ -181,7 +250,7 @@ class Checkouts:
         if place.kind is not Kind.MANUAL:
             raise Conflict("takes_itself", f"{destination} gets its key by itself; nobody needs to see it")
         key = self._current(connection, place.account, place.slot)
-        self.ensure_open(connection, key, destination)
+        self.ensure_open(connection, key, destination, early=early)
         return key
 
     def _current(self, connection: Connection, account: str, slot: Slot) -> KeyVersion:
@@ -190,14 +259,19 @@ class Checkouts:
             raise Conflict("no_key", f"{account}/{slot.value} has no key in use")
         return key
 
-    def ensure_open(self, connection: Connection, key: KeyVersion, consumer: str, grant: str = "") -> None:
+    def ensure_open(
+        self, connection: Connection, key: KeyVersion, consumer: str, grant: str = "",
+        *, early: Sequence[Early] | None = None,
+    ) -> None:  # fmt: skip
         """Let a key leave only while every gate on its way is open: one that left heeds no gate any more.
 
         Args:
             connection: A transaction to read the gates in.
-            key: What is to leave.
+            key: What is to leave; it is in use.
             consumer: Who gets it: a consumer, or a destination.
             grant: Under which grant, if under one.
+            early: What was `seen` before the transaction was waited for; None: it is looked for now, which holds a
+                transaction that writes for as long as the home's disk likes.
 
         Raises:
             NotGranted: A gate is shut, if only half.
@@ -207,18 +281,12 @@ class Checkouts:
         if account is None:
             raise missing("account", key.ref.account)
         scopes = chain(account.venue, key.ref, NOBODY, consumer, grant or consumer)
-        unrecorded = (*self._desk.closings.values(), *self._left(connection))
-        early = any(not set(cut.scopes).isdisjoint(scopes) for cut in unrecorded)
-        if early or gate.mode_of(rows.gates(connection, scopes), scopes) is not Mode.OPEN:
+        early = seen(self._desk) if early is None else early
+        if mode_of(connection, self._desk, early, scopes) is not Mode.OPEN:
             raise NotGranted(
                 "cut",
                 f"{key.ref} is cut off or halted: the key goes to nobody. portcullis cuts shows by what",
             )
-
-    def _left(self, connection: Connection) -> tuple[NotedCut, ...]:
-        """Return the cuts that lie in the home and are on no record: of an earlier life, or of the broker beside us."""
-        left = [one.cut for one in self._desk.unrecorded.found()]
-        return tuple(cut for cut in left if cut_store.get(connection, cut.id) is None)
 
 
 def _refuse_moved(before: KeyVersion, key: KeyVersion) -> None:

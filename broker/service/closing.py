@@ -5,8 +5,8 @@ Rules:
    holds nobody. Whether its target exists is found when it is committed, or looked up where that takes long; a cut that
    names what does not exist is taken back, whole and as soon as that is known. One that was answered as in force
    before anybody could look stays so for all that it names and that exists.
-2. Where the commit takes long the secret store's mirror is told, too, and where it fails a file is left in the home
-   (`unrecorded`): a restart finds the cut there.
+2. Where the commit takes long or fails, the secret store's mirror is told, too, and a file is left in the home
+   (`leaving`), before it is answered that it is on no record: a restart finds the cut there, and so do those beside us.
 3. A cut that was answered stays in force until it is on record, or thawed. It says of itself that it is not on record.
 4. A key version that takes the place of one in scope before the cut is on record is covered as one that does it later:
    which one was in use is read as the cut is made.
@@ -14,16 +14,12 @@ Rules:
 
 import contextvars
 import threading
-from collections import deque
-from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
-from broker import gate
-from broker.audit.chain import Detail
-from broker.db import Connection, checkouts, coverage, rows
+from broker.db import Connection, coverage, rows
 from broker.db import cuts as store
 from broker.db.faults import DISK_FULL, MAYBE_WRITTEN
 from broker.db.turns import Urgency, urgency
@@ -31,21 +27,19 @@ from broker.errors import Malformed, NotFound, Problem, StoreUnavailable
 from broker.gate import Mode
 from broker.gate_document import NotedCut
 from broker.model import EVERYTHING, ScopeKind, new_id
-from broker.service import scopes
+from broker.service import cut_rows, scopes, words
 from broker.service.audit import Audit
 from broker.service.desk import Change, Desk
 from broker.service.leaving import Leaving
 from broker.service.making import Made, Making, Thawing
 from broker.service.mirror import Mirror
+from broker.service.strays import Stray, Strays, absent
 from broker.threads import Threads
 
-LONGEST_REASON = 500
 _MOST_TRIES = 3
 _THAW_S = 5.0
 _LOOK_S = 1.0
 _REHEARSED_S = 1.0
-_DAY_US = 86_400_000_000
-_US = 1_000_000
 _LATE_LOOK_US = 250_000
 
 
@@ -57,28 +51,19 @@ def _undo() -> None:
     raise _Undone
 
 
-@dataclass(frozen=True, slots=True)
-class Stray:
-    """A cut that was answered as in force before it could be checked, and named what does not exist."""
-
-    noted: NotedCut
-    why: str
-    at_us: int
-
-
 class Closing:
     """Makes cuts."""
 
     def __init__(self, desk: Desk, audit: Audit, mirror: Mirror) -> None:
         self._desk, self._audit, self._mirror = desk, audit, mirror
         self._making = Making(self._commit, self._taken_back)
-        self._strays: deque[Stray] = deque(maxlen=20)
+        self._strays = Strays(desk)
         self._answered: set[str] = set()
         self._telling = threading.Lock()
         self._leaving = Leaving(desk, mirror)
         self._looks = Threads(1, "cut-looks", partial(urgency.set, Urgency.SAFETY))
-        self.get, self.standing, self.wake = self._making.get, self._making.standing, self._making.wake
-        self.is_kept = self._leaving.is_kept
+        self.get, self.standing = self._making.get, self._making.standing
+        self.is_kept, self.is_left = self._leaving.is_kept, self._leaving.is_left
 
     def begin(self, *, targets: tuple[str, ...], mode: Mode, reason: str, actor: str) -> Made:
         """Close at once, and begin to put it on record; see `Cuts.close`.
@@ -90,10 +75,8 @@ class Closing:
         problems = []
         if not targets:
             problems.append(Problem("targets", "name at least one, or everything"))
-        if not reason.strip() or len(reason) > LONGEST_REASON or "\0" in reason:  # PostgreSQL holds no NUL
-            problems.append(
-                Problem("reason", f"say why, in 1 to {LONGEST_REASON} characters, none of them NUL")
-            )
+        if not words.is_reason(reason):
+            problems.append(Problem("reason", words.SAY_WHY))
         names = scopes.scopes_of(targets, tuple(problems))
         noted = NotedCut(new_id("cut"), mode, names, reason, actor, self._desk.clock.now_us())
         made = Made(noted, self._desk.close_now(noted), contextvars.copy_context())
@@ -101,7 +84,13 @@ class Closing:
             with suppress(RuntimeError):  # we end, or no thread can be had
                 made.before = self._looks.submit(self._in_use, noted)
         self._making.add(made)
+        self._leaving.soon(made)
         return made
+
+    def wake(self) -> None:
+        """Begin with what waits for a thread that could not be had; called every few seconds."""
+        self._making.wake()
+        self._leaving.wake()
 
     def hurry(self) -> None:
         """We are about to end: what is on no record is tried everywhere now, and written down in the home."""
@@ -117,6 +106,7 @@ class Closing:
         self.hurry()
         self._making.end()
         self._looks.shutdown(wait=False, cancel_futures=True)
+        self._strays.shutdown()
         self._leaving.tell(self.standing())
 
     def _in_use(self, noted: NotedCut) -> dict[coverage.Place, int | None]:
@@ -142,6 +132,8 @@ class Closing:
     def note(self, made: Made) -> "Future[None]":
         """Write a cut down in the secret store, in a thread of its own; in the home, where a `RuntimeError` says no."""
         made.noting = True
+        if not self._leaving.wake():
+            self._leaving.leave(made)
         try:
             return self._mirror.note_soon(made.noted)
         except RuntimeError:
@@ -156,7 +148,7 @@ class Closing:
         """A person is told that it is in force; where it is taken back later, that has to be said.
 
         Raises:
-            NotFound, Malformed: It was, or is being, taken back.
+            NotFound: It was, or is being, taken back.
         """
         with self._telling:
             if (refused := made.refused or made.refusing) is not None:
@@ -176,6 +168,10 @@ class Closing:
         except NotFound as fault:
             if self._refuse(made, fault):
                 raise
+        except Malformed:  # it cannot read a name, which does not say that there is nothing of it
+            raise StoreUnavailable(
+                "database", "the database cannot say whether what is named exists"
+            ) from None
 
     def _refuse(self, made: Made, fault: NotFound) -> bool:
         """Take a cut back before its commit finds out, for which it may have to wait; False where it is on record.
@@ -217,9 +213,17 @@ class Closing:
             made.lock.release()
 
     def strays(self) -> tuple[Stray, ...]:
-        """Return what was taken back in the last day although somebody had been told that it is in force."""
-        since_us = self._desk.clock.now_us() - _DAY_US
-        return tuple(one for one in list(self._strays) if one.at_us > since_us)
+        """Return what stops nobody, of the last day, although somebody had been told that it is in force."""
+        return self._strays.list()
+
+    def ready(self) -> None:
+        """Have the threads that a cut is looked at and written down by, for when a host has none left.
+
+        Raises:
+            RuntimeError: One cannot be had.
+        """
+        self._looks.ready()
+        self._mirror.ready()
 
     def rehearse(self) -> None:
         """Do once all that a cut does to the database, and undo it: the first cut after a start is as quick as others.
@@ -242,8 +246,8 @@ class Closing:
         """Put a cut on record, and tell that it is.
 
         Raises:
-            NotFound: A target does not exist.
-            StoreUnavailable: It is not on record, or nobody knows.
+            NotFound: A target does not exist; nothing else says that.
+            StoreUnavailable, Malformed: It is not on record, or nobody knows.
         """
         if made.refused is not None:
             raise made.refused
@@ -251,9 +255,9 @@ class Closing:
             wait((made.before,), _LOOK_S)
         try:
             self._make(made)
-        except StoreUnavailable as fault:
+        except (StoreUnavailable, Malformed) as fault:
             if made.tries == 1:
-                self._leaving.leave_all((made,))
+                self._leaving.at_once(made)
             if fault.reason not in MAYBE_WRITTEN or not made.lock.acquire(blocking=False):
                 raise
             try:
@@ -271,10 +275,17 @@ class Closing:
         self._leaving.over(made)
 
     def _make(self, made: Made) -> None:
-        """Commit a cut. On a full disk it takes the room that is kept for it; others may be quicker: more than once."""
+        """Commit a cut. On a full disk it takes the room that is kept for it; others may be quicker: more than once.
+
+        What of its words the database does not hold is said in others.
+        """
         for _ in range(_MOST_TRIES):
             try:
                 return self._write(made)
+            except (Malformed, UnicodeError):
+                if made.is_plain:
+                    raise
+                made.is_plain = True
             except StoreUnavailable as fault:
                 if fault.reason != DISK_FULL:
                     raise
@@ -295,7 +306,7 @@ class Closing:
                 names = self._add(connection, made) if row is None else store.scopes(connection, row.id)
                 thawed = row is not None and row.thawed_us is not None
                 if made.thawing is not None and not thawed:
-                    self._add_thaw(connection, made, made.thawing)
+                    cut_rows.add_thaw(connection, self._audit, made, made.thawing)
                 elif row is not None:
                     made.closed.extend(rows.gates(connection, names).values())
             made.on_record = True
@@ -305,8 +316,7 @@ class Closing:
         """Take in what a cut holds that is on record now, and say what of it there is not."""
         nobody = tuple(name for name in made.noted.scopes if name not in names)
         if nobody:
-            why = f"there is no {' and no '.join(nobody)}; the rest of it holds"
-            self._strays.append(Stray(replace(made.noted, scopes=nobody), why, self._desk.clock.now_us()))
+            self._strays.add(replace(made.noted, scopes=nobody), f"{absent(nobody)}; the rest of it holds")
         if names != made.noted.scopes:
             made.noted = replace(made.noted, scopes=names)
 
@@ -322,56 +332,18 @@ class Closing:
                 if not there or made.noted.id not in self._answered:
                     made.refusing = scopes.nothing([one for one in made.noted.scopes if one not in there])
                     raise made.refusing  # whoever is answered from here on is told
-        return tuple(sorted({*there, *coverage.heirs(connection, there, _before(made))}))
+        return tuple(sorted({*there, *coverage.heirs(connection, there, made.in_use)}))
 
     def _add(self, connection: Connection, made: Made) -> tuple[str, ...]:
         names = self._names(connection, made)
-        noted = replace(made.noted, scopes=names)
-        record = {
-            "id": noted.id,
-            "mode": noted.mode.value,
-            "reason": noted.reason,
-            "actor": noted.actor,
-            "opened_us": noted.opened_us,
-        }
-        store.add(connection, record, noted.scopes)
-        details: dict[str, Detail] = {
-            "mode": noted.mode.value,
-            "scopes": list(noted.scopes),
-            "reason": noted.reason,
-        }
-        if made.thawing is None:
-            known = rows.gates_of(connection, noted.scopes)
-            for name in noted.scopes:
-                made.closed.append(gate.close(known[name], noted.id, noted.mode))
-                rows.save_gate(connection, made.closed[-1])
-        late_s = (self._desk.clock.now_us() - noted.opened_us) // _US
-        if made.tries > 1 or late_s:
-            details["on_record_after_s"] = late_s
-        closes = noted.mode is Mode.CLOSED
-        ended = checkouts.end_in(connection, noted.scopes, noted.opened_us) if closes else []
-        if ended:
-            details["checkouts"] = ended
-        self._audit.record(connection, "cut.close", noted.id, details)
+        cut_rows.add(connection, self._audit, made, names, self._desk.clock.now_us())
         return names
-
-    def _add_thaw(self, connection: Connection, made: Made, thawing: Thawing) -> None:
-        """Put on record that it was thawed before it was there itself."""
-        names = store.scopes(connection, made.noted.id)
-        for known in rows.gates(connection, names).values():
-            thawed = gate.thaw(known, made.noted.id)
-            if thawed is not None:
-                rows.save_gate(connection, thawed)
-                made.closed.append(thawed)
-        store.thaw(connection, made.noted.id, thawing.at_us, thawing.actor, thawing.reason)
-        details: dict[str, Detail] = {"reason": thawing.reason, "scopes": list(names), "by": thawing.actor}
-        self._audit.record(connection, "cut.thaw", made.noted.id, details)
 
     def _is_there(self, made: Made) -> bool:
         with self._desk.database.read() as connection:
             return store.get(connection, made.noted.id) is not None
 
-    def _taken_back(self, made: Made, fault: NotFound | Malformed) -> None:
+    def _taken_back(self, made: Made, fault: NotFound) -> None:
         with self._telling:
             if made.refused is not None:
                 return
@@ -381,14 +353,7 @@ class Closing:
         self._desk.take_back(made.noted.id)
         self._leaving.over(made)
         if answered:
-            self._strays.append(Stray(made.noted, str(fault), self._desk.clock.now_us()))
+            self._strays.add(made.noted, str(fault))
         if made.noting or self._mirror.has(made.noted.id):  # in turn: it may still be on its way there
             with suppress(RuntimeError):  # no thread can be had: `merge` does it
                 self._mirror.note_soon(replace(made.noted, thawed_us=self._desk.clock.now_us()))
-
-
-def _before(made: Made) -> Mapping[coverage.Place, int | None]:
-    """Return what was in use when a cut was made; nothing where that could not be read: then it covers what is now."""
-    if made.before is None or not made.before.done() or made.before.cancelled():
-        return {}
-    return {} if made.before.exception() else made.before.result()

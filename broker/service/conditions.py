@@ -5,36 +5,49 @@ Rules:
    asks here; nothing is wrong in one view only.
 2. Each has a kind and a subject, which together name it while it stands, and the next step for a person.
 3. What is right again is gone at the next look: nothing is remembered here.
+4. What cannot be looked at is a condition of its own (`UNSEEN`) and hides no other. No secret store is asked here.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from broker import spelled
 from broker.db import findings as finding_store
 from broker.db import meta
+from broker.db import operators as operator_store
 from broker.db.alerts import Alert
 from broker.errors import Conflict
 from broker.gate import Mode
 from broker.model import KeyRef, KeyVersion, Stage, moment
+from broker.service import again
 from broker.service.accounts import Accounts
 from broker.service.alerts import Alerts
 from broker.service.credentials import Credentials
 from broker.service.cuts import Cut, Cuts
 from broker.service.desk import Desk
+from broker.service.each import STEP, UNSEEN, each
 from broker.service.keys import Keys
+from broker.service.last_admin import living_admins
 from broker.service.limits import mismatched
 from broker.service.readiness import Ready
-from broker.service.reconcile import refuse_unreconciled
+from broker.service.reconciled import refuse_unreconciled
 from broker.service.reports import KEY_REFUSED, Reports
 
 LOOKED = "rotator_looked_us"
 """The fact that says when a rotator looked for what is wrong; it does so every few seconds."""
+
+SILENT = "rotator-silent"
+"""The kind of condition that no rotator looks."""
+
+NO_ADMIN = "no-admin"
+"""The kind of condition that nobody is left who may open anything."""
 
 ROTATOR = "rotator"
 """Names the rotator, where it is missing."""
 
 _SILENT_US = 120_000_000
 _MOST_CUTS = 200
+_CALLS_BY = frozenset({"consumer", "account", "grant"})
 _SEVERAL = 3
 
 
@@ -80,9 +93,18 @@ class Conditions:
         keys = self._keys.list()
         found: dict[tuple[str, str], Condition] = {}
         for one in (
-            *here, *self._of_cuts(), *self._of_reports(keys), *self._of_keys(keys), *self._of_readiness(),
-            *self._of_findings(), *self._of_limits(), *self._of_operators(), *self._of_channels(),
-            *self._of_the_rotator(),
+            *here,
+            *conditions_of({
+                "cuts": self._of_cuts,
+                "what processes report": lambda: self._of_reports(keys),
+                "keys": lambda: self._of_keys(keys),
+                "what is ready for a leak": self._of_readiness,
+                "findings of the sweep": self._of_findings,
+                "limits of grants": self._of_limits,
+                "operators": self._of_operators,
+                "channels of alerts": self._of_channels,
+                "the rotator": self._of_the_rotator,
+            }),
         ):  # fmt: skip
             found.setdefault(one.name, one)
         return tuple(found.values())
@@ -97,17 +119,24 @@ class Conditions:
         return tuple(found.values())
 
     def _of_cuts(self) -> Iterator[Condition]:
-        for cut in self._cuts.list(open_only=True, limit=_MOST_CUTS).items:
+        listed = self._cuts.list(open_only=True, limit=_MOST_CUTS).items
+        first = self._cuts.of_everything(
+            _MOST_CUTS
+        )  # whatever came since: nobody sees for it what is narrower
+        shown = {cut.id: cut for cut in (*first, *listed)}
+        for cut in shown.values():
             word = "CUT OFF" if cut.mode is Mode.CLOSED else "HALTED"
             says = (
                 f"{_named(cut)} {word} since {cut.opened_at:%Y-%m-%d %H:%M} UTC by {cut.actor}: {cut.reason}"
             )
-            step = f"portcullis thaw {cut.id} --reason WHY"
+            step = f"{_look(cut)}, then portcullis {spelled.thaw(cut.id)}"
             try:
                 refuse_unreconciled(self._desk, cut.id)
             except Conflict:
-                step = f"portcullis reconcile, then {step}"
+                step = f"portcullis reconcile, then portcullis {spelled.thaw(cut.id)}"
             yield Condition("cut", cut.id, says, step, _account_of(cut))
+        if more := self._cuts.others_open(shown):
+            yield Condition("cut", "others", f"{more} more cuts are in force", "portcullis cuts")
 
     def _of_reports(self, keys: Sequence[KeyVersion]) -> Iterator[Condition]:
         in_use = {str(key.ref) for key in keys if key.stage is Stage.CURRENT}
@@ -160,7 +189,7 @@ class Conditions:
         for one in found:
             shown = f"{one.key_id[:8]}...{one.key_id[-4:]}"
             yield Condition(
-                "key", f"{one.account}/{shown}/{one.what}", f"{one.account}: {one.says}", "portcullis sweep show",
+                "key", f"{one.account}/{shown}/{one.what}", f"{one.account}: {one.says}", one.step,
                 one.account,
             )  # fmt: skip
 
@@ -175,6 +204,14 @@ class Conditions:
             )  # fmt: skip
 
     def _of_operators(self) -> Iterator[Condition]:
+        with self._desk.database.read() as connection:
+            rows = operator_store.listing(connection)
+        if rows and not living_admins(rows):
+            yield Condition(
+                NO_ADMIN, "operators",
+                "no admin is left: nobody may reconcile, thaw, make an operator or open anything; cuts can be made",
+                "on the broker's host: portcullis operator recover --name NAME",
+            )  # fmt: skip
         for name in self._credentials.admins_without_codes():
             yield Condition(
                 "no-codes", name,
@@ -197,7 +234,7 @@ class Conditions:
         if looked is None or self._since_us(looked) < _SILENT_US:
             return
         yield Condition(
-            "rotator-silent", "rotator",
+            SILENT, "rotator",
             f"the rotator looks at nothing since {moment(int(looked)):%Y-%m-%d %H:%M} UTC: no key is rotated "
             "or deleted, and no alert goes out",
             "look into its log, and end its process; it is started again by itself",
@@ -214,10 +251,15 @@ class Conditions:
         return sure_us - self._looked_us
 
 
+def conditions_of(sources: Mapping[str, Callable[[], Iterable[Condition]]]) -> Iterator[Condition]:
+    """Yield what every source finds, and which of them could not be looked at."""
+    return each(sources, lambda what, says: Condition(UNSEEN, what, says, STEP))
+
+
 ROTATORS = frozenset(
     {
         *("stalled", "waits", "slow", "given-up", "overdue", "expiring", "checkout", "refused-orders"),
-        *("restarts", "withheld"),
+        *("restarts", "withheld", UNSEEN),
     }
 )
 """Kinds that the rotator finds by itself, and which stand in its list of alerts."""
@@ -227,7 +269,7 @@ QUIET = frozenset({"no-key", "no-standby", "no-addresses", "channel"})
 """Kinds that every view shows and no phone rings for: what was never set up is no news, nor is a phone that is off."""
 
 
-_URGENT = frozenset({"gateway-silent", "no-gateway", "rotator-silent"})
+_URGENT = frozenset({"gateway-silent", "no-gateway", SILENT})
 
 
 def is_urgent(one: Alert) -> bool:
@@ -238,6 +280,16 @@ def is_urgent(one: Alert) -> bool:
 def as_alert(one: Condition) -> Alert:
     """Return a condition as it is told."""
     return Alert(one.kind, one.subject, one.says, one.step)
+
+
+def _look(cut: Cut) -> str:
+    """Return what comes before a thaw: doing again what was forgotten, or a look at what its bots asked for."""
+    first = again.command_in(cut.actor, cut.reason)
+    if first is not None:
+        return first
+    kind, _, name = next(iter(sorted(cut.scopes))).partition(":")
+    only = f" {spelled.option(f'--{kind}', name)}" if kind in _CALLS_BY and len(cut.scopes) == 1 else ""
+    return f"portcullis calls{only}"
 
 
 def _named(cut: Cut) -> str:

@@ -6,6 +6,7 @@ Rules:
    unknown name takes as long as a known one.
 3. Enrolling anew, once somebody is enrolled, opens something: it goes through `openings`. What was enrolled before
    counts until the new codes are activated; where another person resets it, at once no more, but for the last admin's.
+   One's own enrolment is begun `MOST_BEGUN` times an hour at most: each is kept, and needs no right but to be known.
 """
 
 import hashlib
@@ -21,24 +22,28 @@ import pyotp
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from broker.db import meta
+from broker.db import intents, meta
 from broker.db import operators as store
-from broker.errors import Conflict, Malformed, NotGranted, Problem, Unauthenticated
+from broker.errors import BrokerError, Conflict, Malformed, NotGranted, Problem, Unauthenticated
 from broker.model import moment, new_id
 from broker.service.audit import ITSELF, Audit, acting
-from broker.service.desk import Desk
+from broker.service.desk import Desk, Right
 from broker.service.last_admin import refuse_last_admin
 from broker.service.secrets import Secrets
 from broker.service.throttle import FREE, Throttle, asking_from
+from broker.service.using import still
+from broker.stores.held import is_lost
 from clients.secret import Secret
 from clients.venue import Environment
 
 MARK = "pcls_se_"
 SESSION_US = 3_600_000_000
 SHORTEST, LONGEST = 12, 200
+MOST_BEGUN, _HOUR_US = 20, 3_600_000_000
 _PREFIX = 12
 _STEP_S = 30
 _BAD_CODE = ("bad_code", "the one-time code is not right, or was used before")
+_CODES_LOST = "codes_lost"
 _NO = ("bad_login", "name, password or code is not right")
 
 
@@ -90,7 +95,7 @@ class Credentials:
 
         Raises:
             Malformed: The password is too short or too long.
-            NotFound: No such operator.
+            Conflict: No such operator, or it was begun too often within an hour.
         """
         text = password.reveal()
         if not SHORTEST <= len(text) <= LONGEST:
@@ -100,17 +105,24 @@ class Credentials:
             raise Malformed("bad_password", (Problem("password", "must not contain your name"),))
         with self._desk.database.read() as connection:
             self._known(connection, name)
+            self._begun(connection, name)
         with self._one_at_a_time:
             hashed = self._hasher.hash(text)
         seed = Secret(pyotp.random_base32())
         path = f"operators/{name}/{new_id('otp')}"
         with self._secrets.written(path, {"seed": seed}, {"operator": name}) as connection:
             row = self._known(connection, name)
+            still(row.totp_since_us)
             if row.totp_since_us is not None and acting.get() not in {name, ITSELF}:
                 refuse_last_admin(store.listing(connection), name, self._desk.home.environment)
                 store.change(connection, name, totp_since_us=None)
                 store.end_sessions(connection, name)
-            meta.put(connection, _pending(name), json.dumps({"password": hashed, "path": path}))
+            before, now_us = meta.get(connection, _pending(name)), self._desk.clock.now_us()
+            if before is not None:  # that seed counts no more, nobody knows of it here: it is tidied away
+                intents.add(connection, json.loads(before)["path"], now_us)
+            begun_us = [*self._begun(connection, name), now_us]
+            pending = {"password": hashed, "path": path, "begun_us": begun_us}
+            meta.put(connection, _pending(name), json.dumps(pending))
             self._audit.record(connection, "operator.enrol", f"operator:{name}")
         uri = pyotp.TOTP(seed.reveal()).provisioning_uri(
             name=name, issuer_name=f"Portcullis {self._desk.home.instance[:6]}"
@@ -129,7 +141,7 @@ class Credentials:
             raise _not_enrolled(name)
         enrolled = json.loads(found)
         self._refuse_waiting(name)
-        step = self._step(enrolled["path"], code)
+        step = self._step(name, enrolled["path"], code)
         if step is None:
             self._failed(name)
             raise self._wrong(*_BAD_CODE)
@@ -170,7 +182,15 @@ class Credentials:
         if not (right and known):
             self._failed(name)
             raise self._wrong(*_NO)
-        self.use_code(name, code)
+        try:
+            self.use_code(name, code)
+        except Unauthenticated:  # which of both was wrong tells a guesser that the password is right
+            raise self._wrong(*_NO) from None
+        except Conflict as fault:
+            if fault.reason != _CODES_LOST:
+                raise
+            self._failed(name)  # so does this: whoever has a token is told by `status`
+            raise self._wrong(*_NO) from None
         prefix, lasts = secrets.token_hex(_PREFIX // 2), self._desk.spans.begin(SESSION_US)
         token = Secret(f"{MARK}{prefix}{secrets.token_urlsafe(32)}")
         with self._desk.database.write() as connection:
@@ -184,9 +204,15 @@ class Credentials:
 
     def logout(self, name: str) -> None:
         """End an operator's sessions."""
+        with self._desk.database.read() as connection:
+            if not store.has_sessions(connection, name):
+                return  # who only has a token makes no writer wait for nothing
         with self._desk.database.write() as connection:
+            ended = store.digests(connection, name)
             store.end_sessions(connection, name)
             self._audit.record(connection, "operator.logout", f"operator:{name}")
+        for one in ended:
+            self._desk.took(Right.SESSION, one, name)
 
     def by_session(self, token: Secret) -> Any | None:
         """Return the operator's row whose session this is; None where it is nobody's, or over."""
@@ -206,15 +232,15 @@ class Credentials:
         Raises:
             NotGranted: This operator has no codes.
             Unauthenticated: It is not right, or was used before.
-            Conflict: Too many failures.
-            StoreUnavailable: The seed cannot be read.
+            Conflict: Too many failures, or the seed is lost.
+            StoreUnavailable: The seed cannot be read now.
         """
         with self._desk.database.read() as connection:
             row = store.by_name(connection, name)
         if row is None or row.totp_path is None or row.totp_since_us is None:
             raise _not_enrolled(name)
         self._refuse_waiting(name)
-        step = self._step(row.totp_path, code)
+        step = self._step(name, row.totp_path, code)
         used = False
         if step is not None:
             with self._desk.database.write() as connection:
@@ -228,15 +254,56 @@ class Credentials:
 
     # --- parts ----------------------------------------------------------------------------
 
+    def _begun(self, connection: Any, name: str) -> list[int]:
+        """Return when an enrolment that waits for its first code was begun within the last hour.
+
+        Raises:
+            Conflict: Too often, by the operator alone.
+        """
+        found = meta.get(connection, _pending(name))
+        earlier: list[int] = [] if found is None else json.loads(found).get("begun_us", [])
+        now_us = self._desk.clock.now_us()
+        lately = [at_us for at_us in earlier if abs(now_us - at_us) < _HOUR_US][-MOST_BEGUN:]
+        if len(lately) >= MOST_BEGUN and acting.get() == name:
+            raise Conflict(
+                "enrolled_too_often",
+                f"{name} was enrolled anew {len(lately)} times within an hour, and no code was given: the last one "
+                "still counts; enter a code of it, or wait",
+            )
+        return lately
+
     def _known(self, connection: Any, name: str) -> Any:
         row = store.by_name(connection, name)
         if row is None or row.ended_us is not None:
             raise Conflict("no_operator", f"there is no operator {name[:64]!r} any more")
         return row
 
-    def _step(self, path: str, code: str) -> int | None:
-        """Return the step of time that a code is of; None where it is of none near now."""
-        totp = pyotp.TOTP(self._desk.secrets.read(path)["seed"].reveal())
+    def seed_of(self, name: str) -> str | None:
+        """Return where the seed of an operator's codes lies; None where there are none."""
+        with self._desk.database.read() as connection:
+            row = store.by_name(connection, name)
+        return None if row is None or row.ended_us is not None else row.totp_path
+
+    def _step(self, name: str, path: str, code: str) -> int | None:
+        """Return the step of time that a code is of; None where it is of none near now.
+
+        Raises:
+            Conflict: The seed is lost (`_CODES_LOST`).
+        """
+        try:
+            seed = self._desk.secrets.read(path)["seed"]
+        except BrokerError as fault:
+            if not is_lost(fault):
+                raise
+            self._desk.gone["codes", name] = path
+            raise Conflict(
+                _CODES_LOST,
+                f"the seed of {name}'s one-time codes is lost ({fault.reason}): no code counts. Let another "
+                f"admin run `portcullis operator enrol --name {name}`; or, on the broker's host, run "
+                f"`portcullis operator recover --name {name}`",
+            ) from None
+        self._desk.gone.pop(("codes", name), None)
+        totp = pyotp.TOTP(seed.reveal())
         now = self._desk.clock.now_us() // 1_000_000 // _STEP_S
         wanted = code.strip().replace(" ", "")
         found = [step for step in (now - 1, now, now + 1) if _same(totp.generate_otp(step), wanted)]
@@ -281,7 +348,9 @@ def _pending(name: str) -> str:
 
 
 def _not_enrolled(name: str) -> NotGranted:
-    return NotGranted("not_enrolled", f"{name} has no one-time codes yet; run `portcullis operator enrol`")
+    return NotGranted(
+        "not_enrolled", f"{name} has no one-time codes yet; run `portcullis operator enrol --name {name}`"
+    )
 
 
 def _same(one: str, other: str) -> bool:

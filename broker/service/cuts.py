@@ -12,8 +12,8 @@ Rules:
 6. A closed cut ends the checkouts in its scope: a key that was handed out heeds no gate, so it is rotated.
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -33,12 +33,14 @@ from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
 from broker.model import EVERYTHING, KeyRef, ScopeKind, Stage, moment, scope
 from broker.service.audit import Audit
-from broker.service.closing import LONGEST_REASON, Closing
+from broker.service.closing import Closing
 from broker.service.desk import Change, Desk, Page, cursor_number, page
+from broker.service.leaving import LEFT_WITHIN_S
 from broker.service.making import Made
 from broker.service.mirror import Mirror
-from broker.service.reconcile import refuse_unreconciled
+from broker.service.reconciled import refuse_unreconciled
 from broker.service.using import using
+from broker.service.words import is_reason
 
 COMMITTED_WITHIN_S = 2.0
 """How long an answer waits for the record; it is in force without."""
@@ -47,7 +49,7 @@ MIRROR_AFTER_S = 0.5
 """After how long without a commit the secret store is told, too."""
 
 _CURSOR_END = 2**62
-_ID = re.compile(r"[!-~]{1,64}")
+_LONGEST_ID = 64
 _AT_ONCE = 200
 
 
@@ -78,6 +80,9 @@ class Cuts:
     def __init__(self, desk: Desk, audit: Audit, mirror: Mirror) -> None:
         self._desk, self._audit, self._mirror = desk, audit, mirror
         self.closing = Closing(desk, audit, mirror)
+        self._learned: tuple[Cut, ...] = ()
+        self._thawed: frozenset[str] = frozenset()
+        """Cuts that were thawed here since `learn` began to read the last time."""
 
     def close(self, *, targets: tuple[str, ...], mode: Mode, reason: str, actor: str) -> tuple[Cut, Change]:
         """Close the gates of some scopes, and wait for the record, but not for long.
@@ -103,6 +108,7 @@ class Cuts:
             self.closing.note(made)
             with suppress(TimeoutError):
                 made.settled.result(COMMITTED_WITHIN_S - MIRROR_AFTER_S)
+            wait((made.settled, made.left), LEFT_WITHIN_S, FIRST_COMPLETED)
         return self.made(made), replace(made.change, gates=tuple(made.closed))
 
     def made(self, made: Made) -> Cut:
@@ -136,7 +142,7 @@ class Cuts:
             StoreUnavailable: The secret store's mirror cannot be told, or the database cannot be written; everything
                 stays closed. With the reason `thaw_unknown` that is not known.
         """
-        if not reason.strip() or len(reason) > LONGEST_REASON:
+        if not is_reason(reason):
             raise Malformed("bad_thaw", (Problem("reason", "say why it is safe to open again"),))
         if self._desk.guard.superseded:
             self._desk.guard.refuse(Deed.THAW)
@@ -146,7 +152,11 @@ class Cuts:
             if using.get() is not None:
                 with self._desk.database.write(Urgency.SAFETY) as connection:
                     self._audit.use_act(connection, "cut.thaw")
-            change = self.closing.thaw(made, reason=reason, actor=actor)
+            try:
+                change = self.closing.thaw(made, reason=reason, actor=actor)
+            except StoreUnavailable:
+                self._give_act_back()
+                raise
             if change is not None:
                 return _fresh(made), change
         now_us = self._desk.clock.now_us()
@@ -174,6 +184,7 @@ class Cuts:
             except StoreUnavailable as fault:
                 self._refuse_unless_thawed(cut_id, now_us, fault)
                 doubt = str(fault) if fault.reason == "not_replicated" else ""
+        self._thawed |= {cut_id}
         change = self._desk.tell(opened)
         done = replace(cut, thawed_at=moment(now_us), thawed_by=actor, thawed_why=reason, doubt=doubt)
         return done, change
@@ -255,6 +266,32 @@ class Cuts:
         with self._desk.database.write(Urgency.UPKEEP, patience_s=patience_s) as connection:
             self._audit.record(connection, "cut.on_their_way", cut_id, details)
 
+    def learn(self) -> None:
+        """Read what is in force on record, for `known`.
+
+        Raises:
+            StoreUnavailable: The database cannot answer; what was read before stays.
+        """
+        before = (
+            self._thawed
+        )  # of these the record says itself what became of them: a failover may forget a thaw
+        found = self.list(open_only=True, limit=_AT_ONCE).items
+        self._learned = tuple(one for one in found if one.on_record)
+        self._thawed -= before
+
+    def known(self) -> tuple[Cut, ...]:
+        """Return what is in force as far as is known without the database.
+
+        That is what was on record a few seconds before it went away, less what was thawed and with what was cut here
+        since.
+        """
+        early = [_fresh(made) for made in reversed(self.closing.standing())]
+        ids = {one.id for one in early} | self._thawed
+        return (
+            *(one for one in early if not one.thawed_at),
+            *(one for one in self._learned if one.id not in ids),
+        )
+
     def get(self, cut_id: str) -> Cut:
         """Return one cut.
 
@@ -274,7 +311,8 @@ class Cuts:
         """List cuts, newest first; those that are not on record yet are on the first page, beyond its limit."""
         opened, _, last = after.partition(".")
         before = cursor_number(opened) if after else _CURSOR_END
-        if last and not _ID.fullmatch(last):
+        # who wrote one into the secret store called it what they liked
+        if len(last) > _LONGEST_ID or "\0" in last:
             raise Malformed("bad_cursor", (Problem("cursor", "is none of ours; start without it"),))
         with self._desk.database.read() as connection:
             found = store.page(connection, before, limit + 1, open_only=open_only, before_id=last)
@@ -284,6 +322,23 @@ class Cuts:
         waiting = [] if after else [_fresh(made) for made in reversed(self.closing.standing())]
         early = [one for one in waiting if one.id not in there and not (open_only and one.thawed_at)]
         return Page((*early, *(cut for cut, _ in shown.items)), shown.next)
+
+    def _give_act_back(self) -> None:
+        """Let the thaw that failed be sent again: it stays closed, and what was announced is this very thaw."""
+        if using.get() is not None:
+            with suppress(StoreUnavailable), self._desk.database.write() as connection:
+                self._audit.give_act_back(connection)
+
+    def of_everything(self, limit: int) -> tuple[Cut, ...]:
+        """Return the open cuts by which everything is closed: the program's own first, then the newest."""
+        with self._desk.database.read() as connection:
+            found = store.of_everything(connection, limit)
+            return tuple(_cut(row, store.scopes(connection, row.id)) for row in found)
+
+    def others_open(self, known: Collection[str]) -> int:
+        """Return how many cuts on record are open beside those that are known."""
+        with self._desk.database.read() as connection:
+            return len(store.every_open(connection) - set(known))
 
 
 def noted(cut: Cut) -> NotedCut:
@@ -312,7 +367,7 @@ def _refuse_thawed(cut: Cut) -> None:
 
 def _cut(row: Any, names: tuple[str, ...]) -> Cut:
     return Cut(
-        row.id, Mode(row.mode), names, row.reason, row.actor, moment(row.opened_us),
+        row.id, rows.mode(row.mode), names, row.reason, row.actor, moment(row.opened_us),
         None if row.thawed_us is None else moment(row.thawed_us), row.thawed_by, row.thawed_why,
     )  # fmt: skip
 

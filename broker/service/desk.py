@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Generic, TypeVar
 
 from broker.db.checkouts import Checkout
@@ -11,7 +12,7 @@ from broker.errors import Malformed, NotFound, Problem
 from broker.files.ours import Ours
 from broker.gate import Gate
 from broker.gate_document import NotedCut
-from broker.model import NAME, Grant
+from broker.model import NAME, Grant, KeyVersion
 from broker.pasted import looks_secret
 from broker.ports import Clock, SecretStore
 from broker.service.host_guard import HostGuard
@@ -24,6 +25,7 @@ T = TypeVar("T")
 LARGEST_PAGE = 500
 VENUES = ("binance",)
 _LONGEST_NUMBER = 18
+_MOST_TAKEN = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,15 @@ class _Clocks:
         return self._desk.clock.boot_us()
 
 
+class Right(Enum):
+    """What may be taken away, and by what it is named and told apart."""
+
+    OPERATOR = "an operator: the token's digest, and the name"
+    SESSION = "a login: the token's digest, and the name"
+    DESTINATION = "a place that gets keys: the name, and when it was made"
+    ACT = "what was announced: its id"
+
+
 @dataclass(slots=True)
 class Desk:
     """What use cases share. `tell` hands changes to whoever pushes them to gateways.
@@ -88,8 +99,9 @@ class Desk:
     force in this process and not on record yet, `in_use` by their ids which key
     versions were in use as they were made. `guard` is asked before whatever touches an exchange, a key or a secret.
     `spans` tells which spans of time on record are over. `handed` are keys that this process handed out or asked back,
-    `ended` operators whom it ended, with the token that they had: a database that goes back forgets that.
-    `unrecorded` is where cuts are left that no store has taken.
+    `taken` are rights that were taken away, by kind: a database that goes back forgets that (`took`).
+    `unrecorded` is where cuts are left that no store has taken. `gone` are paths that are needed and the secret
+    store has not, by whose they are: `("grant", id)`, `("key", ref)`, `("egress", name)` or `("codes", operator)`.
     """
 
     database: Database
@@ -101,12 +113,14 @@ class Desk:
     reach: Reach = PUBLIC
     closings: dict[str, NotedCut] = field(default_factory=dict)
     in_use: dict[str, Mapping[tuple[str, str], int | None]] = field(default_factory=dict)
-    handed: dict[str, Checkout] = field(default_factory=dict)
-    ended: dict[str, str] = field(default_factory=dict)
+    handed: dict[str, tuple[Checkout, KeyVersion | None]] = field(default_factory=dict)
+    taken: dict[Right, dict[str, str]] = field(default_factory=dict)
     unrecorded: Unrecorded = field(default_factory=Unrecorded)
+    gone: dict[tuple[str, str], str] = field(default_factory=dict)
     guard: HostGuard = field(init=False)
     spans: Watch = field(init=False)
     _last_change: int = 0
+    _told: int = 0
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -114,6 +128,19 @@ class Desk:
         self.spans = Watch(_Clocks(self))
         if self.reach == PUBLIC and self.home.environment is Environment.PAPER:
             self.reach = LOOPBACK
+
+    def took(self, right: Right, name: str, mark: str = "") -> None:
+        """Keep in mind that a right was taken away, once that is committed. `mark` tells it from another so named."""
+        kept = self.taken.setdefault(right, {})
+        kept.pop(name, None)
+        kept[name] = mark
+        if len(kept) > _MOST_TAKEN:
+            del kept[next(iter(kept))]
+
+    @property
+    def changes(self) -> int:
+        """How many changes were told in this process: a cut is among them before it is answered."""
+        return self._told
 
     def number(self) -> Change:
         """Return a change of its own number that nobody is told of."""
@@ -150,6 +177,8 @@ class Desk:
         self.in_use.pop(closing, None)
 
     def _heard(self, change: Change) -> Change:
+        with self._counting:
+            self._told += 1
         for listener in self.listeners:
             listener(change)
         return change

@@ -16,7 +16,7 @@ from broker.files.place import Unfit, spot
 from broker.model import new_id
 from broker.service.accounts import Accounts
 from broker.service.audit import Audit, acting
-from broker.service.desk import Desk, check_name, missing
+from broker.service.desk import Desk, Right, check_name, missing
 from broker.service.secrets import Secrets
 from clients.outbound import NotReachable
 from clients.secret import Secret
@@ -120,6 +120,7 @@ class Destinations:
         with self._desk.database.write() as connection:
             store.remove(connection, name, self._desk.clock.now_us())
             self._audit.record(connection, "destination.remove", f"destination:{name}")
+        self._desk.took(Right.DESTINATION, name, str(found.created_us))
         if found.secret_path is not None:
             self._secrets.bury(found.secret_path, f"the destination {name}")
         return found

@@ -3,7 +3,8 @@
 Rules:
 1. A virtual secret leaves here once, from `create` or `reissue`; lost means `reissue`.
 2. A policy change raises the grant's epoch unless it only widens: leases issued under the old one are void.
-3. A revoked grant stays on record and never comes back.
+3. A revoked grant stays on record and never comes back. A real key that was handed out under it heeds no gate, so its
+   checkout ends, too, as at a cut.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from broker import gate, policy_document
 from broker.audit.chain import Detail
-from broker.db import Connection, rows
+from broker.db import Connection, checkouts, rows
 from broker.db import accounts as account_store
 from broker.db import grants as store
 from broker.db.turns import Urgency
@@ -29,6 +30,7 @@ from broker.service.audit import Audit
 from broker.service.desk import Desk, Page, check_name, missing, page
 from broker.service.limits import beside
 from broker.service.secrets import Secrets
+from broker.service.using import still
 from broker.virtual_key import new_key_id, new_secret
 from clients.secret import Secret
 from clients.venue import KeyType
@@ -154,7 +156,7 @@ class Grants:
         return page(found, limit, lambda one: one.id)
 
     def revoke(self, grant_id: str, reason: str) -> Grant:
-        """End a grant for good; its leases are void at once.
+        """End a grant for good; its leases are void at once, and what was handed out under it is rotated.
 
         Raises:
             NotFound: No such grant.
@@ -165,7 +167,11 @@ class Grants:
             if known.revoked_at is not None:
                 return known
             store.revoke(connection, grant_id, now_us, reason)
-            self._audit.record(connection, "grant.revoke", f"grant:{grant_id}", {"reason": reason})
+            details: dict[str, Detail] = {"reason": reason}
+            ended = checkouts.end_in(connection, (scope(ScopeKind.GRANT, grant_id),), now_us)
+            if ended:
+                details["checkouts"] = ended
+            self._audit.record(connection, "grant.revoke", f"grant:{grant_id}", details)
             raised = _touch(connection, grant_id)
         gone = replace(known, revoked_at=moment(now_us))
         self._desk.tell((raised,), grant_id, account=known.account, consumer=known.consumer, known=gone)
@@ -178,11 +184,13 @@ class Grants:
             NotFound: No such grant.
             Conflict: The grant was revoked.
         """
-        known = self.get(grant_id)
-        if known.revoked_at is not None:
-            raise Conflict("revoked", f"grant {grant_id} was revoked; create a new one")
-        fresh, secret = _with_key(replace(known, key_id=new_key_id()), public_key)
+        fresh, secret = _with_key(replace(_unrevoked(self.get(grant_id)), key_id=new_key_id()), public_key)
         with self._recording(fresh, secret) as connection:
+            known = _unrevoked(self._known(connection, grant_id))  # by now: a secret was written
+            fresh = replace(
+                known, key_id=fresh.key_id, key_type=fresh.key_type, public_key=fresh.public_key,
+                secret_path=fresh.secret_path,
+            )  # fmt: skip
             store.replace_key(connection, known, fresh, self._desk.clock.now_us())
             details: dict[str, Detail] = {"key_id": fresh.key_id, "was": known.key_id}
             self._audit.record(connection, "grant.reissue", f"grant:{grant_id}", details)
@@ -201,6 +209,7 @@ class Grants:
         now_us = self._desk.clock.now_us()
         with self._desk.database.write(Urgency.SAFETY) as connection:
             known = self._known(connection, grant_id)
+            still(known.policy_version)
             version = known.policy_version + 1
             store.set_policy(connection, grant_id, version, parsed.text, now_us)
             old = policy_document.load(known.policy)
@@ -240,6 +249,12 @@ class Grants:
         living = store.living_on(connection, account, 3)
         others = [grant_id for grant_id in living if grant_id != fresh]
         return (_touch(connection, others[0]),) if len(others) == 1 else ()
+
+
+def _unrevoked(grant: Grant) -> Grant:
+    if grant.revoked_at is not None:
+        raise Conflict("revoked", f"grant {grant.id} was revoked; create a new one")
+    return grant
 
 
 def _with_key(grant: Grant, public_key: str | None) -> tuple[Grant, Secret | None]:

@@ -14,6 +14,7 @@ from broker.db import grants as store
 from broker.gate import Mode
 from broker.gate_document import NotedCut
 from broker.model import Grant, ScopeKind, new_id, scope
+from broker.service import again
 from broker.service.audit import ITSELF
 from broker.service.desk import Change, Desk
 from broker.service.grants import only_widens
@@ -48,28 +49,29 @@ class Heard:
         found = []
         for told in list(self._grants.values()):
             there = store.grant(connection, told.id)
-            what = None if there is None else _given_again(there, told)
-            if what is not None:
-                reason = f"the database forgot that {what}; do it again, or look why not, then thaw this"
+            forgot = None if there is None else _given_again(there, told)
+            if forgot is not None:
                 found.append(
                     NotedCut(
-                        new_id("cut"), Mode.CLOSED, (scope(ScopeKind.GRANT, told.id),), reason, ITSELF,
+                        new_id("cut"), Mode.CLOSED, (scope(ScopeKind.GRANT, told.id),), again.reason(*forgot), ITSELF,
                         self._desk.clock.now_us(),
                     )
                 )  # fmt: skip
         return found
 
 
-def _given_again(there: Grant, told: Grant) -> str | None:
-    """Say what was taken and is there again; None where nothing is."""
+def _given_again(there: Grant, told: Grant) -> tuple[str, str] | None:
+    """Say what was taken and is there again, and what takes it again; None where nothing is."""
     if there.revoked_at is not None:
         return None
     if told.revoked_at is not None:
-        return "this grant was revoked"
+        return "this grant was revoked", f"portcullis grant revoke {told.id} --reason WHY"
     if there.key_id != told.key_id:
-        return f"its virtual key was reissued ({told.key_id} took the place of {there.key_id})"
+        what = f"its virtual key was reissued ({told.key_id} took the place of {there.key_id})"
+        return what, f"portcullis grant reissue {told.id}"
     if there.policy != told.policy and not only_widens(
         policy_document.load(there.policy), policy_document.load(told.policy)
     ):
-        return f"its policy was narrowed (version {told.policy_version})"
+        what = f"its policy was narrowed (version {told.policy_version})"
+        return what, f"portcullis grant policy {told.id} --policy FILE"
     return None

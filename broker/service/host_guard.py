@@ -2,16 +2,19 @@
 
 Rules:
 1. `ensure` comes before the deed and asks the stores anew: the secret store who has this home's place (instance and
-   generation), the database who holds its seat and what is closed by itself. `fence` comes inside a transaction that
-   records a deed, and asks that transaction once more: who was paused in between changes nothing.
+   generation), the database who holds its seat and what is closed by itself; a primary of before is believed by none
+   that needs an answer. `fence` comes inside a transaction that records a deed, or looks for the last time before it
+   (`last_look`), and asks that transaction once more: who was paused in between changes nothing.
 2. `allows` is for what looks often: its answer may be as old as `KNOWN_FOR_S`. Leases and whatever else is a safety
-   path take `serves`, which asks nothing.
+   path take `serves`, or `lets_go` before a key goes to a gateway, which ask nothing.
 3. Asks come one at a time, and who waited takes what the one before heard: a store that hangs costs each two at most.
 4. No cut ever comes here.
 5. Who was told once that another host has this home's place is told for good, and on record: a secret store that is put
    back to before that says the opposite.
 6. The seat (`broker.seat`) lies in the database; where that is a file and the secrets are in a Vault, in the Vault: in
    what every copy of this home shares. The database's is kept by the heartbeat, the Vault's by upkeep.
+7. No key leaves before the mirror of the gates was merged in this life (`took_in_cuts`). Who works beside a broker and
+   merges nothing finds on record that its start has; a command in place hands out nothing.
 """
 
 import json
@@ -25,7 +28,7 @@ from broker import seat as seats
 from broker.db import Connection, history, meta
 from broker.db import cuts as cut_store
 from broker.db.database import Database
-from broker.deeds import NEVER_ASKED, Deed, Known, No, judge
+from broker.deeds import NEVER_ASKED, UNREAD, Deed, Known, No, judge
 from broker.errors import BrokerError, StoreUnavailable, Withheld
 from broker.history import Mark, load_mark
 from broker.ports import SecretStore
@@ -45,6 +48,9 @@ COMPARED, RECONCILED = "compared", "reconciled"
 
 SUPERSEDED = "superseded_by"
 """The fact that says by which generation of the home this one was superseded."""
+
+CUTS_READ = "cuts_read_by"
+"""The fact that names the start of a broker that took in the cuts which the secret store holds."""
 
 SEAT = "seat"
 KNOWN_FOR_S = 2.0
@@ -79,6 +85,9 @@ class HostGuard:
         self._asking = threading.Lock()
         self._heard = Heard()
         self.seating, self.sits_in_store = Seating(), False
+        self.start = ""
+        """Names the start of the broker that this process is, or works beside; empty where there is none."""
+        self._cuts_read = False
         self._above = 0
         """The highest generation of this home that the secret store ever told of."""
         self._usurped = ""
@@ -93,17 +102,37 @@ class HostGuard:
 
     @property
     def serves(self) -> bool:
-        """Whether leases may be granted, as it is known now: nothing is asked."""
-        return judge(Deed.LEASE, Known(self.superseded)) is None
+        """Whether leases may go on, as it is known now: nothing is asked."""
+        return judge(Deed.RENEW, Known(self.superseded)) is None
 
-    def ensure(self, deed: Deed) -> None:
-        """Make sure that a deed may be done, as of this moment. Blocks for as long as the stores take.
+    @property
+    def lets_go(self) -> bool:
+        """Whether a key may go to a gateway that has none yet, as it is known now: nothing is asked."""
+        return judge(Deed.LEASE, Known(self.superseded, unread="" if self._cuts_read else UNREAD)) is None
+
+    def took_in_cuts(self) -> None:
+        """What the secret store holds closed is closed on record by now: note it, for who works beside us as well.
+
+        Raises:
+            StoreUnavailable: The database cannot answer; for this process it is noted.
+        """
+        self._cuts_read = True
+        if not self.start:
+            return
+        with self._database.read() as connection:
+            known = meta.get(connection, CUTS_READ)
+        if known != self.start:
+            with self._database.write() as connection:
+                meta.put(connection, CUTS_READ, self.start)
+
+    def ensure(self, deed: Deed, within_s: float = 0.0) -> None:
+        """Make sure that a deed may be done, as of this moment, or so lately. Blocks for as long as the stores take.
 
         Raises:
             Withheld: It may not, and why; nothing was done.
             StoreUnavailable: That cannot be known now; nothing was done.
         """
-        _refuse(judge(deed, self._known(0.0)))
+        _refuse(judge(deed, self._known(within_s, deed)))
 
     def refuse(self, deed: Deed) -> None:
         """Refuse a deed that is known to be none of ours; the secret store is not asked, nor is it missed.
@@ -112,12 +141,12 @@ class HostGuard:
             Withheld: It may not be done, and why.
             StoreUnavailable: The database cannot answer.
         """
-        with self._database.read() as connection:
+        with self._database.read(at_primary=True) as connection:
             self.fence(connection, deed)
 
     def allows(self, deed: Deed) -> No | None:
         """Tell whether a deed may be done, as of the last two seconds; None where it may."""
-        return judge(deed, self._known(KNOWN_FOR_S))
+        return judge(deed, self._known(KNOWN_FOR_S, deed))
 
     def fence(self, connection: Connection, deed: Deed) -> None:
         """Make sure once more, in the transaction that puts a deed on record. The secret store is not asked.
@@ -247,7 +276,7 @@ class HostGuard:
             "the other host serves now; end this one"
         )
 
-    def _known(self, within_s: float) -> Known:
+    def _known(self, within_s: float, deed: Deed) -> Known:
         asked_s = self._now_s()
         with self._asking:
             heard = self._heard
@@ -257,7 +286,7 @@ class HostGuard:
                     self.hear()
                 heard = self._heard
         try:
-            with self._database.read() as connection:
+            with self._database.read(at_primary=deed.asks) as connection:
                 return self._read(connection, Known(heard.usurped, heard.away))
         except StoreUnavailable as fault:
             return Known(self.superseded, f"the database cannot be asked ({fault})")
@@ -274,9 +303,10 @@ class HostGuard:
             doubt = f"the database went from timeline {before} to {here}: everything is about to be closed"
         elif self._heard.mark is not None and not history.has(connection, self._heard.mark):
             doubt = "the database was put back, the secret store knows more of it: everything is about to be closed"
+        is_read = self._cuts_read or (self.start and facts.get(CUTS_READ) == self.start)
         return replace(
-            known, usurped=known.usurped or self._usurped, doubt=doubt, closed=closings(connection),
-            compared=_names(facts.get(COMPARED)), well=_names(facts.get(RECONCILED)),
+            known, usurped=known.usurped or self._usurped, doubt=doubt, unread="" if is_read else UNREAD,
+            closed=closings(connection), compared=_names(facts.get(COMPARED)), well=_names(facts.get(RECONCILED)),
         )  # fmt: skip
 
     def _replaced(self, facts: dict[str, str]) -> str:
@@ -314,7 +344,7 @@ def _seat(found: object) -> Seat | None:
 def _refuse(no: No | None) -> None:
     if no is None:
         return
-    if no.reason == "guard_away":
+    if no.reason in {"guard_away", "cuts_not_read"}:
         raise StoreUnavailable(no.reason, no.message)
     raise Withheld(no.reason, no.message)
 
@@ -327,7 +357,7 @@ def facts_of(document: str) -> dict[str, object]:
     """
     try:
         found = json.loads(document)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise StoreUnavailable(
@@ -351,7 +381,7 @@ def mark_of(document: str) -> Mark:
     """
     try:
         return load_mark(document)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise StoreUnavailable(
             "mirror_unreadable",
             "gates/history in the secret store cannot be understood: restore it, no key is leased until then",

@@ -2,7 +2,9 @@
 
 The order of writes: the record (pending) with the path -> the secret store, read back -> the record (current). A
 crash between two of them leaves a pending record, which the next import of the same key finishes. A version that was
-replaced is taken back into use like that; one that is in use gets its secret back where the store has lost it.
+replaced is taken back into use like that; one that is in use gets its secret back where the store knows nothing of it.
+Where something lies there that is none to sign with, or was destroyed, nothing is written again, and nothing is said to
+be kept: another key has to come into use.
 
 An import and a rotation of one slot exclude each other: a rotation counts on what is current, and deletes what is not.
 Each of the two transactions holds the account's row and finds no open rotation there; who plans one holds it, too.
@@ -12,16 +14,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from broker.audit.chain import Detail
-from broker.db import Connection, cutovers, rotations, rows
+from broker.db import Connection, cutovers, findings, rotations, rows
 from broker.db import accounts as store
 from broker.deeds import Deed
-from broker.errors import Conflict, NotFound, StoreUnavailable
+from broker.errors import BrokerError, Conflict, StoreUnavailable
 from broker.model import KeyRef, KeyVersion, ScopeKind, Stage, moment, scope
+from broker.service import deaths, holding, lost
 from broker.service.audit import Audit
 from broker.service.desk import Desk, missing
 from broker.service.numbers import next_version
+from broker.stores import held
 from clients.secret import Secret
-from clients.venue import Credential, KeyFacts, Slot
+from clients.venue import Credential, KeyFacts, KeyType, Slot
 
 
 class Keys:
@@ -52,12 +56,14 @@ class Keys:
         _check(slot, facts, allow_withdraw=allow_withdraw, allow_any_address=allow_any_address)
         self._desk.guard.ensure(Deed.IMPORT)
         pending = self._pending(account, slot, credential, facts)
+        if pending.stage is Stage.TOMBSTONE:
+            raise self._lives_after_all(pending)
         in_use = pending.stage is Stage.CURRENT
-        if in_use and self._is_kept(pending.path):
-            return pending
         values = {"secret": credential.secret}
         if credential.passphrase is not None:
             values["passphrase"] = credential.passphrase
+        if self._is_kept(pending, values) and in_use:
+            return pending
         labels = {
             "account": account, "slot": slot.value, "version": str(pending.ref.version),
             "venue_key_id": credential.key_id, "key_type": credential.key_type.value,
@@ -81,6 +87,7 @@ class Keys:
             name = scope(ScopeKind.KEY_VERSION, str(pending.ref))
             covered = rows.gates(connection, [name])
             store.set_uid(connection, account, facts.account_uid)
+            findings.in_use_again(connection, credential.key_id, self._desk.clock.now_us())
             self._audit.record(connection, "key.current", f"key-version:{pending.ref}")
         self._desk.tell(tuple(covered.values()))  # a cut of the version it replaces holds it, too
         return replace(pending, stage=Stage.CURRENT)
@@ -92,22 +99,66 @@ class Keys:
                 raise missing("account", account)
             return tuple(store.keys(connection, account))
 
-    def _is_kept(self, path: str) -> bool:
-        """Tell whether a secret is where it should be: a store that was put back has forgotten it."""
-        try:
-            self._desk.secrets.read(path)
-        except NotFound as fault:
-            return fault.reason != "no_secret"
-        return True
+    def _lives_after_all(self, key: KeyVersion) -> Conflict:
+        """Put on record that a key may live which counts as dead: the venue has just answered for it."""
+        says = f"{key.ref} was ended on record, and the exchange served it when somebody imported it again: it may live"
+        step = f"Look there, delete it, and find out why it was not gone; then {deaths.confirm(key.ref)}"
+        found = findings.Finding(
+            key.ref.account, key.venue_key_id, findings.SERVED, f"{says}. {step}", str(key.ref)
+        )
+        with self._desk.database.write() as connection:
+            store.lives(connection, key.venue_key_id)
+            findings.add(connection, found, self._desk.clock.now_us())
+            self._audit.record(connection, "key.lives", f"key-version:{key.ref}")
+        return Conflict(
+            "dead",
+            f"this key is {key.ref}, which was ended on record, and the exchange served it when it was asked: it may "
+            f"live. Nothing was stored: its place in the secret store is used up. {step}; and import another key",
+        )
+
+    def _is_kept(self, key: KeyVersion, values: Mapping[str, Secret]) -> bool:
+        """Tell whether something lies where a key's secret is to be: a store that was put back has forgotten it.
+
+        Raises:
+            Conflict: What lies there is no secret to sign with, or was one; nothing is written over it.
+        """
+        fault = held.why_lost(self._desk.secrets, key.path)
+        if fault is not None and fault.reason == "no_secret":
+            return False
+        said = "" if fault is None else str(fault)
+        if fault is None and key.key_type is KeyType.HMAC:  # the spelling of a private key may be another
+            there = self._desk.secrets.read(key.path)["secret"]
+            said = "" if there == values["secret"] else f"another secret lies at {key.path}"
+        if not said:
+            return True
+        account, slot = key.ref.account, key.ref.slot.value
+        if key.stage is not Stage.CURRENT:
+            raise Conflict(
+                "not_kept",
+                f"this key is {key.ref}, and its secret cannot be kept: {said}. Nothing was stored. Make another key "
+                "at the exchange and import that one, and delete this one there",
+            )
+        do = (
+            f"make another key: `portcullis rotation start --account {account} --slot {slot} --wait`, or "
+            f"`portcullis key import --account {account} --slot {slot}` with one that you made at the exchange"
+        )
+        raise Conflict(
+            "not_kept",
+            f"this key is {key.ref}, the key in use, and its secret is not kept: {said}. Nothing was stored. Gateways "
+            "that hold it trade on: do not delete it, and do not restart them, before another key is in use. "
+            f"{lost.brought_back('' if fault is None else fault.reason, do)}",
+        )
 
     def _has(self, path: str, values: Mapping[str, Secret]) -> bool:
         try:
             return dict(self._desk.secrets.read(path)) == dict(values)
-        except NotFound:
+        except BrokerError as fault:
+            if not held.is_lost(fault):
+                raise
             return False
 
     def _pending(self, account: str, slot: Slot, credential: Credential, facts: KeyFacts) -> KeyVersion:
-        """Record the intent, or find it recorded."""
+        """Record the intent, or find it recorded; a tombstone is found, and stays one."""
         now_us = self._desk.clock.now_us()
         free = next_version(self._desk.secrets, account, slot, 0)
         with self._desk.database.write() as connection:
@@ -124,11 +175,6 @@ class Keys:
                 if known.venue_key_id == credential.key_id:
                     if known.ref.account != account or known.ref.slot is not slot:
                         raise Conflict("key_known", f"this key is already in use as {known.ref}")
-                    if known.stage is Stage.TOMBSTONE:
-                        raise Conflict(
-                            "dead",
-                            f"this key is {known.ref}, which was proven dead: make another at the exchange",
-                        )
                     return known
             last = store.last_version(connection, account, slot)
             version = max(last + 1, free)
@@ -161,6 +207,12 @@ def _alone(connection: Connection, account: str, slot: Slot, key_id: str = "") -
     current = store.current_key(connection, account, slot)
     if going_on is None or (current is not None and current.venue_key_id == key_id):
         return
+    if held := holding.held(going_on, holding.to_hold(connection)):
+        raise Conflict(
+            "rotating",
+            f"the rotation {going_on.id} of {account}/{slot.value} is held ({held}): no key is imported into it before "
+            f"that goes on or ends. {holding.moves(going_on.id)}. Then again",
+        )
     raise Conflict(
         "rotating",
         f"{account}/{slot.value} is being rotated by {going_on.id}, which is {going_on.state}: no key is imported "

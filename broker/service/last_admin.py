@@ -9,6 +9,11 @@ from clients.venue import Environment
 ADMIN = "admin"
 
 
+def living_admins(rows: Iterable[Any]) -> list[Any]:
+    """Return which of the operators, as the database has them, may open things."""
+    return [row for row in rows if row.ended_us is None and ADMIN in row.scopes.split(",")]
+
+
 def refuse_last_admin(rows: Iterable[Any], name: str, environment: Environment) -> None:
     """Refuse to end an operator, or to take their codes away, where nobody would be left to open anything.
 
@@ -20,7 +25,7 @@ def refuse_last_admin(rows: Iterable[Any], name: str, environment: Environment) 
     Raises:
         Conflict: There is no other admin, or no other one with codes.
     """
-    admins = [row for row in rows if row.ended_us is None and ADMIN in row.scopes.split(",")]
+    admins = living_admins(rows)
     others = [row for row in admins if row.name != name]
     if len(others) == len(admins):
         return

@@ -2,7 +2,8 @@
 
 Rules:
 1. What is made here is closed in this process and told to its gateways already. It ends on record; or thawed before
-   that, which goes on record, too; or taken back, where it turns out to name what does not exist. Nothing else ends it.
+   that, which goes on record, too; or taken back, where it turns out to name what does not exist. Nothing else ends it:
+   no answer about how it is to be held, least of all.
 2. One thread commits, first what is new, then what failed before. What fails is tried again without end, with pauses;
    within a try the wait for a lock or a server is bounded. Where no thread can be had, that is tried again, too.
 3. A thaw and a commit of one cut never cross: each holds the cut's `lock`, a commit from inside its transaction until
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 
 from broker.background import described
 from broker.db.coverage import Place
-from broker.errors import Malformed, NotFound
+from broker.errors import NotFound
 from broker.gate import Gate
 from broker.gate_document import NotedCut
 from broker.service.desk import Change
@@ -50,7 +51,8 @@ class Made:
     `settled` ends once that is known: True on record and in force, False on record and thawed, an error where it was
     taken back. `refused` is why it was taken back, `refusing` why it will be; `noting` that the secret store was asked
     to write it down. `doubt` says why it may be forgotten although it is committed, `fault` why it is not committed
-    yet. `before`: which key versions were in use when it was made, where it names some.
+    yet. `before`: which key versions were in use when it was made, where it names some. `left`: whether it lies in the
+    home, once that was tried. `is_plain`: the database does not hold its words as they are.
     """
 
     noted: NotedCut
@@ -63,20 +65,28 @@ class Made:
     tries: int = 0
     again_s: float = 0.0
     on_record: bool = False
+    is_plain: bool = False
     noting: bool = False
     thawing: Thawing | None = None
-    refused: NotFound | Malformed | None = None
+    refused: NotFound | None = None
     refusing: NotFound | None = None
     before: "Future[Mapping[Place, int | None]] | None" = None
+    left: "Future[bool]" = field(default_factory=Future)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def in_use(self) -> Mapping[Place, int | None]:
+        """What was in use as it was made; nothing where that could not be read: then it covers what is now."""
+        before = self.before
+        if before is None or not before.done() or before.cancelled() or before.exception():
+            return {}
+        return before.result()
 
 
 class Making:
     """Commits cuts, one after the other."""
 
-    def __init__(
-        self, commit: Callable[[Made], None], take_back: Callable[[Made, NotFound | Malformed], None]
-    ) -> None:
+    def __init__(self, commit: Callable[[Made], None], take_back: Callable[[Made, NotFound], None]) -> None:
         self._commit, self._take_back = commit, take_back
         self._fresh: deque[Made] = deque()
         self._failed: list[Made] = []
@@ -186,7 +196,7 @@ class Making:
         made.tries += 1
         try:
             made.context.run(self._commit, made)
-        except (NotFound, Malformed) as fault:  # it cannot be made, now or later
+        except NotFound as fault:  # that it cannot be held as it is says no such thing
             made.context.run(self._take_back, made, fault)
             self.forget(made)
             made.settled.set_exception(fault)

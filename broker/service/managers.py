@@ -3,28 +3,40 @@
 Rules:
 1. A manager key makes keys, so it is the most dangerous one there is: bound to addresses, and never able to withdraw,
    without an exception.
-2. An account is put under one only if the venue lists the account's own keys there: nobody can be told to look after
-   somebody else's.
+2. An account is put under a sub-account only if the venue lists the account's own keys there: nobody can be told to
+   look after somebody else's. A key that is dead is listed nowhere: beside one that is listed, one that every host
+   refuses by name is none of another sub-account's; and one that a person says is deleted is asked for nowhere, unless
+   the exchange serves it. Which manager key looks after the sub-account that an account has is no question of whose.
 3. No account goes to another sub-account while a key of its is rotated: that the list there has no such key would prove
    that none was made, or that one is dead.
 4. Its secret is read by whoever makes keys; nothing here gives it out but `credential`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from enum import Enum
 
 from broker.db import Connection, rotations
 from broker.db import accounts as account_store
 from broker.db import managers as store
 from broker.deeds import Deed
 from broker.errors import Conflict, Malformed, Problem
-from broker.model import Account, KeyVersion, Manager, Stage, moment, new_id
+from broker.model import Account, KeyRef, KeyVersion, Manager, Stage, moment, new_id
 from broker.service.accounts import Accounts
 from broker.service.audit import Audit
+from broker.service.declared import standing
 from broker.service.desk import Desk, check_name, missing
 from broker.service.secrets import Secrets
 from clients.keys import VenueKey
 from clients.venue import Credential, KeyFacts
+
+
+class Heard(Enum):
+    """What a venue says of a key, asked with itself."""
+
+    SERVED = "served"
+    NAMED = "refused by name, on every host"
+    NOTHING = "nothing that decides"
 
 
 class Managers:
@@ -102,8 +114,9 @@ class Managers:
         return Credential(manager.venue_key_id, values["secret"], manager.key_type)
 
     def assign(
-        self, account: str, manager: str, subaccount: str, listed: Callable[[], tuple[VenueKey, ...]]
-    ) -> Account:
+        self, account: str, manager: str, subaccount: str, listed: Callable[[], tuple[VenueKey, ...]],
+        heard: Callable[[KeyVersion], Heard] = lambda _: Heard.NOTHING,
+    ) -> Account:  # fmt: skip
         """Put an account under a manager key.
 
         Args:
@@ -111,6 +124,7 @@ class Managers:
             manager: Name of the manager key.
             subaccount: How the venue calls the sub-account.
             listed: Asks the venue for the keys of that sub-account.
+            heard: Asks the venue with a key that the list does not have.
 
         Raises:
             NotFound: No such account or manager key.
@@ -122,23 +136,17 @@ class Managers:
         if known.venue != wanted.venue or known.upstream != wanted.upstream:
             raise Conflict("other_venue", f"{manager} is a manager key of another exchange than {account}")
         there = {key.key_id for key in listed()}
+        with self._desk.database.read() as connection:
+            absent = _absent(connection, account, there)
+        told = {key.ref: heard(key) for key in absent}
         with self._desk.database.write() as connection:
             _refuse_rotating(connection, account, subaccount)
             other = store.of_subaccount(connection, known.venue, subaccount)
             if other is not None and other.name != account:
                 raise Conflict("taken", f"{other.name} is {subaccount} already")
-            living = [
-                key
-                for key in account_store.keys(connection, account)
-                if key.stage is not Stage.TOMBSTONE and key.venue_key_id  # one not made yet is listed nowhere
-            ]
-            absent = _absent(living, there)
-            if absent:
-                raise Conflict(
-                    "other_account",
-                    f"the exchange lists no key {absent[0].venue_key_id[:8]}... under {subaccount}: "
-                    f"{absent[0].ref} belongs to another sub-account. Nothing was changed",
-                )
+            before = account_store.account(connection, account)
+            if before is None or before.subaccount != subaccount:
+                _refuse_strange(connection, account, subaccount, there, told)
             store.assign(connection, account, manager, subaccount)
             self._audit.record(
                 connection,
@@ -169,8 +177,43 @@ def _refuse_rotating(connection: Connection, account: str, subaccount: str) -> N
         )
 
 
-def _absent(living: list[KeyVersion], there: set[str]) -> list[KeyVersion]:
-    return [key for key in living if key.venue_key_id not in there]
+def _living(connection: Connection, account: str) -> list[KeyVersion]:
+    """Return the keys that a list is to have; one not made yet is in none."""
+    return [
+        key
+        for key in account_store.keys(connection, account)
+        if key.stage is not Stage.TOMBSTONE and key.venue_key_id
+    ]
+
+
+def _absent(connection: Connection, account: str, there: Collection[str]) -> list[KeyVersion]:
+    return [key for key in _living(connection, account) if key.venue_key_id not in there]
+
+
+def _refuse_strange(
+    connection: Connection,
+    account: str,
+    subaccount: str,
+    there: Collection[str],
+    told: Mapping[KeyRef, Heard],
+) -> None:
+    """Refuse a sub-account by the keys that its list does not have (rule 2)."""
+    deleted = standing(connection)[0].deleted
+    is_shown = any(key.venue_key_id in there for key in _living(connection, account))
+    for key in _absent(connection, account, there):
+        answer = told.get(key.ref, Heard.NOTHING)
+        says = f"the exchange lists no key {key.venue_key_id[:8]}... under {subaccount}: {key.ref}"
+        if answer is Heard.SERVED:
+            raise Conflict(
+                "other_account",
+                f"{says} belongs to another sub-account, for it is served. Nothing was changed",
+            )
+        if str(key.ref) not in deleted and not (is_shown and answer is Heard.NAMED):
+            raise Conflict(
+                "other_account",
+                f"{says} belongs to another sub-account, or is deleted. Nothing was changed. Look it up there; if it "
+                f"is deleted, say so, and then again: portcullis reconcile --deleted {key.ref}",
+            )
 
 
 def _check(facts: KeyFacts) -> None:

@@ -6,7 +6,7 @@ Rules:
 2. A thaw is in the mirror first. What the mirror holds and the database does not is closed here, too, with all that a
    cut does: it covers what took a key version's place since, and ends checkouts. A thaw that the database did not take
    is none: the mirror has the cut as closed again, at once or as soon as both can be asked, after a restart as well.
-3. No lease is granted before the mirror was read once: a database restored from yesterday has forgotten a cut. Each
+3. No key leaves before the mirror was read once: a database restored from yesterday has forgotten a cut. Each
    time it is asked for what the mirror holds anew: it may be put back beneath a broker that runs. Nor before what an
    earlier life left in the home (`unrecorded`) is on record.
 4. The mirror knows how far the record had come (`marks`): a database that was put back is found out by it.
@@ -15,6 +15,7 @@ Rules:
 """
 
 import hashlib
+import json
 import logging
 import time
 from collections.abc import Collection, Iterator
@@ -26,19 +27,20 @@ from typing import Any
 
 from broker import gate_document
 from broker.db import cuts as store
-from broker.db import meta
+from broker.db import meta, rows
 from broker.db.turns import Urgency
 from broker.errors import BrokerError, StoreUnavailable
 from broker.gate import Mode
 from broker.gate_document import NotedCut
 from broker.model import EVERYTHING
-from broker.service.adoption import FORGOTTEN, adopt, take_in
+from broker.service.adoption import FORGOTTEN, adopt, in_some_form, take_in
 from broker.service.audit import Audit
 from broker.service.continuity import Continuity
 from broker.service.desk import Desk
-from broker.service.host_guard import HISTORY, INSTANCE, STORE_BACK
+from broker.service.host_guard import COMPARED, HISTORY, INSTANCE, STORE_BACK
 from broker.service.marks import Marks
 from broker.service.store_history import StoreHistory
+from broker.service.words import in_plain_words
 from broker.threads import Threads
 
 NO_CUTS = frozenset({INSTANCE, HISTORY})
@@ -72,8 +74,8 @@ class Mirror:
 
     @property
     def serves(self) -> bool:
-        """Whether leases may be granted."""
-        return self._was_read and self._desk.guard.serves and not self._marks.rival
+        """Whether leases may be granted, and keys go to gateways."""
+        return self._desk.guard.lets_go and not self._marks.rival
 
     @property
     def superseded(self) -> str:
@@ -85,11 +87,24 @@ class Mirror:
         with self._desk.database.read() as connection:
             return meta.get(connection, STORE_BACK) or ""
 
+    def compared(self, closing: str) -> bool:
+        """Tell whether the record was compared since something closed it, or since the secret store went back."""
+        with self._desk.database.read() as connection:
+            return closing in json.loads(meta.get(connection, COMPARED) or "[]")
+
     def note_soon(self, cut: NotedCut) -> "Future[None]":
         """Write a cut down in a thread of its own, one after the other: a slow store holds up nobody else."""
         if cut.thawed_us is not None:
             self._owed[cut.id] = cut
         return self._writer.submit(self.note, cut)
+
+    def ready(self) -> None:
+        """Have the thread that writes.
+
+        Raises:
+            RuntimeError: It cannot be had.
+        """
+        self._writer.ready()
 
     def has(self, cut: str) -> bool:
         """Tell whether a cut is known to be written down there."""
@@ -190,20 +205,13 @@ class Mirror:
         Raises:
             StoreUnavailable: The secret store or the database cannot answer.
         """
-        if not self._was_read:
-            take_in(self._desk, self._audit)
         self._claim()
         if self.superseded:
             self._desk.guard.remember()
             return
-        # first, because nothing that waits for the database may come before it
-        for cut in list(self._desk.closings.values()):
-            age_us = self._desk.clock.now_us() - cut.opened_us
-            if cut.id not in self._agreed and not 0 <= age_us <= _LATE_US:  # below: the clock was set back
-                self.note(cut)  # it is in force, and the database has not taken it yet
-            thaws = self._half.get(cut.id)
-            if thaws is not None and cut.id not in self._under_way:
-                self._close_again(cut, thaws)
+        self._note_closings()
+        if not self._was_read:
+            take_in(self._desk, self._audit)
         if self._desk.guard.remember():
             return
         if self._store.went_back():
@@ -226,11 +234,36 @@ class Mirror:
         if not self._marks.rival:
             self._hold_on()
         self._was_read = True
+        self._desk.guard.took_in_cuts()
         if not self._marks.rival:
             with suppress(
                 StoreUnavailable
             ):  # a database that is held says nothing of the secret store: next time
                 self._store.note()
+
+    def note_closings(self) -> None:
+        """Write down cuts that are in force and that the database has not taken yet; before all that waits for it.
+
+        Raises:
+            StoreUnavailable: The secret store cannot answer.
+        """
+        if any(self._is_late(cut) or cut.id in self._half for cut in list(self._desk.closings.values())):
+            self._claim()
+            if not self.superseded:
+                self._note_closings()
+
+    def _note_closings(self) -> None:
+        for cut in list(self._desk.closings.values()):
+            if self._is_late(cut):
+                self.note(cut)
+            thaws = self._half.get(cut.id)
+            if thaws is not None and cut.id not in self._under_way:
+                self._close_again(cut, thaws)
+
+    def _is_late(self, cut: NotedCut) -> bool:
+        """Tell whether a cut should be on record by now, and is not known to be in the mirror."""
+        age_us = self._desk.clock.now_us() - cut.opened_us
+        return cut.id not in self._agreed and not 0 <= age_us <= _LATE_US  # below: the clock was set back
 
     def _forgotten(self) -> set[str]:
         """Return the cuts that hold by the mirror and are no longer on record, or no longer stand there."""
@@ -244,7 +277,8 @@ class Mirror:
         document = self._desk.secrets.mirror.read(name)
         noted = None if document is None else _read(name, document)
         if noted is not None:
-            self._adopt(noted)
+            forms = (noted, in_plain_words(noted), _unreadable(name))
+            in_some_form(f"gates/{name!a}", *(partial(self._adopt, form) for form in forms))
         if noted is not None and noted.thawed_us is None:
             self._open.add(name)
         else:
@@ -292,7 +326,7 @@ class Mirror:
 
 
 def _noted(row: Any, names: tuple[str, ...]) -> NotedCut:
-    return NotedCut(row.id, Mode(row.mode), names, row.reason, row.actor, row.opened_us)
+    return NotedCut(row.id, rows.mode(row.mode), names, row.reason, row.actor, row.opened_us)
 
 
 def _instead_of_thaw(cut: NotedCut, thaws: Collection[int], document: str | None) -> str | None:
@@ -309,9 +343,14 @@ def _read(name: str, document: str) -> NotedCut:
     try:
         return gate_document.load(name, document)
     except (ValueError, KeyError, TypeError):
-        digest = hashlib.sha256(name.encode()).hexdigest()[:20]
-        reason = (
-            f"the gate document {name[:60]!r} in the secret store cannot be understood: find out who wrote it, "
-            "delete it there, then thaw this"
-        )
-        return NotedCut(f"cut_{digest}", Mode.CLOSED, (EVERYTHING,), reason, "mirror", 0)
+        return _unreadable(name)
+
+
+def _unreadable(name: str) -> NotedCut:
+    """Return what holds in the place of a document that cannot be understood: the same each time it is looked at."""
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:20]
+    reason = (
+        f"the gate document {name[:60]!r} in the secret store cannot be understood: find out who wrote it, "
+        "delete it there, then thaw this"
+    )
+    return NotedCut(f"cut_{digest}", Mode.CLOSED, (EVERYTHING,), reason, "mirror", 0)

@@ -6,7 +6,7 @@ Rules:
    off. The second person is older than a day, except those who were there when the home was founded.
 3. What is announced is one exact request, shown in full to who confirms it. It is done by sending the same again,
    once, within a day: it is used up in the transaction of its deed (`using`), so that what failed may be sent again.
-4. No second step in a paper home, nor in the first hour of a home that holds no key yet.
+4. No second step in a paper home, nor in the first hour of a home that holds no key yet, and no manager key.
 5. What lets somebody do more is over late, not early, whoever sets a clock (`broker.steady`). The ten minutes count on
    each host from when it saw the act first, as is on record: on another host, or after a reboot, they begin anew. A day
    as an operator is over by both clocks; the first hour, and an act's own day, by either.
@@ -20,6 +20,7 @@ from typing import Any
 from broker.db import Connection
 from broker.db import accounts as account_store
 from broker.db import acts as store
+from broker.db import managers as manager_store
 from broker.db import operators as operator_store
 from broker.errors import BrokerError, Conflict, NotFound, NotGranted
 from broker.model import moment, new_id
@@ -27,8 +28,8 @@ from broker.service import act_times
 from broker.service.act_times import DAY_US, DELAY_US, FOUNDED
 from broker.service.audit import Audit
 from broker.service.credentials import Credentials
-from broker.service.desk import Desk
-from broker.service.using import Using
+from broker.service.desk import Desk, Right
+from broker.service.using import Premise, Unkeyed, Using
 from broker.steady import Moment, Span
 from clients.venue import Environment
 
@@ -90,8 +91,8 @@ class Openings:
     def __init__(self, desk: Desk, audit: Audit, credentials: Credentials) -> None:
         self._desk, self._audit, self._credentials = desk, audit, credentials
 
-    def judge(self, wanted: Wanted) -> Using | None:
-        """Let a request pass, or announce it; return the act that its deed uses up, where it takes one.
+    def judge(self, wanted: Wanted) -> Premise | None:
+        """Let a request pass, or announce it; return by what: the act that its deed uses up, where it takes one.
 
         Raises:
             Announced: It is on record, and has to be sent again when it is ready.
@@ -99,8 +100,10 @@ class Openings:
             Unauthenticated: The code is not right.
             Conflict: The act it names is not ready, over, or another request.
         """
-        if not self._is_needed():
+        if self._desk.home.environment is Environment.PAPER:
             return None
+        if not self._is_needed():
+            return Unkeyed(_holds_key)
         if wanted.act:
             self._ensure_ready(wanted)
             return Using(wanted.act, wanted.action, lambda: self._desk.spans.now().wall_us)
@@ -186,6 +189,7 @@ class Openings:
             if not store.end(connection, act_id, "cancelled", now.wall_us):
                 raise Conflict("over", f"{act_id} was {row.ended_how} before")
             self._audit.record(connection, "act.cancel", act_id)
+        self._desk.took(Right.ACT, act_id)
         return _act(row, now)
 
     def list(self) -> tuple[Act, ...]:
@@ -210,13 +214,10 @@ class Openings:
     # --- parts ----------------------------------------------------------------------------
 
     def _is_needed(self) -> bool:
-        if self._desk.home.environment is Environment.PAPER:
-            return False
         now = self._desk.spans.now()
         with self._desk.database.read() as connection:
-            return not act_times.is_first_hour(act_times.founded_at(connection), now) or bool(
-                account_store.keys(connection)
-            )
+            young = act_times.is_first_hour(act_times.founded_at(connection), now)
+            return not young or _holds_key(connection)
 
     def _sight(self, act: str) -> None:
         """Write down that an act was seen here, where it was not before."""
@@ -233,7 +234,18 @@ class Openings:
         with self._desk.database.read() as connection:
             row = _row(connection, wanted.act)
             self._refuse_over(row, now)
-            if row.operator != wanted.operator or row.digest != wanted.digest or row.action != wanted.action:
+            if row.operator != wanted.operator:
+                step = (
+                    f"{row.operator} does it once it is confirmed: portcullis act confirm {wanted.act}"
+                    if row.ready_us is None
+                    else f"It is for {row.operator} to do"
+                )
+                raise Conflict(
+                    "other_operator",
+                    f"{wanted.act} was announced by {row.operator}, not by {wanted.operator}: "
+                    f"nothing was changed. {step}",
+                )
+            if row.digest != wanted.digest or row.action != wanted.action:
                 raise Conflict(
                     "other_request",
                     f"{wanted.act} was announced for another request, or what it names has changed since; nothing was "
@@ -255,6 +267,11 @@ class Openings:
             raise Conflict("over", f"{row.id} was {row.ended_how} before")
         if act_times.is_too_old(row, now):
             raise Conflict("over", f"{row.id} is older than a day; announce it anew")
+
+
+def _holds_key(connection: Connection) -> bool:
+    """Tell whether a home holds a key; a manager key makes others, and is one."""
+    return bool(account_store.keys(connection) or manager_store.every(connection))
 
 
 def _row(connection: Connection, act_id: str) -> Any:

@@ -12,20 +12,22 @@ Rules:
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from broker.db import acts
+from broker.db import acts, history
 from broker.db import operators as store
 from broker.db.turns import Urgency
 from broker.errors import Conflict, Malformed, NotFound, Problem, StoreUnavailable
+from broker.history import Mark
 from broker.model import moment
 from broker.service.audit import ITSELF, Audit
 from broker.service.credentials import MARK as SESSION_MARK
 from broker.service.credentials import Credentials
-from broker.service.desk import Desk, check_name
+from broker.service.desk import Desk, Right, check_name
 from broker.service.last_admin import refuse_last_admin
 from clients.secret import Secret
 
@@ -74,6 +76,10 @@ class Operators:
     def __init__(self, desk: Desk, audit: Audit, credentials: Credentials) -> None:
         self._desk, self._audit, self._credentials = desk, audit, credentials
         self._known: dict[str, tuple[Operator, int]] = {}
+        self._here = ""
+        self._mark: Mark | None = None
+        self.away: tuple[datetime, str] | None = None
+        """Since when the database does not say who has a token, and why; None where it does."""
 
     def create(self, name: str, roles: frozenset[Role]) -> Secret:
         """Make an operator and return the token, this once; see `make`."""
@@ -118,6 +124,8 @@ class Operators:
     def by_token(self, token: Secret) -> Operator | None:
         """Return whose token this is, a program's or a session's; None where it is nobody's, or over."""
         text = token.reveal()
+        if not (text.isascii() and text.isprintable()):
+            return None  # none of ours; no database need be asked what it cannot hold
         if text.startswith(SESSION_MARK):
             row = self._credentials.by_session(token)
             return None if row is None else _operator(row)
@@ -135,14 +143,38 @@ class Operators:
         Raises:
             StoreUnavailable: The database cannot answer; what was read before stays.
         """
-        with self._desk.database.read() as connection:
-            tokens = store.listing(connection)
-            sessions = store.sessions(connection, self._desk.spans.now())
+        try:
+            with self._desk.database.read() as connection:
+                tokens = store.listing(connection)
+                sessions = store.sessions(connection, self._desk.spans.now())
+                here = str(history.here(connection))
+                goes_on = (
+                    here == self._here and self._mark is not None and history.has(connection, self._mark)
+                )
+                mark = history.mark(connection)
+        except StoreUnavailable as fault:
+            self.away = (self._desk.clock.now() if self.away is None else self.away[0], str(fault))
+            raise
+        self.away = None
         known = {row.digest: (_operator(row), _NO_END) for row in tokens if row.ended_us is None}
         known |= {
             row.session_digest: (_operator(row), row.expires_us) for row in sessions if row.ended_us is None
         }
-        self._known = known
+        if goes_on:  # in another history, or in a copy of an earlier moment, it may never have been
+            self._note_taken(known)
+        self._known, self._here, self._mark = known, here, mark
+
+    def _note_taken(self, known: Mapping[str, tuple[Operator, int]]) -> None:
+        """Keep in mind whose token or login counts no more before its time, whichever process took it away.
+
+        Whoever was read before was on record, and so is all that was written since: each was taken away.
+        """
+        for digest in self._known.keys() - known.keys():
+            operator, until_us = self._known[digest]
+            if until_us == _NO_END:
+                self._desk.took(Right.OPERATOR, digest, operator.name)
+            elif until_us > self._desk.clock.now_us():
+                self._desk.took(Right.SESSION, digest, operator.name)
 
     def by_memory(self, token: Secret) -> Operator | None:
         """Return whose token this was a few seconds ago, for a cut while the database cannot say. Closing only.
@@ -179,7 +211,7 @@ class Operators:
             if ended:
                 store.end_sessions(connection, name)
                 self._audit.record(connection, "operator.end", f"operator:{name}")
-        self._desk.ended[name] = next(row.digest for row in rows if row.name == name)
+        self._desk.took(Right.OPERATOR, next(row.digest for row in rows if row.name == name), name)
         return ended
 
     def recover(self, name: str, by: str) -> tuple[Secret, tuple[str, ...]]:
@@ -262,6 +294,11 @@ class Operators:
                 connection, operator=operator, key=key, digest=hashlib.sha256(content).hexdigest(),
                 status=status, body=body, created_us=now_us,
             )  # fmt: skip
+
+    def forget(self, operator: str, key: str) -> None:
+        """Keep nothing under a key any more."""
+        with self._desk.database.write() as connection:
+            store.forget_one(connection, operator, key)
 
     def tidy(self) -> None:
         """Forget answers that nobody asks for any more, a few at a time: no write waits long for that.

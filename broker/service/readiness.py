@@ -16,6 +16,7 @@ from broker.db import schedules as schedule_store
 from broker.db.checkouts import Checkout
 from broker.db.findings import Finding
 from broker.model import Account, KeyVersion, Schedule, Stage
+from broker.service import deaths, holding
 from broker.service.accounts import Accounts
 from broker.service.desk import Desk
 from broker.service.keys import Keys
@@ -23,7 +24,6 @@ from clients.venue import Slot
 
 OVERDUE = timedelta(days=1)
 _MOST = 500
-_FOR_EVER_US = 2**62
 _STANDS_STILL = frozenset({"stalled", "halting"})
 _AN_EGRESS = (
     "portcullis egress create --name NAME --address ADDRESS, then "
@@ -60,7 +60,10 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the record says of one account. `rotating`: its open rotations by slot; `out`: keys not known to be dead."""
+    """What the record says of one account. `rotating`: its open rotations by slot; `out`: keys that left.
+
+    `hold`: why what is open is held by the next comparison; empty where it is not.
+    """
 
     account: Account
     keys: Sequence[KeyVersion]
@@ -69,6 +72,7 @@ class _Known:
     found: Sequence[Finding]
     rotating: Mapping[str, Any]
     out: Sequence[Checkout]
+    hold: str
 
 
 class Ready:
@@ -84,16 +88,16 @@ class Ready:
         for row in rotating:
             if (row.account, row.slot) == (account, slot.value):
                 return f"portcullis rotation show {row.id}"
-        egress = self._accounts.egress(self._accounts.get(account).egress)
-        return _start(account, slot) if egress.addresses else _AN_EGRESS
+        addresses = self._accounts.addresses(self._accounts.get(account).egress)
+        return _start(account, slot) if addresses else _AN_EGRESS
 
     def look(self) -> tuple[Readiness, ...]:
         """Return every account's state by name."""
         with self._desk.database.read() as connection:
             found = finding_store.standing(connection)
             schedules = {(one.account, one.slot): one for one in schedule_store.every(connection)}
-            rotating = rotation_store.every_open(connection)
-            out = checkout_store.over(connection, _FOR_EVER_US)
+            rotating, hold = rotation_store.every_open(connection), holding.to_hold(connection)
+            out = checkout_store.open_now(connection)
         addresses = {one.name: one.addresses for one in self._accounts.egresses()}
         keys = [key for key in self._keys.list() if key.stage is Stage.CURRENT]
         after, ready, now = "", list[Readiness](), self._desk.clock.now()
@@ -108,6 +112,7 @@ class Ready:
                     [one for one in found if one.account == account.name],
                     {row.slot: row for row in rotating if row.account == account.name},
                     [one for one in out if one.ref.account == account.name],
+                    hold,
                 )
                 ready.append(_one(known, now))
             if page.next is None:
@@ -162,7 +167,14 @@ def _of_the_way(known: _Known, *, bare: bool) -> Iterator[Red]:
 
 def _of_what_goes_on(known: _Known, now: datetime) -> Iterator[Red]:
     for row in known.rotating.values():
-        if row.state in _STANDS_STILL:
+        if held := holding.held(row, known.hold):
+            yield Red(
+                f"the rotation of its {row.slot} key is held: {held}. Make and delete no key for it",
+                f"portcullis reconcile, then portcullis rotation show {row.id}",
+                "stalled",
+                row.id,
+            )
+        elif row.state in _STANDS_STILL:
             yield Red(
                 f"the rotation of its {row.slot} key stands still: {row.reason}",
                 f"portcullis rotation show {row.id}",
@@ -170,9 +182,7 @@ def _of_what_goes_on(known: _Known, now: datetime) -> Iterator[Red]:
                 row.id,
             )
     for one in known.out:
-        yield Red(
-            f"its key {one.ref} left with {one.holder}, and is not proven dead", _end(one), "checkout", one.id
-        )
+        yield Red(f"its {deaths.of_one_that_left(one)}", _end(one), "checkout", one.id)
     schedule = known.schedule
     if schedule is not None and schedule.next_at is not None and schedule.next_at + OVERDUE < now:
         yield Red(
@@ -204,7 +214,9 @@ def _start(account: str, slot: Slot) -> str:
 def _end(one: Checkout) -> str:
     """Return the command that ends a checkout, or looks after the rotation that does so already."""
     if one.rotation is not None:
-        return f"portcullis rotation show {one.rotation}"
-    if one.closed_at is None:
-        return f"portcullis checkout close {one.id}"
-    return f"portcullis rotation list --account {one.ref.account}"
+        step = f"portcullis rotation show {one.rotation}"
+    elif one.closed_at is None:
+        step = f"portcullis checkout close {one.id}"
+    else:
+        step = f"portcullis rotation list --account {one.ref.account}"
+    return deaths.step(one, step)

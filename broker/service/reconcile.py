@@ -2,64 +2,83 @@
 
 Rules:
 1. Every key on record is asked, with itself, by the account's own egress; facts that changed are said, not taken over.
+   That every host refuses a key by name is no proof of its death: see `reconcile_named`.
 2. Where a manager key lists an account's keys, every one must be on record. Where none can, that there are no others
    an operator looks up at the venue and confirms, account by account.
 3. A host that was restored from an embedded store cannot be reached: it is declared off, or every key is newer.
 4. `reconcile_steps` says what each finding means for a thaw, and what to do: every step leads out.
-5. What an operator declared counts until the next time that everything is closed: nobody has to say it all at once.
+5. What an operator declared counts until the next time that everything is closed, or the secret store went back: nobody
+   has to say it all at once, and what was said of one incident says nothing of the next.
 6. That it was compared lets a person go on by hand (`broker.deeds`): import, rotate, resume. That all is well lets the
    program go on by itself, and the closing be thawed.
 7. Rotations that were open then are held, until a person lets each go on or drops it, with what the exchange says of
-   its keys before them (`reconcile_steps.held`).
-8. Which closing was compared since is told by its id, which keys an old host may hold by theirs: clocks are put right,
+   its keys before them (`reconcile_held`).
+8. What cannot be read or asked, a key, a list or a part of the record, is said in its place and stands in the way of a
+   thaw; all else is answered.
+9. Which closing was compared since is told by its id, which keys an old host may hold by theirs: clocks are put right,
    and two hosts have two.
 """
 
 import json
+import logging
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from broker.audit.chain import Detail
-from broker.db import asks, meta
+from broker.db import Connection, asks, findings, meta
+from broker.db import accounts as account_store
 from broker.db import cuts as cut_store
+from broker.db import grants as grant_store
 from broker.db import rotations as rotation_store
-from broker.errors import BrokerError, Conflict, Malformed, NotFound, Problem
-from broker.model import EVERYTHING, Account, KeyVersion, Stage
+from broker.errors import BrokerError, Malformed, NotFound, Problem, StoreUnavailable
+from broker.model import Account, KeyVersion, Manager, Stage, way_of
+from broker.service import declared as declarations
+from broker.service import holding
+from broker.service import reconcile_held as held_steps
+from broker.service import reconcile_named as named
 from broker.service import reconcile_steps as steps
 from broker.service.accounts import Accounts
-from broker.service.audit import ITSELF, Audit
+from broker.service.audit import Audit
+from broker.service.declared import Declared
 from broker.service.desk import Desk
 from broker.service.host_guard import COMPARED, RECONCILED, STORE_BACK, closings
 from broker.service.keys import Keys
 from broker.service.managers import Managers
 from broker.service.mirror import Mirror
-from broker.service.reconcile_steps import Finding, Listing, Looked, OpenCut, OpenRotation, Step
+from broker.service.reconcile_facts import (
+    Facts,
+    Finding,
+    Listing,
+    Looked,
+    OpenCut,
+    OpenRotation,
+    Step,
+    Surveyed,
+    given_up,
+)
+from broker.service.reconcile_lists import untold, why_untold
+from broker.service.reconciled import GIVEN_UP, texts
 from clients.errors import VenueError
 from clients.venue import Credential, KeyFacts
 
 RESTORED, RESTORED_KEYS = "restored_us", "restored_keys"
-_DECLARED, _HELD_FOR = "reconcile_declared", "rotations_held_for"
+_SEEN = "reconcile_named"
 _ASKED_BEFORE = (
     "closed: it was asked before everything was closed and not carried out; ask again if it is still wanted"
 )
 _MOST_CUTS = 500
+_LOG = logging.getLogger("portcullis.reconcile")
 _NEVER_US = 2**62
 
 Ask = Callable[[str, Credential], KeyFacts]
 """Asks a venue, by account name, what a key may do."""
 
-Survey = Callable[[Account, tuple[KeyVersion, ...]], tuple[str, ...]]
-"""Asks a venue for an account's keys; returns in words what is not as it is on record."""
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """What operators have looked up since everything was closed: accounts, deleted keys, the old host."""
-
-    confirmed: frozenset[str] = frozenset()
-    deleted: frozenset[str] = frozenset()
-    old_host_off: bool = False
+Survey = Callable[[Account, tuple[KeyVersion, ...]], Surveyed]
+"""Asks a venue for an account's keys, and compares them with every key on record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +90,7 @@ class Reconciled:
     opening: tuple[Step, ...]
     held: tuple[Step, ...] = ()
     """Rotations that wait for a person, whatever else is the case."""
+    waits: str = ""  # what does while something stands in the way, in words
 
     @property
     def well(self) -> bool:
@@ -108,55 +128,67 @@ class Reconciliation:
         Raises:
             Malformed: Something is declared of an account or a key that is not on record.
         """
-        closed = self._closed_by_itself()
+        with self._desk.database.read() as connection:
+            closed = closings(connection)
         self._hold(closed)
         every = self._keys.list()
         known = [key for key in every if key.stage is not Stage.TOMBSTONE]
         managed = {account.name: account for account in self._managers.managed()}
+        managers = {one.name: one for one in self._managers.list()}
         self._refuse_unknown(every, confirmed, deleted)
         declared = self._declare(Declared(frozenset(confirmed), frozenset(deleted), old_host_off))
         looked = tuple(self._one(key, ask) for key in known)
-        gone = {
-            key for key, one in zip(known, looked, strict=True)
-            if key.stage is not Stage.CURRENT and (not one.works or one.key in declared.deleted)
-        }  # fmt: skip
-        listed = {
-            name: _surveyed(
-                survey, account, tuple(key for key in every if key.ref.account == name and key not in gone)
-            )
-            for name, account in managed.items()
-        }
-        with self._desk.database.read() as connection:
-            restored_us = int(meta.get(connection, RESTORED) or 0)
-            restored = frozenset(_texts(meta.get(connection, RESTORED_KEYS)))
-            rotations = tuple(map(_rotation, rotation_store.every_open(connection)))
-            newest = cut_store.page(connection, _NEVER_US, _MOST_CUTS, open_only=True)
-            own = cut_store.by_itself(
-                connection
-            )  # however many a failover forgot, and were put on record after it
-            beyond = [cut_store.get(connection, one) for one in sorted(own - {row.id for row in newest})]
-            cuts = [
-                OpenCut(row.id, row.actor, row.reason, row.id in own)
-                for row in (*beyond, *newest)
-                if row is not None
-            ]
+        listed = {name: _surveyed(survey, account, every, managers) for name, account in managed.items()}
+        looked, lacking = self._named(looked, listed, known, ask)
+        unread, restored_us, restored = list[Step](), 0, frozenset[str]()
+        rotations, cuts, unused = tuple[OpenRotation, ...](), tuple[OpenCut, ...](), frozenset[str]()
+        try:
+            with self._desk.database.read() as connection:
+                restored_us = int(meta.get(connection, RESTORED) or 0)
+                restored = frozenset(texts(meta.get(connection, RESTORED_KEYS)))
+                rotations = tuple(map(_rotation, rotation_store.every_open(connection)))
+                cuts = _open_cuts(connection)
+                unused = frozenset(
+                    {key.ref.account for key in every}
+                    - grant_store.used_accounts(connection)
+                    - {name for name, one in lacking.items() if not one.foreign}
+                )
+        except StoreUnavailable as fault:
+            unread.append(_unread(f"what was restored, is rotated and is cut could not be read ({fault})"))
+        facts = Facts(
+            looked=looked, listed=lacking, rotations=rotations, cuts=cuts, unread=tuple(unread),
+            confirmed=declared.confirmed, said_deleted=declared.deleted,
+            deaths={str(key.ref): key.death for key in every}, unused=unused, superseded=self._mirror.superseded,
+        )  # fmt: skip
         older = [
             one for key, one in zip(known, looked, strict=True)
-            if one.works and one.key not in declared.deleted
+            if one.works and one.key not in facts.deleted
             and (one.key in restored or key.created_at.timestamp() * 1_000_000 <= restored_us)
         ]  # fmt: skip
-        facts = steps.Facts(
-            looked=looked, listed=listed, rotations=rotations, cuts=tuple(cuts),
-            confirmed=declared.confirmed, deleted=declared.deleted,
-            old_host=bool(restored_us and older) and not declared.old_host_off, superseded=self._mirror.superseded,
-        )  # fmt: skip
+        facts = replace(facts, old_host=bool(restored_us and older) and not declared.old_host_off)
+        if deleted:
+            self._confirm(facts.deleted.intersection(deleted))
+        if facts.belied:
+            declared = self._declare(Declared(), belied=facts.belied)
+        try:
+            self._note(facts, closed, declared)
+        except StoreUnavailable as fault:
+            facts = replace(
+                facts, unread=(_unread(f"that it was compared could not be put on record ({fault})"),)
+            )
         blocking = steps.blocking(facts)
+        opening = () if blocking else steps.opening(facts)
+        return Reconciled(looked, blocking, opening, held_steps.held(facts), steps.waits(closed))
+
+    def _note(self, facts: Facts, closed: frozenset[str], declared: Declared) -> None:
+        """Put on record what the comparison lets be done from now on."""
         if steps.is_compared(facts):
             with self._desk.database.write() as connection:
                 meta.put(connection, COMPARED, json.dumps(sorted(closed)))
-        if not blocking:
+        if not steps.blocking(facts):
             with self._desk.database.write() as connection:
                 meta.put(connection, RECONCILED, json.dumps(sorted(closed)))
+                meta.put(connection, GIVEN_UP, json.dumps(sorted(given_up(facts))))
                 if meta.get(connection, STORE_BACK) in closed:
                     meta.remove(connection, STORE_BACK)
                 self._audit.record(
@@ -166,7 +198,28 @@ class Reconciliation:
                         "deleted": sorted(declared.deleted),
                     },
                 )  # fmt: skip
-        return Reconciled(looked, blocking, () if blocking else steps.opening(facts), steps.held(facts))
+
+    def _named(
+        self, looked: tuple[Looked, ...], listed: Mapping[str, Listing], known: list[KeyVersion], ask: Ask
+    ) -> tuple[tuple[Looked, ...], Mapping[str, Listing]]:
+        """Judge the keys that are refused by name, with what was seen of them the last time.
+
+        What was seen and cannot be read, or kept, was not seen: then they stay undecided.
+        """
+        ways = dict[str, object]()
+        for name in {row.account for row in looked}:
+            with suppress(BrokerError):
+                ways[name] = way_of(self._accounts.get(name))
+        again = named.witnesses(looked, listed, ways)
+        after = tuple(self._one(key, ask) for key in known if str(key.ref) in again)
+        before: dict[str, named.Seen] = {}
+        with suppress(StoreUnavailable, msgspec.DecodeError), self._desk.database.read() as connection:
+            before = msgspec.json.decode(meta.get(connection, _SEEN) or "{}", type=dict[str, named.Seen])
+        looked, listed, kept = named.judge(looked, after, listed, ways, before, self._desk.spans.now())
+        if kept != before:
+            with suppress(StoreUnavailable), self._desk.database.write() as connection:
+                meta.put(connection, _SEEN, msgspec.json.encode(kept).decode())
+        return looked, listed
 
     def _refuse_unknown(
         self, keys: tuple[KeyVersion, ...], confirmed: Collection[str], deleted: Collection[str]
@@ -186,37 +239,33 @@ class Reconciliation:
         if problems:
             raise Malformed("bad_declaration", tuple(problems))
 
-    def _closed_by_itself(self) -> frozenset[str]:
-        """Return the cuts by which the program holds everything closed now."""
-        with self._desk.database.read() as connection:
-            return closings(connection)
-
     def _hold(self, closed: frozenset[str]) -> None:
         """Hold the rotations that were open when everything was closed: what became of them since is not in the record.
 
         Before it is said that anything was compared: from then on rotations are carried on.
         """
         with self._desk.database.write() as connection:
-            if closed <= frozenset(_texts(meta.get(connection, _HELD_FOR))):
+            left = closed - holding.held_for(connection)
+            if not left:
                 return
-            for name in rotation_store.hold_open(
-                connection, f"it was open when {min(closed)} closed everything"
-            ):
+            for name in rotation_store.hold_open(connection, holding.why(left)):
                 self._audit.record(connection, "rotation.hold", name, {"cuts": sorted(closed)})
             for name in asks.refuse_waiting(connection, _ASKED_BEFORE, self._desk.clock.now_us()):
                 self._audit.record(connection, "rotation.ask-refused", name, {"cuts": sorted(closed)})
-            meta.put(connection, _HELD_FOR, json.dumps(sorted(closed)))
+            meta.put(connection, holding.HELD_FOR, json.dumps(sorted(closed)))
 
-    def _declare(self, said: Declared) -> Declared:
-        """Keep what is declared, with what was since everything was closed last."""
+    def _confirm(self, deleted: Collection[str]) -> None:
+        with self._desk.database.write() as connection:  # dead by one word alone, and looked up once more
+            told = findings.confirm(connection, deleted, self._desk.clock.now_us())
+            for ref in sorted({*told, *account_store.confirm(connection, deleted)}):
+                self._audit.record(connection, "key.confirm-deleted", f"key-version:{ref}")
+
+    def _declare(self, said: Declared, belied: Collection[str] = ()) -> Declared:
+        """Keep what is declared, with what was since everything was closed last, but for what the exchange belies."""
         with self._desk.database.write() as connection:
-            text = meta.get(connection, _DECLARED)
-            closed = cut_store.by_itself(connection) or _closings_of(
-                text
-            )  # nothing is closed: what was said still stands
-            known = _declared(text, closed)
+            known, closed = declarations.standing(connection)
             both = Declared(
-                known.confirmed | said.confirmed, known.deleted | said.deleted,
+                known.confirmed | said.confirmed, (known.deleted | said.deleted).difference(belied),
                 known.old_host_off or said.old_host_off,
             )  # fmt: skip
             if both != known:
@@ -224,7 +273,7 @@ class Reconciliation:
                     "confirmed": sorted(both.confirmed), "deleted": sorted(both.deleted),
                     "old_host_off": both.old_host_off,
                 }  # fmt: skip
-                meta.put(connection, _DECLARED, json.dumps({**document, "cuts": sorted(closed)}))
+                meta.put(connection, declarations.DECLARED, json.dumps({**document, "cuts": sorted(closed)}))
                 instance = f"instance:{self._desk.home.instance}"
                 self._audit.record(connection, "home.declare", instance, document)
         return both
@@ -243,14 +292,16 @@ class Reconciliation:
             credential = Credential(
                 key.venue_key_id, values["secret"], key.key_type, values.get("passphrase")
             )
+            uid = self._accounts.get(key.ref.account).venue_uid
             facts = ask(key.ref.account, credential)
         except VenueError as fault:
-            if fault.reason == "unknown_key":
-                return found(Finding.DEAD, "the exchange does not know it any more", fault.reason)
             return found(Finding.UNDECIDED, f"the exchange says {fault.reason}", fault.reason)
         except BrokerError as fault:
             return found(Finding.UNDECIDED, str(fault), fault.reason)
-        uid = self._accounts.get(key.ref.account).venue_uid
+        except Exception as fault:  # noqa: BLE001 - one key that cannot be asked about keeps no other back; it may quote
+            name = type(fault).__name__
+            _LOG.critical("%s could not be asked about: failed unforeseen (%s)", key.ref, name)
+            return found(Finding.UNDECIDED, f"asking failed unforeseen ({name})", "unforeseen")
         changed = [
             word
             for word, differs in (
@@ -264,6 +315,20 @@ class Reconciliation:
         return found(Finding.CHANGED, ", ".join(changed)) if changed else found(Finding.ALIVE)
 
 
+def _unread(what: str) -> Step:
+    return Step(what, "mend that and compare again; the rest is as it says", ("portcullis reconcile",))
+
+
+def _open_cuts(connection: Connection) -> tuple[OpenCut, ...]:
+    """Return the cuts in force: the newest, and all by which everything is closed, however many a failover forgot."""
+    newest = cut_store.page(connection, _NEVER_US, _MOST_CUTS, open_only=True)
+    own = cut_store.by_itself(connection)
+    beyond = [cut_store.get(connection, one) for one in sorted(own - {row.id for row in newest})]
+    return tuple(
+        OpenCut(row.id, row.actor, row.reason, row.id in own) for row in (*beyond, *newest) if row is not None
+    )
+
+
 def _rotation(row: Any) -> OpenRotation:
     versions = _versions(row.account, row.slot, row.old_version, row.new_version)
     return OpenRotation(row.id, row.account, row.slot, bool(row.todo), row.held, row.state, *versions)
@@ -274,56 +339,19 @@ def _versions(account: str, slot: str, old: int | None, new: int) -> tuple[str, 
     return ("" if old is None else f"{account}/{slot}/{old}", f"{account}/{slot}/{new}")
 
 
-def _surveyed(survey: Survey, account: Account, keys: tuple[KeyVersion, ...]) -> Listing:
+def _surveyed(
+    survey: Survey, account: Account, keys: tuple[KeyVersion, ...], managers: Mapping[str, Manager]
+) -> Listing:
     """Ask for an account's keys; a list that cannot be had stands in the way too."""
+    blank = untold(account, managers)
     try:
-        return Listing(account.manager or "", survey(account, keys))
-    except VenueError as fault:
-        why = f"its keys cannot be listed: the exchange says {fault.reason}"
-        return Listing(account.manager or "", (why,), fault.reason)
-    except BrokerError as fault:
-        return Listing(account.manager or "", (f"its keys cannot be listed: {fault}",), fault.reason)
-
-
-def _texts(document: str | None) -> tuple[str, ...]:
-    """Read a list of texts; what is none is empty."""
-    found = json.loads(document or "[]")
-    return tuple(map(str, found)) if isinstance(found, list) else ()
-
-
-def _closings_of(text: str | None) -> frozenset[str]:
-    """Return what held everything closed when something was declared last."""
-    found = json.loads(text or "{}").get("cuts")
-    return frozenset(map(str, found)) if isinstance(found, list) else frozenset()
-
-
-def _declared(text: str | None, closed: frozenset[str]) -> Declared:
-    """Read what was declared; what was said before everything was closed again counts no more."""
-    found: Mapping[str, object] = json.loads(text or "{}")
-    if not closed <= _closings_of(text):
-        return Declared()
-    confirmed, deleted = found.get("confirmed"), found.get("deleted")
-    return Declared(
-        frozenset(map(str, confirmed)) if isinstance(confirmed, list) else frozenset(),
-        frozenset(map(str, deleted)) if isinstance(deleted, list) else frozenset(),
-        found.get("old_host_off") is True,
-    )
-
-
-def refuse_unreconciled(desk: Desk, cut_id: str) -> None:
-    """Refuse the thaw of what the program closed by itself, until somebody has reconciled.
-
-    Raises:
-        Conflict: Nobody has since.
-    """
-    with desk.database.read() as connection:
-        row = cut_store.get(connection, cut_id)
-        if row is None or row.actor != ITSELF or EVERYTHING not in cut_store.scopes(connection, cut_id):
-            return
-        compared = _texts(meta.get(connection, RECONCILED))
-    if cut_id not in compared:
-        raise Conflict(
-            "not_reconciled",
-            f"the record was not compared with the exchanges since {cut_id}, or something is left to do: "
-            "`portcullis reconcile` lists it, and says when this can be thawed",
+        found = survey(account, keys)
+        return replace(
+            blank, odd=tuple(found.odd), labels=found.odd, there=found.there, foreign=found.foreign
         )
+    except (VenueError, BrokerError) as fault:
+        return replace(blank, odd=(why_untold(fault, blank.manager),), reason=fault.reason)
+    except Exception as fault:  # noqa: BLE001 - one list that cannot be had keeps no other back; its text may quote
+        kind = type(fault).__name__
+        _LOG.critical("the keys of %s could not be listed: failed unforeseen (%s)", account.name, kind)
+        return replace(blank, odd=(f"asking for its keys failed unforeseen ({kind})",), reason="unforeseen")

@@ -6,119 +6,20 @@ Rules:
    that is dead is what it should be, and a pending one that was never made is its rotation's business.
 3. Where a venue gives no answer that decides, an operator looks the key up and declares it deleted: a word on record.
    An outage is no such case: it is asked again.
+4. A slot needs a key where somebody has a grant on its account. One that was given up is over with its key, by a word
+   that nothing belies (`reconcile_facts`).
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Collection, Iterator
 
+from broker import spelled
 from broker.model import Stage
+from broker.service import again, lost
+from broker.service.reconcile_facts import Facts, Finding, Looked, OpenCut, OpenRotation, Step
+from broker.service.reconcile_lists import AGAIN, COMES_BACK, LOST, REFUSED, UNLISTABLE, of_a_list
+from broker.stores.held import EGRESS_LOST
 
-
-class Finding(StrEnum):
-    """What became of a key on record."""
-
-    ALIVE = "alive"
-    CHANGED = "changed"
-    DEAD = "dead"
-    UNDECIDED = "undecided"
-    PENDING = "pending"
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """One key, and what was found; `reason` is the short form of why nothing better was."""
-
-    key: str
-    stage: Stage
-    finding: Finding
-    note: str = ""
-    reason: str = ""
-
-    @property
-    def account(self) -> str:
-        """Whose it is."""
-        return self.key.rsplit("/", 2)[0]
-
-    @property
-    def slot(self) -> str:
-        """What it is for."""
-        return self.key.rsplit("/", 2)[1]
-
-    @property
-    def works(self) -> bool:
-        """Whether it may work for whoever has it."""
-        return self.finding not in {Finding.DEAD, Finding.PENDING}
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What a manager key's list of an account had against the record; `reason`: why it could not be had."""
-
-    manager: str
-    odd: tuple[str, ...] = ()
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenRotation:
-    """A rotation that is not over. `held`: why nobody carries it on; `old` and `new` are its key versions."""
-
-    id: str
-    account: str
-    slot: str
-    waits_for_a_person: bool
-    held: str = ""
-    state: str = ""
-    old: str = ""
-    new: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenCut:
-    """A cut in force. `own`: the program closed everything by itself."""
-
-    id: str
-    actor: str
-    reason: str
-    own: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """All that decides. `old_host`: a predecessor may hold keys that work; `superseded`: why this is the old home."""
-
-    looked: tuple[Looked, ...] = ()
-    listed: Mapping[str, Listing] = field(default_factory=dict)
-    rotations: tuple[OpenRotation, ...] = ()
-    cuts: tuple[OpenCut, ...] = ()
-    confirmed: frozenset[str] = frozenset()
-    deleted: frozenset[str] = frozenset()
-    old_host: bool = False
-    superseded: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something to do: what is so, what to do, and the commands for it."""
-
-    what: str
-    do: str
-    commands: tuple[str, ...] = ()
-
-    @property
-    def said(self) -> str:
-        """The step in one line."""
-        commands = f" ({'; '.join(f'`{one}`' for one in self.commands)})" if self.commands else ""
-        return f"{self.what}: {self.do}{commands}"
-
-
-_AGAIN = "portcullis reconcile"
-_LOST = frozenset({"no_secret", "destroyed", "no_egress", "bad_secret"})
-"""What a key needs on our side is gone: it is never asked with again."""
-
-_REFUSED = frozenset({"unknown_key", "key_refused", "bad_signature"})
-"""A manager key that the venue turns down: a list will not be had with it, however often it is asked."""
+_COMPARED = '"compared with the exchanges"'
 
 
 def blocking(facts: Facts) -> tuple[Step, ...]:
@@ -131,82 +32,32 @@ def blocking(facts: Facts) -> tuple[Step, ...]:
             ),
         )
     return (
+        *_belied(facts),
         *(step for one in facts.looked for step in _of_a_key(one, facts)),
-        *(step for name, one in sorted(facts.listed.items()) for step in _of_a_list(name, one, facts)),
+        *(step for name in sorted(facts.listed) for step in _of_its_list(name, facts)),
         *_to_confirm(facts),
         *_of_the_old_host(facts),
+        *facts.unread,
     )
-
-
-def held(facts: Facts) -> tuple[Step, ...]:
-    """Return what becomes of each rotation that is held: a person says it, by what the exchange says of its keys."""
-    return tuple(_of_a_rotation(one, facts) for one in facts.rotations if one.held and not facts.superseded)
-
-
-_TAKES_OLD = frozenset({"draining", "retiring-old", "cutting-over", "canary"})
-"""States from which going on ends the old key."""
-
-_GIVES_UP = frozenset({"draining", "canary"})
-"""Those from which the old one can be taken back."""
-
-
-def _of_a_rotation(one: OpenRotation, facts: Facts) -> Step:
-    said = {row.key: row for row in facts.looked}
-    names = [name for name in (one.old, one.new) if name]
-    words = [f"{name} is {_standing(said.get(name), facts)}" for name in names]
-    listing = facts.listed.get(one.account, Listing(""))
-    marks = (*(f"{name} " for name in names), _made_by(one))
-    words += [_bare(word) for word in listing.odd if any(mark in word for mark in marks)]
-    what = (
-        f"the rotation {one.id} stood in {one.state} when everything was closed, and is held. At the exchange "
-        f"{', '.join(words)}"
-    )
-    drop = f'portcullis rotation drop {one.id} --reason "..."'
-    resume = f"portcullis rotation resume {one.id}"
-    back = (f'portcullis rotation rollback {one.id} --reason "restored"',) if one.state in _GIVES_UP else ()
-    standing = [said[name].finding for name in names if name in said and name not in facts.deleted]
-    new = said.get(one.new)
-    if new is None or new.finding is Finding.DEAD or one.new in facts.deleted:
-        if one.state not in _TAKES_OLD:
-            return Step(what, "drop it: it has nothing to go on with", (drop, resume))
-        return Step(
-            what,
-            f"do NOT let it go on: it would end {one.old or 'what is left'}, and the new key does not live. "
-            f"{'Take the old one back, or drop it' if back else 'Drop it'}; a key that is in use on record and dead "
-            "needs a fresh one",
-            (*back, drop),
-        )
-    if Finding.UNDECIDED in standing:
-        return Step(
-            what,
-            "find out first which of its keys lives: one that goes on by a wrong record ends the only one that does",
-            (_AGAIN, *back, drop),
-        )
-    return Step(
-        what,
-        "let it go on if that is how it should be, or drop it: then nothing is asked of the exchange",
-        (resume, *back, drop),
-    )
-
-
-def _standing(row: Looked | None, facts: Facts) -> str:
-    if row is None:
-        return "dead on record"
-    return "deleted, you say" if row.key in facts.deleted else _word(row)
-
-
-def _word(row: Looked) -> str:
-    return row.finding.value if not row.note else f"{row.finding.value} ({row.note})"
 
 
 def is_compared(facts: Facts) -> bool:
     """Tell whether the exchanges have answered for every key and every list; an outage is no answer."""
     answered = all(
-        one.finding is not Finding.UNDECIDED or one.reason in _LOST | _REFUSED or one.key in facts.deleted
+        one.finding is not Finding.UNDECIDED or one.reason in LOST | REFUSED or one.key in facts.deleted
         for one in facts.looked
     )
-    listed = all(not one.reason or one.reason in _REFUSED for one in facts.listed.values())
-    return answered and listed and not facts.superseded
+    listed = all(not one.reason or one.reason in UNLISTABLE for one in facts.listed.values())
+    return answered and listed and not facts.superseded and not facts.unread
+
+
+def waits(closed: Collection[str]) -> str:
+    """Say what waits while something stands in the way, by what the record has to be compared for."""
+    if any(one.startswith("cut_") for one in closed):
+        return "Everything that was closed stays closed."
+    if closed:
+        return "Nothing is closed by this, bots trade on; what is due begins by itself only once nothing is left to do."
+    return "Not all is as it is on record."
 
 
 def opening(facts: Facts) -> tuple[Step, ...]:
@@ -214,22 +65,28 @@ def opening(facts: Facts) -> tuple[Step, ...]:
     found = [
         Step(
             f"{one.id} holds everything closed ({one.reason})",
-            "thaw it; that needs a second person, or a code and ten minutes, as every opening does",
-            (f'portcullis thaw {one.id} --reason "compared with the exchanges"',),
+            "thaw it; outside of a paper home that needs a second person, or a code and ten minutes, as every opening "
+            "does",
+            (f"portcullis {spelled.thaw(one.id, _COMPARED)}",),
         )
         for one in facts.cuts
         if one.own
     ]
-    found += [
-        Step(
-            f"{one.actor} cut something as well: {one.id} ({one.reason})",
-            "thaw it once its own reason is over; the others do not wait for it",
-            (f"portcullis thaw {one.id} --reason WHY",),
-        )
-        for one in facts.cuts
-        if not one.own
-    ]
+    found += [_other(one) for one in facts.cuts if not one.own]
     return (*found, *(_waiting(one) for one in facts.rotations if one.waits_for_a_person and not one.held))
+
+
+def _other(one: OpenCut) -> Step:
+    """Say how a cut ends that holds something beside it all; one that stands in for what was forgotten, by that."""
+    first, thaw = again.command_in(one.actor, one.reason), f"portcullis {spelled.thaw(one.id)}"
+    if first is not None:
+        what = f"{one.id} stands in for what the database forgot ({one.reason})"
+        return Step(what, "do that again, and thaw it then", (first, thaw))
+    return Step(
+        f"{one.actor} cut something as well: {one.id} ({one.reason})",
+        "thaw it once its own reason is over; the others do not wait for it",
+        (thaw,),
+    )
 
 
 def _waiting(one: OpenRotation) -> Step:
@@ -240,15 +97,26 @@ def _waiting(one: OpenRotation) -> Step:
     )
 
 
+def _belied(facts: Facts) -> Iterator[Step]:
+    """Say which words were not taken: a slip of a number takes no question away."""
+    for key in sorted(facts.belied):
+        yield Step(
+            f"{key} is said to be deleted, and the exchange has it",
+            "that word is not taken. See which key you meant; one that was deleted a moment ago is served for some "
+            "seconds yet. Then compare again",
+            (AGAIN,),
+        )
+
+
 def _of_a_key(one: Looked, facts: Facts) -> Iterator[Step]:
     if one.finding in {Finding.ALIVE, Finding.PENDING} or (
         one.key in facts.deleted and one.stage is not Stage.CURRENT
     ):
         return
     if one.finding is Finding.DEAD or one.key in facts.deleted:
-        if one.stage is Stage.CURRENT:
+        if one.stage is Stage.CURRENT and not (one.account in facts.unused and one.key in facts.deleted):
             yield Step(
-                f"{one.key} is in use on record, and {one.note or 'is deleted'}", *_a_fresh_key(one, facts)
+                f"{one.key} is in use on record, and {one.note or 'is deleted'}", *_over_or_fresh(one, facts)
             )
         return
     if one.finding is Finding.CHANGED:
@@ -257,16 +125,25 @@ def _of_a_key(one: Looked, facts: Facts) -> Iterator[Step]:
                 f"{one.key} is changed: {one.note}",
                 "find out who did that, set it right at the exchange's API Management page and compare again; or "
                 "replace the key, and delete this one there",
-                (_AGAIN, *_a_fresh_key(one, facts)[1]),
+                (AGAIN, *_a_fresh_key(one, facts)[1]),
             )
         else:
             yield Step(
                 f"{one.key} was replaced, lives, and is changed: {one.note}",
                 "delete it at the exchange, then say so",
-                (f"{_AGAIN} --deleted {one.key}",),
+                (f"{AGAIN} --deleted {one.key}",),
             )
         return
     yield Step(f"{one.key} is undecided: {one.note}", *_undecided(one, facts))
+
+
+def _over_or_fresh(one: Looked, facts: Facts) -> tuple[str, tuple[str, ...]]:
+    """Say how a slot whose key is dead gets one again, or, where nobody has a grant on its account, is given up."""
+    do, commands = _a_fresh_key(one, facts)
+    if one.account not in facts.unused:
+        return do, commands
+    do += f"; or, since nobody has a grant on {one.account}, say that the key is deleted: the account is given up then"
+    return do, (*commands, f"{AGAIN} --deleted {one.key}")
 
 
 def _a_fresh_key(one: Looked, facts: Facts) -> tuple[str, tuple[str, ...]]:
@@ -274,7 +151,7 @@ def _a_fresh_key(one: Looked, facts: Facts) -> tuple[str, tuple[str, ...]]:
     going_on = next(
         (row for row in facts.rotations if (row.account, row.slot) == (one.account, one.slot)), None
     )
-    if going_on is not None:
+    if going_on is not None and not going_on.held:
         return (
             "its rotation is open: go on with it, or give it up and import a key that the exchange knows",
             (
@@ -283,29 +160,58 @@ def _a_fresh_key(one: Looked, facts: Facts) -> tuple[str, tuple[str, ...]]:
             ),
         )
     imported = f"portcullis key import --account {one.account} --slot {one.slot}"
-    if one.account in facts.listed:
+    do, commands = "make a key at the exchange, and import it", [imported]
+    listing = facts.listed.get(one.account)
+    if listing is not None and listing.reason not in UNLISTABLE and not listing.foreign:
         start = f"portcullis rotation start --account {one.account} --slot {one.slot} --wait"
-        return "let a fresh one be made, or import one that the exchange knows", (start, imported)
-    return "make a key at the exchange, and import it", (imported,)
+        do, commands = "let a fresh one be made, or import one that the exchange knows", [start, imported]
+    if going_on is None:
+        return do, tuple(commands)
+    return f"drop its rotation, which is held; then {do}", (drop_of(going_on), *commands)
+
+
+def drop_of(one: OpenRotation) -> str:
+    """Return the command that ends a held rotation on record alone."""
+    return f'portcullis rotation drop {one.id} --reason "..."'
 
 
 def _undecided(one: Looked, facts: Facts) -> tuple[str, tuple[str, ...]]:
-    by_word = f"{_AGAIN} --deleted {one.key}"
-    if one.stage is not Stage.CURRENT and _is_unlisted(one, facts):
-        return "its manager key's list does not have it either: it is deleted there. Say so", (by_word,)
-    if one.reason == "key_refused":
-        do = (
-            "the exchange refuses it from here: add the addresses of this host's egress to its list there, and compare "
-            "again; if it is deleted there, say so"
+    by_word = f"{AGAIN} --deleted {one.key}"
+    if (
+        one.stage is Stage.CURRENT and one.reason in LOST
+    ):  # what serves it is in memory alone: nothing ends it first
+        do, commands = _a_fresh_key(one, facts)
+        if one.account in facts.unused:
+            over = f"delete it there, and say so: nobody has a grant on {one.account}, and the account is given up then"
+            return f"{lost.brought_back(one.reason, over)}; or {do}", (
+                *((AGAIN,) if one.reason in COMES_BACK else ()), by_word, *commands,
+            )  # fmt: skip
+        first = (
+            "it is in use, and gateways that hold it trade on: do not delete it, and do not restart them, before a new "
+            f"key is in use. {lost.brought_back(one.reason, do)}. Then delete the lost one there"
         )
-    elif one.reason in _LOST:
+        return first, (*((AGAIN,) if one.reason in COMES_BACK else ()), *commands)
+    if one.reason == EGRESS_LOST:  # nothing was asked, and its secret is where it was
+        do = "bring that password back, and compare again; if the key is deleted there, say so"
+        return do, (AGAIN, by_word)
+    if one.stage is not Stage.CURRENT and _is_unlisted(one, facts):
+        return "its manager key's list does not have it either: look it up there, and say so", (by_word,)
+    if one.reason == "key_refused":
+        do = "the exchange refuses it from here: add the addresses of this host's egress to its list there, and "
+        do += "compare again; if it is deleted there, say so"
+    elif one.reason == "unknown_key":
+        do = "look it up there: so are living keys refused in a ban. Compare again in ten seconds, or say it is deleted"
+    elif one.reason in LOST:
         do = "what it needs is not here any more: delete the key at the exchange, say so"
     else:
         do = (
             "mend what is in the way (network, addresses, a ban runs out) and compare again; if it is deleted there, "
             "say so"
         )
-    again = () if one.reason in _LOST else (_AGAIN,)
+    again = () if one.reason in LOST else (AGAIN,)
+    if one.stage is Stage.CURRENT and one.account in facts.unused:
+        do += f". It needs a fresh one only where {one.account} is to be used again: nobody has a grant on it"
+        return do, (*again, by_word, *_a_fresh_key(one, facts)[1])
     if one.stage is Stage.CURRENT:
         return f"{do}; then it needs a fresh one", (*again, by_word, *_a_fresh_key(one, facts)[1])
     return do, (*again, by_word)
@@ -315,62 +221,17 @@ def _is_unlisted(one: Looked, facts: Facts) -> bool:
     """Tell whether a key that the venue turns down is missing from its manager key's list as well."""
     listing = facts.listed.get(one.account)
     return (
-        one.reason == "key_refused"
-        and listing is not None
-        and not listing.reason
-        and any(_is_missing(one.key, word) for word in listing.odd)
+        one.reason == "key_refused" and listing is not None and not listing.reason and listing.lacks(one.key)
     )
 
 
-def _is_missing(key: str, word: str) -> bool:
-    """Tell whether a word about a list says that this key is not in it."""
-    return word.startswith(f"{key} (")
-
-
-def _of_a_list(name: str, listing: Listing, facts: Facts) -> Iterator[Step]:
-    if listing.reason in _REFUSED:
-        if name in facts.confirmed:
-            return
-        yield Step(
-            f"{name}: {listing.odd[0]}",
-            f"import another manager key and put the account under it; or look up at the exchange that {name} has no "
-            "keys but those listed here, and say so",
-            (
-                "portcullis manager import --name NEW",
-                f"portcullis account manage {name} --manager NEW --subaccount EMAIL",
-                f"{_AGAIN} --confirm {name}",
-            ),
-        )
-        return
-    if listing.reason:
-        yield Step(
-            f"{name}: {listing.odd[0]}",
-            "see whether the exchange and its egress are well, and compare again",
-            (_AGAIN,),
-        )
-        return
-    named = [one.key for one in facts.looked if one.account == name and any(_of_a_key(one, facts))]
-    for word in listing.odd:
-        going_on = next((row for row in facts.rotations if _made_by(row) in word), None)
-        if going_on is not None:
-            yield Step(
-                f"{name}: {_bare(word)}",
-                "do NOT delete it, it may be in use: its rotation is open, and goes on with it once you let it. "
-                "Then compare again",
-                (f"portcullis rotation resume {going_on.id}", _AGAIN),
-            )
-        elif not any(_is_missing(key, word) for key in named):  # else the key's own step says what to do
-            yield Step(f"{name}: {word}", "see to that, and compare again", (_AGAIN,))
-
-
-def _made_by(one: OpenRotation) -> str:
-    """Return what a word about a list has of a key that a rotation made."""
-    return f"({one.id})"
-
-
-def _bare(word: str) -> str:
-    """Return what a list has, without what is said to do about it."""
-    return word.partition(". Delete it there")[0]
+def _of_its_list(name: str, facts: Facts) -> Iterator[Step]:
+    named = [  # else the key's own step says what to do; and one that is deleted by a word is missing as it should be
+        one.key
+        for one in facts.looked
+        if one.account == name and (one.key in facts.deleted or any(_of_a_key(one, facts)))
+    ]
+    return of_a_list(name, facts.listed[name], facts, named)
 
 
 def _to_confirm(facts: Facts) -> Iterator[Step]:
@@ -385,7 +246,7 @@ def _to_confirm(facts: Facts) -> Iterator[Step]:
         yield Step(
             f"{name}: no manager key lists its keys",
             f"look up at the exchange that there are no keys but those listed here{but}; then --confirm {name}",
-            (f"{_AGAIN} --confirm {name}",),
+            (f"{AGAIN} --confirm {name}",),
         )
 
 
@@ -394,5 +255,5 @@ def _of_the_old_host(facts: Facts) -> Iterator[Step]:
         yield Step(
             "the host this was restored from still holds keys that work",
             "make sure that it is off and say so with --old-host-off, or rotate every key listed here",
-            (f"{_AGAIN} --old-host-off",),
+            (f"{AGAIN} --old-host-off",),
         )

@@ -20,6 +20,10 @@ from broker.service.desk import Desk
 
 KEY_REFUSED = "key-refused"
 SILENT_US = 60_000_000
+_AWAY = {
+    "venue-turns-away": "what is asked",
+    "orders-turned-away": "every order and cancel",
+}
 _WORDS = {
     -2015: "its address list, its permissions or the key itself",
     -2014: "the key's id",
@@ -119,6 +123,13 @@ def _troubled(source: str, one: Trouble, now_us: int) -> Report:
             "placed is not known"
         )
         step = "look at the exchange's status page; see which orders: portcullis calls"
+    elif one.kind in _AWAY:
+        says = (
+            f"{_AWAY[one.kind]} by egress {one.subject} is turned away with HTTP {one.detail}, by the exchange or by "
+            "what stands before it. A 451 may mean that it serves nobody in the region of that address, a 403 or a "
+            "page of HTML that its firewall (WAF) holds the address for an attacker; which, nobody here knows"
+        )
+        step = "see from where that egress leaves, and who asked so much: portcullis calls; ask the exchange's support"
     else:
         says = f"the exchange asks egress {one.subject} to ask less: reads wait"
         step = "see who asked so much: portcullis calls"

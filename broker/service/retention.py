@@ -13,7 +13,7 @@ Rules:
 """
 
 from broker.audit.verify import KEPT_DAYS
-from broker.db import clocks, old_calls
+from broker.db import clocks, early, old_calls
 from broker.db import retention as store
 from broker.db.turns import Urgency
 from broker.service import call_seal
@@ -65,9 +65,10 @@ class Retention:
             store.forget_orders(connection, places)
             slices = store.forget_slices(connection, now_us, AT_ONCE)
             past = store.forget_past(connection, now_us - PAST_US, AT_ONCE)
+            told = early.forget(connection, now_us - KEPT_US, AT_ONCE)
         if places:
             self._place = places[-1]
-        return AT_ONCE in {len(places), slices, past}
+        return AT_ONCE in {len(places), slices, past, told}
 
     def _calls(self, wall_us: int) -> bool:
         """Take one piece of calls away; tell whether there is more to look at."""

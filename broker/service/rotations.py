@@ -21,7 +21,8 @@ from broker.db.asks import Ask
 from broker.db.findings import Finding
 from broker.deeds import Deed
 from broker.errors import Conflict, NotFound
-from broker.model import KeyRef, moment, new_id
+from broker.model import KeyRef, in_part, moment, new_id
+from broker.service import holding
 from broker.service.audit import Audit, acting
 from broker.service.desk import Desk, Page, cursor_number, missing, page
 from broker.service.secrets import INBOX
@@ -106,8 +107,9 @@ class Rotations:
             before = (cursor_number(at_us), last)
         with self._desk.database.read() as connection:
             rows = store.page(connection, before, limit + 1, account=account, only_open=only_open)
+            hold = holding.to_hold(connection)
         found = page(rows, limit, lambda row: f"{row.created_us}.{row.id}")
-        return Page(tuple(map(_rotation, found.items)), found.next)
+        return Page(tuple(_rotation(row, hold) for row in found.items), found.next)
 
     def get(self, rotation: str) -> Rotation:
         """Return one.
@@ -116,10 +118,10 @@ class Rotations:
             NotFound: No such rotation, or a rotator has not taken it up yet.
         """
         with self._desk.database.read() as connection:
-            row = store.get(connection, rotation)
+            row, hold = store.get(connection, rotation), holding.to_hold(connection)
         if row is None:
             raise missing("rotation", rotation)
-        return _rotation(row)
+        return _rotation(row, hold)
 
     def history(self, rotation: str) -> tuple[Transition, ...]:
         """Return every transition of one, oldest first."""
@@ -157,6 +159,9 @@ class Rotations:
     def ask(self, rotation: str, wish: Wish, body: Mapping[str, object], secret: Secret | None = None) -> Ask:
         """Ask something of a rotation.
 
+        An id of a key lies in the inbox, and on record in part: who swaps id and secret types the secret there, and
+        nobody knows what it is before the rotator has asked the exchange.
+
         Args:
             rotation: Its id.
             wish: What is wanted.
@@ -169,13 +174,17 @@ class Rotations:
             Conflict: It took so long that the secret was given up; nothing was asked.
         """
         self.get(rotation)
-        document = dict(body)
+        document, brought = dict(body), dict[str, Secret]()
         if secret is not None:
+            brought["secret"] = secret
+        if key_id := str(document.get("key_id") or ""):
+            brought["key_id"], document["key_id"] = Secret(key_id), in_part(key_id)
+        if brought:
             self._desk.guard.ensure(Deed.BRING)
             path = f"{INBOX}{new_id('sec')}"
             with self._desk.database.write() as connection:
                 intents.add(connection, path, self._desk.clock.now_us())
-            self._desk.secrets.write(path, {"secret": secret}, {"rotation": rotation})
+            self._desk.secrets.write(path, brought, {"rotation": rotation})
             document["inbox"] = path
         return self._ask(rotation, wish, document)
 
@@ -203,10 +212,11 @@ class Rotations:
         return one
 
 
-def _rotation(row: Any) -> Rotation:
+def _rotation(row: Any, hold: str) -> Rotation:
+    held = holding.held(row, hold)
+    todo = json.loads(row.todo) if row.todo and not held else {}  # what is held asks nobody for anything
     return Rotation(
         row.id, row.account, Slot(row.slot), row.state, row.why, row.old_version, row.new_version, row.reason,
         row.runbook, row.paused, moment(row.created_us), moment(row.entered_us), moment(row.due_us),
-        None if row.ended_us is None else moment(row.ended_us), json.loads(row.todo) if row.todo else {},
-        row.held,
+        None if row.ended_us is None else moment(row.ended_us), todo, held,
     )  # fmt: skip

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from broker.db import Connection
 from broker.db import cuts as store
 from broker.errors import Malformed, NotFound, Problem
-from broker.model import EVERYTHING, NAME, ScopeKind, scope
+from broker.model import EVERYTHING, NAME, ScopeKind, is_version, scope
 from broker.pasted import looks_secret
 from broker.service.desk import VENUES
+from broker.service.words import is_text
 
 _KINDS = {one.value for one in ScopeKind if one is not ScopeKind.EVERYTHING}
 _NAMED = {ScopeKind.ACCOUNT.value, ScopeKind.CONSUMER.value}
@@ -37,8 +38,8 @@ def scope_of(target: str) -> str:
         raise NotFound("no_venue", f"there is no venue {_quoted(ref)}; known are {', '.join(VENUES)}")
     if (
         (kind in _NAMED and not NAME.fullmatch(ref))
-        or (kind == ScopeKind.KEY_VERSION.value and not store.is_version(ref))
-        or (kind in _GIVEN and looks_secret(ref))
+        or (kind == ScopeKind.KEY_VERSION.value and not is_version(ref))
+        or (kind in _GIVEN and (looks_secret(ref) or not is_text(ref)))
     ):
         raise nothing([f"{kind}:{ref}"])
     return scope(ScopeKind(kind), ref)

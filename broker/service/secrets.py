@@ -12,15 +12,14 @@ from contextlib import contextmanager
 from broker.db import Connection
 from broker.db import intents as store
 from broker.deeds import Deed
-from broker.errors import BrokerError, Conflict, NotFound, StoreUnavailable
+from broker.errors import Conflict, NotFound, StoreUnavailable
 from broker.service.audit import Audit
 from broker.service.desk import Desk
+from broker.service.host_guard import INSTANCE
+from broker.service.rounds import Rounds
 from clients.secret import Secret
 
 INBOX = "inbox/"
-OUTAGE_US = 1_000_000
-"""What takes longer to fail was waited for: not this one path is ill, but the store."""
-
 SETTLED_US = 300_000_000
 """An intent that is older than this is nobody's work in progress any more."""
 
@@ -30,6 +29,7 @@ class Secrets:
 
     def __init__(self, desk: Desk, audit: Audit) -> None:
         self._desk, self._audit = desk, audit
+        self._rounds = {False: Rounds(), True: Rounds()}  # not the inbox, and the inbox
 
     @contextmanager
     def written(
@@ -56,25 +56,22 @@ class Secrets:
         """Destroy secrets whose owner was never recorded, in the inbox or elsewhere; return their paths.
 
         Raises:
-            BrokerError: One of them could not be destroyed; it is tried the next time, and the others were.
+            BrokerError: One of them could not be destroyed: see `rounds`.
         """
         if self._desk.guard.allows(Deed.TIDY) is not None:
             return ()
         before_us = self._desk.clock.now_us() - SETTLED_US
         with self._desk.database.read() as connection:
             paths = store.older_than(connection, before_us)
-        done, last = list[str](), None
-        for path in paths:
-            began_us = self._desk.clock.boot_us()
-            try:
-                if path.startswith(INBOX) is inbox and self._tidied(path):
-                    done.append(path)
-            except BrokerError as fault:
-                if self._desk.clock.boot_us() - began_us > OUTAGE_US:
-                    raise  # the store is away: each of the others would wait as long, and upkeep behind them
-                last = fault  # the others are not its matter
-        if last is not None:
-            raise last
+        done = list[str]()
+
+        def work(path: str) -> bool:
+            if tidied := self._tidied(path):
+                done.append(path)
+            return tidied
+
+        ours = [path for path in paths if path.startswith(INBOX) is inbox]
+        self._rounds[inbox].go(ours, work, self._desk.clock.boot_us, self._answers)
         return tuple(done)
 
     def bury(self, path: str, whose: str) -> None:
@@ -100,6 +97,9 @@ class Secrets:
             store.forget(connection, path)
             self._audit.record(connection, "secret.destroy", path, {"why": "nobody was ever given it"})
         return True
+
+    def _answers(self) -> None:
+        self._desk.secrets.mirror.read(INSTANCE)
 
     def _destroy(self, path: str) -> None:
         try:

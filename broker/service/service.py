@@ -2,7 +2,7 @@
 
 import secrets
 
-from broker.db import history, meta
+from broker.db import history, meta, names
 from broker.db.database import Database
 from broker.errors import Conflict, StoreUnavailable
 from broker.ports import Clock, SecretStore
@@ -69,6 +69,11 @@ class Service:
             desk, self.accounts, self.keys, self.cuts, self.credentials, self.ready, self.reports, self.alerts
         )
         self.openings = Openings(desk, self.audit, self.credentials)
+
+    def is_name(self, text: str) -> bool:
+        """Tell whether something on record has this name."""
+        with self.desk.database.read() as connection:
+            return names.is_name(connection, text)
 
     def close(self) -> None:
         """Let what works beside the use cases end."""

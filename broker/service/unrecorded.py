@@ -1,14 +1,16 @@
 """Cuts that no store has taken: a small file each in the home, which the next start puts on record.
 
 Rules:
-1. A file is written for a cut that failed to get on record once, or that no thread could be had for, and for each that
-   is on no record as its broker ends. It goes once the cut is on record, thawed, or taken back.
-2. It is written without a store and without a thread: made exclusively, and on disk before it counts as written.
+1. A file is written for a cut that is on no record a moment after it was made, or once a try failed, and for each that
+   is on no record as its broker ends (`leaving`). It goes once the cut is on record, thawed, or taken back.
+2. It is written without a store and without a thread, whole or not at all, and on disk before it counts as written. A
+   disk that has no room for it has room for its name: that file is empty.
 3. It belongs to one home for ever (`instance`), whatever its generation or history: a cut that is on no record has no
    place in any. One of another instance is left alone, and said. What is on record by now was thawed there or holds
    there; what is not is closed, as the secret store's mirror is believed (`adoption`).
-4. What cannot be read closes everything, until somebody thaws that: a file that is empty was a cut as well. A directory
-   that cannot be read lets nothing be served.
+4. What cannot be read closes everything, until somebody thaws that: a file that is empty was a cut as well. Only where
+   the cut of its name is known (made here and on its way, or on record) that one holds, and nothing in its place. A
+   directory that cannot be read lets nothing be served.
 """
 
 import errno
@@ -16,6 +18,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,16 +34,23 @@ VERSION = 1
 _SUFFIX = ".cut"
 _LARGEST = 256 * 1024
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NO_CUT = (OSError, ValueError, KeyError, TypeError, RecursionError)
 _LOG = logging.getLogger("portcullis.cuts")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A cut that was left, and where; `is_whole`: it could be read."""
+    """A cut that was left, and where; `is_whole`: it could be read. Else `cut` is what holds in its place."""
 
     cut: NotedCut
     path: Path
     is_whole: bool
+
+    @property
+    def name(self) -> str:
+        """The id of the cut that was to be written down, whatever came of it; what is no text is no id of ours."""
+        name = self.path.name.removesuffix(_SUFFIX)
+        return name if name.isascii() else self.cut.id
 
 
 class Unrecorded:
@@ -61,20 +71,16 @@ class Unrecorded:
         document = json.dumps(
             {"version": VERSION, "instance": self._instance, "cut": gate_document.dump(cut)}
         )
-        with suppress(OSError):  # a full disk had left nothing of it
-            if path.stat().st_size == 0:
-                path.unlink()
+        with suppress(*_NO_CUT):
+            if _read(path, cut.id) == (self._instance, cut):
+                return True
         why: object = ""
         for _ in range(2):
             try:
                 self._make_room()
                 _write(path, document.encode())
-            except FileExistsError:
-                return True
             except OSError as fault:
                 why = fault.strerror
-                with suppress(OSError):  # what is empty is a cut as well: only a whole one takes its place
-                    path.unlink()
                 self._free()
             else:
                 return True
@@ -117,8 +123,8 @@ class Unrecorded:
             path = self._directory / name
             try:
                 instance, cut = _read(path, name.removesuffix(_SUFFIX))
-            except (OSError, ValueError, KeyError, TypeError):
-                yield Found(_unreadable(path), path, is_whole=False)
+            except _NO_CUT:
+                yield Found(unreadable(path), path, is_whole=False)
                 continue
             if instance == self._instance:
                 yield Found(cut, path, is_whole=True)
@@ -128,13 +134,21 @@ class Unrecorded:
 
 
 def _write(path: Path, data: bytes) -> None:
-    fd = os.open(path, _NEW, 0o600)
+    """Write a file beside its place, and put it there whole: who looks meanwhile sees nothing of it, or all."""
+    beside = path.with_name(f".{path.stem}.{secrets.token_hex(4)}")
+    fd = os.open(beside, _NEW, 0o600)
     try:
-        if os.write(fd, data) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        try:
+            if os.write(fd, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()
+        raise
     for above in (path.parent, path.parent.parent):
         fd = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -154,11 +168,12 @@ def _read(path: Path, name: str) -> tuple[str, NotedCut]:
     return document["instance"], gate_document.load(name, document["cut"])
 
 
-def _unreadable(path: Path) -> NotedCut:
+def unreadable(path: Path) -> NotedCut:
     """Return what holds in the place of a cut that cannot be read: the same each time it is looked at."""
-    digest = hashlib.sha256(path.name.encode()).hexdigest()[:20]
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:20]
+    name = os.fsencode(path.name[:60]).decode("ascii", "backslashreplace")
     reason = (
-        f"a broker ended with a cut on no record, and what it wrote down ({path.parent.name}/{path.name[:60]} in the "
+        f"a broker ended with a cut on no record, and what it wrote down ({path.parent.name}/{name} in the "
         "home) cannot be read: find out what was cut, cut that, then thaw this"
     )
     return NotedCut(f"cut_{digest}", Mode.CLOSED, (EVERYTHING,), reason, "home", 0)

@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """See httptools."""
-        self._headers[name.lower()] = value
+        self._headers[name.lower()] = value.rstrip(b" \t")
 
     def on_body(self, body: bytes) -> None:
         """See httptools."""
@@ -175,7 +175,8 @@ class Connection(asyncio.Protocol):
         if call.path.startswith("/paper/"):
             self._write(server.admin.answer(call))
             return
-        fault = faults.take(server.faults, call.method, call.path, call.key_id) if server.faults else None
+        asked = (call.method, call.path, call.key_id, call.peer)
+        fault = faults.take(server.faults, *asked) if server.faults else None
         if fault is None:
             self._write(server.exchange.answer(call, ROUTES))
         else:
@@ -192,7 +193,7 @@ class Connection(asyncio.Protocol):
                 self._held = True
             case "accept-not-apply":
                 self._write(Answer(200, {}))
-            case "error":
+            case "error" | "refuse-keys":
                 self._write(_played(fault))
             case "error-after":
                 exchange.answer(call, ROUTES)

@@ -41,6 +41,7 @@ class Key(Answer):
     ip_restricted: bool | None
     can_withdraw: bool | None
     created_at: datetime
+    death: str = ""
 
 
 class Manager(Answer):

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 
-from portcullis.cli import access_answers
+from portcullis.cli import access_answers, deaths
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, badge, command
 from portcullis.cli.inputs import secret_text
@@ -95,7 +95,7 @@ def show_account(face: Face, name: Annotated[str, typer.Argument(help="The accou
         listed = table("key", "stage", "key id", "IP-bound", "withdraws")
         for row in keys:
             listed.add_row(
-                row.ref, row.stage, short(row.venue_key_id), yes(row.ip_restricted),
+                row.ref, deaths.stage(row), short(row.venue_key_id), yes(row.ip_restricted),
                 yes(row.can_withdraw, good=False),
             )  # fmt: skip
         out.print(listed if keys else "it has no key: nothing can be traded")
@@ -130,8 +130,14 @@ def create_egress(
         "proxy_password": None if proxy_user is None else secret_text("proxy password", None).reveal(),
     }  # fmt: skip
     made = connect(face).post(access_answers.Egress, "egress", body)
+    seen = ", ".join(made.addresses) or "no address declared: no new key can be bound"
     face.answer(
-        made, lambda out: out.print(said("[green]✓[/] egress [bold]{}[/] created ({})", made.name, made.way))
+        made,
+        lambda out: out.print(
+            said(
+                "[green]✓[/] egress [bold]{}[/] created ({}); the exchange sees {}", made.name, made.way, seen
+            )
+        ),
     )
 
 

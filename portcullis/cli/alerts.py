@@ -74,7 +74,9 @@ def remove(face: Face, name: Annotated[str, typer.Argument(help="A channel.")]) 
 def list_(face: Face) -> None:
     """Show what is wrong now, and who is told."""
     api = connect(face)
-    rows = list(api.pages(oversight_answers.Alert, "alerts"))
+    rows = sorted(
+        api.pages(oversight_answers.Alert, "alerts"), key=lambda row: row.place
+    )  # as `status` has it
     channels = list(api.pages(oversight_answers.Channel, "alert-channels"))
 
     def show(out: Console) -> None:
@@ -93,7 +95,7 @@ def list_(face: Face) -> None:
             listed.add_row(one.name, one.kind, Text(clean(one.failed), "red") if one.failed else "went")
         out.print(listed)
 
-    face.answer({"alerts": rows, "channels": channels}, show)
+    face.answer({"alerts": [face.typed(one.document) for one in rows], "channels": channels}, show)
 
 
 def _line(row: oversight_answers.Alert) -> Text:

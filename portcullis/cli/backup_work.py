@@ -57,12 +57,17 @@ def create(face: Face, to: Path) -> None:
             made = backup.make(home, service, to.absolute())
         except BrokerError as fault:
             raise Stopped(str(fault), "No backup was written.", reason=fault.reason) from None
-    document = {**asdict(made.counts), "file": str(made.path), "bytes": made.size}
+    document = {
+        **asdict(made.counts), "file": str(made.path), "bytes": made.size, "lost": list(made.lost),
+    }  # fmt: skip
 
     def show(out: Console) -> None:
         size = f"{made.size / _MB:.1f} MB" if made.size >= _MB else f"{made.size / 1000:.0f} kB"
         what = f"{made.path} ({size}): {made.counts.secret} secrets, {made.counts.row} rows"
         out.print(hanging("[green]✓[/]", what, 0))
+        for one in made.lost:
+            what = f"{one} is NOT in it: that secret is lost, and cannot be read. All others are"
+            out.print(hanging("[yellow]![/]", what))
         step = face.command(f"backup check {shown_path(made.path)}")
         out.print(said("  [dim]next[/] take it off this machine; {}", step), soft_wrap=True)
 
@@ -92,26 +97,33 @@ def restore(
     content = _read(file, code_file)
     where = None if vault is None else settings.read_file(VaultDocument, vault, "--vault")
     state = None if database is None else settings.read_file(DatabaseDocument, database, "--database")
+    lost = list[str]()
     try:
         home, cut = backup.restore(
             content, face.root, vault=where, database=state, ports=ports,
             tell=lambda part: face.err.print(said("[dim]restoring {} ...[/]", part)),
+            lost=lambda fault: lost.append(str(fault)),
         )  # fmt: skip
-    except BrokerError as fault:
+    except (BrokerError, OSError) as fault:
+        what = (
+            f"{face.root} cannot be written ({fault.strerror})" if isinstance(fault, OSError) else str(fault)
+        )
         raise Stopped(
-            str(fault), f"{face.root} is half restored: it is no home, and nothing runs on it.",
-            "Mend it, remove that directory, and restore again.", reason=fault.reason,
+            what, f"{face.root} is half restored: it is no home, and nothing runs on it.",
+            "Mend it, remove that directory, and restore again.", reason=getattr(fault, "reason", "not_written"),
         ) from None  # fmt: skip
     with opened(home) as service:
         generation = service.desk.home.generation
     document = {
         "home": str(home.root), "environment": home.environment.value, "generation": generation, "cut": cut,
-        **asdict(content.counts),
+        **asdict(content.counts), "lost": lost,
     }  # fmt: skip
 
     def show(out: Console) -> None:
         out.print(Text.assemble(("✓ ", "green"), f"home {home.root} ", badge(home.environment.value)))
         out.print(f"  {content.counts.secret} secrets, {content.counts.row} rows; generation {generation}")
+        for one in lost:
+            out.print(hanging("[yellow]![/]", f"{one}. Nothing was written over it: all else is restored"))
         what = said(
             "[bold red]EVERYTHING IS CLOSED[/] by {}: what happened since {} is not known",
             cut,

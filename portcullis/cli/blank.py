@@ -12,16 +12,40 @@ from typing import Any, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+NOTHING = "Nothing was done."
+NOT_READ: type[Exception] = typer.BadParameter.__mro__[1]
+"""What a line that cannot be read raises: the root of all of them has no public name."""
+
+_STOPS = frozenset(
+    {"kill", "stop", "panic", "abort", "off", "shutdown", "block", "disable", "emergency", "halt-all"}
+)
+_CUT = (
+    "To stop a bot: cut --consumer NAME --reason WHY; to stop all trading: cut --everything --reason WHY; "
+    "halt, in the place of cut, lets exits pass"
+)
+"""What is meant by `_STOPS`, whatever else is spelled like one of them."""
+
 _MAY_BE_EMPTY = frozenset({"note"})
 
 
 class StrictCommand(TyperCommand):
-    """A command that takes no empty value."""
+    """A command that takes no empty value, and says of a line that cannot be read that it did nothing."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read what was typed."""
-        _refuse(self, ctx, args)
-        return super().parse_args(ctx, args)
+        typed = list(args)
+        try:
+            _refuse(self, ctx, args)
+            return super().parse_args(ctx, args)
+        except NOT_READ as fault:
+            if not ctx.resilient_parsing:
+                self.misread(ctx, typed, fault)
+            raise
+
+    def misread(self, ctx: Any, typed: list[str], fault: Any) -> None:
+        """Say what state things are in after a line that cannot be read."""
+        del ctx, typed
+        _say(fault)
 
     def get_params(self, ctx: Any) -> Any:
         """Return what may be given."""
@@ -33,12 +57,32 @@ class StrictGroup(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read what was typed."""
-        _refuse(self, ctx, args)
-        return super().parse_args(ctx, args)
+        try:
+            _refuse(self, ctx, args)
+            return super().parse_args(ctx, args)
+        except NOT_READ as fault:
+            _say(fault)
+            raise
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that was typed."""
+        try:
+            return super().resolve_command(ctx, args)
+        except NOT_READ as fault:
+            if args and args[0].lower() in _STOPS and "cut" in self.commands:
+                _say(fault, f"No such command '{args[0]}'. {_CUT}")
+                raise
+            _say(fault)
+            raise
 
     def get_params(self, ctx: Any) -> Any:
         """Return what may be given."""
         return _without_kinds(super().get_params(ctx))
+
+
+def _say(fault: Any, text: str = "") -> None:
+    text = text or str(fault.message)
+    fault.message = f"{text.rstrip('.')}. {NOTHING}" if text else NOTHING
 
 
 def _without_kinds(parameters: Any) -> Any:

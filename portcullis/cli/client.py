@@ -13,8 +13,11 @@ Rules:
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from threading import Timer
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -24,14 +27,15 @@ from broker.errors import Done
 from clients.bounds import MIB, Bounds
 from clients.http import silence
 from clients.near_http import NearTransport
-from clients.secret import Secret
 from clients.venue import Environment
-from portcullis.cli import answers, people_answers, remedies, session
+from portcullis.cli import answers, away, oversight_answers, people_answers, remedies, session
+from portcullis.cli.absent import absent, ended_by, say_late
 from portcullis.cli.answers import A, Answer
 from portcullis.cli.face import STATES, Face, Stopped
 from portcullis.cli.tables import hanging
-from portcullis.cli.way import Way, named, ways
-from portcullis.running import Running, find_started, is_held
+from portcullis.cli.voice import ABOUT_WHO, Voice, Who
+from portcullis.cli.way import Way, by_socket, named, ways
+from portcullis.running import Running, find_started, pid_here, told
 from portcullis.settings import Home
 
 TIMEOUT = httpx.Timeout(connect=3.0, read=20.0, write=5.0, pool=5.0)
@@ -40,14 +44,22 @@ TIMEOUT = httpx.Timeout(connect=3.0, read=20.0, write=5.0, pool=5.0)
 BOUNDS = Bounds(30.0, 32 * MIB)
 """Of one call in all: whoever answers at that address may send a byte every few seconds, or without end."""
 
+NO_ANSWER = "no_answer"
+_CUT = ("POST", "cuts")
+LATE_S = 4.0
+"""A cut is answered within three seconds by a broker that is well, whatever its stores do."""
+
 PAGE = 200
-_CODE, _ACT = "Portcullis-Code", "Portcullis-Act"
+_CODE, _ACT, _KEY = "Portcullis-Code", "Portcullis-Act", "Idempotency-Key"
 _REPLAYED, _FIRST = "Idempotency-Replayed", "Idempotency-First-Answered"
 _LOOK_S = 2.0
+_TOLD_WITHOUT = frozenset({"status", "alerts", "cuts", "ready"})
+"""What is looked at to see whether anything is shut: something of it is known without the database."""
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout)
+_SENT, _NOT_SENT = "Whether it was done is not known.", "Nothing was sent, and nothing was changed."
 _DONE = "It was done: the broker said so, in words that cannot be shown."
 _ACCEPTED = 202
 _BAD = 400
-_UNAUTHENTICATED = 401
 _FORBIDDEN = 403
 _INTERNAL = 500
 
@@ -57,10 +69,6 @@ class _Page(Answer):
 
     items: list[Any]
     next: str | None
-
-
-Who = Secret | Literal["nobody"] | None
-"""A token to speak with, or none at all, as who logs in; None: the session's, or the home's own."""
 
 
 class _Announced(Answer):
@@ -90,10 +98,13 @@ class Api:
         transport: httpx.BaseTransport | None = None,
         ways: Sequence[Way] = (),
         who: Who = None,
+        *,
+        elsewhere: str = "",
     ) -> None:
         silence()
+        self.elsewhere = elsewhere  # the address that $PORTCULLIS_ADDR names; nothing here is known of it
         self._face, self.home, self.running = face, home, running
-        self._token = session.token_of(home) if who is None else who
+        self._voice = Voice(face, home, who)
         self._transport = transport
         first, *self._others = ways or [Way(running.api)]
         self._client = self._by(first)
@@ -102,7 +113,7 @@ class Api:
         """Return a client that goes one way."""
         return httpx.Client(
             base_url=way.base,
-            headers={"Accept": "application/json", **_credentials(self._token)},
+            headers={"Accept": "application/json", **self._voice.headers},
             timeout=TIMEOUT,
             trust_env=False,
             follow_redirects=False,
@@ -112,7 +123,23 @@ class Api:
     def get(self, kind: type[A], path: str, **params: Any) -> A:
         """Read something."""
         given = {name: value for name, value in params.items() if value is not None}
-        return self._read(kind, self._ask("GET", path, params=given), path, "Nothing was changed.")
+        try:
+            found = self._ask("GET", path, params=given)
+        except Stopped as stopped:
+            if path in _TOLD_WITHOUT and stopped.reason in remedies.AWAY:
+                self._tell_without(stopped)
+            raise
+        return self._read(kind, found, path, "Nothing was changed.")
+
+    def _tell_without(self, stopped: Stopped) -> None:
+        """Add what the broker knows without the database; nothing where it does not say that either."""
+        try:
+            found = self._read(
+                oversight_answers.Standing, self._ask("GET", "standing", params={}), "standing", ""
+            )
+        except Stopped:
+            return
+        stopped.known, stopped.document = away.lines(found), found
 
     def pages(self, kind: type[A], path: str, *, most: int | None = None, **params: Any) -> Iterator[A]:
         """Read a list, page by page, up to `most` entries."""
@@ -169,11 +196,12 @@ class Api:
 
     def _once(self, method: str, path: str, document: Any, more: Mapping[str, str]) -> Any:
         """Write, and once more where no answer came; under one key, so that it is done once."""
-        headers = {"Idempotency-Key": secrets.token_hex(16), **more}
+        headers = {_KEY: secrets.token_hex(16), **more}
         try:
             return self._send(method, path, json=document, headers=headers)
-        except httpx.RequestError:
-            return self._ask(method, path, json=document, headers=headers)
+        except httpx.RequestError as fault:
+            was_sent = not isinstance(fault, _UNSENT)
+            return self._ask(method, path, was_sent=was_sent, json=document, headers=headers)
 
     def _when_ready(self, method: str, path: str, document: Any, announced: Announcement) -> Any:
         """Do what was announced once it may be done, where the person wants to wait."""
@@ -195,23 +223,67 @@ class Api:
                 return self._once(method, path, document, {_ACT: announced.act})
             time.sleep(_LOOK_S)
 
-    def _ask(self, method: str, path: str, **more: Any) -> Any:
+    def _ask(self, method: str, path: str, *, was_sent: bool = False, **more: Any) -> Any:
         try:
             return self._send(method, path, **more)
-        except httpx.RequestError:
-            write = method != "GET"
+        except httpx.RequestError as fault:
+            is_sent = was_sent or not isinstance(fault, _UNSENT)
             raise Stopped(
-                f"The broker (process {self.running.pid}) does not answer.",
-                "Whether it was done is not known." if write else "Nothing was changed.",
-                f"See whether it runs: {self._face.command('status')}; its log says more. "
-                "To stop all trading at once, end the broker: no gateway serves without it.",
-                reason="no_answer",
-            ) from None
+                f"{self._broker} {'does not answer' if is_sent else 'cannot be connected to'}.",
+                _SENT if is_sent and method != "GET" else "Nothing was changed." if is_sent else _NOT_SENT,
+                f"To stop all trading at once, end it{self._ended_by()}: no gateway serves without it. "
+                + ("Look at the way there: a tunnel may be down." if self.elsewhere else
+                   f"Its log, and {self._face.command('status')}, say more."),
+                reason=NO_ANSWER,
+            ) from None  # fmt: skip
+
+    @property
+    def _broker(self) -> str:
+        """Say which broker is spoken to."""
+        if self.elsewhere:
+            return f"The broker at {self.elsewhere}"
+        pid = self.pid
+        return f"The broker (process {pid})" if pid else "The broker"
+
+    @property
+    def pid(self) -> int:
+        """Which process the broker is, where we are; 0 where that is not known."""
+        return 0 if self.elsewhere else pid_here(self.home, self.running.pid)
+
+    def _ended_by(self) -> str:
+        """Return how the broker is ended, from here if that can be."""
+        return " on its own host" if self.elsewhere else ended_by(self.pid)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Say on stderr where the broker takes long to answer: whoever cuts must not wait in silence."""
+
+        def late() -> None:
+            self._face.err.print(
+                f"The broker has not answered for {LATE_S:.0f} s; this waits on. To stop all trading at once, "
+                f"end it{self._ended_by()}.",
+                soft_wrap=True,
+            )
+
+        timer = Timer(LATE_S, late)
+        timer.daemon = True
+        with suppress(RuntimeError):  # no thread can be had: it only tells, and a cut needs none
+            timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _send(self, method: str, path: str, **more: Any) -> Any:
-        answer = self._request(method, f"/v1/{path}", **more)
-        if answer.status_code >= _BAD:
-            raise self._stopped(answer)
+        while (answer := self._request(method, f"/v1/{path}", **more)).status_code >= _BAD:
+            stopped = self._stopped(answer)
+            is_cut = (method, path) == _CUT
+            if not self._voice.goes_on(stopped, is_cut=is_cut):
+                raise self._untaken(stopped) if is_cut else self._voice.whole(stopped)
+            self._client.headers.update(self._voice.headers)
+            if _KEY in more.get("headers", {}):  # it belongs to whose token it first came with
+                more["headers"] = more["headers"] | {_KEY: secrets.token_hex(16)}
+        self._voice.done()
         try:
             document = answer.json()
         except ValueError:
@@ -222,6 +294,17 @@ class Api:
             return document
         announced = self._read(_Announced, document, path, "It is announced, and NOT done.")
         raise Announcement(announced.act, announced.detail, announced.shows)
+
+    def _untaken(self, stopped: Stopped) -> Stopped:
+        """Return what to say of a cut that was not made; where no token was taken, by what it needs none for."""
+        whole = self._voice.whole(stopped)
+        if whole.reason in ABOUT_WHO:
+            last = (
+                f"To stop all trading at once without a token, end the broker{self._ended_by()}: no gateway serves "
+                "without it."
+            )
+            whole.step = "\n".join(one for one in (whole.step, last) if one)
+        return whole
 
     def _say_old(self, at: str) -> None:
         """Say that an answer was given before: it tells how things were then."""
@@ -256,18 +339,11 @@ class Api:
             if isinstance(entry, dict)
         )
         step = remedies.step(self._face, reason, forbidden=answer.status_code == _FORBIDDEN)
-        if answer.status_code == _UNAUTHENTICATED:
-            login = self._face.command("login --name NAME")
-            step = step or f"{login}, or restore the home's own token ({self.home.operator_token})."
         sure = answer.status_code < _INTERNAL or answer.request.method == "GET"
         state = STATES.get(str(problem.get("done")), STATES[Done.NO if sure else Done.UNKNOWN])
         if reason in remedies.AWAY:
             state = f"{state} {remedies.WHILE_AWAY}"
         return Stopped(detail, state, step, reason=reason, errors=errors)
-
-
-def _credentials(token: Secret | Literal["nobody"]) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token.reveal()}"} if isinstance(token, Secret) else {}
 
 
 def connect(face: Face, who: Who = None) -> Api:
@@ -286,21 +362,14 @@ def connect(face: Face, who: Who = None) -> Api:
         port = urlsplit(elsewhere.base).port or 0
         place = Path("/") / quote(elsewhere.base, safe="")  # no home: sessions there are told apart by it
         home = Home(place, Environment.LIVE, "solo")
-        return Api(face, home, Running(0, port, 0, 0), ways=[elsewhere], who=who)
+        return Api(face, home, Running(0, port, 0, 0), ways=[elsewhere], who=who, elsewhere=elsewhere.base)
     home = face.home()
-    running = find_started(home)
-    if running is None and is_held(home):
-        raise Stopped(
-            f"A process holds {home.root} and does not say where it listens.",
-            "It is starting, or cannot write into its home; its bots may trade. Nothing was changed.",
-            f"Ask again in a few seconds. If it stays so, end that process, and start it anew: {face.command('run')}",
-            reason="not_listening",
-        )
-    if running is None:
-        raise Stopped(
-            f"Portcullis does not run on {home.root}.",
-            "No bot of this home can trade: without a broker no gateway serves. Nothing was changed.",
-            f"Start it: {face.command('run')}",
-            reason="not_running",
-        )
-    return Api(face, home, running, ways=ways(running), who=who)
+    running = find_started(home, late_s=LATE_S, late=partial(say_late, face, home))
+    if running is not None:
+        return Api(face, home, running, ways=ways(running), who=who)
+    met = by_socket(home)  # whoever listens there runs on it, whatever is known of the lock, or written down
+    if met is None:
+        raise absent(face, home)
+    way, pid = met
+    left = told(home)
+    return Api(face, home, left if left and left.pid == pid else Running(pid, 0, 0, 0), ways=[way], who=who)

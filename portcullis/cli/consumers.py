@@ -16,6 +16,8 @@ from portcullis.recipes import RECIPES, Place
 
 app = typer.Typer(help="Bots and tools that trade through the gateway.", no_args_is_help=True)
 
+_NOT_KNOWN = "http://GATEWAY:PORT"
+
 
 class Library(StrEnum):
     """Exchange libraries with a recipe."""
@@ -101,12 +103,18 @@ def snippet(
     api = connect(face)
     chosen = _grant_of(api, face, name, grant)
     docker = f"http://host.docker.internal:{api.running.gateway_port}"
-    place = Place(docker if origin is Origin.DOCKER else api.running.gateway, chosen.key_id)
+    here = docker if origin is Origin.DOCKER else api.running.gateway
+    place = Place(_NOT_KNOWN if api.elsewhere else here, chosen.key_id)
     text = RECIPES[library.value](place)
 
     def show(out: Console) -> None:
         out.print(text, markup=False, soft_wrap=True, end="")
-        if origin is Origin.DOCKER:
+        if api.elsewhere:
+            face.err.print(
+                f"[dim]Where its gateway listens is not known here: put that in the place of {_NOT_KNOWN}.[/]",
+                soft_wrap=True,
+            )
+        elif origin is Origin.DOCKER:
             face.err.print(
                 "[dim]The gateway listens on loopback. For containers start it so that they reach it:[/]\n  "
                 + face.command("run --gateway-host 172.17.0.1 --allowed-host host.docker.internal")
@@ -132,10 +140,12 @@ def grant_state(grant: access_answers.Grant) -> Text:
 
 def _grant_of(api: Api, face: Face, consumer: str, wanted: str | None) -> access_answers.Grant:
     """Return the one grant a snippet is about."""
-    rows = api.pages(access_answers.Grant, "grants", consumer=consumer)
+    rows = list(api.pages(access_answers.Grant, "grants", consumer=consumer))
     found = [row for row in rows if row.revoked_at is None]
     if wanted is not None:
         found = [row for row in found if row.id == wanted]
+    if not rows:
+        api.get(access_answers.Consumer, f"consumers/{consumer}")  # a name that is nobody's is told as that
     if not found:
         raise Stopped(
             f"{consumer} has no such standing grant: there is no virtual key to paste."

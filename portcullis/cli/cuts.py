@@ -12,10 +12,12 @@ import typer
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from portcullis.cli import lacks, oversight_answers
-from portcullis.cli.client import connect
+from broker import spelled
+from portcullis.cli import lacks, mistyped, oversight_answers
+from portcullis.cli.client import Api, connect
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.grants import show_gateways
+from portcullis.cli.inputs import as_text
 from portcullis.cli.tables import clean, hanging, said, styled, table, when
 
 Consumers = Annotated[
@@ -39,9 +41,9 @@ CutReason = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Put the commands onto the root."""
-    command(app, "cut")(cut)
-    command(app, "halt")(halt)
-    command(app, "thaw", opens=True)(thaw)
+    command(app, "cut", closes=True, cls=mistyped.CutCommand)(cut)
+    command(app, "halt", closes=True, cls=mistyped.CutCommand)(halt)
+    command(app, "thaw", opens=True, cls=mistyped.ThawCommand)(thaw)
     command(app, "cuts")(list_)
 
 
@@ -78,7 +80,7 @@ def halt(
 def thaw(
     face: Face,
     reason: Reason,
-    cut_id: Annotated[str | None, typer.Argument(metavar="[CUT]", help="As listed: cut_...")] = None,
+    cut_id: Annotated[str | None, typer.Argument(metavar="[CUT]", help="Its id, as listed.")] = None,
     consumer: Consumers = None,
     account: Accounts = None,
     venue: Venues = None,
@@ -97,6 +99,8 @@ def thaw(
         if everything and named:
             raise Stopped("--everything is all of it: name nothing beside it.", reason="malformed")
         cut_id = _the_one(rows, named or ["everything"], face)
+    elif not (cut_id.startswith(mistyped.CUT_ID) or _is_open(api, cut_id)):
+        raise mistyped.no_cut(face, cut_id, reason)
     done = api.post(oversight_answers.Thawed, "thaws", {"cut": cut_id, "reason": reason})
 
     def show(out: Console) -> None:
@@ -105,7 +109,7 @@ def thaw(
         for held in done.still_closed:
             targets = ", ".join(held.targets)
             out.print(said("  [yellow]still {}[/] {} by {}: {}", held.mode, targets, held.id, held.reason))
-            undo = face.command(f"thaw {held.id} --reason WHY")
+            undo = face.command(spelled.thaw(held.id))
             out.print(said("    [dim]undo[/] {}", undo), soft_wrap=True)
         for note in done.notes:
             face.step(out, "[yellow]![/]", note, 2)
@@ -139,11 +143,12 @@ def list_(
 
 def _close(face: Face, verb: str, named: list[str], reason: str | None, *, everything: bool) -> None:
     lacks.refuse(face, verb, named, reason, everything=everything)
-    targets, why = ["everything"] if everything else named, reason or ""
+    targets, why = ["everything"] if everything else named, as_text(face, reason or "")
     body = {"targets": targets, "mode": _MODES[verb], "reason": why}
     api = connect(face)
     try:
-        done = api.post(oversight_answers.MadeCut, "cuts", body)
+        with api.watched():
+            done = api.post(oversight_answers.MadeCut, "cuts", body)
     except Stopped as stopped:
         raise lacks.told(face, verb, api, stopped, targets, why) from None
 
@@ -155,7 +160,7 @@ def _close(face: Face, verb: str, named: list[str], reason: str | None, *, every
         out.print(on_their_way(done.on_their_way))
         for note in done.notes:
             face.step(out, "[yellow]![/]", note, 2)
-        undo = face.command(f"thaw {done.id} --reason WHY")
+        undo = face.command(spelled.thaw(done.id))
         out.print(said("  [dim]undo[/] {}", undo), soft_wrap=True)
 
     face.answer(done, show)
@@ -176,6 +181,11 @@ def on_their_way(flying: oversight_answers.OnTheirWay | None) -> RenderableType:
     elif last_ms is not None:
         text += f"; {'it' if one else 'the last'} was answered {last_ms / 1000:.1f} s later"
     return hanging("[yellow]![/]", f"{text}. {'It' if one else 'They'} cannot be called back.")
+
+
+def _is_open(api: Api, name: str) -> bool:
+    """Tell whether a cut of that name is in force: who wrote one into the secret store called it what they liked."""
+    return any(row.id == name for row in api.pages(oversight_answers.Cut, "cuts", open=True))
 
 
 def _named(
@@ -204,7 +214,7 @@ def _which(rows: Sequence[oversight_answers.Cut], face: Face) -> Stopped:
     held = "; ".join(f"{row.id} holds {', '.join(row.targets)}" for row in rows)
     return Stopped(
         f"Which cut is to be thawed was not said. In force: {held}.", "What was closed stays closed.",
-        f"Thaw one by its id: {face.command(f'thaw {rows[0].id} --reason WHY')}", reason="which_cut",
+        f"Thaw one by its id: {face.command(spelled.thaw(rows[0].id))}", reason="which_cut",
     )  # fmt: skip
 
 

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.text import Text
 
 from clients.venue import Slot
-from portcullis.cli import rotation_answers
+from portcullis.cli import deaths, rotation_answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
 from portcullis.cli.inputs import options_named, read_json, secret_text
-from portcullis.cli.tables import ago, hanging, said, table, when
+from portcullis.cli.tables import ago, clean, hanging, said, table, when
 
 app = typer.Typer(help="Who holds a real key outside a gateway, and gets each new one.", no_args_is_help=True)
 checkouts = typer.Typer(help="Real keys handed out; the end of each is a rotation.", no_args_is_help=True)
@@ -92,7 +92,7 @@ def list_(face: Face) -> None:
     face.answer({"items": rows}, show)
 
 
-@command(app, "remove")
+@command(app, "remove", closes=True)
 def remove(face: Face, name: Annotated[str, typer.Argument(help="Which.")]) -> None:
     """Send it no keys any more. What it holds works until its key is rotated."""
     done = connect(face).post(rotation_answers.Destination, f"destinations/{quote(name, safe='')}/remove")
@@ -158,7 +158,7 @@ def open_(
     face.answer(done, show)
 
 
-@command(checkouts, "close")
+@command(checkouts, "close", closes=True)
 def close(face: Face, checkout: Annotated[str, typer.Argument(help="As listed: out_...")]) -> None:
     """End a checkout: its key is rotated now. It is dead when that rotation says so, not before."""
     done = connect(face).post(rotation_answers.Checkout, f"checkouts/{quote(checkout, safe='')}/close")
@@ -211,6 +211,10 @@ def _ends(row: rotation_answers.Checkout) -> Text:
     """Say what ends a checkout, or that it has ended."""
     if row.dead_at is not None:
         return Text("dead", "green")
+    if row.death is None:
+        return Text("not on record: delete it at the exchange", "red")
+    if row.death in deaths.NOT_PROVEN:
+        return Text(deaths.NOT_PROVEN[row.death], "yellow")
     if row.rotation:
         return said("[yellow]{}[/]", row.rotation)
     return Text(when(row.ends_at)) if row.closed_at is None else Text("a rotation, soon", "yellow")
@@ -220,4 +224,10 @@ def _key(out: Console, done: rotation_answers.HandedOut) -> None:
     out.print(said("[bold red]A real key of {}[/], shown this once:", done.key))
     out.print(said("  key id  {}", done.venue_key_id), soft_wrap=True)
     secret = done.secret or "not shown again; open another one"
-    out.print(said("  secret  {}", secret), soft_wrap=True)
+    first, *others = secret.replace("\r\n", "\n").strip("\n").split("\n")
+    if not others:
+        out.print(said("  secret  {}", first), soft_wrap=True)
+        return
+    out.print("  secret, as the lines that follow:")
+    for line in (first, *others):  # as they are pasted: a PEM is no PEM on one line, nor further in
+        out.print(Text(clean(line)), soft_wrap=True)

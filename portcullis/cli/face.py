@@ -30,7 +30,7 @@ from portcullis.cli.answers import plain
 from portcullis.cli.blank import StrictCommand
 from portcullis.cli.pages import paged
 from portcullis.cli.tables import clean, hanging, said
-from portcullis.settings import Home, SettingsError, locate, open_home
+from portcullis.settings import VARIABLE, HalfMade, Home, SettingsError, locate, open_home
 
 FAILED = 1
 
@@ -65,6 +65,7 @@ class Stopped(Exception):
         step: What to do next; a command after it has a line of its own.
         reason: Short and stable, for scripts.
         errors: Field and message, where an input was at fault.
+        known: What is known all the same, line by line; `document` is the same for scripts.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class Stopped(Exception):
         errors: tuple[tuple[str, str], ...] = (),
     ) -> None:
         super().__init__(what)
+        self.known: tuple[str, ...] = ()
+        self.document: object = None
         self.what, self.state, self.step = what, state, step
         self.reason, self.errors = reason, errors
 
@@ -89,6 +92,8 @@ class Face:
     as_json: bool = False
     act: str = ""
     wait: bool = False
+    closes: bool = False
+    """It takes rights away: no token, no setting and no right of a file but those that it needs keeps it from that."""
     commands: frozenset[str] = frozenset()
     out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=False))
     err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
@@ -104,20 +109,40 @@ class Face:
         Raises:
             SettingsError: There is none, or it cannot be used.
         """
-        return open_home(self.root)
+        try:
+            return open_home(self.root)
+        except SettingsError as fault:
+            bare = Home(self.root, Environment.LIVE, "solo")
+            if not self.closes or not os.path.lexists(bare.lock):
+                raise
+            self.step(self.err, "[yellow]![/]", str(fault), 0)  # a broker reads it as it begins, not now
+            return bare
 
     def command(self, text: str) -> str:
-        """Return a command to type, in whatever directory, with `--home` where this one had it."""
+        """Return a command to type, in whatever directory and shell: with `--home` where a home was named to this one.
+
+        By `$PORTCULLIS_HOME` too: where that says something else, or nothing, another home would be meant.
+        """
         return f"{self._program()} {text}"
 
     def _program(self) -> str:
-        return program() + ("" if self.given_home is None else f" --home {shown_path(self.root)}")
+        named = self.given_home is not None or bool(os.environ.get(VARIABLE, "").strip())
+        return program() + (f" --home {shown_path(self.root)}" if named else "")
 
     def words(self, text: str) -> str:
         """Return prose with the commands in it as they are typed here."""
         own = self._program()
         text = _ELSEWHERE.sub(program(), text)
         return paged(_NAMED.sub(lambda one: f"{own} " if one["command"] in self.commands else one[0], text))
+
+    def typed(self, document: Any) -> Any:
+        """Return a document whose steps are commands as they are typed here."""
+        if isinstance(document, dict):
+            return {
+                name: self.words(value) if name == "step" and isinstance(value, str) else self.typed(value)
+                for name, value in document.items()
+            }
+        return [self.typed(one) for one in document] if isinstance(document, list) else document
 
     def step(self, out: Console, mark: str, step: str, indent: int = 4) -> None:
         """Print what to do next: a command is this program's, whole, and one to a line, so that it can be copied.
@@ -146,11 +171,13 @@ class Face:
     def stop(self, stopped: Stopped) -> None:
         """Say why a command was not carried out."""
         if self.as_json:
-            error = {
+            error: dict[str, object] = {
                 "reason": stopped.reason, "what": stopped.what, "state": stopped.state, "next": stopped.step,
                 "errors": [{"field": name, "message": text} for name, text in stopped.errors],
             }  # fmt: skip
-            self.out.file.write(json.dumps({"error": error}, separators=(",", ":")) + "\n")
+            if stopped.document is not None:
+                error["known"] = stopped.document
+            self.out.file.write(json.dumps({"error": error}, separators=(",", ":"), default=plain) + "\n")
             self.out.file.flush()
             return
         what = self.words("This cannot be used as it is:" if stopped.errors else stopped.what)
@@ -164,6 +191,8 @@ class Face:
                 self.err.print(hanging(said("[yellow]{}[/] ", name), text, 4))
         if stopped.state:
             self.err.print(said("  [dim]now [/] {}", self.words(stopped.state)))
+        for line in stopped.known:
+            self.err.print(hanging("[bold red]■[/]", line, 2))
         for number, line in enumerate(stopped.step.split("\n") if stopped.step else ()):
             mark = "    " if number else "next"
             self.err.print(said("  [dim]{}[/] {}", mark, self.words(line)), soft_wrap=True)
@@ -203,11 +232,12 @@ def badge(environment: str) -> Text:
 
 
 def command(
-    app: typer.Typer, name: str, *, opens: bool = False, **options: Any
+    app: typer.Typer, name: str, *, opens: bool = False, closes: bool = False, **options: Any
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command whose first parameter is the `Face`; it also takes `--home` and `--json`.
 
-    One that `opens` something may have to be announced first; it takes `--act` and `--wait` besides.
+    One that `opens` something may have to be announced first; it takes `--act` and `--wait` besides. One that `closes`
+    takes rights away, by whichever token at hand may.
 
     The function's other parameters are options and arguments as typer reads them.
     """
@@ -235,7 +265,7 @@ def command(
             face: Face = context.obj
             face.commands = frozenset(getattr(context.find_root().command, "commands", ()))
             face.as_json = bool(given.pop("as_json")) or face.as_json
-            face.given_home = given.pop("home") or face.given_home
+            face.given_home, face.closes = given.pop("home") or face.given_home, closes
             if opens:
                 face.act, face.wait = given.pop("act"), bool(given.pop("wait"))
             carry_out(face, lambda: function(face, **given))
@@ -245,7 +275,7 @@ def command(
         everything = [context, *parameters, *(entry for entry in shared if entry.name not in taken)]
         wrapped.__signature__ = own.replace(parameters=everything)  # type: ignore[attr-defined]
         wrapped.__annotations__ = {entry.name: entry.annotation for entry in everything} | {"return": None}
-        app.command(name, cls=StrictCommand, **options)(wrapped)
+        app.command(name, **{"cls": StrictCommand, **options})(wrapped)
         return function
 
     return register
@@ -259,6 +289,9 @@ def carry_out(face: Face, work: Callable[[], None]) -> None:
     """
     try:
         work()
+    except HalfMade as fault:
+        face.stop(Stopped(str(fault), fault.state, fault.step, reason="half_made"))
+        raise typer.Exit(FAILED) from None
     except SettingsError as fault:
         face.stop(
             Stopped(str(fault), reason="bad_settings", errors=((fault.field, fault.message),))

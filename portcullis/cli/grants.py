@@ -17,7 +17,7 @@ from portcullis.cli import access_answers, answers
 from portcullis.cli.client import connect
 from portcullis.cli.consumers import grant_state
 from portcullis.cli.face import Face, Stopped, command
-from portcullis.cli.inputs import read_file
+from portcullis.cli.inputs import as_text, read_file
 from portcullis.cli.tables import facts, hanging, said, short, styled, table, when
 
 app = typer.Typer(help="Standing permissions: consumer x account x policy.", no_args_is_help=True)
@@ -95,7 +95,7 @@ def list_(
     face.answer({"items": rows}, show)
 
 
-@command(app, "revoke")
+@command(app, "revoke", closes=True)
 def revoke(
     face: Face,
     grant: Grant,
@@ -103,7 +103,7 @@ def revoke(
 ) -> None:
     """End a grant for good: its virtual key never works again."""
     path = f"grants/{quote(grant, safe='')}/revoke"
-    done = connect(face).post(access_answers.ChangedGrant, path, {"reason": reason})
+    done = connect(face).post(access_answers.ChangedGrant, path, {"reason": as_text(face, reason)})
 
     def show(out: Console) -> None:
         out.print(said("[green]✓[/] grant [bold]{}[/] of {} is revoked, for good", done.id, done.consumer))

@@ -7,6 +7,7 @@ Rules:
 """
 
 import json
+import re
 import stat
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,10 +20,15 @@ from rich.console import Console
 
 from broker.files.named import NotWritten, created
 from clients.secret import Secret
-from portcullis.cli.face import Stopped
+from portcullis.cli.face import Face, Stopped
 from portcullis.cli.tables import said
 
 LARGEST = 64 * 1024
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+"""How bytes of an argument that are not UTF-8 stand in it (PEP 383)."""
+
+_LONGEST_SENT = 1500
+"""Characters of a reason: the broker looks at so many for what looks like a key, and keeps a third of them."""
 
 
 def secret_text(what: str, file: Path | None) -> Secret:
@@ -50,6 +56,21 @@ def secret_text(what: str, file: Path | None) -> Secret:
     if not text.startswith("-----BEGIN"):
         return Secret(text)
     return Secret(text + "\n")
+
+
+def key_id_of(given: str | None) -> str:
+    """Return the id of a key: as it was given, or asked for at a terminal.
+
+    Raises:
+        Stopped: There is none, and no terminal to ask at.
+    """
+    if given is None and not sys.stdin.isatty():
+        raise Stopped(
+            "There is no key id, and no terminal to ask at.",
+            step="Name it: --key-id ID. The secret comes from --secret-file FILE, or from stdin.",
+            reason="malformed",
+        )  # fmt: skip
+    return str(typer.prompt("key id", err=True) if given is None else given).strip()
 
 
 def read_file(path: Path, what: str) -> str:
@@ -116,3 +137,13 @@ def options_named(names: Mapping[str, str]) -> Iterator[None]:
     except Stopped as stopped:
         stopped.errors = tuple((names.get(field, field), text) for field, text in stopped.errors)
         raise
+
+
+def as_text(face: Face, reason: str) -> str:
+    """Return a reason that can be sent: what was pasted may be no text, or without end, and the cut is made."""
+    text = _NO_TEXT.sub("\ufffd", reason)
+    if text != reason:
+        face.err.print(
+            "[yellow]![/] the reason holds bytes that are no text; they are not kept", soft_wrap=True
+        )
+    return text[:_LONGEST_SENT]

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from clients.venue import KeyType, Slot
-from portcullis.cli import access_answers
+from portcullis.cli import access_answers, deaths
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, Stopped, command
-from portcullis.cli.inputs import secret_text
+from portcullis.cli.inputs import key_id_of, secret_text
 from portcullis.cli.tables import facts, hanging, said, short, table, when, yes
 
 app = typer.Typer(help="Real exchange keys: imported once, never shown again.", no_args_is_help=True)
@@ -43,11 +43,10 @@ def import_key(
     The secret is asked for, or comes from stdin or a file; it is never an argument.
     """
     api = connect(face)
-    if key_id is None:
-        key_id = typer.prompt("key id", err=True)
+    key_id = key_id_of(key_id)
     secret = secret_text("secret", secret_file)
     body = {
-        "account": account, "slot": slot.value, "key_id": key_id.strip(), "secret": secret.reveal(),
+        "account": account, "slot": slot.value, "key_id": key_id, "secret": secret.reveal(),
         "key_type": (key_type or type_of(secret.reveal())).value,
         "allow_withdraw": allow_withdraw, "allow_any_address": allow_any_address,
     }  # fmt: skip
@@ -55,7 +54,7 @@ def import_key(
 
     def show(out: Console) -> None:
         out.print(said("[green]✓[/] key [bold]{}[/] is stored and current", made.ref))
-        out.print(_facts(made))
+        _show(out, made)
         for line in _unsafe(made):
             out.print(hanging("[bold red]UNSAFE[/]", line))
         if secret_file is not None:
@@ -79,7 +78,7 @@ def list_(
         listed = table("key", "stage", "type", "key id", "IP-bound", "withdraws")
         for row in rows:
             listed.add_row(
-                said("[bold]{}[/]", row.ref), row.stage, row.key_type, short(row.venue_key_id),
+                said("[bold]{}[/]", row.ref), deaths.stage(row), row.key_type, short(row.venue_key_id),
                 yes(row.ip_restricted), yes(row.can_withdraw, good=False),
             )  # fmt: skip
         out.print(listed)
@@ -97,7 +96,7 @@ def show_one(
     found = connect(face).get(
         access_answers.Key, "keys/" + "/".join(quote(part, safe="") for part in key.split("/"))
     )
-    face.answer(found, lambda out: out.print(_facts(found)))
+    face.answer(found, lambda out: _show(out, found))
 
 
 def type_of(secret: str) -> KeyType:
@@ -107,9 +106,15 @@ def type_of(secret: str) -> KeyType:
     return KeyType.ED25519 if len(secret) < 200 else KeyType.RSA  # noqa: PLR2004 - 119 against 1700 letters
 
 
+def _show(out: Console, row: access_answers.Key) -> None:
+    """Show a key; its id on a line that nothing breaks, because people copy it."""
+    out.print(_facts(row))
+    out.print(said("  [dim]key id[/] {}", row.venue_key_id), soft_wrap=True)
+
+
 def _facts(row: access_answers.Key) -> Table:
     return facts(
-        ("key", row.ref), ("stage", row.stage), ("type", row.key_type), ("key id", row.venue_key_id),
+        ("key", row.ref), ("stage", deaths.stage(row)), ("type", row.key_type),
         ("bound to addresses", yes(row.ip_restricted)),
         ("may withdraw", yes(row.can_withdraw, good=False)),
         ("since", when(row.created_at)),

@@ -4,21 +4,28 @@ import importlib
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.text import Text
 
+from broker.model import NAME
+from broker.pasted import looks_secret
 from clients.venue import Environment
 from portcullis import settings
 from portcullis.cli.face import Face, Stopped, badge, command
 from portcullis.cli.inputs import new_file
 from portcullis.settings import Mode, SettingsError
 
+T = TypeVar("T")
 OWNER = "owner"
-Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port of the gateway; 0 is any.")]
+Port = Annotated[
+    int | None,
+    typer.Option("--port", min=0, max=65535, help="Port of the gateway; 0 is any, another at each start."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +56,7 @@ def init(
 ) -> None:
     """Make a home: its stores, its keys, its first operators. Asks what was not said."""
     kind = _mode(mode)
-    world = environment or Environment(_ask("environment: paper, testnet or live", "--environment", "paper"))
+    world = environment or _ask("environment: paper, testnet or live", "--environment", "paper", _environment)
     names = operator or ([OWNER] if kind == "solo" else _team())
     if kind == "team" and len(set(names)) < 2:  # noqa: PLR2004 - four eyes
         raise Stopped("--operator: a team has two first operators or more.", reason="malformed")
@@ -118,7 +125,7 @@ def paper(
     arguments = ["--port", str(port), "--seed", str(seed), "--admin-token-file", str(token_file)]
     if state is not None:
         arguments += ["--state", str(state)]
-    os.execv(sys.executable, [sys.executable, "-m", "clients.paper", *arguments])  # noqa: S606 - no shell
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "clients.paper", *arguments])  # noqa: S606 - no shell
 
 
 def _work() -> ModuleType:
@@ -127,7 +134,10 @@ def _work() -> ModuleType:
 
 
 def _mode(given: str | None) -> Mode:
-    said = given or _ask("solo or team", "--mode", "solo")
+    return _mode_of(given) if given else _ask("solo or team", "--mode", "solo", _mode_of)
+
+
+def _mode_of(said: str) -> Mode:
     if said == "solo":
         return "solo"
     if said == "team":
@@ -135,12 +145,39 @@ def _mode(given: str | None) -> Mode:
     raise SettingsError("--mode", "is solo or team")
 
 
+def _environment(said: str) -> Environment:
+    try:
+        return Environment(said)
+    except ValueError:
+        raise SettingsError("--environment", "is paper, testnet or live") from None
+
+
 def _team() -> list[str]:
-    return _ask("names of the first two operators", "--operator", "").replace(",", " ").split()
+    return _ask("the first two operators, as in: ann bob", "--operator", "", _names)
 
 
-def _ask(question: str, option: str, default: str) -> str:
-    """Ask at a terminal; a script is told which option answers."""
+def _names(said: str) -> list[str]:
+    names = said.replace(",", " ").split()
+    for name in names:
+        if looks_secret(name):
+            raise SettingsError("--operator", "looks like a key: choose a name that says who it is")
+        if not NAME.fullmatch(name):
+            raise SettingsError("--operator", "a name is of a-z, 0-9, dot, dash, underscore")
+    if len(set(names)) != len(names) or len(names) != 2:  # noqa: PLR2004 - four eyes
+        raise SettingsError(
+            "--operator",
+            "name two, with a space or a comma between them; each gets every right, and others are made later",
+        )
+    return names
+
+
+def _ask(question: str, option: str, default: str, read: Callable[[str], T]) -> T:
+    """Ask at a terminal, again where the answer cannot be read; a script is told which option answers."""
     if not sys.stdin.isatty():
         raise Stopped(f"{option} is missing.", step=f"Say it: {question}.", reason="malformed")
-    return str(typer.prompt(question, default=default or None, err=True)).strip()
+    while True:
+        said = str(typer.prompt(question, default=default or None, err=True)).strip()
+        try:
+            return read(said)
+        except SettingsError as fault:
+            typer.echo(str(fault), err=True)

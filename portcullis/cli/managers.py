@@ -12,7 +12,7 @@ from portcullis.cli import access_answers
 from portcullis.cli.accounts import accounts
 from portcullis.cli.client import connect
 from portcullis.cli.face import Face, command
-from portcullis.cli.inputs import secret_text
+from portcullis.cli.inputs import key_id_of, secret_text
 from portcullis.cli.keys import type_of
 from portcullis.cli.tables import hanging, said, short, table, when
 
@@ -48,12 +48,11 @@ def import_manager(
     The secret is asked for, or comes from stdin or a file; it is never an argument.
     """
     api = connect(face)
-    if key_id is None:
-        key_id = typer.prompt("key id", err=True)
+    key_id = key_id_of(key_id)
     secret = secret_text("secret", secret_file)
     body = {
         "name": name, "venue": venue, "egress": egress, "upstream": upstream or api.running.paper or None,
-        "key_id": key_id.strip(), "secret": secret.reveal(),
+        "key_id": key_id, "secret": secret.reveal(),
         "key_type": (key_type or type_of(secret.reveal())).value,
     }  # fmt: skip
     made = api.post(access_answers.Manager, "managers", body)

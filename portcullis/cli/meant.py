@@ -4,11 +4,11 @@ Asked only after a no, with the rights of who typed it: it names commands to pas
 is read to its end, however long: whoever cuts waits for the answer, and what was not read counts as being there.
 """
 
-import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
+from broker import spelled
 from broker.pasted import looks_secret
 from portcullis.cli import access_answers
 from portcullis.cli.answers import A
@@ -23,6 +23,9 @@ _LISTS = {
     "grant": "grant list",
     "key-version": "key list",
 }
+ANYTHING = "name"
+"""The kind of what was typed after no option: it may be the name of whatever there is."""
+
 _LONGEST = 60
 _MOST = 2_000
 """So many of a kind are looked at: ten pages."""
@@ -43,7 +46,7 @@ class Looked:
     @property
     def option(self) -> str:
         """The option it was typed after."""
-        return _OPTIONS.get(self.kind, f"--{self.kind}")
+        return "a name after no option" if self.kind == ANYTHING else option_of(self.kind)
 
     @property
     def listing(self) -> str:
@@ -56,6 +59,11 @@ class Looked:
         return (
             "as pasted (a key? it is not repeated)" if looks_secret(self.text) else repr(self.text[:_LONGEST])
         )
+
+
+def option_of(kind: str) -> str:
+    """Return the option that names something of a kind."""
+    return _OPTIONS.get(kind, f"--{kind}")
 
 
 def meant(api: Api, targets: list[str]) -> list[str]:
@@ -71,16 +79,26 @@ def looked_up(api: Api, targets: list[str]) -> list[Looked]:
     except Stopped:
         return []
     split = (target.partition(":") for target in targets)
-    return [_look(kind, text.strip(), known, unread) for kind, _, text in split]
+    return [_as_typed(_look(kind, text.strip(), known, unread), text) for kind, _, text in split]
+
+
+def _as_typed(looked: Looked, text: str) -> Looked:
+    """Return what was found of a text: with blanks around it, it is no name, and what is within is what is meant."""
+    return looked if looked.text == text else replace(looked, text=text, there=False)
 
 
 def _look(kind: str, text: str, known: list[tuple[str, tuple[str, ...], str]], unread: set[str]) -> Looked:
+    if kind == ANYTHING:
+        found = [option for _, words, option in known if text in words]
+        alike = {word.lower(): option for _, words, option in known for word in words}
+        found = found or [alike[one] for one in get_close_matches(text.lower(), list(alike), 1, 0.75)]
+        return Looked(kind, text, False, tuple(dict.fromkeys(found)))
     if kind not in _LISTS:
-        return Looked(kind, text, True, (f"--{kind} {shlex.quote(text)}",))
+        return Looked(kind, text, True, (spelled.option(option_of(kind), text),))
     own = [option for of, words, option in known if of == kind and text == words[0]]
     exact = own or [option for _, words, option in known if text in words]
     if not own and kind in unread:  # it may be there: what is only like it would be somebody else's
-        typed = [] if looks_secret(text) else [f"{_OPTIONS[kind]} {shlex.quote(text)}"]
+        typed = [] if looks_secret(text) else [spelled.option(_OPTIONS[kind], text)]
         return Looked(kind, text, True, tuple(dict.fromkeys(typed + exact)))
     if not exact:
         alike = {word.lower(): option for of, words, option in known if of == kind for word in words}

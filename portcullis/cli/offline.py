@@ -14,7 +14,7 @@ from broker.service import Service
 from broker.service.audit import acting
 from broker.service.openings import Announced, Wanted
 from broker.service.operators import Role
-from broker.service.using import Using, using
+from broker.service.using import Premise, using
 from portcullis.cli import session
 from portcullis.cli.face import Face, Stopped
 from portcullis.settings import Home
@@ -39,7 +39,7 @@ def permitted(
 
 def _judged(
     face: Face, home: Home, service: Service, action: str, subject: str, shows: tuple[str, ...]
-) -> Using | None:
+) -> Premise | None:
     operator = service.operators.by_token(session.token_of(home))
     if operator is None or not operator.may(Role.ADMIN):
         raise NotGranted(

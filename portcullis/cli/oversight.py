@@ -8,9 +8,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from portcullis.cli import oversight_answers
-from portcullis.cli.client import connect
-from portcullis.cli.face import Face, badge, command
+from portcullis.cli import access_answers, oversight_answers
+from portcullis.cli.client import Api, connect
+from portcullis.cli.face import Face, Stopped, badge, command
+from portcullis.cli.meant import Looked, looked_up
 from portcullis.cli.tables import amount, clean, hanging, micros, said, styled, table, when
 from portcullis.cli.wrong import red_lines
 
@@ -26,16 +27,19 @@ def status(face: Face) -> None:
     api = connect(face)
     found = api.get(oversight_answers.Status, "status")
     document = found.document | {
-        "home": str(api.home.root),
-        "api": api.running.api,
-        "gateway": api.running.gateway,
+        "home": "" if api.elsewhere else str(api.home.root),
+        "api": api.elsewhere or api.running.api,
+        "gateway": "" if api.elsewhere else api.running.gateway,
     }
+    process = f"process {api.pid}   " if api.pid else ""
+    here = f"{process}gateway {api.running.gateway}"
+    where = f"at {api.elsewhere}" if api.elsewhere else here
 
     def show(out: Console) -> None:
         out.print(
             Text.assemble(
                 badge(found.environment), "  ", ("Portcullis runs", "bold green"),
-                (clean(f"   {found.mode}, process {api.running.pid}   gateway {api.running.gateway}"), "dim"),
+                (clean(f"   {found.mode}, {where}"), "dim"),
             )
         )  # fmt: skip
         _gateways(out, found.gateways)
@@ -53,7 +57,7 @@ def status(face: Face) -> None:
         else:
             out.print("\n[green]✓ nothing is wrong that is known here[/]")
 
-    face.answer(document, show)
+    face.answer(face.typed(document), show)
 
 
 def calls(
@@ -78,7 +82,10 @@ def calls(
         "decision": decision,
         "outcome": outcome,
     }
-    rows = list(connect(face).pages(oversight_answers.Call, "calls", most=limit, **filters))
+    api = connect(face)
+    rows = list(api.pages(oversight_answers.Call, "calls", most=limit, **filters))
+    if not rows:
+        _refuse_unknown(api, face, consumer, account, grant)
     notice = "Calls made with a real key outside the gateway are not in this log."
 
     def show(out: Console) -> None:
@@ -96,6 +103,35 @@ def calls(
         out.print(said("[dim]{}[/]", notice))
 
     face.answer({"items": rows, "notice": notice}, show)
+
+
+def _refuse_unknown(
+    api: Api, face: Face, consumer: str | None, account: str | None, grant: str | None
+) -> None:
+    """Refuse names that nothing is called by: that there are no calls of them says nothing.
+
+    Raises:
+        Stopped: With what may be meant.
+    """
+    named = {"consumer": consumer, "account": account, "grant": grant}
+    looked = looked_up(api, [f"{kind}:{name}" for kind, name in named.items() if name is not None])
+    absent = [one for one in looked if not one.there and not _was_granted(api, one)]
+    if not absent:
+        return
+    what = "; ".join(f"there is no {one.kind} {one.shown}" for one in absent)
+    options = [one.options[0] for one in looked if one.options]
+    if len(options) == len(looked):
+        step = f"This may be meant:\n{face.command('calls ' + ' '.join(dict.fromkeys(options)))}"
+    else:
+        step = "\n".join(f"See what there is: {face.command(one.listing)}" for one in absent)
+    raise Stopped(f"{what}.", step=step, reason=f"no_{absent[0].kind}")
+
+
+def _was_granted(api: Api, one: Looked) -> bool:
+    """Tell whether a grant was there once, and is revoked."""
+    if one.kind != "grant":
+        return False
+    return any(grant.id == one.text for grant in api.pages(access_answers.Grant, "grants"))
 
 
 def _gateways(out: Console, rows: Sequence[oversight_answers.GatewayState]) -> None:

@@ -129,6 +129,14 @@ class Wrong(Answer):
     step: str
 
 
+class Standing(Answer):
+    """What the broker knows without the database."""
+
+    away_since: datetime | None
+    cuts: list[Cut]
+    gateways: list[GatewayState]
+
+
 class Announced(Answer):
     """Something that opens, announced and not done."""
 
@@ -196,6 +204,8 @@ class Reconciled(Answer):
     well: bool
     keys: list[LookedAt]
     missing: list[str]
+    environment: str = ""
+    waits: str = "Everything that was closed stays closed."
 
 
 # --- alerts -----------------------------------------------------------------------------------------
@@ -223,3 +233,4 @@ class Alert(Answer):
     opened_at: datetime
     sent_at: datetime | None
     quiet: bool
+    place: int = 0

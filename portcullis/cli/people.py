@@ -64,6 +64,8 @@ def logout(face: Face) -> None:
     except Stopped as stopped:
         if stopped.reason == "unauthenticated":
             session.forget(api.home)  # it is over already, and would be in the way of the home's own token
+            stopped.state = "It was over already, and its file is removed."
+            stopped.step = ""
         raise
     session.forget(api.home)
     face.answer(done, lambda out: out.print(said("[green]✓[/] {} is logged out", done.operator)))
@@ -122,7 +124,7 @@ def list_operators(face: Face) -> None:
     face.answer({"items": rows}, show)
 
 
-@command(operators, "end")
+@command(operators, "end", closes=True)
 def end_operator(face: Face, name: Annotated[str, typer.Argument(help="Who it was.")]) -> None:
     """End an operator: tokens and sessions of that name stop working."""
     done = connect(face).post(people_answers.Done, f"operators/{quote(name, safe='')}/end")
@@ -155,7 +157,8 @@ def enrol(
     try:
         code = session.one_time_code("It counts once its first code was entered.")
     except Stopped:
-        step = face.command(f"operator activate --name {name}")
+        with_token = "" if token_file is None else f" --token-file {shown_path(token_file)}"
+        step = face.command(f"operator activate --name {name}{with_token}")
         face.answer(document, lambda out: out.print(said("[dim]next[/] {}", step), soft_wrap=True))
         return
     api.post(people_answers.Done, f"{path}/activation", {"code": code})
@@ -274,7 +277,7 @@ def confirm(face: Face, act: Annotated[str, typer.Argument(help="Its id.")]) -> 
     face.answer(done, lambda out: out.print(hanging("[green]✓[/]", what, 0)))
 
 
-@command(acts, "cancel")
+@command(acts, "cancel", closes=True)
 def cancel(face: Face, act: Annotated[str, typer.Argument(help="Its id.")]) -> None:
     """Cancel what was announced."""
     done = connect(face).post(people_answers.Act, f"acts/{quote(act, safe='')}/cancel")

@@ -33,8 +33,6 @@ from portcullis.run import Broker, Options, run_process, stop_on_signals
 from portcullis.settings import Mode
 from portcullis.vault_settings import VaultDocument
 
-_DEMO_HOME = Path("~/.local/share/portcullis-demo")
-
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -106,7 +104,8 @@ def run(face: Face, options: Options) -> None:
                     f"   gateway {where.gateway}   API {where.api}",
                 )
             )  # fmt: skip
-            out.print(said("[dim]status: {}   Ctrl-C ends it[/]", face.command("status")), soft_wrap=True)
+            ends = "Ctrl-C ends it" if _in_front() else f"kill {where.pid} ends it"
+            out.print(said("[dim]status: {}   {}[/]", face.command("status"), ends), soft_wrap=True)
 
         face.answer(document, show)
 
@@ -118,7 +117,7 @@ def run(face: Face, options: Options) -> None:
 def demo(face: Face, port: int | None) -> None:
     """Run the demo until it is ended."""
     if face.given_home is None and settings.VARIABLE not in os.environ:
-        face.given_home = _DEMO_HOME.expanduser()
+        face.given_home = settings.DEMO_HOME.expanduser()
     home = demo_home(face.root)
     logs.configure(logs.QUIET)
     harden()
@@ -152,3 +151,11 @@ async def _demo(face: Face, home: settings.Home, options: Options) -> int:
         if not face.as_json:
             face.out.print("\n[dim]ending: requests in flight first ...[/]")
     return 0
+
+
+def _in_front() -> bool:
+    """Tell whether keys at the terminal reach this process: not one that was put into the background."""
+    try:
+        return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False

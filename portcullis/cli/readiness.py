@@ -56,7 +56,7 @@ def ready(face: Face) -> None:
         if found.ready:
             out.print("[bold green]✓ ready[/]")
 
-    face.answer(found, show)
+    face.answer(face.typed(found.document), show)
     if not found.ready:
         raise typer.Exit(FAILED)
 

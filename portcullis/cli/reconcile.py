@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from clients.venue import Environment
 from portcullis.cli import oversight_answers
 from portcullis.cli.client import connect
-from portcullis.cli.face import FAILED, Face, command
+from portcullis.cli.face import FAILED, Face, badge, command
 from portcullis.cli.tables import hanging, said, styled, table
 
 _COLOURS = {"alive": "green", "pending": "dim", "changed": "yellow", "dead": "red", "undecided": "yellow"}
@@ -45,6 +46,9 @@ def reconcile(
     found = api.post(oversight_answers.Reconciled, "reconciliations", body)
 
     def show(out: Console) -> None:
+        if found.environment == Environment.PAPER.value:
+            what = "wherever an exchange is named here, it is the paper exchange: nothing of this is about a real one"
+            out.print(hanging(badge(found.environment), what, 0))
         listed = table("key", "on record", "at the exchange", "", fold=("",))
         for row in found.keys:
             finding = styled(row.finding, _COLOURS.get(row.finding, "yellow"))
@@ -54,7 +58,7 @@ def reconcile(
             out.print("[bold green]✓ all is as it is on record[/]")
             out.print("[bold]Left to do:[/]" if found.steps else "Nothing is closed, nothing is left to do.")
         else:
-            out.print("[bold red]Everything that was closed stays closed.[/] [bold]Left to do:[/]")
+            out.print(hanging("", said("[bold red]{}[/] [bold]Left to do:[/]", found.waits), 0))
         for number, step in enumerate(found.steps, 1):
             out.print(hanging(f"[bold]{number}.[/]", said("{}: [bold]{}[/]", step.what, step.do), 1))
             for line in step.commands:

@@ -40,6 +40,7 @@ class Checkout(Answer):
     closed_at: datetime | None
     rotation: str | None
     dead_at: datetime | None
+    death: str | None = ""
 
 
 class HandedOut(Answer):

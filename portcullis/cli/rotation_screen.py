@@ -24,10 +24,12 @@ from portcullis.cli.rotation_answers import Delivery, Rotation, RotationWhole, T
 from portcullis.cli.rotation_words import (
     Way,
     awaited,
+    is_held,
     line_words,
     note,
     versions,
     ways_for,
+    ways_held,
     ways_on,
     ways_out,
     words,
@@ -37,6 +39,10 @@ from portcullis.cli.tables import clean, facts, hanging, said, table, when
 _LOOK_S = 0.25
 _INTERRUPTED = 130
 OVER = ("done", "abandoned", "halted")
+_THEN = ": portcullis "
+"""Behind it, in what a state said last, are commands."""
+_DELETES = ("retiring-old", "discarding-new")
+"""States in which a person may be asked to delete a key, and may end the rotation instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +148,7 @@ def _follow_in_place(
 
 
 def _rests(found: RotationWhole) -> bool:
-    return found.state in OVER or found.state == "stalled" or found.paused or bool(found.todo)
+    return found.state in OVER or found.state == "stalled" or found.paused or bool(found.todo or found.held)
 
 
 def _progress(found: RotationWhole, spinner: Spinner) -> RenderableType:
@@ -200,15 +206,12 @@ def whole(
 
 def _what_next(out: Console, face: Face, found: RotationWhole, manual: frozenset[str]) -> None:
     """Print what a person has to do, or may."""
-    if found.held and found.ended_at is None:
-        out.print(
-            hanging("[bold yellow]![/]", f"held: {found.held}. First see portcullis reconcile, then one of")
-        )
+    if is_held(found):
         held = (
-            *ways_out(found),
-            Way("end it on record alone", f'rotation drop {found.id} --reason "..."'),
+            f"held: {found.held}. Make and delete no key for it. First see portcullis reconcile, then one of"
         )
-        _ways(out, face, held)
+        out.print(hanging("[bold yellow]![/]", held))
+        _ways(out, face, ways_held(found))
     elif found.paused and found.ended_at is None:
         out.print(hanging("[yellow]-[/]", "paused: nothing is done before you say one of"))
         _ways(out, face, ways_out(found))
@@ -217,7 +220,11 @@ def _what_next(out: Console, face: Face, found: RotationWhole, manual: frozenset
     for one in awaited(found):
         out.print(hanging("[yellow]-[/]", f"waits for {_waits(one)}"))
         _ways(out, face, ways_for(found, one, manual))
-    if found.state == "stalled":
+    what, begins, commands = note(found).partition(_THEN)
+    if begins and found.ended_at is None:
+        out.print(hanging("[bold yellow]![/]", what))
+        face.step(out, "[dim]next[/]", f"portcullis {commands}")
+    if found.state == "stalled" and not is_held(found):
         page = PAGES.get(found.runbook, found.runbook)
         more = " one of" if len(ways_on(found)) > 1 else ""
         out.print(hanging("[dim]next[/]", f"read {page}, then{more}"))
@@ -274,6 +281,12 @@ def _todo(out: Console, face: Face, found: RotationWhole, todo: Todo) -> None:
     if found.state == "creating":
         give_up = f'rotation rollback {found.id} --reason "..."'
         out.print(said("  [dim]or, to give it up:[/] {}", face.command(give_up)), soft_wrap=True)
+    elif found.state in _DELETES:
+        leave = f"rotation resume {found.id} --leave"
+        out.print(
+            said("  [dim]or, to end it with that key not called dead:[/] {}", face.command(leave)),
+            soft_wrap=True,
+        )
     out.print()
 
 

@@ -38,7 +38,12 @@ _BY_HAND = {
     "discarding-new": "a person deletes the new key; it is probed until it is dead",
 }
 _FIRST = {"done": "the first key is in use", "abandoned": "given up: no key was in use, and none is"}
-_STATED = "stated, not proven"
+_STATED, _ALONE = "stated, not proven", "by a person's word alone"
+_ENDED = {
+    "the operator ends it": "ended by a person: the key that was to go is not proven dead",
+    "dropped: ": "ended by a person on record alone: a key that it made may live, and is named by `sweep show`",
+}
+"""What a rotation's reason begins with where a person ended it without what would have been so otherwise."""
 _EFFECTS = {
     "prepare": "tries the ways to the exchange and the store, and makes a pair where it may",
     "read-clock": "reads the exchange's clock, to sign with it",
@@ -62,6 +67,12 @@ _ANSWERS = {
     "alive": "the exchange still serves it",
     "absent": "the exchange does not list it",
     "listed": "the exchange lists it",
+    "refused-by-name": "every host of the exchange refuses it by name, while another key is served",
+    "refused-by-name-alone": "every host of the exchange refuses it by name; there is no other key to compare it with",
+    "nothing_served": "the exchange serves no other key from here, either: that it is refused says nothing",
+    "no_list": "the exchange refuses the manager key its list",
+    "bare_list": "the manager key's list lacks the keys in use, too, so it says nothing",
+    "not-asked-with": "its secret is lost: nobody can ask the exchange with it",
     "refused-unnamed": "the exchange refuses it, and does not say that it does not know it",
 }
 _HELD = re.compile(r"^.*? may use it for up to \d+ s")
@@ -80,10 +91,15 @@ class Way:
 
 def words(found: Rotation, state: str) -> str:
     """Say what a state means in this rotation."""
+    if state == "abandoned" and (
+        said := next((_ENDED[one] for one in _ENDED if found.reason.startswith(one)), "")
+    ):
+        return said  # before all that is so of one that ended as it should
     if found.old_version is None and state in _FIRST:
         return _FIRST[state]
     if state == "done" and _STATED in found.reason:
-        return "the old key is deleted by a person's word: stated, not proven"
+        alone = " alone, nobody could ask" if _ALONE in found.reason else ""
+        return f"the old key is deleted by a person's word{alone}: stated, not proven"
     history = found.history if isinstance(found, RotationWhole) else ()
     asked = any(line.effect.startswith("ask-") for line in history if line.state == state)
     if state in _BY_HAND and (asked or (found.state == state and found.todo)):
@@ -106,10 +122,21 @@ def stands_in(found: RotationWhole) -> str:
     return into[-1] if into else "stalled"
 
 
+def is_held(found: Rotation) -> bool:
+    """Tell whether nobody carries it on before a person has said so: then it asks for nothing either."""
+    return bool(found.held) and found.ended_at is None
+
+
+def ways_held(found: RotationWhole) -> list[Way]:
+    """Say how one that is held goes on, or ends."""
+    on = ways_on(found) if found.state == "stalled" else ways_out(found)
+    return [*on, Way("end it on record alone", f'rotation drop {found.id} --reason "..."')]
+
+
 def awaited(found: RotationWhole) -> list[Delivery]:
     """Return the deliveries that hold a drain up now."""
     state = stands_in(found)
-    if state not in _DRAINS:
+    if state not in _DRAINS or is_held(found):
         return []
     version = found.new_version if state == "draining" else found.old_version
     return [
@@ -181,7 +208,7 @@ def ways_on(found: RotationWhole) -> list[Way]:
                 Way("it is mended, or deleted by hand: look again", resume),
                 *([back] if found.reason.startswith(KEPT) and stands_in(found) == "retiring-old" else []),
                 Way(
-                    "end it here; the key that was to go may live on, and the sweep tells of it",
+                    "end it here; the key that was to go may live on, and is told of",
                     f"{resume} --leave",
                 ),
             ]

@@ -17,10 +17,10 @@ from clients.venue import Slot
 from portcullis.cli import access_answers, rotation_answers
 from portcullis.cli.client import Api, connect
 from portcullis.cli.face import FAILED, Face, Stopped, command
-from portcullis.cli.inputs import secret_text
+from portcullis.cli.inputs import key_id_of, secret_text
 from portcullis.cli.rotation_answers import RotationWhole
 from portcullis.cli.rotation_screen import colour, follow, summary, whole
-from portcullis.cli.rotation_words import versions
+from portcullis.cli.rotation_words import is_held, versions
 from portcullis.cli.tables import ago, clean, hanging, said, table
 
 app = typer.Typer(
@@ -124,7 +124,8 @@ def resume(
     leave: Annotated[
         bool,
         typer.Option(
-            "--leave", help="Retiring stalled: end it, and let the key that was to go live on. See RB-10."
+            "--leave",
+            help="Retiring stalled, or waits for your delete: end it; the key that was to go may live on. See RB-10.",
         ),
     ] = False,
 ) -> None:
@@ -198,9 +199,7 @@ def answer(
             "--deleted says that a key is gone, and the other options name a new one; nothing was told.",
             step="Say one of the two, as `rotation show` asks for it.", reason="malformed",
         )  # fmt: skip
-    if key_id is None and not deleted:
-        key_id = str(typer.prompt("key id", err=True))
-    body: dict[str, Any] = {"deleted": True} if deleted else {"key_id": (key_id or "").strip()}
+    body: dict[str, Any] = {"deleted": True} if deleted else {"key_id": key_id_of(key_id)}
     if hmac or secret_file is not None:
         body["secret"] = secret_text("secret", secret_file).reveal()
     try:
@@ -215,8 +214,8 @@ def _answered(found: RotationWhole) -> str:
     """Say what becomes of a person's answer."""
     probed = {"retiring-old": "old", "discarding-new": "new"}.get(found.state)
     if probed is not None:
-        return f"the {probed} key is probed until it is proven dead"
-    return f"the old key is dead: {found.reason}" if found.state == "done" else "the key is verified now"
+        return f"the {probed} key is looked at once more; what it ends by is said by rotation show"
+    return f"the old key has ended: {found.reason}" if found.state == "done" else "the key is verified now"
 
 
 @command(app, "waive")
@@ -279,7 +278,7 @@ def _wait(face: Face, api: Api, begun: RotationWhole) -> None:
 
 def _state(row: rotation_answers.Rotation) -> Text:
     word = f"{row.state} {row.runbook}".strip() + (", paused" if row.paused else "")
-    word += ", waits for you" if row.todo else ""
+    word += ", held" if is_held(row) else ", waits for you" if row.todo else ""
     why = f" {row.reason}" if row.reason and row.state != "done" else ""
     return said("{}[dim]{}[/]", Text(clean(word), colour(row)), why)
 

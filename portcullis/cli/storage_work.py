@@ -5,9 +5,12 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+from broker.audit.chain import Detail
 from broker.deeds import Deed
 from broker.errors import BrokerError
+from broker.model import Death, Stage
 from broker.ports import SecretStore
+from broker.service import Service
 from broker.stores.embedded import key
 from broker.stores.vault.check import check as look
 from broker.stores.vault.layout import VaultRole
@@ -18,6 +21,7 @@ from portcullis import running, settings, stores
 from portcullis.cli.face import FAILED, Face, Stopped, shown_path
 from portcullis.cli.inputs import secret_text
 from portcullis.cli.offline import permitted
+from portcullis.cli.pages import PAGES
 from portcullis.cli.store_shown import lines_of
 from portcullis.cli.tables import hanging, said
 from portcullis.database_settings import DatabaseDocument
@@ -176,21 +180,14 @@ def move(face: Face, to: str, path: Path | None) -> None:
         if path is None:
             raise SettingsError("--vault", "name the file that describes the Vault")
         document = settings.read_file(VaultDocument, path, "--vault")
-    with running.held(home):
-        with opened(home) as service:
-            where = (
-                "embedded"
-                if document is None
-                else f"{document.addresses[0]}/{document.mount}/{document.prefix}"
-            )
-            service.desk.guard.ensure(Deed.MOVE_STORE)
-            shows = lines_of(home, document)
-            with (
-                permitted(face, home, service, "store.move", where[:200], shows),
-                service.desk.database.write() as connection,
-            ):
-                service.audit.record(connection, "store.move", where[:200], {"what": list(shows)})
-        moved = _move(face, home, document)
+    with running.held(home), opened(home) as service:
+        where = (
+            "embedded" if document is None else f"{document.addresses[0]}/{document.mount}/{document.prefix}"
+        )
+        service.desk.guard.ensure(Deed.MOVE_STORE)
+        shows = lines_of(home, document)
+        with permitted(face, home, service, "store.move", where[:200], shows):
+            moved = _move(face, home, service, document, where[:200], {"what": list(shows)})
     left = (
         f"{home.secrets} and {home.kek} still hold every key: keep them until a backup holds the new store, then "
         f"destroy them: shred -u {home.kek} && rm {home.secrets}*"
@@ -198,7 +195,8 @@ def move(face: Face, to: str, path: Path | None) -> None:
         else "the Vault still holds every key: when all is well, destroy that mount or prefix there"
     )
     answer = {
-        "to": to, "secrets": moved.secrets, "destroyed": moved.destroyed, "gates": moved.gates, "left": left
+        "to": to, "secrets": moved.secrets, "destroyed": moved.destroyed, "gates": moved.gates, "left": left,
+        "not_proven_dead": list(moved.left), "lost": list(moved.lost),
     }  # fmt: skip
 
     def show(out: Console) -> None:
@@ -208,34 +206,71 @@ def move(face: Face, to: str, path: Path | None) -> None:
         )
         out.print(hanging("[green]✓[/]", what, 0))
         out.print(hanging("[yellow]![/]", left))
+        for one in moved.lost:
+            what = f"{one} was NOT moved: that secret is lost, and cannot be read. What is left is in the old store"
+            out.print(hanging("[yellow]![/]", what))
+        for one in moved.left:
+            what = (
+                f"{one} lives in the {to} store, from an earlier move, and no longer in the store of before; the "
+                "record has it as no dead key, so it was left: look whose it is, and destroy it there by hand"
+            )
+            out.print(hanging("[yellow]![/]", what))
         out.print(said("  [dim]next[/] {}", face.command("run")), soft_wrap=True)
 
     face.answer(answer, show)
 
 
-def _move(face: Face, home: Home, document: VaultDocument | None) -> Moved:
-    source: SecretStore | None = None
+def _move(
+    face: Face,
+    home: Home,
+    service: Service,
+    document: VaultDocument | None,
+    where: str,
+    details: dict[str, Detail],
+) -> Moved:
+    """Copy everything, then let the home use the copy; what was approved for that is used up by the second alone."""
     target: SecretStore | None = None
     try:
-        source = stores.secrets_of(home)
+        with service.desk.database.write() as connection:
+            service.audit.record(connection, "store.move-begin", where, details)
+        dead = {
+            key.path
+            for key in service.keys.list()
+            if key.stage is Stage.TOMBSTONE and (key.death is Death.PROVEN or not key.venue_key_id)
+        }
         if document is not None:
             target = stores.vault_store(document)
         else:
             if not home.kek.exists():
                 key.to_file(home.kek, key.fresh())
             target = stores.embedded_store(home)
-        moved = copy(source, target, lambda done, all_: _progress(face, done, all_))
-        settings.change_vault(home, document)
+        moved = copy(service.desk.secrets, target, lambda done, all_: _progress(face, done, all_), dead)
+        _switch(home, service, document, where, details)
     except BrokerError as fault:
         raise Stopped(
             str(fault), "The old store stays in use, whole; the target may hold copies.",
             "Mend it and run the same command again: it goes on where it was.", reason=fault.reason,
         ) from None  # fmt: skip
     finally:
-        for store in (source, target):
-            if store is not None:
-                store.close()
+        if target is not None:
+            target.close()
     return moved
+
+
+def _switch(
+    home: Home, service: Service, document: VaultDocument | None, where: str, details: dict[str, Detail]
+) -> None:
+    """Let the home use the other store, as is put on record; neither where one of them cannot be."""
+    switched = False
+    try:
+        with service.desk.database.write() as connection:
+            service.audit.record(connection, "store.move", where, details)
+            settings.change_vault(home, document)
+            switched = True
+    except BaseException:
+        if switched:
+            settings.change_vault(home, home.vault)
+        raise
 
 
 def _progress(face: Face, done: int, everything: int) -> None:
@@ -255,14 +290,23 @@ def check_database(face: Face, path: Path | None) -> None:
     unused = False
     try:
         try:
-            database.look()
+            database.look(fresh=path is not None)
         except BrokerError as fault:
             if path is None or not is_unused(fault):
                 raise
             unused = True
         off = database.set_otherwise()
     except BrokerError as fault:
-        raise Stopped(str(fault), reason=fault.reason) from None
+        if document is None:
+            raise Stopped(str(fault), reason=fault.reason) from None
+        step = f"Look whether that server runs and lets us in: its own log, and {PAGES['RB-02']}."
+        if fault.reason.startswith("postgres_"):
+            step = (
+                "It runs and lets us in: set there what this says, then check again (docs/guides/stores.md)."
+            )
+        raise Stopped(
+            f"PostgreSQL at {', '.join(document.hosts)}: {fault}", step=step, reason=fault.reason
+        ) from None
     finally:
         database.close()
     well = not any(one.harms for one in off)

@@ -60,7 +60,7 @@ def show(face: Face) -> None:
 def rotate(face: Face) -> None:
     """Rotate the key, whether a broker runs or not."""
     home = _embedded(face)
-    at_work = running.find(home) is not None
+    at_work = running.holder(home).there
     before = _looked(home)
     done = None
     try:

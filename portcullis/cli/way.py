@@ -16,9 +16,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from portcullis.api_socket import short
+from portcullis.api_socket import NAME, short, who_listens
 from portcullis.running import Running
-from portcullis.settings import SettingsError, variable
+from portcullis.settings import Home, SettingsError, variable
 
 ADDRESS, CA_FILE = "PORTCULLIS_ADDR", "PORTCULLIS_CACERT"
 _OPEN = contextlib.ExitStack()
@@ -32,6 +32,14 @@ class Way:
     base: str
     uds: str | None = None
     verify: ssl.SSLContext | bool = True
+
+
+def is_plain() -> bool:
+    """Tell whether $PORTCULLIS_ADDR names a way over which nobody proves who listens."""
+    try:
+        return (variable(ADDRESS, os.environ) or "").lower().startswith("http://")
+    except SettingsError:
+        return False
 
 
 def named(environ: Mapping[str, str] = os.environ) -> Way | None:
@@ -68,6 +76,19 @@ def ways(running: Running) -> list[Way]:
             name = _OPEN.enter_context(short(Path(running.socket)))
             found.insert(0, Way(running.api, name))
     return found
+
+
+def by_socket(home: Home) -> tuple[Way, int] | None:
+    """Return the way by the socket in a home, and which process listens there; None where none can be met.
+
+    Only who owns the home can listen there, so it may be met whatever is known of the lock; at a port that `run.json`
+    names anybody may listen by now.
+    """
+    try:
+        name = _OPEN.enter_context(short(home.root / NAME))
+        return Way("http://127.0.0.1", name), who_listens(name)
+    except OSError:
+        return None
 
 
 _ODD = "is https://HOST:PORT, or http://127.0.0.1:PORT for a tunnel; nothing before or behind it"

@@ -9,14 +9,15 @@
 | given-up | a rotation ended without a new key within a day, and no person wanted that |
 | overdue | a key is a day past its date |
 | expiring | the venue takes a key's rights away within a week |
-| key | the sweep found one that is not as it is on record |
-| checkout | a key left, its time is over, and it is not dead an hour later |
+| key | the sweep found one that is not as it is on record; or one is dead by a person's word alone |
+| checkout | a key left, its time is over, and an hour later it is not proven dead, nor twice looked up by a person |
 | refused-orders | a bot had many orders refused in a quarter of an hour |
 | restarts | a gateway was started again and again in ten minutes |
+| unseen | something could not be looked at; all else is told |
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,8 +34,9 @@ from broker.db.asks import Ask
 from broker.deeds import Deed
 from broker.destination import Kind
 from broker.model import Stage
-from broker.service import Service
+from broker.service import Service, deaths, holding
 from broker.service.conditions import QUIET, as_alert
+from broker.service.each import STEP, UNSEEN, each
 from broker.service.readiness import OVERDUE
 from broker.service.rotations import Wish
 from clients.venue import Slot
@@ -55,10 +57,17 @@ def conditions(service: Service, now: datetime) -> list[Alert]:
     Raises:
         StoreUnavailable: The database cannot answer.
     """
-    return [
-        *_withheld(service), *_rotations(service, now), *_given_up(service, now), *_dates(service, now),
-        *_keys(service, now), *_traffic(service, now),
-    ]  # fmt: skip
+    service.accounts.list(limit=1)  # the database answers: what fails from here on is a fault of its own
+    sources: dict[str, Callable[[], Iterable[Alert]]] = {
+        "whether keys are rotated here": lambda: _withheld(service),
+        "rotations": lambda: _rotations(service, now),
+        "rotations that were given up": lambda: _given_up(service, now),
+        "dates of keys": lambda: _dates(service, now),
+        "keys that left": lambda: _keys(service, now),
+        "refused orders": lambda: _refused_orders(service, now),
+        "restarts of gateways": lambda: _restarts(service, now),
+    }
+    return list(each(sources, lambda what, says: Alert(UNSEEN, what, says, STEP)))
 
 
 def all_that_is_wrong(service: Service, now: datetime) -> list[Alert]:
@@ -76,26 +85,38 @@ def _withheld(service: Service) -> Iterator[Alert]:
     """Yield why no key is rotated here; that everything is closed is said by the closing itself."""
     no = service.desk.guard.allows(Deed.PLAN)
     if no is not None and no.reason != "not_compared":
-        step = "RB-14" if no.reason == "superseded" else "portcullis status, then RB-03"
+        step = (
+            "RB-14" if no.reason == "superseded" else "RB-03"
+        )  # what is in the way stands in the line itself
         yield Alert("withheld", "rotator", f"no key is rotated: {no.message}", step)
 
 
 def _rotations(service: Service, now: datetime) -> Iterator[Alert]:
     with service.desk.database.read() as connection:
-        rows = rotation_store.every_open(connection)
+        rows, hold = rotation_store.every_open(connection), holding.to_hold(connection)
     for row in rows:
+        if why := holding.held(row, hold):
+            yield _held(row, why)
+            continue
         pastes = list(_pastes(service, row))
         asks = list(_asks_for_a_person(row))
         yield from [*asks, *pastes] or _slow(service, row, now)
 
 
+def _held(row: Any, why: str) -> Alert:
+    """Return that one is held: nothing of it is done, and no person is asked to make, delete or paste a key."""
+    return Alert(
+        "stalled", row.id,
+        f"the rotation of {row.account}/{row.slot} is held: {why}. Make and delete no key for it: "
+        f"{holding.moves(row.id)}",
+        f"portcullis reconcile, then portcullis rotation show {row.id}",
+    )  # fmt: skip
+
+
 def _asks_for_a_person(row: Any) -> Iterator[Alert]:
     name = f"{row.account}/{row.slot}"
     step = f"portcullis rotation show {row.id}"
-    if row.held:
-        says = f"the rotation of {name} is held: {row.held}. A person lets it go on, or drops it"
-        yield Alert("stalled", row.id, says, f"portcullis reconcile; {step}")
-    elif row.state == State.STALLED.value:
+    if row.state == State.STALLED.value:
         says = f"the rotation of {name} stands still: {row.reason}"
         yield Alert("stalled", row.id, says, f"{row.runbook}; {step}")
     elif row.state == State.HALTING.value:
@@ -132,7 +153,7 @@ def _given_up(service: Service, now: datetime) -> Iterator[Alert]:
         if key.stage is Stage.CURRENT
     }
     for row in rows:
-        if now_in_use.get((row.account, row.slot), 0) > row.new_version:
+        if now_in_use.get((row.account, row.slot), 0) >= row.new_version:
             continue
         yield Alert(
             "given-up", row.id,
@@ -209,32 +230,48 @@ def _keys(service: Service, now: datetime) -> Iterator[Alert]:
         late = checkout_store.over(connection, microseconds(now - RETURN))
     for one in found:
         shown = f"{one.key_id[:8]}...{one.key_id[-4:]}"
-        yield Alert(
-            "key", f"{one.account}/{shown}/{one.what}", f"{one.account}: {one.says}", "portcullis sweep show"
-        )
+        yield Alert("key", f"{one.account}/{shown}/{one.what}", f"{one.account}: {one.says}", one.step)
     for out in late:
-        if (out.closed_at or out.ends_at) + RETURN < now:
+        if not out.is_answered_for and (out.closed_at or out.ends_at) + RETURN < now:
+            step = f"portcullis rotation list --account {out.ref.account}"
             yield Alert(
-                "checkout", out.id, f"{out.ref} left with {out.holder}, is to be dead, and is not proven to be",
-                f"portcullis rotation list --account {out.ref.account}",
+                "checkout", out.id, f"{deaths.of_one_that_left(out)}; its time is over",
+                deaths.step(out, step),
             )  # fmt: skip
 
 
-def _traffic(service: Service, now: datetime) -> Iterator[Alert]:
+def _refused_orders(service: Service, now: datetime) -> Iterator[Alert]:
     with service.desk.database.log.read() as connection:
         refused = call_store.refused_orders(connection, microseconds(now - ORDERS_FOR))
-    with service.desk.database.read() as connection:
-        boots = store.boots(connection, microseconds(now - STARTS_FOR))
     for consumer, reasons in refused.items():
         if sum(reasons.values()) >= ORDERS:
-            most = max(sorted(reasons), key=reasons.__getitem__)
-            yield Alert(
-                "refused-orders", consumer,
-                f"many orders of {consumer} were refused here in the last quarter of an hour, most of them for {most}",
-                f"portcullis calls --consumer {consumer}",
-            )  # fmt: skip
+            yield _refused(consumer, max(sorted(reasons), key=reasons.__getitem__))
+
+
+def _restarts(service: Service, now: datetime) -> Iterator[Alert]:
+    with service.desk.database.read() as connection:
+        boots = store.boots(connection, microseconds(now - STARTS_FOR))
     for gateway, count in boots.items():
         if count >= STARTS:
             yield Alert(
                 "restarts", gateway, f"the gateway {gateway} was started again and again", "portcullis status"
             )
+
+
+def _refused(consumer: str, most: str) -> Alert:
+    """Say whose orders are refused, and mostly why; of a virtual key that nothing is known of, that is said."""
+    ago = "were refused here in the last quarter of an hour"
+    if not consumer:
+        return Alert(
+            "refused-orders", "nobody",
+            f"many orders {ago} whose virtual key is none of this home, or that could not be looked up ({most}): "
+            "a bot runs with a key of another home, or one that was pasted wrongly",
+            "portcullis calls --decision deny",
+        )  # fmt: skip
+    says = f"many orders of {consumer} {ago}, most of them for {most}"
+    if most == "revoked":
+        says += (
+            ": they come with a virtual key that was replaced or revoked. Its bot runs on with the old one, or "
+            "somebody else has that"
+        )
+    return Alert("refused-orders", consumer, says, f"portcullis calls --consumer {consumer}")

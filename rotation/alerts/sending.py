@@ -29,7 +29,7 @@ def by_apprise(
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "rotation.alerts.sender"], input=json.dumps(asked).encode(), env=environment,
+            [sys.executable, "-P", "-m", "rotation.alerts.sender"], input=json.dumps(asked).encode(), env=environment,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=total_s + _START_S, check=False,
             start_new_session=True,
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
 Rules:
 1. What is new waits a few seconds, so that what comes together is one message; what stops everybody does not wait.
-   What stands is told again every four hours, and what is right again once.
+   What stands is told again every four hours, and what is right again once: by a look that saw everything.
 2. An alert counts as told when one channel took it: two rotators may tell it twice, never none. A channel that fails
    is shown in `alerts list`, and tried again: what stands and another channel took is told to it within a minute
    of its working again.
@@ -29,9 +29,12 @@ from broker.errors import BrokerError
 from broker.model import moment
 from broker.service import Service
 from broker.service.alerts import HEARTBEAT
-from broker.service.conditions import LOOKED, is_urgent
+from broker.service.conditions import LOOKED, SILENT, is_urgent
+from broker.service.each import UNSEEN, may_stand
+from broker.stores.held import is_lost
 from clients.outbound import NotReachable
 from clients.outbound_http import NotAnswered, OutboundClient
+from clients.secret import Secret
 from rotation.alerts.conditions import all_that_is_wrong
 from rotation.alerts.sending import by_apprise
 
@@ -67,6 +70,7 @@ class Telling:
         self._send = send or functools.partial(by_apprise, reach=service.desk.reach)
         self._right: list[Alert] = []
         self._lock = threading.Lock()
+        self._addresses: dict[str, Secret] = {}
         self._on_way: dict[str, str] = {}
         self._missed: set[str] = set()
         self._beaten_us = -BEAT_US
@@ -80,12 +84,14 @@ class Telling:
         """
         now_us, database = self._now_us(), self._service.desk.database
         now, ends_s = moment(now_us), time.monotonic() + WAIT_S
-        if not self._stands_in:
+        wrong = all_that_is_wrong(self._service, now)
+        if not self._stands_in:  # a look that fails is none: that the rotator is silent is told then
+            wrong = [one for one in wrong if one.kind != SILENT]
             with database.write(Urgency.UPKEEP) as connection:
                 meta.put(connection, LOOKED, str(now_us))
-        wrong = all_that_is_wrong(self._service, now)
+        unseen = [one.subject for one in wrong if one.kind == UNSEEN]
         with database.write() as connection:
-            right = store.change(connection, wrong, now_us)
+            right = store.change(connection, wrong, now_us, lambda kind: may_stand(kind, unseen))
             standing = store.standing(connection)
         with self._lock:
             self._right += right
@@ -183,7 +189,7 @@ class Telling:
     def _to(self, channel: Channel, title: str, body: str) -> str:
         """Send to one channel; return why it did not go."""
         try:
-            address = self._service.desk.secrets.read(channel.path)["secret"].reveal()
+            address = self._address(channel).reveal()
             if channel.kind == HEARTBEAT:
                 why = self._ask(address)
             else:
@@ -200,6 +206,17 @@ class Telling:
         if why:
             _LOG.error("the channel %s of alerts failed: %s", channel.name, why)
         return why
+
+    def _address(self, channel: Channel) -> Secret:
+        """Return where a channel is; one that was read before is known while the store is away: it never changes."""
+        try:
+            found = self._service.desk.secrets.read(channel.path)["secret"]
+        except BrokerError as fault:
+            if is_lost(fault) or channel.path not in self._addresses:
+                raise
+            return self._addresses[channel.path]
+        self._addresses[channel.path] = found
+        return found
 
     def _beat(self, now_us: int) -> list[threading.Thread]:
         """Have every heartbeat asked that is due; return who is at it."""

@@ -3,16 +3,19 @@
 Rules:
 1. Only the two fields named are written; the rest of the Secret stays. A Secret that is not there is made.
 2. What is to restart is told by an annotation of its pods that names the key version: told twice it restarts once.
-3. It is confirmed when the Secret still holds the key and every replica is of the roll-out of that annotation.
+3. The parcel looks before the body of each request leaves, once its connection is there (`clients.pools`): where the
+   end keeps none, the next request waits for a name, TCP and TLS anew.
+4. It is confirmed when the Secret still holds the key and every replica is of the roll-out of that annotation.
 """
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from kubernetes import client as api
 from kubernetes import config
+from kubernetes.client import AppsV1Api, CoreV1Api
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
@@ -24,7 +27,7 @@ from rotation.destinations.parcel import PATIENCE_S, NotDelivered, Parcel, Writt
 
 ANNOTATION = "portcullis.dev/key-version"
 _PAIR_S = (PATIENCE_S / 4, PATIENCE_S / 2)
-_GONE, _TAKEN = 404, 409
+_GONE = 404
 
 
 class ClusterPlace:
@@ -37,8 +40,8 @@ class ClusterPlace:
         """Write the Secret, then have what uses it restarted."""
         here = self._settings
         data = self._data(parcel)
-        with self._asking() as client:
-            core, apps = api.CoreV1Api(client), api.AppsV1Api(client)
+        with self._asking(parcel.look) as client:
+            core, apps = CoreV1Api(client), AppsV1Api(client)
             try:
                 core.patch_namespaced_secret(
                     here.secret, here.namespace, {"data": data}, _request_timeout=_PAIR_S
@@ -58,10 +61,9 @@ class ClusterPlace:
         """Look whether the Secret holds it, and every replica runs with it."""
         here = self._settings
         with self._asking() as client:
-            core, apps = api.CoreV1Api(client), api.AppsV1Api(client)
-            found = (
-                core.read_namespaced_secret(here.secret, here.namespace, _request_timeout=_PAIR_S).data or {}
-            )
+            core, apps = CoreV1Api(client), AppsV1Api(client)
+            found = core.read_namespaced_secret(here.secret, here.namespace, _request_timeout=_PAIR_S).data
+            found = {} if found is None else found
             if any(found.get(name) != value for name, value in self._data(parcel).items()):
                 raise WrittenOver(
                     f"the Secret {here.namespace}/{here.secret} holds another key: somebody wrote over it"
@@ -84,7 +86,8 @@ class ClusterPlace:
         return {name: base64.b64encode(value.encode()).decode() for name, value in pairs}
 
     @contextmanager
-    def _asking(self) -> Iterator[api.ApiClient]:
+    def _asking(self, look: Callable[[], object] = lambda: None) -> Iterator[api.ApiClient]:
+        """Lend a client; `look` is asked before each body that it sends."""
         settings = api.Configuration()
         if self._settings.server:
             settings.host = self._settings.server
@@ -98,7 +101,7 @@ class ClusterPlace:
             settings.api_key = {"authorization": f"Bearer {self._token.reveal()}"}
         settings.retries = False
         with api.ApiClient(settings) as client:
-            bound(client.rest_client.pool_manager)
+            bound(client.rest_client.pool_manager, look)
             try:
                 with within(Bounds(PATIENCE_S / 2, 16 * MIB)):
                     yield client
@@ -108,7 +111,14 @@ class ClusterPlace:
                 raise NotDelivered(f"the cluster does not answer ({fault})") from None
             except HTTPError as fault:
                 raise NotDelivered(f"the cluster does not answer ({type(fault).__name__})") from None
+            except _ODD as fault:  # its text may quote
+                raise NotDelivered(
+                    f"the cluster answered something odd ({type(fault).__name__}): is it Kubernetes that answers?"
+                ) from None
 
+
+_ODD = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+"""What the client and we stumble over in an answer that has not the form expected."""
 
 _KINDS = {"deployment": "deployment", "statefulset": "stateful_set", "daemonset": "daemon_set"}
 
@@ -119,19 +129,24 @@ def _awaited(kind: str, found: Any, version: str) -> str:
     if annotations.get(ANNOTATION) != version:
         return "it was told of another key since"
     status = found.status
-    if (status.observed_generation or 0) < found.metadata.generation:
+    if _count(status.observed_generation) < _count(found.metadata.generation, missing=None):
         return "the cluster has not begun to restart it"
     if kind == "daemonset":
-        wanted, fresh, ready = (
-            status.desired_number_scheduled,
-            status.updated_number_scheduled,
-            status.number_available,
-        )
+        wanted = _count(status.desired_number_scheduled, missing=None)
+        fresh, ready = _count(status.updated_number_scheduled), _count(status.number_available)
     else:
-        wanted = 1 if found.spec.replicas is None else found.spec.replicas
-        fresh, ready = status.updated_replicas, status.available_replicas
-        if (status.replicas or 0) > wanted:
+        wanted = _count(found.spec.replicas, missing=1)
+        fresh, ready = _count(status.updated_replicas), _count(status.available_replicas)
+        if _count(status.replicas) > wanted:
             return "old replicas still run"
-    if (fresh or 0) < wanted:
-        return f"{fresh or 0} of {wanted} replicas are restarted"
-    return "" if (ready or 0) >= wanted else f"{ready or 0} of {wanted} replicas are available"
+    if fresh < wanted:
+        return f"{fresh} of {wanted} replicas are restarted"
+    return "" if ready >= wanted else f"{ready} of {wanted} replicas are available"
+
+
+def _count(found: Any, missing: int | None = 0) -> int:
+    """Return a number of the cluster's; what it leaves out is none there, where `missing` says so."""
+    told = missing if found is None else found
+    if type(told) is not int or told < 0:
+        raise TypeError("a number is expected")
+    return told

@@ -6,19 +6,25 @@ Rules:
 2. One that fails is tried again, ever more seldom, and never given up: it keeps the old key alive until a person waives
    it. One that is slow holds up nobody: it has workers of its own (`errands`), and is asked about at the next look.
 3. A rotation that is taken back brings the old key back to every destination that may hold the new one.
-4. Nothing is brought while a gate on the way is shut: a key that left heeds no gate any more. That is looked at once
-   more when the secret was read, right before it is brought.
+4. Nothing is brought while a gate on the way is shut: a key that left heeds no gate any more. Nor is it where the guard
+   forbids it, or where it is wanted no more: the rotation is over, held or paused, or brings another version by now;
+   the destination was waived or removed. All of that is judged in the transaction that puts on record that it is about
+   to be brought, and looked at once more at the destination, after the last wait and right before each step
+   (`Parcel.look`): an errand that hung for long brings nothing that is dead by now.
 5. One that holds another key than it was brought gets it again: somebody wrote over it.
 6. Once nobody is waited for, files that said so longer ago are looked at once more (`rounds`): what manages them may
    have put the old key back, and that is about to be deleted. A cut holds no look up: nothing is brought by it.
-7. Right before a key is brought the claim is looked at: who woke late brings nothing (`rotation.fence`).
+7. Before somebody is sent the claim is looked at: who woke late sends nobody (`rotation.fence`). The errand outlives
+   the claim, so what it looks at is what is wanted (`Fence.ensure_brings`).
 """
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
+from broker.db import Connection
 from broker.db import destinations as store
 from broker.db.destinations import Delivery
 from broker.deeds import Deed
@@ -29,9 +35,10 @@ from broker.destination import (
     ManualSettings,
     WebhookSettings,
 )
-from broker.errors import BrokerError
+from broker.errors import BrokerError, NotGranted, Withheld
 from broker.model import KeyVersion
-from broker.service import Service
+from broker.service import Service, last_look
+from broker.service.early import Early, seen
 from clients.secret import Secret
 from rotation.destinations.errands import WAIT_S, Errands, Found
 from rotation.destinations.files import FilePlace
@@ -171,23 +178,43 @@ class Deliveries:
                 return replace(known, says=nobody)
             try:
                 self._service.desk.guard.ensure(Deed.DELIVER)
-                self._ensure_open(key, place)
+                judge = partial(self._judge, fence, place.name, key)
+                look = partial(last_look.look, self._service.desk, Deed.DELIVER, judge)
+                early = seen(self._service.desk)
+                with self._service.desk.database.read() as connection:
+                    judge(connection, early)
                 secret = self._service.desk.secrets.read(key.path)["secret"]
-                parcel = Parcel(known.rotation, key.ref, venue, key.venue_key_id, key.key_type, secret)
+                parcel = Parcel(known.rotation, key.ref, venue, key.venue_key_id, key.key_type, secret, look)
                 work = _work(self._at_work(place), parcel, deliver=known.delivered_us is None)
-                self._ensure_open(key, place)  # a store is slow at times: a cut may be in force since
+                early = seen(self._service.desk)
             except Exception as fault:  # noqa: BLE001 - as what an errand finds
                 return self._taken_in(later, Found(delivered=False, fault=fault), now_us, pause_us)
-            self._save(fence, later)
+            try:
+                self._begin(fence, later, key, early)
+            except (NotGranted, Withheld) as fault:
+                return self._taken_in(later, Found(delivered=False, fault=fault), now_us, pause_us)
             nobody = self._errands.begin(place.name, place.kind.value, about, work)
             if nobody:
                 return replace(known, says=nobody)
         found = self._errands.collect(place.name, about, wait_s)
         return self._taken_in(later, found, now_us, pause_us)
 
-    def _ensure_open(self, key: KeyVersion, place: Destination) -> None:
-        with self._service.desk.database.read() as connection:
-            self._service.checkouts.ensure_open(connection, key, place.name)
+    def _begin(self, fence: Fence, later: Delivery, key: KeyVersion, early: Sequence[Early]) -> None:
+        """Put on record that a key is about to be brought, if it may be by now: the turn to write was waited for."""
+        with fence.writing() as connection:
+            self._service.desk.guard.fence(connection, Deed.DELIVER)
+            self._judge(fence, later.destination, key, connection, early)
+            store.save(connection, later)
+
+    def _judge(
+        self, fence: Fence, place: str, key: KeyVersion, connection: Connection, early: Sequence[Early]
+    ) -> None:
+        """Judge whether a destination is to get a key now: whether it is wanted there still, and may leave."""
+        fence.ensure_brings(connection, key.ref)
+        known = store.delivery(connection, fence.rotation, place, key.ref.version)
+        if known.waived_by is not None or store.get(connection, place) is None:
+            raise NotGranted("not_wanted", f"{place} was waived or removed: {key.ref} is not brought there")
+        self._service.checkouts.ensure_open(connection, key, place, early=early)
 
     def _taken_in(self, later: Delivery, found: Found | None, now_us: int, pause_us: int) -> Delivery:
         """Return a delivery by what was found at its destination."""

@@ -1,8 +1,9 @@
 """Workers of their own for what destinations do: one that is slow holds no rotation's worker.
 
 Rules:
-1. An errand touches the destination and nothing of ours: what is on record is read before it, and written after it by
-   whoever holds the claim. So an errand that outlives a claim changes no record.
+1. An errand touches the destination and changes nothing of ours: what is on record is written after it, by whoever
+   holds the claim. So an errand that outlives a claim changes no record. Right before a key goes it looks whether that
+   may be, and is wanted, still (`Parcel.look`): it may have hung until its rotation was over, and its key dead.
 2. One errand at a time for a destination, and so many for a kind of destination. None waits in a queue: what was judged
    before a wait counts no more after it. Who finds no room comes again.
 3. Who begins one waits for a moment: most are quick. What comes later is collected at the next look, for a while.

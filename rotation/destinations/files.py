@@ -12,6 +12,7 @@ Rules:
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 
 from broker.destination import FileSettings, Kind, Reload
 from broker.files.forms import fill, found
@@ -37,14 +38,15 @@ class FilePlace:
                 before = place.read()
                 after = fill(self._kind, before.text, self._values(parcel))
                 if after != before.text:
-                    place.replace(after, before.owner)
+                    parcel.look()
+                    place.replace(after, before.owner, parcel.look)
         except Unfit as fault:
             raise NotDelivered(f"{self._path} {fault}") from None
         except OSError as fault:
             raise NotDelivered(
                 f"{self._path} cannot be written ({fault.strerror}); check its directory and owner"
             ) from None
-        _tell(self._settings.reload)
+        _tell(self._settings.reload, parcel.look)
 
     def confirm(self, parcel: Parcel) -> str:
         """Look whether the file holds the key."""
@@ -73,9 +75,10 @@ class FilePlace:
 # --- telling the program ----------------------------------------------------------------------
 
 
-def _tell(reload: Reload) -> None:
+def _tell(reload: Reload, look: Callable[[], object]) -> None:
     if reload.command:
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        look()
         try:
             done = subprocess.run(  # noqa: S603 - a list with a whole path, as an admin wrote it
                 list(reload.command), timeout=reload.timeout_s, env=environment, check=False,
@@ -90,6 +93,7 @@ def _tell(reload: Reload) -> None:
             pid = _pid(reload.pid_file)
             if pid <= 1:
                 raise ValueError(pid)  # noqa: TRY301 - one way out
+            look()
             os.kill(pid, getattr(signal, f"SIG{reload.signal}"))
         except (OSError, ValueError) as fault:
             raise NotDelivered(

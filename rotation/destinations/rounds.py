@@ -138,7 +138,7 @@ class Rounds:
         """Send somebody to look; False where nobody can go there now."""
         if self._errands.is_on_its_way(place.name, about):
             return True
-        parcel = Parcel("", key.ref, "", key.venue_key_id, key.key_type, secret)
+        parcel = Parcel("", key.ref, "", key.venue_key_id, key.key_type, secret, _brings_nothing)
 
         def work() -> Found:
             return Found(delivered=False, awaited=self._at_work(place).confirm(parcel))
@@ -166,3 +166,7 @@ class Rounds:
     def _save(fence: Fence, one: Delivery) -> None:
         with fence.writing() as connection:
             store.save(connection, one)
+
+
+def _brings_nothing() -> None:
+    raise RuntimeError("who looks at a file brings no key")

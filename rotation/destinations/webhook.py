@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import json
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from broker.destination import WebhookSettings
 from clients.outbound import LOOPBACK, NotReachable, Reach
@@ -56,8 +56,8 @@ class WebhookPlace:
             self._secret.reveal().encode(), f"{at}.".encode() + body, hashlib.sha256
         ).hexdigest()
         headers = {
-            "Content-Type": "application/json", "Portcullis-Signature": f"t={at},v1={signature}",
-            "Portcullis-Delivery": f"{parcel.rotation}/{parcel.ref}",
+            "Content-Type": "application/json", "Content-Length": str(len(body)),
+            "Portcullis-Signature": f"t={at},v1={signature}", "Portcullis-Delivery": f"{parcel.rotation}/{parcel.ref}",
         }  # fmt: skip
         try:
             verify = ssl.create_default_context(cafile=self._settings.ca_file or None)
@@ -65,7 +65,8 @@ class WebhookPlace:
             raise NotDelivered(f"its ca_file cannot be used ({type(fault).__name__})") from None
         try:
             with OutboundClient(self._reach, PATIENCE_S / 2, verify) as client:
-                answer = client.send("POST", self._settings.url, content=body, headers=headers)
+                content = body if secret is None else _after(parcel.look, body)
+                answer = client.send("POST", self._settings.url, content=content, headers=headers)
         except NotReachable as fault:
             raise NotDelivered(f"nothing is sent there: its URL {fault}") from None
         except NotAnswered as fault:
@@ -73,3 +74,9 @@ class WebhookPlace:
         if not answer.is_success:
             raise NotDelivered(f"the service answered {answer.status_code}")
         return answer
+
+
+def _after(look: Callable[[], object], body: bytes) -> Iterator[bytes]:
+    """Give a body away once the connection is there, and after a look: to connect may have taken long."""
+    look()
+    yield body

@@ -91,7 +91,7 @@ class FakeWarden:
         self.facts(manager, egress, credential)
         return self.keys.get(subaccount)
 
-    def odd(self, keys: Sequence[KeyVersion], listed: Sequence[VenueKey]) -> tuple[str, ...]:
+    def odd(self, keys: Sequence[KeyVersion], listed: Sequence[VenueKey]) -> dict[str, str]:
         return VenueWarden().odd(keys, listed)
 
 
@@ -135,6 +135,7 @@ def opened_desk(
         root, environment, mode, operators=["owner", "second"], database=database_document(directory)
     ).home
     with opened(home) as service:
+        service.mirror.merge()  # as a broker does before its API listens
         tokens = {
             role: service.operators.create(f"the-{role.value}", frozenset({role})).reveal() for role in Role
         }

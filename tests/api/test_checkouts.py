@@ -13,7 +13,7 @@ from broker.db import tables as t
 from broker.errors import Conflict
 from broker.gate import Mode
 from broker.gate_document import NotedCut
-from broker.model import KeyRef, Stage, new_id
+from broker.model import Death, KeyRef, Stage, new_id
 from clients.secret import Secret
 from clients.venue import Credential, KeyType, Slot
 from rotation.journal import Journal
@@ -118,6 +118,10 @@ async def test_its_end_by_hand_is_a_rotation(desk: Desk, grant: str) -> None:
         connection.execute(
             t.KEY_VERSIONS.update().where(t.KEY_VERSIONS.c.version == 1).values(stage=Stage.TOMBSTONE.value)
         )
+    returned(desk).look(datetime.now(UTC))
+    assert desk.service.checkouts.list()[0].dead_at is None, "a tombstone is no proof"
+    with desk.service.desk.database.write() as connection:
+        connection.execute(t.KEY_VERSIONS.update().values(death=Death.PROVEN.value))
     returned(desk).look(datetime.now(UTC))
     assert desk.service.checkouts.list()[0].dead_at is not None
 

@@ -26,10 +26,10 @@ def blind_after(desk: Desk, monkeypatch: pytest.MonkeyPatch, deed: str) -> Itera
         done.extend([entry.action] if entry.action == deed else [])
         return append(connection, chain, entry)
 
-    def blind() -> Any:
+    def blind(**how: Any) -> Any:
         if done:
             raise StoreUnavailable("database", "away on purpose")
-        return read()
+        return read(**how)
 
     with monkeypatch.context() as patch:
         patch.setattr(trail, "append", noted)

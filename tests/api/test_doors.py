@@ -434,6 +434,7 @@ def test_whatever_closes_has_a_lane_of_its_own(desk: Desk) -> None:
     assert {path for path in paths if kind_of("POST", path) is Kind.LOGIN} == {
         "/v1/sessions", "/v1/operators/name/enrolment"
     }  # fmt: skip
+    assert kind_of("POST", "/v1/rotations/rot_1/answer") is Kind.VENUE, "the exchange is asked about the key"
     assert kind_of("GET", "/v1/cuts") is Kind.ORDINARY
 
 

@@ -8,15 +8,18 @@ import pytest
 from sqlalchemy import select
 
 from broker import virtual_key
-from broker.api.free_text import MEANT, refuse_secrets
+from broker.api.free_text import MEANT, refuse_secret_path, refuse_secrets
 from broker.db import tables
 from broker.errors import Malformed
 from broker.gate import Mode
+from broker.gate_document import NotedCut
 from broker.pasted import REMOVED
 from broker.service.operators import Role
-from tests.api.desk import Desk
+from broker.service.words import SHORTENED
+from tests.api.desk import POLICY, Desk
 from tests.api.people import Clock, Person
 from tests.cli.examples import document
+from tests.places import contents
 
 PASTED = virtual_key.new_secret()
 CLOSING = {"/v1/cuts", "/v1/grants/{grant}/revoke"}
@@ -92,6 +95,32 @@ async def test_a_cut_is_made_whatever_its_reason_holds(desk: Desk, reason: str, 
     refuse_kept(desk)
 
 
+@pytest.mark.parametrize("length", [500, 501, 1500, 40_000])
+async def test_a_cut_is_made_however_long_its_reason_is(desk: Desk, length: int) -> None:
+    """A log was pasted; what is kept of it ends by saying that there was more."""
+    reason = ("order without signal\n" * length)[:length]
+    async with desk.client(Role.RESPONDER) as client:
+        made = await client.post("/v1/cuts", json={"targets": ["everything"], "reason": reason})
+    assert made.status_code == 201
+    kept = made.json()["reason"]
+    if length <= 500:
+        assert kept == reason
+        assert "only its beginning" not in " ".join(made.json()["notes"])
+    else:
+        assert len(kept) == 500
+        assert kept == reason[: 500 - len(SHORTENED)] + SHORTENED
+        assert "only its beginning is kept" in made.json()["notes"][0]
+
+
+async def test_no_half_of_a_secret_is_kept(desk: Desk) -> None:
+    """It stands where a long reason is cut off."""
+    reason = "x " * 240 + PASTED + " y" * 10_000
+    async with desk.client(Role.RESPONDER) as client:
+        made = await client.post("/v1/cuts", json={"targets": ["everything"], "reason": reason})
+    assert (made.status_code, made.json()["reason"]) == (201, REMOVED)
+    refuse_kept(desk)
+
+
 async def test_a_grant_is_revoked_whatever_the_reason_holds(desk: Desk) -> None:
     wanted = desk.trading()
     async with desk.client() as client:
@@ -145,7 +174,50 @@ def refuse_kept(desk: Desk) -> None:
 @pytest.mark.parametrize("name", ["0b0e9b58-4a38-4a31-9a43-0a1b2c3d4e5f", "0123456789abcdef0123456789abcdef"])
 def test_what_was_named_before_names_were_looked_at_can_be_named(name: str) -> None:
     """No leaked key of such an account could be rotated by command."""
-    refuse_secrets(json.dumps({"account": name, "consumer": name}).encode())
+    refuse_secrets(json.dumps({"account": name, "consumer": name}).encode(), name.__eq__)
+    refuse_secret_path(f"/v1/keys/{name}/trade/1/retire?", name.__eq__)
     for field in ("name", "reason"):
         with pytest.raises(Malformed):
-            refuse_secrets(json.dumps({field: name}).encode())
+            refuse_secrets(json.dumps({field: name}).encode(), name.__eq__)
+
+
+SMALL = (
+    "0f7d1c9e-3b5a-4c8d-9e2f-6a1b7c4d8e3f",
+    "9c1f0e7ab24d5836f1ce90b7a4d25e8193fb6c07d8ea4152b06d3f9ce7a81b54",
+)
+"""As the secrets of KuCoin and Gate are: they look like names, too."""
+
+
+@pytest.mark.parametrize("small", SMALL)
+async def test_what_names_nothing_that_is_there_is_no_name(solo: Desk, clock: Clock, small: str) -> None:
+    """A secret where a name belongs was announced, or asked for, and kept before it was found that nothing has it."""
+    ann = Person(solo, clock, "owner")
+    async with ann.client() as client:
+        for path, body in (
+            ("thaws", {"cut": small, "reason": "safe"}), ("rotations", {"account": small, "slot": "trade"}),
+            ("grants", {"consumer": small, "account": "main", "policy": POLICY}),
+            (f"keys/{small}/trade/1/retire", {}), (f"keys/{PASTED}/trade/1/retire", {}),
+        ):  # fmt: skip
+            answer = await client.post(f"/v1/{path}", json=body, headers={"Portcullis-Code": ann.code()})
+            assert (answer.status_code, answer.json()["reason"]) == (400, "held_secret"), path
+            assert small not in answer.text
+    assert (solo.service.openings.list(), solo.service.rotations.list().items) == ((), ())
+    assert small.encode() not in contents(solo.root)
+    refuse_kept(solo)
+
+
+@pytest.mark.parametrize("name", ["5f2b9c01d4e87a6633b1c0fe9a7d2248", "aB3dE6gH9jK2mN5pQ8rT1vW4yZ7cF0x"])
+def test_a_cut_is_named_by_whatever_id_it_has(desk: Desk, name: str) -> None:
+    """A person wrote it into the secret store: it could never be thawed."""
+    body = json.dumps({"cut": name, "reason": "safe"}).encode()
+    with pytest.raises(Malformed):
+        refuse_secrets(body, desk.service.is_name)
+    desk.service.mirror.note(NotedCut(name, Mode.CLOSED, ("consumer:bot",), "leak", "me", 1))
+    desk.service.mirror.merge()
+    refuse_secrets(body, desk.service.is_name)
+
+
+def test_what_is_there_is_known_by_its_name(desk: Desk) -> None:
+    desk.trading()
+    assert desk.service.is_name("main")
+    assert not desk.service.is_name(SMALL[0])

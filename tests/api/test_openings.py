@@ -176,11 +176,16 @@ async def test_two_people_open_exactly_what_was_announced_once(team: Desk, clock
         assert (shown["act"], shown["operator"]) == (act, "owner"), "what is announced is seen by everybody"
         assert (listed["operator"], listed["action"], listed["ready_at"]) == ("owner", "grant.create", None)
         assert listed["subject"] == "grants bot"
-        assert (await his.post(f"/v1/acts/{act}/confirmation", json={"code": bob.code()})).status_code == 200
         with_act = {"Portcullis-Act": act}
+        early = (await his.post("/v1/grants", json=body, headers=with_act)).json()
+        assert early["reason"] == "other_operator"
+        assert f"portcullis act confirm {act}" in early["detail"]
+        assert (await his.post(f"/v1/acts/{act}/confirmation", json={"code": bob.code()})).status_code == 200
         other = await hers.post("/v1/grants", json=body | {"policy": POLICY + "\n"}, headers=with_act)
         assert other.json()["reason"] == "other_request"
-        assert (await his.post("/v1/grants", json=body, headers=with_act)).json()["reason"] == "other_request"
+        his_own = (await his.post("/v1/grants", json=body, headers=with_act)).json()
+        assert his_own["reason"] == "other_operator"
+        assert "was announced by owner, not by second" in his_own["detail"]
         done = await hers.post("/v1/grants", json=body, headers=with_act)
         assert (done.status_code, bool(done.json()["secret"])) == (201, True)
         again = await hers.post("/v1/grants", json=body, headers=with_act)

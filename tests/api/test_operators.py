@@ -271,3 +271,9 @@ def test_a_live_home_of_one_can_be_recovered_from_nothing(tmp_path: Any, clock: 
         desk.service.operators.recover("owner", "me")
         again = Person(desk, clock, "owner")
         assert desk.service.credentials.login("owner", Secret(PASSWORD), again.code()).operator == "owner"
+
+
+@pytest.mark.parametrize("text", ["\0" * 60, "pct_" + "\0" * 60, "\u00e9" * 60])
+def test_a_token_file_that_a_power_cut_left_is_nobodys(desk: Desk, text: str) -> None:
+    """PostgreSQL was asked for it, refused it, and the way back in ended there."""
+    assert desk.service.operators.by_token(Secret(text)) is None

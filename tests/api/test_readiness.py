@@ -12,7 +12,7 @@ from broker.db import schedules as schedule_store
 from broker.db import tables as t
 from broker.db.checkouts import Checkout
 from broker.errors import Conflict
-from broker.model import KeyRef, Schedule
+from broker.model import Death, KeyRef, Schedule
 from broker.service.operators import Role
 from clients.secret import Secret
 from clients.venue import Credential, KeyType, Slot
@@ -162,6 +162,11 @@ async def test_a_key_in_somebodys_hands_is_red_until_it_is_dead(desk: Desk) -> N
     assert await steps(desk) == [(said, "portcullis rotation show rot_1")]
     with database.write() as connection:
         checkouts.dead(connection, "out_1", us)
+    assert await steps(desk) == [(said, "portcullis rotation show rot_1")], (
+        "the key's own record says it, or nothing"
+    )
+    with database.write() as connection:
+        connection.execute(t.KEY_VERSIONS.update().values(death=Death.PROVEN.value))
     assert await steps(desk) == []
 
 

@@ -2,22 +2,27 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
+from broker.db import Connection, meta
 from broker.db import accounts as account_store
 from broker.db import cuts as cut_store
-from broker.db import meta
+from broker.db import rotations as rotation_store
+from broker.errors import StoreUnavailable
 from broker.gate import Mode
 from broker.model import Account, KeyRef, KeyVersion, Stage
 from broker.ports import Clock
+from broker.service.host_guard import RECONCILED
 from broker.service.reconcile import RESTORED, RESTORED_KEYS
 from clients.egress import Egress
 from clients.errors import VenueRefused, VenueUnavailable
 from clients.keys import VenueKey
 from clients.secret import Secret
 from clients.venue import Credential, KeyFacts, KeyType, Slot
-from tests.api.desk import SAFE, UPSTREAM, Desk, FakeVenue
+from tests.api.desk import POLICY, SAFE, UPSTREAM, Desk, FakeVenue
+from tests.broker.test_reconcile_named import aged
 
 BODY = {"confirmed": ["main"], "old_host_off": True}
 
@@ -45,7 +50,8 @@ async def test_nothing_is_thawed_before_it_is_reconciled(desk: Desk, closed: str
         found = (await client.post("/v1/reconciliations", json=BODY)).json()
     (step,) = found.pop("steps")
     assert found == {"well": True, "keys": [
-        {"key": "main/trade/1", "stage": "current", "finding": "alive", "note": ""}], "missing": []}  # fmt: skip
+        {"key": "main/trade/1", "stage": "current", "finding": "alive", "note": ""}], "missing": [],
+        "environment": "paper", "waits": "Everything that was closed stays closed."}  # fmt: skip
     assert step["commands"] == [f'portcullis thaw {closed} --reason "compared with the exchanges"']
     assert await thawed(desk, closed) == 200
 
@@ -144,7 +150,7 @@ async def test_an_operators_own_cut_needs_none(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("fault", "finding"),
     [
-        (VenueRefused("binance", "x", "unknown_key", status=401, code="-2008"), "dead"),
+        (VenueRefused("binance", "x", "unknown_key", status=401, code="-2008"), "undecided"),
         (VenueRefused("binance", "x", "key_refused", status=401, code="-2015"), "undecided"),
         (VenueUnavailable("binance", "x", "timed_out"), "undecided"),
     ],
@@ -315,13 +321,50 @@ async def test_a_dead_key_that_was_replaced_by_hand_stands_in_nobodys_way(desk: 
     async with desk.client() as client:
         found = (await client.post("/v1/reconciliations", json=BODY)).json()
         assert "portcullis key import --account main --slot trade" in found["steps"][0]["commands"]
+        assert found["keys"][0]["finding"] == "undecided", "nothing else is served from here"
         desk.venue.fault = None
         fresh = Credential("FRESH", Secret("planted-fresh"), KeyType.HMAC)
         desk.service.keys.import_key("main", slot=Slot.TRADE, credential=fresh, facts=SAFE)
         desk.venue.dead = {"REAL": unknown}
         found = (await client.post("/v1/reconciliations", json={})).json()
+        assert (found["well"], found["keys"][0]["finding"]) == (False, "undecided"), "one look is no proof"
+        assert "main/trade/2 was served by the same way after it: seen once" in found["keys"][0]["note"]
+        assert await thawed(desk, closed) == 409
+        aged(desk.service)
+        found = (await client.post("/v1/reconciliations", json={})).json()
+        assert found["keys"][0]["finding"] == "dead"
     assert found["well"], found
     assert await thawed(desk, closed) == 200
+
+
+@pytest.mark.usefixtures("closed")
+async def test_a_ban_that_begins_in_the_middle_of_a_comparison_kills_no_key(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first key was served, everything after it refused by name: asked again, the first one is, too."""
+    async with desk.client() as client:
+        assert (await client.post("/v1/reconciliations", json=BODY)).json()["well"]
+    for name in ("SECOND", "THIRD"):
+        fresh = Credential(name, Secret("planted-fresh"), KeyType.HMAC)
+        desk.service.keys.import_key("main", slot=Slot.TRADE, credential=fresh, facts=SAFE)
+    unknown = VenueRefused("binance", "x", "unknown_key", status=401, code="-2008")
+    inspect, asked = desk.venue.inspect, list[str]()
+
+    def banned_after_one(account: Account, egress: Egress, credential: Credential) -> KeyFacts:
+        asked.append(credential.key_id)
+        if len(asked) > 1:
+            raise unknown
+        return inspect(account, egress, credential)
+
+    monkeypatch.setattr(FakeVenue, "inspect", lambda _, *given: banned_after_one(*given))
+    async with desk.client() as client:
+        for _ in range(3):
+            asked.clear()
+            found = (await client.post("/v1/reconciliations", json=BODY)).json()
+            assert [one["finding"] for one in found["keys"]] == ["alive", "undecided", "undecided"]
+            assert asked == ["REAL", "SECOND", "THIRD", "REAL"]
+            assert not found["well"]
+            aged(desk.service)
 
 
 async def test_an_account_goes_under_a_manager_key_while_a_rotation_waits_for_a_person(
@@ -334,3 +377,131 @@ async def test_an_account_goes_under_a_manager_key_while_a_rotation_waits_for_a_
     async with desk.client() as client:
         assert (await client.post("/v1/reconciliations", json={})).json()["well"]
     assert await thawed(desk, managed) == 200
+
+
+async def reconciled(desk: Desk) -> dict[str, Any]:
+    async with desk.client() as client:
+        answer = await client.post("/v1/reconciliations", json=BODY)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_a_read_that_fails_is_named_and_what_is_known_is_answered(
+    desk: Desk, closed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole of it was answered with a no: what was declared was on record, and what the exchange said was lost."""
+
+    def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("store_busy", "the database was busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rotation_store, "every_open", away)
+        found = await reconciled(desk)
+    assert not found["well"]
+    assert [one["finding"] for one in found["keys"]] == ["alive"]
+    (missing,) = found["missing"]
+    assert "is rotated and is cut could not be read (the database was busy)" in missing
+    assert await thawed(desk, closed) == 409, "what could not be read is no yes"
+    assert (await reconciled(desk))["well"]
+    assert await thawed(desk, closed) == 200
+
+
+async def test_what_was_found_and_could_not_be_put_on_record_is_answered_and_counts_for_nothing(
+    desk: Desk, closed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = meta.put
+
+    def full(connection: Connection, name: str, value: str) -> None:
+        if name == RECONCILED:
+            raise StoreUnavailable("disk_full", "the disk is full")
+        put(connection, name, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(meta, "put", full)
+        found = await reconciled(desk)
+    assert not found["well"]
+    assert [one["finding"] for one in found["keys"]] == ["alive"]
+    assert "could not be put on record (the disk is full)" in found["missing"][0]
+    assert await thawed(desk, closed) == 409
+
+
+@pytest.mark.parametrize(
+    "fault", [ZeroDivisionError(), StoreUnavailable("store_busy", "the database was busy")]
+)
+async def test_one_key_that_cannot_be_asked_about_keeps_no_other_back(
+    desk: Desk, closed: str, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    assert (await reconciled(desk))["well"]
+    desk.service.accounts.create("other", venue="binance", upstream=UPSTREAM)
+    credential = Credential("OTHER", Secret("planted-other-secret"), KeyType.HMAC)
+    desk.service.keys.import_key("other", slot=Slot.TRADE, credential=credential, facts=SAFE)
+    if isinstance(fault, StoreUnavailable):
+        get = desk.service.accounts.get
+
+        def away(name: str) -> Account:
+            if name == "other" and desk.venue.asked:
+                raise fault
+            return get(name)
+
+        monkeypatch.setattr(desk.service.accounts, "get", away)
+    else:
+        desk.venue.dead["OTHER"] = fault
+    found = await reconciled(desk)
+    assert closed
+    assert not found["well"]
+    assert {one["key"]: one["finding"] for one in found["keys"]} == {
+        "main/trade/1": "alive", "other/trade/1": "undecided",
+    }  # fmt: skip
+
+
+async def test_an_account_that_was_given_up_opens_by_a_word_and_one_in_use_does_not(
+    desk: Desk, closed: str
+) -> None:
+    """After a move to another address, the old key deleted as the guide says, a restore asked for one more real key."""
+    desk.venue.fault = VenueRefused("binance", "x", "key_refused", status=401, code="-2015")
+    async with desk.client() as client:
+        found = (await client.post("/v1/reconciliations", json=BODY)).json()
+        assert "portcullis reconcile --deleted main/trade/1" in found["steps"][0]["commands"]
+        assert "nobody has a grant on it" in found["steps"][0]["do"]
+        given_up = BODY | {"deleted": ["main/trade/1"]}
+        desk.service.grants.create_consumer("bot")
+        grant = desk.service.grants.create(consumer="bot", account="main", policy=POLICY).grant
+        assert not (await client.post("/v1/reconciliations", json=given_up)).json()["well"]
+        assert await thawed(desk, closed) == 409
+        desk.service.grants.revoke(grant.id, reason="moved")
+        assert (await client.post("/v1/reconciliations", json=given_up)).json()["well"]
+    assert await thawed(desk, closed) == 200
+
+
+async def test_a_grant_on_an_account_that_was_given_up_is_compared_for_before_a_thaw(
+    desk: Desk, closed: str
+) -> None:
+    desk.venue.fault = VenueRefused("binance", "x", "key_refused", status=401, code="-2015")
+    async with desk.client() as client:
+        given_up = BODY | {"deleted": ["main/trade/1"]}
+        assert (await client.post("/v1/reconciliations", json=given_up)).json()["well"]
+        desk.service.grants.create_consumer("bot")
+        desk.service.grants.create(consumer="bot", account="main", policy=POLICY)
+        assert await thawed(desk, closed) == 409
+        assert not (await client.post("/v1/reconciliations", json=given_up)).json()["well"]
+
+
+async def test_a_key_that_the_exchange_serves_is_over_by_nobodys_word(desk: Desk, closed: str) -> None:
+    """It was changed, may withdraw, and was declared deleted while nobody could ask: the home opened beside it."""
+    desk.venue.facts = replace(SAFE, can_withdraw=True)
+    async with desk.client() as client:
+        found = (await client.post("/v1/reconciliations", json=BODY | {"deleted": ["main/trade/1"]})).json()
+    assert (found["well"], found["keys"][0]["finding"]) == (False, "changed")
+    assert await thawed(desk, closed) == 409
+
+
+@pytest.mark.usefixtures("closed")
+async def test_an_account_whose_key_a_tool_has_is_not_given_up(desk: Desk) -> None:
+    desk.service.destinations.create(
+        "dash", account="main", slot=Slot.TRADE, kind="manual", settings={"what": "dashboard"}
+    )
+    desk.venue.fault = VenueRefused("binance", "x", "key_refused", status=401, code="-2015")
+    async with desk.client() as client:
+        word = BODY | {"deleted": ["main/trade/1"]}
+        assert not (await client.post("/v1/reconciliations", json=word)).json()["well"]

@@ -6,6 +6,7 @@ import pytest
 
 from broker.api import rotations
 from broker.db import tables as t
+from broker.deeds import No
 from broker.service.operators import Role
 from clients.venue import Slot
 from rotation.journal import Journal
@@ -49,3 +50,19 @@ async def test_what_no_rotator_has_done_yet_is_not_said_to_have_changed_nothing(
     assert (answer.status_code, answer.json()["reason"]) == (503, "not_yet"), answer.text
     assert answer.json()["done"] == "unknown"
     assert "it is on record" in answer.json()["detail"]
+
+
+async def test_what_waits_for_a_sealed_vault_says_so_and_sends_nobody_to_look_for_a_rotator(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account(desk)
+    monkeypatch.setattr(rotations, "_PATIENCE_S", 0.05)
+    no = No("guard_away", "what an operator asks of the rotator waits, nothing was done: Vault is sealed")
+    monkeypatch.setattr(desk.service.desk.guard, "allows", lambda _: no)
+    async with desk.client(Role.ADMIN) as client:
+        answer = await client.post("/v1/rotations", json={"account": "main", "slot": "trade"})
+    assert (answer.status_code, answer.json()["reason"]) == (503, "not_yet"), answer.text
+    detail = answer.json()["detail"]
+    assert "sealed" in detail
+    assert "RB-03" in detail
+    assert "portcullis status" not in detail

@@ -1,5 +1,6 @@
 """An announced act is used up by its deed, and by nothing else: what failed is sent again, what was done is not."""
 
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -141,3 +142,36 @@ async def test_the_thaw_of_a_cut_that_is_on_no_record_uses_its_act_up(
             answer = await client.post("/v1/thaws", json=asked[2], headers=act)
             assert answer.status_code == 200, answer.text
     assert used(solo) == list(act.values())
+
+
+async def test_the_thaw_of_a_cut_on_no_record_is_sent_again_where_it_failed(
+    solo: Desk, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no transaction of its own: its act was used up before it, and stayed so."""
+    ann = Person(solo, clock, "owner")
+    closing = solo.service.cuts.closing
+
+    def away(*_: object) -> None:
+        raise StoreUnavailable("away", "away on purpose")
+
+    monkeypatch.setattr(closing, "_write", away)
+    made = closing.begin(targets=("consumer:bot",), mode=Mode.CLOSED, reason="x", actor="x")
+    body = {"cut": made.noted.id, "reason": "safe"}
+    async with ann.client() as client:
+        act = await ready(client, ann, clock, ("POST", "thaws", body))
+        with monkeypatch.context() as patch:
+            patch.setattr(solo.service.desk.secrets.mirror, "change", away)
+            assert (await client.post("/v1/thaws", json=body, headers=act)).status_code == 503
+        assert (await client.post("/v1/thaws", json=body, headers=act)).status_code < 300
+        again = await client.post("/v1/thaws", json=body, headers=act)
+        assert again.status_code >= 400
+
+
+def test_what_was_handed_out_under_a_grant_ends_with_it(solo: Desk) -> None:
+    """The real key stayed with who had it, as long as had been asked for."""
+    (grant,) = solo.service.grants.list().items
+    solo.service.grants.set_policy(grant.id, POLICY_OF_MANY)
+    solo.service.checkouts.open(grant.id, ttl=timedelta(minutes=50), holder="Ann", reason="tax")
+    solo.service.grants.revoke(grant.id, "Ann left")
+    (one,) = solo.service.checkouts.list()
+    assert one.closed_at is not None

@@ -10,6 +10,7 @@ import pytest
 
 from broker.service.operators import Role
 from tests.api.desk import Desk, opened_desk
+from tests.pace import slowness
 
 _MOST_S = 0.005
 _TRIES = 40
@@ -75,7 +76,7 @@ async def _loop_seconds(work: Callable[[], Awaitable[object]]) -> float:
     for _ in range(_TRIES):
         before = time.thread_time()
         await work()
-        best = min(best, time.thread_time() - before)
+        best = min(best, (time.thread_time() - before) / slowness())
         if best < _MOST_S / 2:
             break
     return best
@@ -111,14 +112,14 @@ async def _asked(
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("path", ["/v1/policies/check", "/v1/cuts"])
 async def test_no_body_holds_the_loop(desk: Desk, name: str, path: str) -> None:
-    """The worst bodies cost the loop at most 5 ms each, and are answered."""
+    """The worst bodies cost the loop at most 5 ms each, and are answered; a cut is made whatever its reason."""
     statuses = set()
 
     async def work() -> None:
         statuses.add(await _asked(desk, "POST", path, BODIES[name]))
 
     assert await _loop_seconds(work) < _MOST_S
-    assert statuses <= {200, 400, 404, 413}
+    assert statuses <= {200, 201, 400, 404, 413}
 
 
 @pytest.mark.parametrize("half", ["\\ud800", "x\\uDFFF", "\\ud83d\\\\ude00", "\\ude00\\ud83d", "\\\\\\ud83d"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.deeds import NEVER_ASKED, Deed, Known, Needs, judge
+from broker.deeds import NEVER_ASKED, UNREAD, Deed, Known, Needs, judge
 from rotation.effects import DEEDS
 from rotation.state import Do
 
@@ -62,6 +62,12 @@ def test_what_makes_moves_hands_out_or_deletes_waits_for_a_store_that_is_away() 
     assert all(one.asks and one.needs >= Needs.COMPARED for one in waits)
 
 
+@pytest.mark.parametrize("deed", Deed)
+def test_no_key_leaves_before_the_cuts_in_the_secret_store_were_taken_in(deed: Deed) -> None:
+    no = judge(deed, Known(unread=UNREAD))
+    assert (None if no is None else no.reason) == ("cuts_not_read" if deed.leaves else None)
+
+
 def test_every_effect_of_a_rotation_is_a_deed() -> None:
     assert set(DEEDS) == set(Do)
 
@@ -85,13 +91,12 @@ GUARDED = {
     "rotation/making.py _store": "rotation/effects.py perform",
     "rotation/making.py create": "rotation/effects.py perform",
     "rotation/moving.py _moved": "rotation/moving.py _moved",
-    "rotation/moving.py move": "rotation/effects.py perform",
     "rotation/staying.py _served": "rotation/effects.py perform",
     "rotation/burial.py delete": "rotation/effects.py perform",
     "rotation/burial.py entomb": "rotation/burial.py entomb",
     "rotation/burial.py clear": "rotation/burial.py clear",
     "rotation/burial.py _destroy": "rotation/effects.py perform",
-    "rotation/burial.py _is_blind": "rotation/effects.py perform",
+    "rotation/comparing.py _asked": "rotation/effects.py perform",
     "rotation/reach.py credential": "rotation/effects.py perform",
     "rotation/sweeper.py _retire": "rotation/sweeper.py _retire",
     "rotation/sweeper.py _permissions": "rotation/sweeper.py sweep",
@@ -102,27 +107,51 @@ GUARDED = {
     "rotation/asks.py _start": "rotation/asks.py _carry_out",
     "rotation/asks.py _empty": "rotation/asks.py _empty",
     "rotation/asks.py _answer": "rotation/asks.py _carry_out",
+    "rotation/asks.py _brought": "rotation/asks.py _carry_out",
     "rotation/destinations/delivery.py _step": "rotation/destinations/delivery.py _step",
     "rotation/venues.py create": "rotation/venues.py create",
     "rotation/venues.py delete": "rotation/venues.py delete",
 }
 """Every place that touches one, and where the guard is asked on the only way to it."""
 
+LEAVES = {
+    "broker/service/checkouts.py open": "CHECKOUT",
+    "broker/service/checkouts.py paste": "CHECKOUT",
+    "broker/authority/leases.py _send": "stands",
+    "broker/authority/cutover.py _move": "goes",
+    "broker/authority/cutover.py _try": "goes",
+    "rotation/moving.py _moved": "MOVE",
+    "rotation/destinations/delivery.py _step": "DELIVER",
+}
+"""Every way by which a real key leaves: what is asked there, a deed by which a key leaves or whether it may go."""
+
+GOES = {"broker/authority/leases.py stands": "goes", "broker/authority/sending.py goes": "mirror"}
+"""What the ways to a gateway ask, down to what the mirror says."""
+
+_HANDS_ON = {"Material", "HandedOut", "Parcel", "move_current"}
+"""What a key leaves in, and what makes gateways ask for another one."""
+
+_BEHIND = {
+    "broker/authority/leases.py _material",
+    "broker/authority/cutover.py _prepared",
+    "broker/service/keys.py import_key",
+    "rotation/destinations/rounds.py _is_begun",
+}
+"""Where it is read behind one of those; a person brings it; what a file of ours holds is compared with it."""
+
 READS = {
-    "broker/service/accounts.py egress": "the password of a way out; it goes to no exchange key",
+    "broker/api/listing.py heard": "the question whether the venue serves a key: it changes nothing",
+    "broker/service/accounts.py _password": "the password of a way out; it goes to no exchange key",
     "broker/service/managers.py credential": "used by rotation.venues and by questions that change nothing",
     "broker/service/credentials.py _step": "the seed of an operator's codes",
     "broker/service/reconcile.py _one": "the question of a restored home: it changes nothing",
     "broker/service/secrets.py written": "reads back what it wrote",
-    "rotation/staying.py _kept": "whether it is there; it goes nowhere",
-    "rotation/reach.py has_secret": "whether it is there; it goes nowhere",
-    "rotation/asks.py _has_private": "whether it is there; it goes nowhere",
-    "rotation/making.py _taken_by": "whether it is there; it goes nowhere",
+    "rotation/proving.py _signs": "a question that changes nothing: whether our secret signs for a key that was named",
     "broker/service/keys.py _is_kept": "whether it is there; it goes nowhere",
     "broker/service/keys.py _has": "whether it is the one that was given; it goes nowhere",
     "rotation/destinations/rounds.py _looked": "compared with what a file of ours holds; it goes nowhere",
     "rotation/destinations/delivery.py _secret": "signs what is delivered, behind _step",
-    "rotation/alerts/telling.py _to": "where people are told",
+    "rotation/alerts/telling.py _address": "where people are told",
     "rotation/budget.py create": "counts, behind rotation.venues",
     "rotation/budget.py delete": "counts, behind rotation.venues",
     "portcullis/demo.py _account": "a paper home",
@@ -191,3 +220,48 @@ def test_the_guard_is_asked_where_it_is_said_to_be() -> None:
             isinstance(one, ast.Attribute) and one.attr == "serves" for one in ast.walk(bodies[place])
         )
         assert asked or serves, f"{place} asks nobody"
+
+
+def _says(node: ast.AST) -> set[str]:
+    """Return the names of what is called in a function."""
+    calls = [one.func for one in ast.walk(node) if isinstance(one, ast.Call)]
+    return {one.attr if isinstance(one, ast.Attribute) else getattr(one, "id", "") for one in calls}
+
+
+def test_every_way_by_which_a_key_leaves_asks_whether_the_cuts_were_taken_in() -> None:
+    """Who adds one names it here: a checkout that looked at the record alone let a key go that was cut."""
+    bodies = dict(_functions())
+    found = {where for where, node in bodies.items() if _says(node) & _HANDS_ON}
+    assert found - set(LEAVES) == _BEHIND
+    for where, asks in (LEAVES | GOES).items():
+        asked = [
+            one.value
+            for one in ast.walk(bodies[where])
+            if isinstance(one, ast.Attribute) and one.attr == asks
+        ]
+        assert asked, f"{where} does not ask"
+        if where.startswith("rotation/") or "checkouts" in where:
+            assert Deed[asks].leaves, where
+    assert Deed.LEASE.leaves
+
+
+def test_whoever_hands_a_key_on_looks_at_all_of_it_for_the_last_time() -> None:
+    """What was judged before a wait counts no more after it: of gates alone that was so."""
+    bodies = dict(_functions())
+    found = {where for where, node in bodies.items() if _says(node) & {"HandedOut", "Parcel"}} - _BEHIND
+    assert found == {where for where, asks in LEAVES.items() if asks in {"CHECKOUT", "DELIVER"}}
+    for where in found:
+        names = {one.id for one in ast.walk(bodies[where]) if isinstance(one, ast.Name)}
+        assert "last_look" in names, f"{where} does not look"
+
+
+def test_whoever_puts_on_record_that_a_key_goes_to_a_gateway_looks_after_that() -> None:
+    """Its turn and the commit were waited for."""
+    found = [
+        (where, calls)
+        for where, node in _functions()
+        if (calls := [_receiver(one) for one in ast.walk(node) if isinstance(one, ast.Call)])
+        and any(isinstance(one, ast.Constant) and one.value == "key.send" for one in ast.walk(node))
+    ]
+    assert {where.split()[1] for where, _ in found} == {"_hold", "_held", "_sent"}
+    assert all(("_sending", "look") in calls for _, calls in found)

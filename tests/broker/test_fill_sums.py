@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select
 
+from broker.calllog import progress
 from broker.db import fills
 from broker.db import log_tables as t
 from broker.db.database import Database
-from broker.db.fills import BUY, SELL, Fill, Whose, weigh
+from broker.db.weighing import BUY, SELL, Fill, Whose, weigh
 from tests.places import database_at
 
 WHOSE = Whose(frozenset(["one", "late"]), frozenset(["gone"]), {"old": "two"})
@@ -32,9 +33,11 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def told(chance: random.Random, number: int, executed: Decimal | None = None) -> Fill:
     """Tell of an order: whose, in which pair and on which side follows from its number."""
     left = chance.choice(["0", "0.00000000", "0E-8", "0.5", "-0.25", "1E-8"])
+    listed = ("", f"{number % 30}", f"{number % 30}/0", f"{number % 30}/1", "?")[number // 30 % 5]
     return Fill(
         "main", PAIRS[number % 2], str(number), GRANTS[number % 6], "BTC", BUY if number % 5 else SELL,
-        Decimal(chance.randrange(1_000)) / 1000 if executed is None else executed, Decimal(left), number,
+        Decimal(chance.choice([0, chance.randrange(1_000)])) / 1000 if executed is None else executed, Decimal(left),
+        number, listed,
     )  # fmt: skip
 
 
@@ -64,9 +67,7 @@ def test_sums_and_open_orders_say_what_every_order_says(database: Database, seed
     everything = on_record(database)
     for fill in recent:
         known = everything.get((fill.symbol, fill.order_id))
-        if known is None or fills.progress(fill.executed, fill.open) > fills.progress(
-            known.executed, known.open
-        ):
+        if known is None or progress(fill.executed, fill.open) > progress(known.executed, known.open):
             everything[fill.symbol, fill.order_id] = fill
     for replaces in ("", *(str(number) for number in range(1, 60))):
         assert asked(database, recent, replaces) == weigh(everything.values(), WHOSE, "BTCUSDT", replaces)

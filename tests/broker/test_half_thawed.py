@@ -245,5 +245,5 @@ def test_a_cut_whose_thaw_was_not_made_before_it_was_on_record_holds_there_too(
         assert (in_force(life, cut), thawed_there(life, cut)) == (True, False)
 
 
-def away(*_: object) -> None:
+def away(*_: object, **__: object) -> None:
     raise StoreUnavailable("timeout", "planted")

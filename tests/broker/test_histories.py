@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from broker.authority.anew import Anew
 from broker.db import cutovers
 from broker.errors import StoreUnavailable
 from broker.gate import Gate, Mode
@@ -175,6 +176,11 @@ async def test_what_was_taken_from_a_grant_and_forgotten_is_not_given_again_by_a
         (cut,) = world.service.cuts.list(open_only=True).items
         assert cut.scopes == (f"grant:{grant.id}",)
         assert said in cut.reason
+        (shown,) = [one for one in world.service.conditions.look() if one.kind == "cut"]
+        first, _, thaw = shown.step.partition(", then ")
+        assert f" {grant.id}" in first  # a thaw first would give back what was taken
+        assert first.startswith("portcullis grant ")
+        assert thaw == f"portcullis thaw {cut.id} --reason WHY"
 
 
 async def test_no_lease_is_opened_in_a_history_that_nobody_has_looked_at(tmp_path: Path) -> None:
@@ -297,7 +303,7 @@ OTHER = str(History(1, 7, "", "other"))
     ids=lambda one: type(one).__name__,
 )  # fmt: skip
 async def test_what_a_gateway_does_not_have_in_force_it_does_not_acknowledge(
-    tmp_path: Path, news: frames.GateChanged
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, news: frames.GateChanged
 ) -> None:
     """News of another history: it says why, serves nobody whom that may be about, and whoever asked is told."""
     async with running_world(tmp_path) as world:
@@ -311,6 +317,9 @@ async def test_what_a_gateway_does_not_have_in_force_it_does_not_acknowledge(
         link = changes.links["local"]
         changes.expect(Change(9_999), link)
         link.tell(news)
+        monkeypatch.setattr(
+            Anew, "tell", lambda *_: None
+        )  # at its next beat it asks how all stands, and opens again
         assert await changes.acknowledged(Change(9_999), 60) == (("local",), ("local",))
         assert changes.why_not(Change(9_999))["local"] in {"other_history", "older_history"}
         heard = await ConnectedGateways(world.authority).acknowledged([Change(9_999)], 60)

@@ -6,7 +6,7 @@ import pytest
 
 from broker.policy import Allow, Deny, evaluate
 from broker.policy_document import load
-from broker.policy_facts import Facts, Quote
+from broker.policy_facts import Facts, Page, Quote
 from clients.venue import SymbolInfo
 from tests.clients.binance_cases import read
 
@@ -15,7 +15,7 @@ PAIR = SymbolInfo("BTCUSDT", "BTC", "USDT")
 ASKED = frozenset({"price:BTCUSDT", "holdings", "book:BTCUSDT"})
 FACTS = Facts(
     pairs={"BTCUSDT": PAIR}, quotes={"BTCUSDT": Quote(Decimal(100), 0)}, free=Decimal(5000), asked=ASKED,
-    bids=((Decimal(99), Decimal(50)),),
+    bids=Page(((Decimal(99), Decimal(50)),)),
 )  # fmt: skip
 
 REFUSED = {

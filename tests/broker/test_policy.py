@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from broker.policy import FRESH_US, Allow, Deny, Facts, Quote, Stake, evaluate, settle
 from broker.policy_document import Policy, load
+from broker.policy_facts import Page
 from clients.venue import Action, Intent, Order, OrderRef, Side, SymbolInfo
 
 POLICY = load("""
@@ -35,9 +36,12 @@ QUOTES = {
     "BTCEUR": Quote(Decimal(45_000), 0),
 }
 EXIT_FACTS = frozenset(
-    {"holdings", "stake", *(f"{kind}:{name}" for kind in ("price", "book") for name in PAIRS)}
+    {"holdings", "stake", *(f"{kind}:{name}" for kind in ("price", "book", "asks") for name in PAIRS)}
 )
-BIDS = ((Decimal(49_999), Decimal(500)),)
+ASKS = {
+    "BTCUSDT": Page(((Decimal(50_000), Decimal(500)),)), "ETHBTC": Page(((Decimal("0.05"), Decimal(5000)),)),
+}  # fmt: skip
+BIDS = Page(((Decimal(49_999), Decimal(500)),))
 FACTS = Facts(
     pairs=PAIRS,
     quotes=QUOTES,
@@ -45,6 +49,7 @@ FACTS = Facts(
     budget=Decimal(5000),
     stake=Stake(),
     bids=BIDS,
+    asks=ASKS,
     asked=EXIT_FACTS,
 )
 UNPRICED = replace(FACTS, quotes={}, failed={f"price:{name}" for name in PAIRS})
@@ -67,9 +72,39 @@ def order(
 
 
 SELL = Side.SELL
+
+
+def asking(*levels: tuple[str, str], is_full: bool = False) -> Facts:
+    page = Page(tuple((Decimal(price), Decimal(size)) for price, size in levels), is_full)
+    return replace(FACTS, asks={"BTCUSDT": page})
+
+
 CASES: list[tuple[str, Intent, Facts, str | None]] = [
     ("a market buy within the cap", place(order()), FACTS, None),
     ("a market buy above the cap", place(order("0.03")), FACTS, "order_notional"),
+    ("a market buy that the book gives at ten times the price", place(order()), asking(("500000", "9")), "collar"),
+    ("a market buy of which the book gives a part", place(order()), asking(("50000", "0.009"), ("52501", "9")), "collar"),
+    ("a market buy on the collar", place(order()), asking(("50000", "0.009"), ("52500", "9")), None),
+    ("a market buy of an empty book", place(order()), asking(), "collar"),
+    ("a page that ends before the collar", place(order()), asking(("50000", "0.009"), is_full=True), "book_unknown"),
+    ("a full page that is all taken", place(order()), asking(is_full=True), "book_unknown"),
+    ("a full page that ends behind it", place(order()), asking(("50000", "0.009"), ("52501", "9"), is_full=True), "collar"),
+    ("a market sale in quote counts at what it gives", place(order(None, None, SELL, quote_quantity=Decimal(900))),
+     replace(FACTS, bids=Page(((Decimal(20_000), Decimal(500)),))), "order_notional"),
+    ("nor by no word of the book", place(order(None, None, SELL, quote_quantity=Decimal(900))),
+     replace(FACTS, bids=None), "book_unknown"),
+    ("a market buy counts at the book", place(order("0.0195")), asking(("50000", "0.001"), ("52000", "9")),
+     "order_notional"),
+    ("a market buy below the price counts at the price", place(order("0.03")), asking(("30000", "9")), "order_notional"),
+    ("a replacement is a market buy", place(order(), target=OrderRef("BTCUSDT", "1")),
+     replace(asking(("500000", "9")), owner="own"), "collar"),
+    ("a market buy whose trigger is passed", place(order(trigger=Decimal(51_000), rises=False)),
+     asking(("500000", "9")), "collar"),
+    ("a market buy with no word of the book", place(order()), replace(FACTS, asks={}), "book_unknown"),
+    ("a size in quote needs no book", place(order(None, quote_quantity=Decimal(1000))), replace(FACTS, asks={}), None),
+    ("nor does a limit", place(order("0.01", "51000")), replace(FACTS, asks={}), None),
+    ("nor does what waits", place(order(trigger=Decimal(49_000), rises=False)), replace(FACTS, asks={}), None),
+    ("nor a market sale within the caps", place(order("0.01", None, SELL)), replace(FACTS, asks={}), None),
     ("a low limit counts at the reference price", place(order("0.03", "30000")), FACTS, "order_notional"),
     ("a buy limit above the collar", place(order("0.001", "52501")), FACTS, "collar"),
     ("a buy limit on the collar", place(order("0.001", "52500")), FACTS, None),
@@ -153,13 +188,37 @@ def test_missing_facts_are_named_one_after_another() -> None:
     assert verdict.missing == ("pair:BTCUSDT",)
     verdict = evaluate(POLICY, place(order()), Facts(pairs=PAIRS))
     assert isinstance(verdict, Deny)
+    assert verdict.missing == ("price:BTCUSDT", "asks:BTCUSDT"), "at the same time"
+    verdict = evaluate(POLICY, place(order("0.01", "50000")), Facts(pairs=PAIRS))
+    assert isinstance(verdict, Deny)
     assert verdict.missing == ("price:BTCUSDT",)
     verdict = evaluate(POLICY, place(order()), Facts(pairs=PAIRS, quotes=QUOTES))
+    assert isinstance(verdict, Deny)
+    assert (verdict.reason, verdict.missing) == ("book_unknown", ("asks:BTCUSDT", "price:BTCUSDT"))
+    verdict = evaluate(POLICY, place(order("9")), Facts(pairs=PAIRS, quotes=QUOTES))
+    assert isinstance(verdict, Deny)
+    assert (verdict.reason, verdict.missing) == ("order_notional", ()), "no look is needed"
+    verdict = evaluate(POLICY, place(order()), replace(asking(("60000", "9")), asked=frozenset()))
+    assert isinstance(verdict, Deny)
+    assert (verdict.reason, verdict.missing) == ("collar", ("asks:BTCUSDT", "price:BTCUSDT")), (
+        "it is looked at anew"
+    )
+    verdict = evaluate(POLICY, place(order()), Facts(pairs=PAIRS, quotes=QUOTES, asks=ASKS))
     assert isinstance(verdict, Deny)
     assert (verdict.missing, verdict.wanted) == (("budget",), Decimal(500))
     verdict = evaluate(POLICY, place(order("9", None, SELL)), replace(FACTS, free=None, asked=frozenset()))
     assert isinstance(verdict, Deny)
     assert verdict.missing == ("holdings",)
+
+
+def test_what_a_request_sells_of_what_is_there_counts_whatever_else_it_does() -> None:
+    """A sale that a purchase follows left the next exit all that there was; one that follows a purchase sells that."""
+    buys, sells = order("0.001", "50000"), order("0.002", "50000", SELL)
+    for first, then, gives in ((sells, buys, "0.002"), (buys, sells, "0"), (sells, sells, "0.004")):
+        waits = replace(then, starts=first.price, after_sale=first.side is SELL)
+        verdict = evaluate(POLICY, place(first, waits), FACTS)
+        assert isinstance(verdict, Allow)
+        assert verdict.sells == Decimal(gives)
 
 
 def test_an_unknown_conversion_is_asked_for_and_then_refused() -> None:
@@ -216,6 +275,9 @@ def test_under_a_halt_nothing_missing_becomes_a_yes_not_by_observing_either(
 ) -> None:
     for policy in (POLICY, load('mode = "observe"\n' + POLICY_TEXT)):
         assert isinstance(settle(policy, evaluate(policy, intent, facts)), Deny)
+        after = settle(policy, evaluate(policy, intent, replace(facts, halted=False, ended=True)))
+        assert isinstance(after, Deny), "nor after the end of a lease"
+        assert after.reason != "halted"
 
 
 def test_an_observed_exit_passes_under_a_halt_whatever_the_policy_lists() -> None:
@@ -284,6 +346,30 @@ def test_nothing_passes_that_is_neither_within_the_limits_nor_an_exit(
         assert not halted
         assert verdict.reserve == quantity * max(price or Decimal(0), reference)
         assert verdict.reserve <= min(Decimal(1000), budget)
+
+
+LEVEL = st.tuples(st.decimals("45000", "60000", places=0), st.decimals("0.001", "0.02", places=3))
+
+
+@given(quantity=st.decimals("0.001", "0.03", places=3), levels=st.lists(LEVEL, max_size=6))
+def test_a_market_buy_that_passes_costs_no_more_than_it_counts_and_a_refusal_names_what_passes(
+    quantity: Decimal, levels: list[tuple[Decimal, Decimal]]
+) -> None:
+    facts = replace(FACTS, asks={"BTCUSDT": Page(tuple(sorted(levels)))})
+    verdict = evaluate(POLICY, place(order(str(quantity))), facts)
+    left, cost = quantity, Decimal(0)
+    for price, size in sorted(levels):
+        cost += min(left, size) * price
+        left -= min(left, size)
+    if isinstance(verdict, Allow):
+        assert not left
+        assert max(cost, quantity * 50_000) == verdict.notional <= Decimal(1000)
+    elif verdict.reason == "collar":
+        size = Decimal(verdict.detail.removeprefix("the book gives ").split()[0])
+        assert size < quantity
+        if size:
+            smaller = evaluate(POLICY, place(order(str(size))), facts)
+            assert isinstance(smaller, Allow) or smaller.reason == "order_notional"
 
 
 @given(quantity=AMOUNT, price=st.none() | st.decimals("47500", "90000", places=2), halted=st.booleans())

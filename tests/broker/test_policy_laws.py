@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from broker.policy import Allow, Deny, Facts, Quote, Stake, evaluate
 from broker.policy_document import Policy, load
-from broker.policy_facts import ZERO
+from broker.policy_facts import ZERO, Page
 from broker.policy_sizes import DRIFT, worst
 from clients.venue import Action, Intent, Order, OrderRef, Side, SymbolInfo
 
@@ -74,7 +74,7 @@ def facts_of(held: dict[str, Decimal], order: Order, stake: Stake, *, halted: bo
     assert pair is not None
     return Facts(
         halted=halted, alone=alone, pairs=PAIRS, quotes=QUOTES, free=held[pair.base], stake=stake,
-        bids=((QUOTES[order.symbol].price, Decimal(10**9)),), rate_free=False, asked=ASKED,
+        bids=Page(((QUOTES[order.symbol].price, Decimal(10**9)),)), rate_free=False, asked=ASKED,
     )  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def test_nor_does_the_book_give_a_market_exit_more_than_five_percent_below(
     order = Order("BTCUSDT", Side.SELL, market=True, quantity=Decimal(5))
     facts = facts_of(dict.fromkeys(ASSETS, Decimal(10)), order, Stake(), halted=True, alone=True)
     bids = ((QUOTES["BTCUSDT"].price * (1 - below), Decimal(10)),)
-    verdict = evaluate(policy, asked(order), replace(facts, bids=bids))
+    verdict = evaluate(policy, asked(order), replace(facts, bids=Page(bids)))
     assert isinstance(verdict, Allow) is (below <= Decimal("0.05"))
 
 

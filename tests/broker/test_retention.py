@@ -15,7 +15,7 @@ from broker.db import Connection, calls, fills, slices
 from broker.db import log_tables as t
 from broker.db import retention as store
 from broker.db.database import Database
-from broker.db.fills import Fill, Whose
+from broker.db.weighing import Fill, Whose
 from broker.policy_facts import Stake
 from broker.service.call_seal import CallSeal
 from broker.service.retention import AT_ONCE, EVERY_US, KEPT_US, Retention

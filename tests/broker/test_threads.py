@@ -15,6 +15,7 @@ import pytest
 
 from broker.api import lanes
 from broker.authority.order import InOrder
+from broker.errors import StoreUnavailable
 from broker.threads import Threads
 from rotation.schedule import Rotator
 from tests.broker.test_no_threads import PATIENCE_S, none_left
@@ -44,7 +45,7 @@ async def test_a_request_that_no_thread_could_be_had_for_is_not_carried_out_by_t
     """It was answered 500, and the grant was made all the same."""
     lane, done = lanes.Lane("x", 2, 4, 4), list[str]()
     async with lane.place():
-        with none_left(), pytest.raises(RuntimeError):
+        with none_left(), pytest.raises(StoreUnavailable, match="no thread can be had"):
             await lanes.run(done.append, "refused")
         await lanes.run(done.append, "taken")
     assert done == ["taken"]
@@ -104,6 +105,53 @@ def test_an_end_waits_for_what_is_in_line_and_not_for_what_hangs() -> None:
     hanging.end(time.monotonic())
     go.set()
     assert waiting.cancelled(), "whoever waits for it is told"
+
+
+def test_at_the_end_of_a_process_work_is_refused_and_nobody_waits_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A pool that had a thread took that for a thread that will do it: the future was never done."""
+    threads, done = Threads(2, "x"), list[str]()
+    threads.submit(done.append, "before").result(PATIENCE_S)
+    with monkeypatch.context() as patch:
+        patch.setattr("concurrent.futures.thread._shutdown", True)
+        with pytest.raises(RuntimeError):
+            threads.submit(done.append, "too late")
+    threads.end(time.monotonic() + PATIENCE_S)
+    assert done == ["before"]
+
+
+def test_what_waits_for_a_thread_that_hangs_is_cancelled_at_the_end() -> None:
+    """No thread could be had for it, so the pool's own word of its end reached nobody."""
+    threads, begun, go = Threads(2, "x"), threading.Event(), threading.Event()
+
+    def hangs() -> None:
+        begun.set()
+        assert go.wait(PATIENCE_S)
+
+    threads.submit(hangs)
+    assert begun.wait(PATIENCE_S)
+    with none_left():
+        waiting = threads.submit(lambda: None)
+    threads.end(time.monotonic())
+    go.set()
+    assert waiting.cancelled()
+
+
+def test_what_waits_in_order_behind_what_hangs_is_cancelled_at_the_end() -> None:
+    line, begun, go = InOrder("x", lambda: None), threading.Event(), threading.Event()
+
+    def hangs() -> None:
+        begun.set()
+        assert go.wait(PATIENCE_S)
+
+    held = line.submit(hangs)
+    assert begun.wait(PATIENCE_S)
+    waiting = line.submit(lambda: None)
+    line.end(time.monotonic())
+    go.set()
+    assert held.result(PATIENCE_S) is None
+    assert waiting.cancelled()
 
 
 def test_a_rotator_goes_on_with_all_its_workers_after_a_moment_without_threads(tmp_path: Path) -> None:

@@ -8,7 +8,11 @@ import pytest
 from broker.db import Connection
 from broker.db import checkouts as checkout_store
 from broker.db.checkouts import Checkout
+from broker.model import Stage
 from broker.service.operators import Role
+from broker.service.reconcile_facts import Surveyed
+from clients.secret import Secret
+from clients.venue import Credential, KeyFacts, KeyType, Slot
 from tests.broker.failing import Failing, failing_world
 from tests.gateway.world import POLICY
 
@@ -46,6 +50,52 @@ async def test_a_key_that_the_record_forgot_to_be_handed_out_is_ended_by_a_cut(t
         with service.desk.database.read() as connection:
             due = checkout_store.over(connection, service.desk.clock.now_us())
         assert {one.holder for one in due} == {"Ann", "Bob"}, "their key is rotated"
+
+
+async def test_a_key_that_the_record_forgot_is_on_record_again_with_who_has_it(tmp_path: Path) -> None:
+    """That stood in a log alone: no view showed it, and whoever had that key traded past everything."""
+    async with failing_world(tmp_path) as failing:
+        service = failing.world.service
+        (grant,) = service.grants.list().items
+        service.grants.set_policy(grant.id, POLICY + "[checkout]\nmax_seconds = 3600\n")
+        await failing.forget_what_follows()
+        fresh = Credential("FRESH", Secret("fresh-secret-fresh-secret"), KeyType.HMAC)
+        uid = service.accounts.get("main").venue_uid or ""
+        facts = KeyFacts(True, True, False, False, True, uid)
+        made = service.keys.import_key("main", slot=Slot.TRADE, credential=fresh, facts=facts)
+        forgotten = handed_out(failing, "Ann")
+        assert forgotten.ref == made.ref
+        failing.fail_over()
+        await failing.looked()
+        keys = {key.ref: key for key in service.keys.list("main")}
+        assert (keys[made.ref].venue_key_id, keys[made.ref].stage) == ("FRESH", Stage.PREVIOUS)
+        assert on_record(failing)["Ann"] == forgotten
+        (said,) = (one for one in service.conditions.look() if one.kind == "checkout")
+        assert "left with Ann, and is not proven dead" in said.says
+        taken = service.reconciliation.look(
+            lambda *_: facts, lambda *_: Surveyed(), confirmed=("main",), old_host_off=True
+        )
+        assert {one.key for one in taken.keys} == {str(ref) for ref in keys}, (
+            "it is asked about as every key is"
+        )
+
+
+async def test_where_the_record_forgot_the_account_a_cut_says_who_has_its_key(tmp_path: Path) -> None:
+    async with failing_world(tmp_path) as failing:
+        service = failing.world.service
+        await failing.forget_what_follows()
+        service.accounts.create("other", venue="binance", upstream=service.accounts.get("main").upstream)
+        fresh = Credential("FRESH", Secret("fresh-secret-fresh-secret"), KeyType.HMAC)
+        facts = KeyFacts(True, True, False, False, True, "7")
+        service.keys.import_key("other", slot=Slot.TRADE, credential=fresh, facts=facts)
+        grant = service.grants.create(
+            consumer="bot", account="other", policy=POLICY + "[checkout]\nmax_seconds = 3600\n"
+        ).grant.id
+        service.checkouts.open(grant, ttl=timedelta(hours=1), holder="Ann", reason="tax report")
+        failing.fail_over()
+        await failing.looked()
+        (said,) = (one for one in service.conditions.look() if "Ann has the key other/trade/1" in one.says)
+        assert (said.kind, said.account) == ("cut", "other")
 
 
 async def test_an_operator_who_was_ended_is_nobody_after_a_failover(tmp_path: Path) -> None:

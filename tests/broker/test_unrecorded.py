@@ -15,11 +15,13 @@ from broker.errors import NotFound, StoreUnavailable
 from broker.gate import Mode
 from broker.model import EVERYTHING
 from broker.service import Service
+from broker.service import mirror as mirror_module
 from broker.service import unrecorded as unrecorded_module
 from broker.service.making import Made
 from clients.venue import Environment
 from portcullis.foundation import found, opened
 from portcullis.settings import Home
+from portcullis.upkeep import Upkeep
 from tests.broker.test_no_threads import none_left
 from tests.places import database_document
 
@@ -51,6 +53,10 @@ def no_store(service: Service) -> Iterator[None]:
         yield
 
 
+def no_write(*_: object, **__: object) -> Any:
+    raise StoreUnavailable("away", "away on purpose")
+
+
 def begun(service: Service, *targets: str) -> Made:
     return service.cuts.closing.begin(
         targets=targets or (SCOPE,), mode=Mode.CLOSED, reason="leak", actor="me"
@@ -61,13 +67,24 @@ def at_a_stop(service: Service) -> Made:
     with no_store(service):
         made = begun(service)
         service.close()
+        no_more(service)
     return made
+
+
+def no_more(service: Service) -> None:
+    """The process is gone: it tries nothing again."""
+    making = service.cuts.closing._making
+    with making._called:
+        making._fresh.clear()
+        making._failed.clear()
+        making._standing.clear()
 
 
 def at_a_stop_without_threads(service: Service) -> Made:
     with no_store(service), none_left():
         made = begun(service)
         service.close()
+        no_more(service)
     return made
 
 
@@ -125,11 +142,7 @@ def last_life(home: Home) -> Iterator[Service]:
     """Open a home for a life that ends within, in its own way: nothing of it is put on record after that."""
     with opened(home) as service:
         yield service
-        making = service.cuts.closing._making
-        with making._called:
-            making._fresh.clear()
-            making._failed.clear()
-            making._standing.clear()
+        no_more(service)
         service.close()
 
 
@@ -263,11 +276,49 @@ def test_a_disk_without_room_leaves_what_closes_everything(
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with last_life(home) as service, monkeypatch.context() as patch:
+    monkeypatch.setattr(unrecorded_module, "_write", full)  # to the end: it is tried again a moment later
+    with last_life(home) as service:
+        # nor is it put on record as this life ends
+        monkeypatch.setattr(service.cuts.closing, "_write", no_write)
         service.desk.database.reserve.keep()
-        patch.setattr(unrecorded_module.os, "write", full)
         at_a_stop(service)
     assert not service.desk.database.reserve._size(), "the room that is kept for a cut was given back"
     with opened(home) as after:
         after.mirror.merge()
         assert [one.scopes for one in after.cuts.list(open_only=True).items] == [(EVERYTHING,)]
+
+
+def test_what_is_in_force_is_in_the_secret_store_before_anything_waits_for_the_database(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file of an earlier life waits for a database that takes nothing; a cut made meanwhile waited behind them."""
+    with last_life(home) as service:
+        killed_after_a_failed_try(service)
+    monkeypatch.setattr(mirror_module, "_LATE_US", -1)
+    with opened(home) as service:
+        monkeypatch.setattr(service.cuts.closing, "_write", no_write)
+        monkeypatch.setattr(service.desk.database, "write", no_write)
+        made = begun(service, EVERYTHING)
+        assert not service.mirror.has(made.noted.id)
+        with pytest.raises(StoreUnavailable, match="away on purpose"):
+            service.mirror.merge()
+        assert service.mirror.has(made.noted.id)
+        assert len(files(home)) >= 1, "what could not be put on record is still there"
+
+
+def test_upkeep_writes_cuts_down_before_its_parts_wait_for_the_database(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror_module, "_LATE_US", -1)
+    with opened(home) as service:
+        monkeypatch.setattr(service.cuts.closing, "_write", no_write)
+        made = begun(service)
+        seen: list[bool] = []
+        monkeypatch.setattr(
+            service.desk.database, "settle", lambda: seen.append(service.mirror.has(made.noted.id))
+        )
+        monkeypatch.setattr(
+            service.operators, "learn", lambda: seen.append(service.mirror.has(made.noted.id))
+        )
+        Upkeep(service).once()
+        assert seen == [True, True]

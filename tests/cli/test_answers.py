@@ -7,7 +7,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from portcullis.cli import client, cuts, destinations, rotations, sweeps
+from portcullis.cli import client, consumers, cuts, destinations, rotations, sweeps
 from portcullis.cli.answers import A, read
 from portcullis.cli.app import app
 from portcullis.cli.client import Api
@@ -45,7 +45,7 @@ def said(monkeypatch: pytest.MonkeyPatch, home: Path, answers: Answers, *argumen
         running = Running(1, 2, 3, 4)
         return Api(face, open_home(home), running, httpx.MockTransport(answer))
 
-    for module in (client, cuts, destinations, rotations, sweeps):
+    for module in (client, consumers, cuts, destinations, rotations, sweeps):
         monkeypatch.setattr(module, "connect", connect)
     done = CliRunner().invoke(app, ["--home", str(home), *arguments])
     return done.exit_code, " ".join(done.output.split())
@@ -159,7 +159,7 @@ def test_a_slip_in_a_key_id_is_answered_with_the_same_command(
 
 @pytest.mark.parametrize(
     ("state", "words"),
-    [("discarding-new", "the new key is probed"), ("retiring-old", "the old key is probed")],
+    [("discarding-new", "the new key is looked at"), ("retiring-old", "the old key is looked at")],
 )
 def test_a_deletion_is_said_of_the_key_that_was_deleted(
     monkeypatch: pytest.MonkeyPatch, home: Path, state: str, words: str
@@ -277,3 +277,13 @@ def test_a_cut_that_is_in_force_and_not_on_record_is_listed_as_that(
     listed = {("GET", "cuts"): (200, {"items": rows, "next": None})}
     code, text = said(monkeypatch, home, listed, "cuts", "--all")  # type: ignore[arg-type]
     assert (code, text.count("NOT on record")) == (0, 1)
+
+
+def test_a_snippet_for_nobody_is_told_as_that(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """A typo was told to make a grant, for a consumer that is not there."""
+    code, text = said(
+        monkeypatch, home, {("GET", "grants"): (200, EMPTY)}, "consumer", "snippet", "my-bto", "--for", "ccxt"
+    )
+    assert code == 1
+    assert "grant create" not in text
+    assert "it is no" in text, "the broker's own word of the consumer"

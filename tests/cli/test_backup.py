@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from broker.audit.verify import Report
 from broker.backup import code, seal
@@ -21,6 +22,7 @@ from broker.service.audit import read_verified
 from clients.secret import Secret
 from clients.venue import Credential, Environment, KeyFacts, KeyType, Slot
 from portcullis import backup
+from portcullis.cli.app import app
 from portcullis.foundation import found, opened
 from portcullis.settings import Home, SettingsError, open_home
 from portcullis.stores import all_paths
@@ -221,6 +223,28 @@ def test_a_restore_that_is_killed_leaves_no_home(
         )
     with pytest.raises(SettingsError, match="no home yet"):
         open_home(tmp_path / "elsewhere")
+
+
+def test_a_restore_that_finds_no_room_says_that_it_is_half_done(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended in an error that said nothing of what it left."""
+    file, recovery = made(home, tmp_path)
+    sheet, elsewhere = tmp_path / "sheet", tmp_path / "elsewhere"
+    sheet.write_text(recovery.reveal(), encoding="ascii")
+    sheet.chmod(0o600)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(backup, "_put", full)
+    done = CliRunner().invoke(
+        app, ["--home", str(elsewhere), "restore", str(file), "--code-file", str(sheet)]
+    )
+    said = " ".join(done.output.split())
+    assert done.exit_code == 1
+    assert "No space left on device" in said
+    assert "it is no home, and nothing runs on it." in said
 
 
 def test_the_old_host_is_refused_where_it_shares_the_store(

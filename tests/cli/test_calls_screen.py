@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from portcullis.cli import oversight
-from portcullis.cli.face import Face
+from portcullis.cli.face import Face, Stopped
+from tests.cli.test_meant import Record
 
 CALL = {
     "at": "2026-11-28T10:00:00Z", "gateway": "local", "grant": "grt_1", "consumer": "momentum-bot", "account": "main",
@@ -51,3 +52,39 @@ def test_a_call_is_a_row_on_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(map(len, lines)) <= 80
     for word in ("11-28", "10:00:00", "no_reference_price", "answer not", "BTCUSDT", "60.00", "1.9 ms"):
         assert word in shown, shown
+
+
+class Quiet(Record):
+    """A broker that knows one of each, and whose bots asked for nothing."""
+
+    def pages(self, kind: type[Any], path: str, **more: Any) -> Iterator[Any]:
+        if path != "calls":
+            yield from super().pages(kind, path, **more)
+
+
+@pytest.mark.parametrize(
+    ("typed", "step"),
+    [
+        ({"consumer": "my-botx"}, "calls --consumer my-bot"),
+        ({"account": "mian"}, "calls --account main"),
+        ({"grant": "my-bot"}, "calls --consumer my-bot"),
+        ({"consumer": "zzz"}, "consumer list"),
+        ({"grant": "grt_typo"}, "grant list"),
+        ({"consumer": "my-bot", "account": "mian"}, "calls --consumer my-bot --account main"),
+    ],
+)
+def test_a_name_that_nothing_has_is_no_bot_without_calls(
+    typed: dict[str, str], step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`calls --consumer my-botx` said: no calls."""
+    monkeypatch.setattr(oversight, "connect", lambda _: Quiet())
+    with pytest.raises(Stopped, match="there is no") as raised:
+        oversight.calls(Face(), **typed)
+    assert raised.value.step.endswith(f"portcullis {step}")
+
+
+def test_a_bot_without_calls_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oversight, "connect", lambda _: Quiet())
+    face = Face(out=Console(file=io.StringIO(), width=80, highlight=False))
+    oversight.calls(face, consumer="my-bot", grant="grt_1")
+    assert "no calls" in face.out.file.getvalue()  # type: ignore[attr-defined]

@@ -139,7 +139,7 @@ async def test_a_cut_lies_in_the_home_before_any_part_is_told_to_end(
             cut, _ = await asyncio.to_thread(
                 cuts.close, targets=("everything",), mode=Mode.CLOSED, reason="leak", actor="me"
             )
-            cuts.closing._leaving.over(cuts.closing.standing()[0])  # as if its first try were not over yet
+            cuts.closing._leaving._drop(cut.id)  # as if its first try were not over yet
             monkeypatch.setattr(cuts.closing, "_commit", lambda _: threading.Event().wait())
         monkeypatch.undo()
         assert seen == [True]

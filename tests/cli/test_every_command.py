@@ -154,7 +154,7 @@ def answered(style: Style, tmp_path: Path) -> Callable[[], None]:
         def made(**given: object) -> httpx.Client:
             return whole(**{**given, "transport": transport(style)})  # type: ignore[arg-type]
 
-        client.find_started = lambda _: Running(1, 2, 3, 4)  # type: ignore[assignment]
+        client.find_started = lambda _, **__: Running(1, 2, 3, 4)  # type: ignore[assignment]
         client.httpx.Client = made  # type: ignore[assignment,misc]
         rotation_screen._LOOK_S = 0.0
         os.environ |= {"PORTCULLIS_CODE": "123456", "XDG_STATE_HOME": str(tmp_path / "state")}

@@ -22,7 +22,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "runbooks" / "RB-12-failover.md"
 PATIENCE_S = 240.0
 STEPS = [
     "portcullis status", "portcullis cuts", "portcullis audit list", "portcullis checkout list",
-    "portcullis reconcile",
+    "portcullis operator recover --name NAME", "portcullis reconcile",
     'portcullis thaw CUT --reason "compared with the exchanges"', "portcullis db check",
 ]  # fmt: skip
 

@@ -1,6 +1,7 @@
 """What a person on call pastes or mistypes in a cut is answered with the command that names what is there."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -25,6 +26,9 @@ KEY = {
 
 class Record:
     """A broker that knows one of each."""
+
+    def watched(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def pages(self, _: type[Any], path: str, **__: Any) -> Iterator[Any]:
         rows: dict[str, dict[str, Any]] = {
@@ -58,6 +62,13 @@ def test_what_was_pasted_is_found_whatever_it_was_called(kind: str, pasted: str,
 )
 def test_a_name_that_was_mistyped_is_asked_back(typed: str, option: str) -> None:
     assert meant(cast("Api", Record()), [f"consumer:{typed}"]) == [option]
+
+
+@pytest.mark.parametrize("typed", ["my-bot ", " my-bot", "\tmy-bot\n"])
+def test_a_name_with_blanks_around_it_is_no_name_and_is_asked_back(typed: str) -> None:
+    (found,) = looked_up(cast("Api", Record()), [f"consumer:{typed}"])
+    assert (found.there, found.options) == (False, ("--consumer my-bot",))
+    assert found.shown == repr(typed)
 
 
 def test_nothing_like_it_and_no_answer_name_nothing() -> None:

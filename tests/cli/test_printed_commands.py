@@ -42,6 +42,24 @@ def test_a_home_is_named_whole_and_as_a_shell_takes_it(
     assert words[1:] == ["--home", str(tmp_path / name), "cuts"]
 
 
+def test_a_home_that_a_variable_names_is_named_to_every_other_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pasted where the variable says something else, or nothing, a command acted on another home."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PORTCULLIS_HOME", " a home ")
+    face, given = face_of(None), f"--home '{tmp_path / 'a home'}'"
+    assert face.command("cuts") == f"{program()} {given} cuts"
+    assert face.words("see `portcullis cuts`") == f"see `{program()} {given} cuts`"
+    assert face_of(Path("other")).command("cuts") == f"{program()} --home {tmp_path / 'other'} cuts"
+    for nothing in ("", None):
+        monkeypatch.delenv("PORTCULLIS_HOME")
+        if nothing is not None:
+            monkeypatch.setenv("PORTCULLIS_HOME", nothing)
+        assert face_of(None).command("cuts") == f"{program()} cuts"
+        monkeypatch.setenv("PORTCULLIS_HOME", "x")
+
+
 def test_the_program_is_named_whole_whatever_the_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

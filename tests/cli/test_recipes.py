@@ -14,7 +14,7 @@ from clients.secret import MARK, Secret
 from portcullis import logs
 from portcullis.cli.face import program
 from portcullis.cli.tables import amount, micros, when
-from portcullis.peers import Peers
+from portcullis.peers import REMEMBERED_US, Peers
 from portcullis.recipes import PLACEHOLDER, RECIPES, Place, ccxt_config, short_ccxt
 
 PLACE = Place("http://127.0.0.1:8700", "PCLSKEY", "virtual-secret")
@@ -97,6 +97,24 @@ def test_a_bot_of_our_own_user_is_seen_by_its_connection(
     peers.look()
     table.write_text("  sl\n")
     assert bool(peers.hazards()) is unsafe
+
+
+def test_a_bot_of_our_own_user_is_told_for_an_hour_with_when(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stood until the broker's next start, long after the bot had moved."""
+    monkeypatch.setattr("os.getuid", lambda: 1000)
+    table, at = tmp_path / "tcp", [0]
+    table.write_text(TABLE.format(state="01", uid=1000))
+    noon = datetime(2026, 11, 23, 12, 5, tzinfo=UTC)
+    peers = Peers(lambda: 8700, (table,), lambda: noon, lambda: at[0])
+    (hazard,) = peers.hazards()
+    assert "12:05 UTC" in hazard.what
+    table.write_text("  sl\n")
+    at[0] = REMEMBERED_US
+    assert peers.hazards() == (hazard,)
+    at[0] += 1
+    assert peers.hazards() == ()
 
 
 def test_a_system_that_does_not_tell_is_said_plainly(tmp_path: Path) -> None:

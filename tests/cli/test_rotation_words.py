@@ -29,6 +29,7 @@ from portcullis.cli.rotation_words import (
     ways_on,
     words,
 )
+from rotation.ending import LEFT
 from rotation.retire import STATED
 from rotation.state import Do, State
 from rotation.steps import RUNBOOKS
@@ -204,6 +205,23 @@ def test_of_the_old_key_it_says_what_was_proven(changes: dict[str, Any], said: s
     assert ("proven dead" in words(found, "done")) is (said == "the old key is proven dead")
 
 
+@pytest.mark.parametrize("old", [None, 1])
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (f"{LEFT}: version 1 may live on", "the key that was to go is not proven dead"),
+        ("dropped: the old host is gone", "a key that it made may live"),
+    ],
+)
+def test_one_that_a_person_ended_is_said_to_leave_a_key_also_where_it_was_the_first(
+    old: int | None, reason: str, said: str
+) -> None:
+    """Of a first key it said that no key was in use, and none is; of a dropped one that the old key stays in use."""
+    assert said in words(rotation("abandoned", reason=reason, old_version=old), "abandoned")
+    given_up = words(rotation("abandoned", reason="no key was made", old_version=old), "abandoned")
+    assert given_up.startswith("given up: ")
+
+
 def test_where_a_person_makes_the_key_nobody_says_that_the_exchange_is_asked() -> None:
     asked = rotation("verifying", line("creating", "creating", effect="ask-create"))
     assert "a person" in words(asked, "creating")
@@ -282,3 +300,19 @@ def test_a_destination_that_is_waived_shows_why_and_one_left_behind_asks_for_not
     assert "waived by ann: that tool is gone" in text
     assert "not waited for any more" in text
     assert PASTES not in " ".join(text.split())
+
+
+def test_what_leads_on_from_a_lost_manager_key_can_be_typed_as_it_is_printed() -> None:
+    said = (
+        "the secret of the manager key master, which main is under, is lost (destroyed). No key of main is made or "
+        "deleted before another takes its place: portcullis manager import --name master-2 --egress direct, then "
+        "portcullis account manage main --manager master-2 --subaccount o@b.c"
+    )
+    out = Console(file=io.StringIO(), width=60, highlight=False)
+    found = rotation("creating", line("preparing", "creating"), line("creating", "creating", said))
+    face = Face(Path("/srv/pc"), commands=frozenset({"manager", "account"}))
+    whole(out, face, found, NOBODY)
+    lines = [one.strip() for one in out.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    given = face.command("").strip()
+    assert f"next {given} manager import --name master-2 --egress direct" in lines
+    assert f"next {given} account manage main --manager master-2 --subaccount o@b.c" in lines

@@ -8,17 +8,20 @@ import pytest
 
 from broker.errors import StoreUnavailable
 from clients.venue import Environment
+from portcullis import settings
 from portcullis.cli import client
 from portcullis.foundation import found, opened
 from portcullis.running import Running, find, find_started, held, tell
-from portcullis.settings import Home, SettingsError, create, locate, open_home, write_private
+from portcullis.settings import Home, SettingsError, locate, open_home, prepare, write_private
 from portcullis.vault_settings import VaultDocument
 from tests.cli.consoles import PIPE, run_on
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    return create(tmp_path / "home", Environment.PAPER, "solo", api_port=0, gateway_port=0)
+    made = prepare(tmp_path / "home", Environment.PAPER, "solo", api_port=0, gateway_port=0)
+    settings.found(made)
+    return made
 
 
 def test_a_home_is_named_by_option_then_variable_then_default(tmp_path: Path) -> None:
@@ -34,14 +37,14 @@ def test_a_home_opens_as_it_was_made(home: Home) -> None:
 
 def test_a_home_is_never_made_over_another(home: Home) -> None:
     with pytest.raises(SettingsError, match="is a home already"):
-        create(home.root, Environment.LIVE, "solo")
+        prepare(home.root, Environment.LIVE, "solo")
     assert open_home(home.root).environment is Environment.PAPER
 
 
 def test_a_home_is_never_made_among_other_files(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(SettingsError, match="not an empty directory"):
-        create(tmp_path, Environment.PAPER, "solo")
+        prepare(tmp_path, Environment.PAPER, "solo")
 
 
 def test_no_home_says_how_to_make_one(tmp_path: Path) -> None:
@@ -210,7 +213,7 @@ def test_who_holds_a_home_and_does_not_listen_is_not_told_as_nobody(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its bots may trade: "no bot of this home can trade" was said of it."""
-    monkeypatch.setattr(client, "find_started", lambda _: None)
+    monkeypatch.setattr(client, "find_started", lambda _, **__: None)
     arguments = ["--home", str(home.root), "cuts"]
     with held(home):
         said = run_on(PIPE, arguments)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.errors import StoreConflict, StoreUnavailable
+from broker.errors import NotFound, StoreConflict, StoreUnavailable
 from broker.ports import SecretStore
 from broker.stores.embedded import key as keys
 from broker.stores.embedded.store import EmbeddedStore
@@ -224,10 +224,15 @@ def test_a_database_is_looked_at_before_a_home_uses_it(
     cli_json(home, "init", "--environment", "paper", "--mode", "solo", "--database", str(described))
     assert cli_json(none, "db", "check", "--database", str(described))["used"] is True
     described.write_text(json.dumps(document | {"single_node": False}))
-    assert (
-        "single_node" in cli_json(none, "db", "check", "--database", str(described), code=1)["error"]["what"]
-    )
+    error = cli_json(none, "db", "check", "--database", str(described), code=1)["error"]
+    assert "single_node" in error["what"]
+    assert "It runs and lets us in" in error["next"], "what is wrong is a setting of it"
     assert cli_json(home, "db", "check")["well"] is True
+    postgres_server.database(f"{mount}-latin1", "template0", "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")
+    described.write_text(json.dumps(document | {"database": f"{mount}-latin1"}))
+    for arguments in (("db", "check"), ("init", "--environment", "paper", "--mode", "solo")):
+        error = cli_json(tmp_path / "other", *arguments, "--database", str(described), code=1)["error"]
+        assert "ENCODING 'UTF8'" in error["what"]
 
 
 # --- moving ---------------------------------------------------------------------------------------
@@ -289,6 +294,44 @@ def test_a_move_that_broke_off_anywhere_is_finished_by_the_next(
     assert target.read("keys/main/trade/3")["secret"].reveal() == "planted-3"
     assert target.mirror.read("cut_1") == "closed"
     assert copy(embedded, target, lambda _, __: None) == moved
+
+
+def test_what_was_proven_dead_since_an_earlier_move_is_destroyed_there_by_the_next(
+    embedded: EmbeddedStore, target: EmbeddedStore
+) -> None:
+    """A move that broke off, or one back to the store of before, could never be finished: a rotation had ended between."""
+    copy(embedded, target, lambda _, __: None)
+    embedded.destroy("keys/main/trade/2")
+    moved = copy(embedded, target, lambda _, __: None, {"keys/main/trade/2"})
+    assert (moved.secrets, moved.destroyed, moved.left) == (2, 2, ())
+    with pytest.raises(NotFound):
+        target.read("keys/main/trade/2")
+    assert target.metadata("keys/main/trade/2") == {"n": "2"}
+
+
+def test_what_is_gone_from_the_source_and_not_proven_dead_lives_on_at_the_target(
+    embedded: EmbeddedStore, target: EmbeddedStore
+) -> None:
+    """Somebody destroyed the copy in use by hand: the other one is the last."""
+    copy(embedded, target, lambda _, __: None)
+    for path in ("keys/main/trade/2", "virtual/grt/key"):
+        embedded.destroy(path)
+    moved = copy(embedded, target, lambda _, __: None, {"keys/main/trade/1"})
+    assert (moved.secrets, moved.destroyed) == (1, 1)
+    assert moved.left == ("keys/main/trade/2", "virtual/grt/key")
+    assert target.read("keys/main/trade/2")["secret"].reveal() == "planted-2"
+    assert target.read("virtual/grt/key")["secret"].reveal() == "planted-virtual"
+    assert target.mirror.read("cut_1") == "closed", "it is finished all the same"
+
+
+@pytest.mark.parametrize("dead", [set[str](), {"keys/main/trade/1"}])
+def test_another_key_in_the_place_of_a_destroyed_one_is_left(
+    embedded: EmbeddedStore, target: EmbeddedStore, dead: set[str]
+) -> None:
+    target.write("keys/main/trade/1", {"secret": Secret("x")}, {"n": "another"})
+    with pytest.raises(StoreConflict):
+        copy(embedded, target, lambda _, __: None, dead)
+    assert target.read("keys/main/trade/1")["secret"].reveal() == "x"
 
 
 @pytest.mark.parametrize("what", ["foreign secret", "other value", "other instance"])

@@ -139,11 +139,15 @@ async def test_a_list_that_masks_key_ids_is_no_list() -> None:
         assert caught.value.reason == "odd_answer"
 
 
-async def test_a_deleted_key_is_dead_and_proven_so_by_name() -> None:
+async def test_a_deleted_key_is_refused_by_name() -> None:
     async with desk(deleted_key_api_code=-2008) as here:
         made = await here.create()
         await here.delete(made.key_id)
-        assert await here.probe(credential(made)) == (Standing.DEAD, "unknown_key", "/sapi -2008, /api -2008")
+        assert await here.probe(credential(made)) == (
+            Standing.NAMED,
+            "unknown_key",
+            "/sapi -2008, /api -2008",
+        )
         assert await here.admin(lambda admin: admin.find(here.email, made.key_id)) is None
 
 

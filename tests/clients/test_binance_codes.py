@@ -274,3 +274,35 @@ def test_errors_of_the_control_plane(
     error = codes.to_error("spot.order.place", status, code, write=write)
     assert type(error) is kind
     assert (error.reason, error.status, error.endpoint) == (reason, status, "spot.order.place")
+
+
+JSON, HTML, GZIP = b"application/json", b"text/html; charset=UTF-8", b"\x1f\x8b\x08"
+PAGE = b"<html><head><title>403 Forbidden</title></head></html>"
+DOORS = [
+    (451, JSON, b"", b'{"code": 0, "msg": "Service unavailable from a restricted location"}', True),
+    (451, JSON, b"", b"", True),
+    (403, HTML, b"", PAGE, True),
+    (403, HTML, b"gzip", GZIP, True),
+    (403, JSON, b"", b'{"code": 0}', True),
+    (403, JSON, b"", b"[]", True),
+    (403, b"", b"", b"", True),
+    (202, HTML, b"", b"\n <html>challenge</html>", True),
+    (200, JSON, b"", b"{}", False),
+    (200, JSON, b"", b"not JSON", False),
+    (403, JSON, b"", b'{"code": -1002, "msg": "You are not authorized"}', False),
+    (403, JSON, b"gzip", GZIP, False),
+    (400, JSON, b"", b'{"code": -1021}', False),
+    (404, HTML, b"", PAGE, False),
+    (418, HTML, b"", PAGE, False),
+    (429, HTML, b"", PAGE, False),
+    (502, HTML, b"", PAGE, False),
+]
+
+
+@pytest.mark.parametrize(("status", "kind", "packed", "body", "away"), DOORS)
+def test_who_is_turned_away_is_told_from_who_is_refused(
+    status: int, kind: bytes, packed: bytes, body: bytes, *, away: bool
+) -> None:
+    """The venue's own no has its own code; a page, or a no without one, is meant for everybody from here."""
+    headers = {b"content-type": kind} | ({b"content-encoding": packed} if packed else {})
+    assert codes.turned_away(status, headers, body) is away

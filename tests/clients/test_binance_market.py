@@ -123,3 +123,20 @@ def test_odd_answers_are_value_errors_that_show_nothing(parse: object, body: str
     with pytest.raises(ValueError, match=r".") as caught:
         parse(body.encode())  # type: ignore[operator]
     assert "planted" not in str(caught.value)
+
+
+FAR = ["1E+999999", "1E-999999", "0E+999999", "1E+41", "9" * 41]
+
+
+@pytest.mark.parametrize("number", FAR)
+def test_a_number_that_nothing_can_be_counted_with_is_none(number: str) -> None:
+    """Sums of such numbers overflow: whoever is judged by them would be refused by an error."""
+    for side, parse in (("bids", market.parse_bids), ("asks", market.parse_asks)):
+        for level in ([number, "1"], ["1", number], ["1"], ["1", "2", "3"], ["1", 2], "12"):
+            with pytest.raises(ValueError, match="no price and quantity"):
+                parse(_bytes({side: [["1", "2"], level]}))
+        assert parse(_bytes({side: [["1", "2"], ["0.5", "0"]]})) == ((D(1), D(2)), (D("0.5"), D(0)))
+    with pytest.raises(ValueError, match="price"):
+        market.parse_prices(_bytes({"symbol": "A", "price": number}))
+    with pytest.raises(ValueError, match="free"):
+        market.parse_holdings(_bytes({"balances": [{"asset": "A", "free": number, "locked": "0"}]}))

@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,6 +99,23 @@ def test_a_call_inside_of_another_ends_no_later() -> None:
         with within(Bounds(1)) as inner:
             assert inner.ends_s < outer.ends_s
         assert bounds.current() is outer
+
+
+def test_what_is_apart_is_in_no_call_and_costs_none_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is about another end: what is asked from within a call that is over ends by bounds of its own."""
+    now = [0.0]
+    monkeypatch.setattr(bounds, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with within(Bounds(10)) as outer, within(Bounds(4)) as inner:
+        now[0] = 3.0
+        with bounds.apart(), within(Bounds(100)) as call:
+            now[0] = 53.0
+            assert call.left_s() == 50.0
+        with bounds.apart(), pytest.raises(RuntimeError, match="without bounds"):
+            bounds.current()
+        assert bounds.current() is inner
+        assert (inner.left_s(), outer.left_s()) == (1.0, 7.0)
+    with bounds.apart(), within(Bounds(1)) as call:
+        assert call.left_s() == 1.0
 
 
 def test_bounds_are_said_in_words() -> None:

@@ -192,7 +192,8 @@ def test_a_vault_that_answers_too_late(config: VaultConfig, between: Relay, open
     [
         (b"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:1/v1/x\r\nContent-Length: 0\r\n\r\n", "vault_standby"),
         (b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\n\r\n{}", "vault_failed"),
-        (b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\n\r\n{}", "vault_rate"),
+        (b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 2\r\n\r\n{}", "vault_failed"),
+        (b'HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{"errors":["quota"]}', "vault_rate"),
         (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 4\r\n\r\noops", "vault_failed"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nnot json!", "vault_failed"),
         (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n[]", "vault_failed"),
@@ -204,6 +205,127 @@ def test_a_vault_that_says_something_else(
 ) -> None:
     between.mode, between.said = "answer", said
     refused(opened(at(config, between.address)), reason)
+
+
+def answer(status: str, kind: str, body: bytes) -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+JSON = "application/json"
+KONG = b'{"message":"no Route matched with those values","request_id":"d2a1b75bb5fd6e2a5b4b8c1d6f3d0e1b"}'
+STRANGERS = (
+    answer("404 Not Found", "text/html", b"default backend - 404"),
+    answer("404 Not Found", "text/plain", b""),
+    answer("404 Not Found", JSON, b'{"message":"no Route matched with those values"}'),
+    answer("404 Not Found", JSON, b'{"errors":["no service"]}'),
+    answer(
+        "404 Not Found", JSON, b'{"errors":["no handler for route \\"p/data/x\\". route entry not found."]}'
+    ),
+    answer("403 Forbidden", "text/html", b"blocked"),
+    answer("403 Forbidden", JSON, b'{"message":"Forbidden"}'),
+    answer("400 Bad Request", "text/html", b"bad request"),
+    answer("429 Too Many Requests", "text/html", b"slow down"),
+    answer("503 Service Unavailable", "text/html", b"no backend"),
+    answer("200 OK", "text/html", b"sign in"),
+    answer("200 OK", JSON, b'{"status":"ok"}'),
+    answer("200 OK", JSON, b""),
+    *(
+        answer(one, JSON, KONG)
+        for one in ("404 Not Found", "403 Forbidden", "429 Too Many Requests", "200 OK")
+    ),
+    answer("404 Not Found", JSON, b'{"errors":[],"message":"no route"}'),
+    answer("403 Forbidden", JSON, b'{"errors":[{"code":"DENIED"}]}'),
+    answer("404 Not Found", JSON, b'{"request_id":"x","data":{"data":null,"metadata":{"version":1}}}'),
+    answer("200 OK", JSON, b'{"data":{"keys":[]}}'),
+    answer("404 Not Found", JSON, b"[" * 100_000),
+    answer("204 No Content", JSON, b""),
+)
+"""Whoever stands in front of Vault, in words that Vault has for something else; and Vault itself, where its mount is gone."""
+
+LOST = (
+    answer("500 Internal", JSON, b'{"errors":["local node not active but active cluster node not found"]}'),
+    answer("500 Internal", JSON, b'{"errors":["internal error"]}'),
+    answer("503 Unavailable", JSON, b'{"errors":["Vault is sealed"]}'),
+    answer("400 Bad Request", JSON, b'{"errors":["path disabled in replication DR secondary mode"]}'),
+    answer("472 DR", JSON, b'{"errors":[]}'),
+    answer("473 Performance", JSON, b'{"errors":[]}'),
+    *STRANGERS[:4],
+    *STRANGERS[5:],
+    answer("400 Bad Request", JSON, KONG),
+)
+"""Nodes that are none, or cannot send on what they were asked."""
+
+
+@pytest.mark.parametrize("said", STRANGERS)
+def test_the_word_of_who_stands_in_front_is_not_the_stores(
+    config: VaultConfig, between: Relay, said: bytes, opened: Opener, store: VaultStore
+) -> None:
+    """Taken for its word, a secret was not there, a mirror was put back, and a destroy or a write was done."""
+    behind = opened(at(config, between.address))
+    behind.write(PATH, VALUES, LABELS)
+    behind.mirror.change("history", lambda _: "kept")
+    between.mode, between.said = "answer", said
+    for ask in (
+        lambda: behind.read(PATH), lambda: behind.metadata(PATH), lambda: behind.paths("keys/"),
+        lambda: behind.destroy(PATH), lambda: behind.write("keys/main/trade/2", VALUES, LABELS),
+        lambda: behind.mirror.read("history"), behind.mirror.names,
+        lambda: behind.mirror.change("history", lambda known: "put back" if known is None else None),
+        behind.maintain,
+    ):  # fmt: skip
+        with pytest.raises(StoreUnavailable):
+            ask()
+    assert dict(store.read(PATH)) == VALUES
+    assert store.mirror.read("history") == "kept"
+    with pytest.raises(NotFound):
+        store.read("keys/main/trade/2")
+
+
+@pytest.mark.parametrize("said", LOST)
+def test_a_node_that_is_none_is_passed_over_and_is_no_answer(
+    config: VaultConfig, between: Relay, said: bytes
+) -> None:
+    now = [1000.0]
+    between.mode, between.said = "answer", said
+    both = Session(at(config, between.address, config.addresses[0]), lambda: now[0])
+    store = VaultStore(both)
+    store.write(PATH, VALUES, LABELS)
+    assert dict(store.read(PATH)) == VALUES
+    alone = Session(at(config, between.address), lambda: now[0])
+    now[0] += 3600
+    with pytest.raises(StoreUnavailable):
+        alone.maintain()
+    assert alone.absent_s() == 3600, "nobody answered who could have told of a cut"
+    alone.close()
+    store.close()
+
+
+def test_a_word_that_anybody_may_say_is_no_destroy(
+    config: VaultConfig, between: Relay, opened: Opener, store: VaultStore
+) -> None:
+    """All is asked of Vault, but the destroy itself is answered in front of it, by 204."""
+    behind = opened(at(config, between.address))
+    behind.write(PATH, VALUES, LABELS)
+    between.instead = ("/destroy/", answer("204 No Content", JSON, b""))
+    with pytest.raises(StoreUnavailable):
+        behind.destroy(PATH)
+    assert dict(store.read(PATH)) == VALUES
+    between.instead = None
+    behind.destroy(PATH)
+
+
+def test_what_vault_itself_says_of_nothing_is_believed(store: VaultStore) -> None:
+    """404 with no error, and with the data of a version that was destroyed."""
+    store.write(PATH, VALUES, LABELS)
+    with pytest.raises(NotFound) as nothing:
+        store.read("keys/main/trade/7")
+    assert nothing.value.reason == "no_secret"
+    assert store.mirror.read("history") is None
+    assert store.mirror.names() == ()
+    store.destroy(PATH)
+    with pytest.raises(NotFound) as destroyed:
+        store.read(PATH)
+    assert destroyed.value.reason == "destroyed"
 
 
 def test_the_token_never_follows_a_redirect(config: VaultConfig, between: Relay, opened: Opener) -> None:

@@ -22,6 +22,8 @@ class Relay:
     seen: list[bytes] = field(default_factory=list)
     spare: int = 0
     """So many requests pass before the mode counts."""
+    instead: tuple[str, bytes] | None = None
+    """What is said to requests whose path has this in it; nobody else is asked."""
 
     @property
     def address(self) -> str:
@@ -51,6 +53,9 @@ def relay(target: str) -> Iterator[Relay]:
                 if one.spare > 0:
                     one.spare -= 1
                     mode = "pass"
+                if one.instead is not None and one.instead[0].encode() in request.partition(b"\r\n")[0]:
+                    client.sendall(one.instead[1])
+                    return
                 if mode == "hang":
                     stopped.wait(60)
                     return

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from broker.gateway import failures
+from broker.gateway.job import Failure
+from broker.gateway.venue_view import NotKnown
 from tests.gateway.world import POLICY, bots, running_world
 
 ANY_QUOTE = POLICY.replace('symbols = ["BTCUSDT", "ETHUSDT"]', 'symbols = { quote = ["USDT"] }')
@@ -33,3 +36,10 @@ async def test_a_pair_is_absent_by_the_venues_own_code_for_it(tmp_path: Path) ->
         assert (refused.status, refused.code, refused.reason) == (400, -1121, "symbol")
         (view,) = world.gateway.mounts.views.values()
         assert view.pairs["NOSUCHUSDT"] is None
+
+
+def test_no_such_order_is_an_answer_only_to_whose_an_order_is() -> None:
+    """Said of anything else it is odd: what was asked for did not come, and is not told as known."""
+    for name in ("pair:SOLUSDT", "holdings", "book:SOLUSDT", "price:SOLUSDT", "stake:SOLUSDT"):
+        assert failures.failure_of(NotKnown("refused", -2013), name) == Failure("refused", None), name
+    assert failures.failure_of(NotKnown("refused", -2013), "owner") is None

@@ -446,7 +446,8 @@ async def test_a_version_that_takes_the_place_before_the_cut_is_on_record_is_clo
         both = {f"key-version:{old}", f"key-version:{new}"}
         assert {name for name, mode in gates(world).items() if mode is Mode.CLOSED} == both
         assert set(world.service.cuts.get(made.noted.id).scopes) == both
-        await until(lambda: world.gateway.book.gates[f"key-version:{new}"].mode is Mode.CLOSED)
+        name, told = f"key-version:{new}", world.gateway.book.gates
+        await until(lambda: name in told and told[name].mode is Mode.CLOSED)
         await world.thaw(made.noted.id)
         assert set(gates(world).values()) == {Mode.OPEN}
 

@@ -13,6 +13,7 @@ from broker.gateway.venue_view import VenueView
 from broker.link import frames
 from clients.paper.faults import Fault
 from clients.venue import Credential
+from clients.venues.binance import market
 from tests.gateway.world import POLICY, Answer, Bot, World, running_world
 
 pytestmark = pytest.mark.usefixtures("very_patient")
@@ -42,11 +43,32 @@ async def test_what_a_cancel_just_freed_can_be_sold_at_once(tmp_path: Path) -> N
         bot = world.bot()
         bound = await bot.order("SELL", "1", price="70000", **LIMIT)
         assert bound.status == 200, bound
-        assert (await bot.order("SELL", "1")).reason == "order_notional"
+        assert (await bot.order("SELL", "1")).code == -2010, "the exchange says it, and nobody else"
         freed = await bot.call("DELETE", "/api/v3/order", symbol="BTCUSDT", orderId=bound.body["orderId"])
         assert freed.status == 200, freed
         gone = await bot.order("SELL", "1")
         assert (gone.status, Decimal(gone.body["executedQty"])) == (200, 1)
+
+
+@pytest.mark.parametrize("halted", [False, True])
+async def test_what_a_cancel_freed_can_be_sold_though_the_venue_shows_it_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, halted: bool
+) -> None:
+    """What was bought besides as well, in the same order. Old code: a definite no, though the exchange takes it."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000", BTC="1")
+        bot = world.bot()
+        bound = await bot.order("SELL", "1", price="70000", **LIMIT)
+        assert (await bot.order("BUY", "0.0101")).status == 200
+        if halted:
+            await halt(world)
+        late = {"BTC": market.Holding(Decimal(0), Decimal(1))}
+        monkeypatch.setattr("clients.venues.binance.market.parse_holdings", lambda _: late)
+        freed = await bot.call("DELETE", "/api/v3/order", symbol="BTCUSDT", orderId=bound.body["orderId"])
+        assert freed.status == 200, freed
+        gone = await bot.order("SELL", "1.01")
+        assert (gone.status, Decimal(gone.body["executedQty"])) == (200, Decimal("1.01"))
+        assert (await bot.order("SELL", "5")).reason is not None, "nobody ever had that much"
 
 
 async def test_what_a_buy_just_brought_can_be_sold_at_once(tmp_path: Path) -> None:

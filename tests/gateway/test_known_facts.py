@@ -13,6 +13,7 @@ from broker.gateway.clock import SystemClock
 from broker.gateway.limits import Need
 from broker.gateway.venue_line import Reply
 from broker.gateway.venue_view import NotKnown, VenueView
+from broker.gateway.wellbeing import Silence
 from clients.secret import Secret
 from clients.venue import Credential, KeyType, SymbolInfo
 from tests.gateway.test_exits import HOUR_US, view_of
@@ -131,9 +132,57 @@ async def test_what_is_refused_for_no_name_in_it_is_not_asked_again_for_each(
         asked.append(1)
         return Reply(status, {}, body)
 
-    view = VenueView(SimpleNamespace(ask=ask), SystemClock())  # type: ignore[arg-type]
-    with pytest.raises(NotKnown, match="refused"):
+    view = VenueView(SimpleNamespace(ask=ask, silence=Silence()), SystemClock())  # type: ignore[arg-type]
+    with pytest.raises(NotKnown, match=r"refused|turned_away"):
         await view.fetch_prices(tuple(f"A{number}USDT" for number in range(200)))
-    with pytest.raises(NotKnown, match="refused"):
+    with pytest.raises(NotKnown, match=r"refused|turned_away"):
         await view.fetch_prices(("A1USDT",))
     assert (len(asked), view._unpriced) == (2, {})
+
+
+class Hanging:
+    """Lines of which each question waits for its own answer, which comes when it is told."""
+
+    def __init__(self) -> None:
+        self.asked: list[asyncio.Future[Reply]] = []
+
+    async def ask(self, *_: object) -> Reply:
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.asked.append(answer)
+        return await answer
+
+    def answers(self, which: int, body: object, status: int = 200) -> None:
+        self.asked[which].set_result(Reply(status, {}, json.dumps(body).encode()))
+
+
+def price(symbol: str, value: str) -> dict[str, str]:
+    return {"symbol": symbol, "price": value}
+
+
+async def test_a_price_that_was_asked_for_before_and_comes_late_takes_no_later_ones_place() -> None:
+    """What is asked for many pairs on nobody's behalf came after the price that an exit had asked for."""
+    lines = Hanging()
+    view = VenueView(SimpleNamespace(ask=lines.ask, silence=Silence()), SystemClock())  # type: ignore[arg-type]
+    warm = asyncio.ensure_future(view.warm(("A1USDT", "A2USDT")))
+    await until(lambda: len(lines.asked) == 1)
+    anew = asyncio.ensure_future(view.fetch_prices(("A1USDT",), Need.EXIT, "bot"))
+    await until(lambda: len(lines.asked) == 2)
+    lines.answers(1, price("A1USDT", "54000"))
+    await anew
+    lines.answers(0, [price("A1USDT", "60000"), price("A2USDT", "7")])
+    await warm
+    quotes = view.quotes(SystemClock().boot_us())
+    assert [quotes[name].price for name in ("A1USDT", "A2USDT")] == [54_000, 7]
+
+
+async def test_a_pair_that_is_known_is_not_forgotten_for_a_late_answer() -> None:
+    lines = Hanging()
+    view = VenueView(SimpleNamespace(ask=lines.ask, silence=Silence()), SystemClock())  # type: ignore[arg-type]
+    asked = [asyncio.ensure_future(view.fetch_pair("A1USDT", need, "bot")) for need in (Need.READ, Need.EXIT)]
+    await until(lambda: len(lines.asked) == 2)
+    row = {"symbol": "A1USDT", "baseAsset": "A1", "quoteAsset": "USDT"}
+    lines.answers(1, {"symbols": [row]})
+    await asked[1]
+    lines.answers(0, {"code": -1121, "msg": "Invalid symbol."}, 400)
+    await asked[0]
+    assert view.pairs["A1USDT"] == SymbolInfo("A1USDT", "A1", "USDT")

@@ -10,6 +10,7 @@ import pytest
 
 from broker.gate import Mode
 from broker.gateway import forward
+from broker.gateway.job import Job
 from tests.gateway.world import Answer, Bot, World, bots, running_world
 
 pytestmark = pytest.mark.sockets
@@ -67,3 +68,21 @@ async def test_an_exit_whose_lease_ended_while_it_waited_gets_another(
             book.drop(lease_id)
         sold = await selling
         assert (sold.status, sold.reason) == (200, None), sold
+
+
+async def test_facts_that_are_asked_for_once_more_and_hang_leave_time_for_a_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last, old = forward.Forwarder._last, iter([("holdings",)])
+
+    async def over(forwarder: forward.Forwarder, job: Job) -> None:
+        monkeypatch.setattr(forward, "lapsed", lambda *_: next(old, ()))
+        for lease_id in list(forwarder._book.by_lease):
+            forwarder._book.drop(lease_id)
+        await last(forwarder, job)
+
+    monkeypatch.setattr(forward.Forwarder, "_last", over)
+    async with leaving(tmp_path, monkeypatch) as (_, _, selling):
+        sold = await selling
+        assert (sold.status, sold.reason) == (200, None), sold
+        assert not list(old)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from broker.db.log_tables import SLICES
+from broker.gateway import returns
 from broker.gateway.book import Standing
 from broker.link import frames
 from broker.service.grants import Issued
@@ -157,7 +158,9 @@ async def test_an_unlimited_policy_is_bound_by_its_accounts_limit(tmp_path: Path
         free = POLICY.replace(DAY, "")
         bot = world.bot("one", policy=free)
         await spent(bot, 3)
-        world.issue("two", policy=free + '[account.day]\nmax_notional = "1300"')
+        world.issue(
+            "two", policy=free + '[account.day]\nmax_notional = "1500"'
+        )  # it may be lent a tenth at once
         await world.settled()
         # what nobody limited was not counted; from here on it is
         await spent(bot, 2)
@@ -198,6 +201,30 @@ async def test_revoking_again_and_again_adds_up_and_is_nobody_elses(tmp_path: Pa
             await returned(world, issued.grant.id)
         assert (await bot_of(world, world.issue(policy=with_day("1300"))).order()).reason == "day_notional"
         await spent(bot_of(world, world.issue("other", policy=with_day("1300"))), 2)
+
+
+async def test_what_a_revoked_grant_holds_here_goes_back_before_the_next_one_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was on its way for a moment, and the first order of the new grant was told that the day is used up."""
+    monkeypatch.setattr(returns, "SOON_SECONDS", 600.0)
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        issued, link = world.issue(policy=with_day("1300")), world.gateway.link
+        await spent(bot_of(world, issued))
+        late, take = list[frames.Frame](), link._take
+
+        def taken(frame: frames.Frame) -> None:
+            (late.append if isinstance(frame, frames.PolicyChanged) else take)(frame)
+
+        monkeypatch.setattr(link, "_take", taken)  # the new rules come a moment later
+        world.service.grants.revoke(issued.grant.id, "a fresh one")
+        async with asyncio.timeout(60):
+            while world.gateway.book.serves(world.gateway.book.standing[issued.grant.id]):  # noqa: ASYNC110 - a gate tells nobody
+                await asyncio.sleep(0.01)
+        await spent(bot_of(world, world.issue(policy=with_day("1300"))))
+        for frame in late:
+            take(frame)
 
 
 async def test_a_second_grant_for_the_same_pairs_is_said_loudly(tmp_path: Path) -> None:

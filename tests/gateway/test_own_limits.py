@@ -29,8 +29,8 @@ async def _hang(*_: object) -> Any:
 
 def fetcher(**link: Any) -> Fetcher:
     nothing: Any = SimpleNamespace()
-    made: Any = SimpleNamespace(pulse=SimpleNamespace(behind=lambda _: False), **link)
-    return Fetcher(nothing, made, nothing, nothing, nothing)
+    made: Any = SimpleNamespace(pulse=SimpleNamespace(behind=lambda _: False), acting=None, **link)
+    return Fetcher(nothing, made, nothing, nothing, nothing, nothing, nothing, nothing)
 
 
 def job(pool: Any = None) -> Any:

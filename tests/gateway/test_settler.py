@@ -6,6 +6,7 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
+from broker.gateway.account_view import MOST_ORDERS, Shown
 from broker.gateway.owners import Owners
 from broker.gateway.sent import Sent
 from broker.gateway.settlement import Reservation, Settlement
@@ -13,8 +14,9 @@ from broker.gateway.settler import ASK_AGAIN_US, CALLS_AT_ONCE, EVERY_S, TOGETHE
 from broker.gateway.venue_view import NotKnown
 from clients.secret import Secret
 from clients.venue import Credential, KeyType, OrderRef
-from clients.venues.binance.market import MOST_ORDERS, NO_SUCH_ORDER
+from clients.venues.binance.market import NO_SUCH_ORDER
 from clients.wire import OrderState
+from tests.pace import slowness
 
 KEY = Credential("k", Secret("s"), KeyType.HMAC)
 PARTS = (("s", Decimal(1)),)
@@ -28,6 +30,7 @@ class Account:
         self.hidden: set[str] = set()
         self.calls: list[str] = []
         self.silent = False
+        self.asks_fewest = False
 
     def may_ask(self, weight: int) -> bool:
         del weight
@@ -36,16 +39,16 @@ class Account:
     def venue_us(self) -> int:
         return 0
 
-    async def fetch_orders(self, _: Credential, symbol: str, order_id: str) -> tuple[OrderState, ...]:
+    async def fetch_orders(self, _: Credential, symbol: str, order_id: str) -> Shown:
         self._asked("many")
         found = [
             state
             for number, state in sorted(self.orders.get(symbol, {}).items())
             if number >= int(order_id) and state.order_id not in self.hidden
         ]
-        return tuple(found[:MOST_ORDERS])
+        return Shown(tuple(found[:MOST_ORDERS]), len(found) > MOST_ORDERS)
 
-    async def fetch_order(self, _: Credential, ref: OrderRef) -> OrderState:
+    async def fetch_order(self, _: Credential, ref: OrderRef, *_on_behalf: object) -> OrderState:
         self._asked("one")
         found = self.orders.get(ref.symbol or "", {}).get(int(ref.order_id or 0))
         if found is None:
@@ -134,7 +137,7 @@ async def test_twenty_thousand_orders_that_are_over_are_released_within_minutes(
         place.hold("main", f"g{number % 3}", f"S{number % 4}")
     assert await place.rounds(60) * EVERY_S <= 180
     assert sum(place.released.values()) == 20_000
-    assert len(account.calls) <= 100
+    assert len(account.calls) <= 20_000 // MOST_ORDERS + 10
 
 
 async def test_more_grants_than_one_round_has_calls_for_get_their_turn_in_the_next() -> None:
@@ -157,7 +160,7 @@ async def test_one_round_costs_little_however_much_is_held() -> None:
     for _ in range(5):
         began = time.thread_time()
         await place.settler.settle()
-        best = min(best, time.thread_time() - began)
+        best = min(best, (time.thread_time() - began) / slowness())
     assert best < 0.05
     assert len(place.accounts["main"].calls) == 5 * CALLS_AT_ONCE
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from broker.background import Background
 from broker.errors import LinkDown
@@ -206,11 +207,11 @@ async def test_a_bot_with_many_orders_asks_with_those_that_the_broker_has_no_lin
 
 def test_an_answer_that_comes_late_takes_no_place_of_one_that_was_asked_for_later() -> None:
     stakes = Stakes()
-    older, newer = (Stake(True, Decimal(own), Decimal(0), Decimal(0), Decimal(0)) for own in (0, 5))
+    older, newer = (Stake(True, Decimal(own), Decimal(0), Decimal(0)) for own in (0, 5))
     stakes.learn("BTCUSDT", "BTC", newer, 20)
     stakes.learn("BTCUSDT", "BTC", older, 10)
     assert stakes.of("BTCUSDT") == newer
-    stakes.see("BTCUSDT", "BTC", newer, 30)
+    stakes.see("BTCUSDT", "BTC", structs.replace(newer, as_of_us=30), 30)
     stakes.learn("BTCUSDT", "BTC", older, 25)
     found = stakes.of("BTCUSDT")
     assert found is not None
@@ -231,7 +232,8 @@ async def test_a_slice_that_comes_as_its_time_is_up_is_taken_in_and_one_that_com
                 self.set_result(told)
                 raise fault
 
-        loop = SimpleNamespace(create_future=Both)
+        real = asyncio.get_running_loop()
+        loop = SimpleNamespace(create_future=Both, time=real.time, call_later=real.call_later)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("broker.gateway.asking.asyncio.get_running_loop", lambda: loop)
             patch.setattr("broker.gateway.asking.asyncio.timeout", lambda _: nullcontext())

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.gateway import wellbeing
-from broker.gateway.wellbeing import SILENT_S, SILENT_TIMES, WRITES_UNTRIED_S, Ask, Silence
+from broker.gateway import venue_line, wellbeing
+from broker.gateway.wellbeing import KNOCK_S, SILENT_S, SILENT_TIMES, WRITES_UNTRIED_S, Ask, Silence
 from broker.link.frames import Trouble
 from clients.paper.faults import Fault
 from tests.gateway.test_refused_keys import until
@@ -19,6 +19,8 @@ def wrong(world: World) -> set[str]:
         "venue-silent",
         "orders-unanswered",
         "venue-banned",
+        "venue-turns-away",
+        "orders-turned-away",
     }
 
 
@@ -138,3 +140,80 @@ def test_writes_that_nobody_tries_any_more_say_nothing_of_now() -> None:
         here.heard(Ask.WRITE, at_s, well=False)
     assert here.now(SILENT_S + WRITES_UNTRIED_S - 1) == (Ask.WRITE,)
     assert here.now(SILENT_S + WRITES_UNTRIED_S) == ()
+
+
+@pytest.mark.parametrize("status", [451, 403])
+async def test_an_exchange_that_turns_everybody_away_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """It answers, so it is not silent: with a region's rule, or its firewall's page, whoever asks whatever."""
+    monkeypatch.setattr(wellbeing, "SILENT_S", 0.0)
+    monkeypatch.setattr(wellbeing, "KNOCK_S", 0.0)
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        assert (await bot.order(**LIMIT)).status == 200
+        world.paper.server.faults.append(Fault("error", status=status, code=0, times=100_000))
+        for _ in range(SILENT_TIMES):
+            read = await bot.call("GET", "/api/v3/account")
+            assert (read.status, read.reason) == (status, "turned_away")
+        for _ in range(SILENT_TIMES):
+            await bot.call("DELETE", "/api/v3/openOrders", symbol="BTCUSDT")
+        await until(lambda: wrong(world) == {"venue-turns-away", "orders-turned-away"})
+        said = [one.says for one in world.service.conditions.look() if "turned away" in one.says]
+        assert all(f"HTTP {status}" in words for words in said)
+        (view,) = world.gateway.mounts.views.values()
+        view._prices.clear()
+        order = await bot.order(**LIMIT)
+        assert (order.status, order.body, order.reason) == (503, None, "turned_away")
+        world.paper.server.faults.clear()
+        await until(lambda: wrong(world) == {"orders-turned-away"})
+        assert (await bot.call("DELETE", "/api/v3/openOrders", symbol="BTCUSDT")).status == 200
+        await until(lambda: wrong(world) == set())
+
+
+async def test_orders_that_are_turned_away_alone_are_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prices are still to be had: each of them would end what is said of the whole."""
+    monkeypatch.setattr(wellbeing, "SILENT_S", 0.0)
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        assert (await bot.order(**LIMIT)).status == 200
+        world.paper.server.faults.append(Fault("error", method="POST", status=403, code=0, times=100_000))
+        for _ in range(SILENT_TIMES):
+            assert (await bot.order(**LIMIT)).reason == "turned_away"
+            assert (await bot.call("GET", "/api/v3/account")).status == 200
+        await until(lambda: wrong(world) == {"orders-turned-away"})
+
+
+async def test_a_page_that_comes_as_a_yes_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A firewall's challenge has status 202: passed on, a library reads it as the answer."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        assert (await bot.call("GET", "/api/v3/account")).status == 200
+        real, page = (
+            venue_line.Line._end,
+            venue_line.Reply(202, {b"content-type": b"text/html"}, b"<html></html>"),
+        )
+        monkeypatch.setattr(venue_line.Line, "_end", lambda line, _: real(line, page))
+        read = await bot.call("GET", "/api/v3/account")
+        assert (read.status, read.body, read.reason) == (503, None, "turned_away")
+
+
+def test_our_own_upkeep_knocks_now_and_then_where_it_is_turned_away() -> None:
+    """A firewall holds an address for longer the more it asks; one answer, whoever asked, ends that."""
+    here = Silence()
+    assert [here.knock(at_s) for at_s in (0.0, 0.1)] == [True, True]
+    for at_s in (100.0, 101.0, 100.0 + SILENT_S):
+        here.answered(Ask.QUESTION, at_s, 403)
+    assert here.now(110.0) == (Ask.DOOR,)
+    assert here.seen[Ask.DOOR] == "403"
+    assert [here.knock(at_s) for at_s in (110.0, 110.1, 109.9 + KNOCK_S, 110.0 + KNOCK_S)] == [
+        *(True, False, False, True),
+    ]
+    here.answered(Ask.WRITE, 150.0, 451)
+    here.answered(Ask.QUESTION, 151.0, None)
+    assert (here.now(151.0), here.knock(151.0), here.knock(151.1)) == ((), True, True)

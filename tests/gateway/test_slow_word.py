@@ -68,7 +68,7 @@ async def test_what_was_bought_is_sold(tmp_path: Path, monkeypatch: pytest.Monke
         await heard(world)
         await world.cut("account:main", mode=Mode.HALT)
         recent = world.gateway.book.recent
-        for known in (recent._of, recent._sums):
+        for known in (recent._of, recent._bought):
             known.clear()  # as after a restart: the broker knows
         slow(world, monkeypatch)
         await until_it_passes(lambda: bot.order("SELL", "0.0099"))

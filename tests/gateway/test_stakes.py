@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.db.fills import Fill, Whose, weigh
+from broker.db.weighing import Fill, Whose, weigh
 from broker.gate import Mode
 from broker.link import frames
 from broker.policy import Stake
@@ -29,13 +29,13 @@ STAKES: dict[str, tuple[list[Fill], Stake]] = {
         [fill("me", "BUY", "2"), fill("me", "SELL", "0.5")],
         Stake(bought_here=True, own=Decimal("1.5")),
     ),
-    "an open buy is told apart": (
+    "an open buy brings what it executed": (
         [fill("me", "BUY", "1", "2")],
-        Stake(bought_here=True, own=Decimal(1), coming=Decimal(2)),
+        Stake(bought_here=True, own=Decimal(1)),
     ),
     "what was sold before there was any is not brought by an open buy": (
         [fill("me", "SELL", "1.5"), fill("me", "BUY", "0", "2")],
-        Stake(bought_here=True, coming=Decimal("0.5")),
+        Stake(bought_here=True),
     ),
     "what waits to be sold is offered": (
         [fill("me", "BUY", "3"), fill("me", "SELL", "0", "-1")],
@@ -157,12 +157,15 @@ async def sold_off_halted(world: World, bot: Bot) -> None:
 
 
 async def test_a_silent_broker_refuses_no_exit_of_what_was_bought_here(tmp_path: Path) -> None:
+    """Of what was there before it is not known what others have by now: what it said then is of then."""
     async with running_world(tmp_path) as world:
         world.account(USDT="100000", BTC="1")
         world.bot("other")
         bot = world.bot()
-        assert (await bot.order("BUY", "0.0101")).status == 200
-        assert (await bot.order("SELL", "0.5")).status == 200  # the broker said whose it is
+        for _ in range(3):
+            assert (await bot.order("BUY", "0.0101")).status == 200
+        await halted(world)
+        assert (await bot.order("SELL", "0.004")).status == 200  # the broker said whose it is
         send = world.gateway.link._channel.send
 
         def deaf(frame: frames.Frame) -> None:
@@ -173,8 +176,11 @@ async def test_a_silent_broker_refuses_no_exit_of_what_was_bought_here(tmp_path:
                 send(frame)
 
         world.gateway.link._channel.send = deaf  # type: ignore[method-assign]
-        assert (await bot.order("SELL", "0.4")).status == 200
+        older = await bot.order("SELL", "0.4")
+        assert (older.status, older.reason) == (503, "holdings_unknown")
+        assert (await bot.order("SELL", "0.02")).status == 200
         world.gateway.link._channel.send = send  # type: ignore[method-assign]
+        assert (await bot.order("SELL", "0.4")).status == 200
 
 
 async def test_a_broker_that_never_said_whose_it_is_refuses_no_exit_of_what_was_bought_here(

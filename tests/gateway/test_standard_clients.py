@@ -69,7 +69,7 @@ async def test_an_offer_to_upgrade_is_ignored_and_the_body_stays_whole(tmp_path:
 
 
 def bought(world: World) -> list[Decimal]:
-    return [Decimal(entry["params"]["quantity"]) for entry in world.executed()]
+    return [Decimal(one["params"]["quantity"]) for one in world.executed() if "quantity" in one["params"]]
 
 
 @pytest.mark.parametrize("size", [1, 3, 50])
@@ -130,6 +130,50 @@ async def test_a_body_that_waits_to_be_asked_for_is_asked_for(tmp_path: Path) ->
         whole = offering(bot.signed("POST", "/api/v3/order", body=True, **ORDER), "Expect: 100-Continue\r\n")
         assert (await exchange_bytes(world.port, whole)).status == 200
         assert len(world.executed()) == 2
+
+
+HEADS = {
+    "User-Agent in two spellings": "User-Agent: a\r\nuser-agent: b\r\n",
+    "X-Forwarded-For twice": "X-Forwarded-For: 10.0.0.1\r\nX-Forwarded-For: 127.0.0.1\r\n",
+    "Via twice": "Via: 1.1 a\r\nVia: 1.1 b\r\n",
+    "Connection twice": "Connection: keep-alive\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n",
+    "Accept twice": "Accept: application/json\r\nAccept: */*\r\n",
+    "Cookie twice": "Cookie: a=1\r\nCookie: b=2\r\n",
+    "baggage twice": "baggage: a=1\r\nbaggage: b=2\r\n",
+    "Content-Type twice": "Content-Type: application/json\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+    "an underscore": "x_request_id: 1\r\n",
+    "latin-1": "X-Bot: m\u00fcller\r\n",
+    "a tab": "X-Bot: a\tb\r\n",
+    "an expectation of nothing": "Expect:\r\n",
+    "a body that is not packed": "Content-Encoding: identity\r\n",
+    "all of it": "Via: a\r\nVia: b\r\nx_y: \u00fc\r\nConnection: keep-alive\r\nConnection: te\r\n",
+}
+
+
+async def test_headers_that_decide_nothing_keep_no_order_and_no_cancel_back(tmp_path: Path) -> None:
+    """Libraries and proxies send them twice, or in their own alphabet; none of them is forwarded."""
+    async with running_world(tmp_path) as world:
+        world.account(USDT="100000")
+        bot = world.bot()
+        await bot.ready()
+        rests = {"type": "LIMIT", "timeInForce": "GTC", "price": "59000", "quantity": "0.01"}
+        for name, head in HEADS.items():
+            for data in (
+                bot.signed("POST", "/api/v3/order", body=True, **(ORDER | rests)),
+                bot.signed("DELETE", "/api/v3/openOrders", symbol="BTCUSDT"),
+            ):
+                sent = data.replace(b"\r\nHost:", b"\r\n" + head.encode("latin-1") + b"Host:", 1)
+                answer = await exchange_bytes(world.port, sent)
+                assert answer.status == 200, (name, answer)
+        assert len(bought(world)) == len(HEADS)
+
+
+async def test_a_second_connection_header_is_heeded(tmp_path: Path) -> None:
+    """It is a list, in however many lines: who says `close` in any of them is closed."""
+    async with running_world(tmp_path) as world:
+        data = b"GET /x/y HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: te\r\nConnection: close\r\n\r\n"
+        answer = await exchange_bytes(world.port, data)
+        assert (answer.status, answer.headers["connection"]) == (404, "close")
 
 
 @pytest.mark.parametrize("unit", ["MICROSECOND", "microsecond", "MILLISECOND", "Microsecond"])

@@ -83,6 +83,29 @@ async def test_while_the_store_hangs_others_trade_and_a_cut_is_acknowledged(tmp_
         assert (await fresh.order()).status == 200
 
 
+async def test_who_shares_a_question_that_ends_without_a_word_asks_anew(tmp_path: Path) -> None:
+    async with running_world(tmp_path) as world:
+        world.account()
+        world.bot("running")
+        world.issue("another")
+        store, link = unruly(world), world.gateway.link
+        bot = world.bot("late")
+        store.reading.clear()
+        store.go_on.clear()
+        first = asyncio.ensure_future(link.open_lease(bot.key_id))
+        await reading(store)
+        second = asyncio.ensure_future(link.open_lease(bot.key_id))
+        third = asyncio.ensure_future(link.open_lease(bot.key_id))
+        await asyncio.sleep(0)  # they share its question
+        for ask in list(link._asking._asks.values()):
+            ask.cancel()  # as at the end of its time
+        assert await first == "unavailable"
+        assert not second.done() or not third.done(), "they have time of their own"
+        store.go_on.set()
+        found = await asyncio.gather(second, third)
+        assert found[0] is found[1] is world.gateway.book.by_key[bot.key_id]
+
+
 async def test_while_the_store_is_away_leases_go_on_and_lost_ones_come_again(tmp_path: Path) -> None:
     async with running_world(tmp_path) as world:
         world.account()

@@ -11,12 +11,13 @@ import pytest
 from broker.db import fills as record
 from broker.db import taken
 from broker.db.database import LOG_FILE, Database
-from broker.db.fills import BUY, SELL, Fill, Rest, Whose, weigh
+from broker.db.weighing import BUY, SELL, Fill, Rest, Whose, weigh
 from broker.gate import Mode
 from broker.gateway import fills
 from broker.gateway.fills import Placed, RecentFills
 from broker.gateway.sent import Sent
 from broker.link import frames
+from broker.listed import list_of
 from clients.paper.faults import Fault
 from clients.venue import SymbolInfo
 from clients.wire import Answer, OrderState
@@ -37,6 +38,9 @@ def database(tmp_path: Path) -> Iterator[Database]:
     found.close()
 
 
+LISTED = 24
+
+
 class Both:
     """A gateway's memory and its broker's record; lines are written, taken in, and heard to be kept, one by one."""
 
@@ -51,10 +55,17 @@ class Both:
         number = self.chance.randrange(60)
         known = self.orders.get(number)
         if known is None:
-            whose, side, pair = f"g{number % 3}", self.chance.choice([BUY, SELL]), list(PAIRS)[number % 2]
-            known = Fill(
-                "main", pair, str(number), whose, "BTC", side, ZERO, Decimal(-8 if number % 7 == 0 else 8)
+            # the first ones are of lists: of two alternatives, of two that wait, or of a purchase and a sale that waits
+            of = number // 2 if number < LISTED else number
+            kind = (
+                (("wait", "wait"), ("buys", "wait"), ("", ""))[of % 3][number % 2] if number < LISTED else ""
             )
+            waits = kind == "wait" or (number >= LISTED and number % 7 == 0)
+            side = self.chance.choice([BUY, SELL]) if number >= LISTED else BUY if kind == "buys" else SELL
+            known = Fill(
+                "main", list(PAIRS)[of % 2], str(number), f"g{of % 4}", "BTC", side, ZERO, Decimal(-8 if waits else 8),
+                listed=f"{of}/{int(waits)}" if number < LISTED else "",
+            )  # fmt: skip
             placed = Placed((self._sent(known),))
         elif not known.open:
             return
@@ -62,12 +73,12 @@ class Both:
             size = Decimal(self.chance.randrange(9))
             executed = min(Decimal(8), known.executed + size)
             left = ZERO if self.chance.random() < 0.3 else 8 - executed
-            known = Fill(*self._of(known), executed, left)
+            known = Fill(*self._of(known), executed, left, listed=known.listed)
             placed = Placed()
         self.orders[number] = known
         state = OrderState(
             known.symbol, known.order_id, f"x{number}", final=not known.open, executed_base=known.executed,
-            side=known.side, quantity=Decimal(8), waits=known.open < 0,
+            side=known.side, quantity=Decimal(8), waits=known.open < 0, list_id=list_of(known.listed) or None,
         )  # fmt: skip
         answer = Answer(refused=False, unknown=False, orders=(state,))
         found = self.recent.take("main", known.grant, placed, answer, PAIRS, lambda *_: known.grant)
@@ -88,10 +99,15 @@ class Both:
     def asked(self, grant: str, replaces: str) -> Any:
         """Return what the broker answers, with the line that the gateway asked as of."""
         named = (("main", "BTCUSDT", replaces)) if replaces else None
+        told = self.recent.of("main", "BTC", grant, named)
+        lists = {(symbol, order): listed for symbol, order, listed in self.recent.lists_in("main", told)}
         recent = [
-            Fill("main", symbol, order, whose, "BTC", side, Decimal(executed), Decimal(left))
-            for whose, symbol, order, side, executed, left in self.recent.of("main", "BTC", grant, named)
-        ]
+            Fill(
+                "main", symbol, order, whose, "BTC", side, Decimal(executed), Decimal(left),
+                listed=lists.get((symbol, order), ""),
+            )
+            for whose, symbol, order, side, executed, left in told
+        ]  # fmt: skip
         beyond = self.recent.untold("main", "BTC", grant, named)
         assert beyond.unsure == (0, 0)
         rest = [Rest(*part[:3], *map(Decimal, part[3:])) for part in beyond.parts]
@@ -115,6 +131,7 @@ class Both:
         return Sent(
             int(known.order_id) + 1, known.grant, "main", known.symbol, f"x{known.order_id}", known.side, Decimal(8),
             ZERO, 1, 2, order_id=known.order_id, asked=1, base="BTC", waits=known.open < 0,
+            grouped=bool(known.listed),
         )  # fmt: skip
 
 

@@ -150,6 +150,22 @@ async def test_one_grant_has_so_many_questions_under_way_and_no_other_waits_for_
     await mine
 
 
+async def test_nothing_is_kept_of_a_grant_that_has_no_question() -> None:
+    broker = Broker()
+    asked = [broker.who_asks(X, f"grant-{number}") for number in range(50)]
+    gone = broker.who_asks(X, "gone")
+    await turns()
+    assert len(broker.words._turns) == 51
+    gone.cancel()
+    for number in range(51):
+        broker.answers(number)
+    await asyncio.gather(*asked, return_exceptions=True)
+    with pytest.raises(LinkDown):
+        await gone
+    await turns()
+    assert not broker.words._turns
+
+
 async def test_words_that_came_late_have_an_end_and_one_grants_push_out_no_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -11,10 +11,11 @@
    was told of is on record.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from tests.history import lives
-from tests.history.events import History, InForce
+from tests.history.events import History, InForce, Written
 from tests.history.lives import CURRENT, DONE, HALTED, TOMBSTONE
 
 _LEASE_US = 20_000_000
@@ -44,19 +45,26 @@ def _trades_after_a_cut(history: History) -> Iterator[str]:
 
 
 def _executed_after_a_cut(history: History) -> Iterator[str]:
-    """A request that was on its way when a cut came in force was signed before; what was signed after it had no way."""
-    by_name = {name: one for one in history.written for name in one.names}
+    """A request that was on its way when a cut came in force was signed before; what was signed after it had no way.
+
+    A name is used again: what wrote an order is the request of that name which left as it was signed.
+    """
+    by_name = defaultdict[str, list[Written]](list)
+    for one in history.written:
+        for name in one.names:
+            by_name[name].append(one)
     for cut in history.in_force:
         since_us, until_us = cut.at_us + _SKEW_US, _until(history, cut)
         for order in history.executed:
-            wrote = by_name.get(order.name)
-            if wrote is None or order.signed_us is None or (cut.halt and not wrote.risk) or cut.but:
+            if order.name not in by_name or order.signed_us is None or cut.but:
                 continue
-            inside = since_us < order.signed_us and (
-                until_us is None or order.signed_us < until_us - _SKEW_US
-            )
+            signed_us = order.signed_us
+            wrote = min(by_name[order.name], key=lambda one: abs(one.at_us - signed_us))
+            if cut.halt and not wrote.risk:
+                continue
+            inside = since_us < signed_us and (until_us is None or signed_us < until_us - _SKEW_US)
             if inside and not cut.scopes.isdisjoint(wrote.scopes):
-                late_ms = (order.signed_us - cut.at_us) / 1000
+                late_ms = (signed_us - cut.at_us) / 1000
                 yield f"the exchange executed {order.name}, signed {late_ms:.1f} ms after cut {cut.cut} was in force"
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from broker.gate import Mode
 from broker.gateway.book import Book
+from broker.gateway.link import LinkClient
 from broker.service.desk import Desk
 from tests.gateway.world import running_world
 from tests.history import laws
@@ -192,6 +193,18 @@ def test_what_the_exchange_executed_says_by_its_signature_when_it_was_sent() -> 
     assert any("the exchange executed c, signed 2000.0 ms after cut" in one for one in laws.broken(history))
 
 
+def test_an_exit_in_a_halt_is_not_taken_for_a_later_order_that_got_its_name() -> None:
+    history = well()
+    history.in_force.append(cut(1_000, halt=True, name="cut_2"))
+    history.reopened.append(Reopened(9_000_000, "cut_2"))
+    history.written += [sent(2_000_000, risk=False, name="y"), sent(9_500_000, name="y")]
+    history.executed.append(Executed("K2", "y", 2_000_000))
+    assert laws.broken(history) == []
+    history.written.append(sent(2_500_000, name="z"))
+    history.executed.append(Executed("K2", "z", 2_500_000))
+    assert any("executed z" in one for one in laws.broken(history))
+
+
 def test_a_cut_on_record_that_nobody_was_told_of_is_in_force_once_leases_of_before_are_over() -> None:
     history = well()
     history.noted = [Noted("cut_9", 10, None, frozenset({"everything"}), halt=False)]
@@ -201,6 +214,22 @@ def test_a_cut_on_record_that_nobody_was_told_of_is_in_force_once_leases_of_befo
     assert any("after cut_9 was made" in one for one in laws.broken(history))
     history.noted = [replace(history.noted[0], thawed_us=29_000_000)]
     assert laws.broken(history) == []
+
+
+def _heeds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway judges by no gate."""
+    monkeypatch.setattr(Book, "judge", lambda *_: Mode.OPEN)
+    _keeps_keys(monkeypatch)
+
+
+def _keeps_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps keys and leases, too: they are taken away moments later, and a busy machine takes its time."""
+
+    async def never(*_: Any) -> None:
+        pass
+
+    monkeypatch.setattr("broker.authority.changes.wipe", never)
+    monkeypatch.setattr(LinkClient, "_renew", lambda _self: None)
 
 
 async def _closed(directory: Path, break_it: Callable[[], None]) -> None:
@@ -221,7 +250,7 @@ async def test_a_closing_that_nobody_asked_for_and_a_gateway_does_not_heed_is_fo
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(AssertionError, match="after cut"):
-        await _closed(tmp_path, lambda: monkeypatch.setattr(Book, "judge", lambda *_: Mode.OPEN))
+        await _closed(tmp_path, lambda: _heeds_nothing(monkeypatch))
 
 
 def test_where_clocks_were_set_the_record_is_not_compared_with_the_exchange() -> None:
@@ -257,7 +286,7 @@ async def test_a_gateway_that_acknowledges_a_cut_and_does_not_heed_it_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(AssertionError, match="after cut"):
-        await played(tmp_path, lambda: monkeypatch.setattr(Book, "judge", lambda *_: Mode.OPEN))
+        await played(tmp_path, lambda: _heeds_nothing(monkeypatch))
 
 
 async def test_gates_that_are_passed_over_and_acknowledged_are_found(
@@ -268,6 +297,7 @@ async def test_gates_that_are_passed_over_and_acknowledged_are_found(
     def pass_over() -> None:
         monkeypatch.setattr(Book, "set_gates", lambda *_, **__: None)
         monkeypatch.setattr(Book, "close_now", lambda *_, **__: None)
+        _keeps_keys(monkeypatch)
 
     with pytest.raises(AssertionError, match="after cut"):
         await played(tmp_path, pass_over)
@@ -279,7 +309,7 @@ async def test_a_virtual_key_that_trades_on_after_it_was_taken_away_is_found(
 ) -> None:
     """Its lease was of an epoch above the one that took it away: a failover had gone back in time."""
     with pytest.raises(AssertionError, match=r"after cut \(the (end|reissue) of grt_"):
-        await _taken_away(tmp_path, how, lambda: monkeypatch.setattr(Book, "judge", lambda *_: Mode.OPEN))
+        await _taken_away(tmp_path, how, lambda: _heeds_nothing(monkeypatch))
 
 
 @pytest.mark.parametrize("how", ["revoke", "reissue"])

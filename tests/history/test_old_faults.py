@@ -27,11 +27,11 @@ from broker.service.service import open_service
 from broker.steady import Watch
 from clients.secret import Secret
 from clients.venue import Credential, KeyFacts, KeyType, Slot
-from rotation.burial import Burial
+from rotation import retire
 from rotation.fence import Fence
 from rotation.journal import Lost
 from rotation.plan import draw_up
-from rotation.state import Answer, Do, Effect, Reply, State
+from rotation.state import Do, Effect, Phase, Retirement, State
 from rotation.staying import Staying
 from tests.gateway.test_bans import deaf
 from tests.gateway.world import WallClock
@@ -176,8 +176,9 @@ async def _taken_in_draining(directory: Path) -> None:
             assert (await here.carried_out(rotation.id, here.runner())).state is State.ABANDONED
             with backup.desk.database.write() as connection:
                 connection.execute(t.LEASE_HOLDS.delete())  # no gateway is there
-            runner = runner_of(backup, "other")
-            while not backup.rotations.get(rotation.id).ended_at and runner.effects.denied() is None:
+            runner, old = runner_of(backup, "other"), here.world.paper.exchange.keys[here.old_key]
+            # once it is deleted no list has a key any more, and the rotation waits for a person
+            while not (backup.rotations.get(rotation.id).ended_at or old.deleted or runner.effects.denied()):
                 await asyncio.to_thread(runner.once)
                 await asyncio.sleep(0.02)
 
@@ -285,7 +286,11 @@ async def _not_applied(directory: Path) -> None:
 async def test_a_key_that_is_called_dead_though_its_delete_was_not_applied_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proof: str
 ) -> None:
-    monkeypatch.setattr(Burial, "probe", lambda *_: Reply(Answer.OK, proof=proof))
+    def believes(retirement: Retirement, *_: object) -> retire.Onward:
+        buried = replace(retirement, phase=Phase.ENTOMBING, proof=proof)
+        return retire.Onward(buried, Effect(Do.ENTOMB, retirement.version))
+
+    monkeypatch.setattr(retire, "_probed", believes)
     with pytest.raises(AssertionError, match="main/trade/1 is called dead, and its key lives") as told:
         await _not_applied(tmp_path)
     assert ("nothing says by what that is known" in str(told.value)) == (proof == "")
@@ -303,7 +308,9 @@ async def _imported(directory: Path) -> None:
         planned = await begun(here, runner)
         take = here.world.service.keys.import_key
         before(runner, Do.DELETE, lambda: take("main", slot=Slot.TRADE, credential=credential, facts=facts))
-        await here.carried_out(planned.id, runner)
+        while not here.world.paper.exchange.keys[old].deleted:
+            await asyncio.to_thread(runner.once)
+        assert planned.id
 
 
 async def test_a_key_that_was_imported_while_it_was_about_to_be_deleted_is_found(

@@ -111,7 +111,7 @@ def watching(service: Service, authority: LeaseAuthority) -> Iterator[History]:
 def all_heard(history: History, authority: LeaseAuthority) -> None:
     """Every gateway said that it has every change in force: so all that is closed is, whoever closed it."""
     changes = authority.changes
-    if not changes.links or any(one.left for one in changes._waiting.values()):
+    if not changes.links or any(one.left for one in changes.followed.values()):
         return
     known = {one.cut for one in history.in_force}
     for gate in list(changes.gates.values()):

@@ -14,6 +14,7 @@ from pathlib import Path
 from broker.db import Connection
 from broker.db import managers as manager_store
 from broker.db import rotations as store
+from broker.model import KeyRef
 from broker.service import Service
 from clients.paper.exchange import MASTER
 from clients.paper.ledger import PaperKey
@@ -125,6 +126,9 @@ class Unfenced(Fence):
     def writing(self) -> Iterator[Connection]:
         with self.database.write() as connection:
             yield connection
+
+    def ensure_brings(self, connection: Connection, ref: KeyRef) -> None:
+        """There is no rotation; the key that is brought is in use."""
 
 
 @asynccontextmanager

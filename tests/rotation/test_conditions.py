@@ -198,6 +198,15 @@ def test_a_key_that_the_venue_ends_soon_and_orders_that_are_refused(service: Ser
             )  # fmt: skip
     assert "orders of bot" in kinds(service, clock)["refused-orders"]
     assert "for cap" in kinds(service, clock)["refused-orders"]
+    with service.desk.database.log.write() as connection:
+        connection.execute(CALLS.update().values(reason="revoked"))
+    assert "replaced or revoked" in kinds(service, clock)["refused-orders"]
+    with service.desk.database.log.write() as connection:  # as of a virtual key that nobody knows
+        connection.execute(CALLS.update().values(consumer="", grant="", account="", reason="unknown_key"))
+    (one,) = [one for one in conditions(service, service.desk.clock.now()) if one.kind == "refused-orders"]
+    assert "orders of  " not in one.says
+    assert "none of this home" in one.says
+    assert one.step == "portcullis calls --decision deny"
     assert "refused-orders" not in kinds(service, clock, timedelta(minutes=16))
 
 

@@ -24,6 +24,7 @@ from rotation.state import (
     IllegalTransition,
     Incident,
     Pause,
+    Phase,
     Reply,
     Restarted,
     Resume,
@@ -251,6 +252,8 @@ def everything_that_can_stand() -> Iterator[Rotation]:
         known = replace(standing_in(state), by_hand=by_hand)
         if known.retirement is not None:
             known = replace(known, retirement=replace(known.retirement, by_hand=by_hand))
+            for phase in (Phase.PROBING, Phase.ENTOMBING):
+                yield replace(known, asked=None, retirement=replace(known.retirement, phase=phase))
         if state is S.STALLED:
             yield from (replace(known, stalled_from=origin) for origin in RUNBOOKS)
             yield replace(known, stalled_from=S.RETIRING_OLD, retirement=Retirement(1, by_hand))

@@ -100,7 +100,7 @@ async def test_the_old_key_lives_until_a_file_has_the_new_one(tmp_path: Path) ->
         assert f"API_KEY={fresh.key_id}" in path.read_text()
         (one,) = here.world.service.destinations.deliveries(rotation)
         assert one.confirmed_us is not None
-        assert {status for status, _ in answers()} <= {200}
+        assert set(answers()) <= {(200, None)}
 
 
 async def test_one_that_fails_keeps_the_old_key_alive_and_is_tried_again(
@@ -228,7 +228,9 @@ async def test_a_person_confirms_a_tool_of_theirs_and_takes_its_key_once(tmp_pat
         assert old in living(here)
         out = desk.checkouts.paste("tax-tool", "rotation")
         assert out.key.ref.version == 2
-        assert out.secret.reveal() not in repr(out)
+        secret = out.take(out.look())
+        assert secret is not None
+        assert secret.reveal() not in repr(out)
         desk.destinations.confirm("tax-tool", rotation)
         await until(here, rotation, lambda: state(here, rotation) == "done")
         assert out.key.venue_key_id in living(here)

@@ -43,7 +43,7 @@ SIGNING = "planted-signing-secret"
 
 def parcel(version: int = 2, secret: str = "planted-secret") -> Parcel:
     ref = KeyRef("main", Slot.TRADE, version)
-    return Parcel("rot_1", ref, "binance", f"KEY{version}", KeyType.ED25519, Secret(secret))
+    return Parcel("rot_1", ref, "binance", f"KEY{version}", KeyType.ED25519, Secret(secret), lambda: None)
 
 
 def dotenv(path: Path, **reload: Any) -> FilePlace:

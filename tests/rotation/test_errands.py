@@ -72,6 +72,7 @@ def test_what_was_found_long_ago_is_asked_anew(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.sockets
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.usefixtures("errands_hang")
 async def test_eight_endless_webhooks_hold_no_worker_and_no_other_destination(
     tmp_path: Path, kind: str
 ) -> None:

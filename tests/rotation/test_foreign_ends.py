@@ -92,9 +92,11 @@ class Slotted:
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     with home_with_a_key(tmp_path) as service:
+        service.mirror.merge()
         yield service
 
 
+@pytest.mark.usefixtures("errands_hang")
 def test_many_files_that_are_slow_to_say_it_once_more_share_one_turn(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

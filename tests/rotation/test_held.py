@@ -9,17 +9,22 @@ import pytest
 
 from broker.db import meta
 from broker.db import rotations as rotation_store
+from broker.db import tables as t
 from broker.model import Account, KeyRef, KeyVersion, Stage
+from broker.service.host_guard import STORE_BACK
 from broker.service.reconcile import Reconciled
-from broker.service.reconcile_steps import Step
+from broker.service.reconcile_facts import Step, Surveyed
+from broker.service.reconcile_lists import surveyed
 from broker.service.rotations import Wish
 from clients.venue import Credential, KeyFacts, Slot
 from portcullis.key_inspector import VenueInspector
 from portcullis.key_warden import VenueWarden
+from rotation.alerts.conditions import conditions
 from rotation.journal import Claimed, Journal
 from rotation.state import Rotation, State
 from rotation.sweeper import Sweeper
 from rotation.venues import Venues
+from tests.broker.test_reconcile_named import aged
 from tests.rotation.place import EMAIL, POLLS, Place, now
 from tests.rotation.test_superseded import CLOSING, Scene, close_by_itself, placed
 
@@ -80,13 +85,13 @@ def compare(here: Place) -> Reconciled:
         account = service.accounts.get(name)
         return inspector.inspect(account, service.accounts.egress(account.egress), credential)
 
-    def survey(account: Account, keys: tuple[KeyVersion, ...]) -> tuple[str, ...]:
+    def survey(account: Account, keys: tuple[KeyVersion, ...]) -> Surveyed:
         manager = service.managers.get(account.manager or "")
         egress = service.accounts.egress(manager.egress)
         listed = warden.listed(
             manager, egress, service.managers.credential(manager), account.subaccount or ""
         )
-        return warden.odd(keys, listed or ())
+        return surveyed(account, keys, listed, warden.odd)
 
     return service.reconciliation.look(ask, survey, confirmed=(), old_host_off=False)
 
@@ -131,6 +136,10 @@ async def test_one_taken_in_draining_does_not_finish_after_the_original_was_roll
         close_by_itself(here.world.service)
         runner = here.runner("restored")
         assert await asyncio.to_thread(runner.once) is None
+        (once,) = (await asyncio.to_thread(compare, here)).held
+        assert "main/trade/2 is undecided" in once.what
+        assert "find out first" in once.do
+        aged(here.world.service)
         found = await asyncio.to_thread(compare, here)
         (step,) = found.held
         assert f"the rotation {rotation.id} stood in draining" in step.what
@@ -159,6 +168,8 @@ async def test_a_new_key_that_is_gone_and_not_in_use_stands_in_nobodys_way(tmp_p
         here.world.paper.exchange.switches["deleted_key_api_code"] = -2008
         here.world.paper.exchange.keys[key_of(here, 2).venue_key_id].deleted = True
         close_by_itself(here.world.service)
+        assert any("main/trade/2" in step.what for step in (await asyncio.to_thread(compare, here)).blocking)
+        aged(here.world.service)
         found = await asyncio.to_thread(compare, here)
         assert not any("main/trade/2" in step.what for step in found.blocking)
         (step,) = found.held
@@ -240,3 +251,58 @@ async def test_what_was_asked_before_everything_was_closed_is_not_carried_out_af
         again = service.rotations.start("main", Slot.TRADE)
         while service.rotations.outcome(again.id).outcome != "":
             assert await asyncio.to_thread(asks(here).asks().once)
+
+
+async def started(here: Place) -> str:
+    """Ask for a rotation as `rotation start` does, and return what the rotator made of it."""
+    service = here.world.service
+    ask = service.rotations.start("main", Slot.TRADE)
+    while (outcome := service.rotations.outcome(ask.id).outcome) is None:
+        await asyncio.to_thread(asks(here).asks().once)
+    return outcome
+
+
+async def test_rb_15_a_held_rotation_asks_for_nothing_and_the_list_begins_with_a_new_key(
+    tmp_path: Path,
+) -> None:
+    """Everything told a person to delete the only key that has a secret, before another one was made."""
+    async with placed(tmp_path) as here:
+        service = here.world.service
+        here.plays = ("versions [1] live beside",)  # whoever dropped the rotation retires it later
+        rotation = await until(here, State.RETIRING_OLD)
+        service.desk.secrets.destroy(key_of(here, 2).path)  # the snapshot knew the old one alone
+        with service.desk.database.write() as connection:
+            connection.execute(t.ROTATIONS.update().values(todo='{"title": "delete the key of main/trade"}'))
+            meta.put(connection, STORE_BACK, "store_1")
+        for _ in range(2):  # before the comparison, and after it
+            shown = service.rotations.get(rotation.id)
+            assert "the secret store was put back (store_1)" in shown.held
+            assert not shown.todo
+            told_of = [one for one in conditions(service, now()) if one.subject.startswith(rotation.id)]
+            assert [one.kind for one in told_of] == ["stalled"]
+            assert "is held" in told_of[0].says
+            assert "delete the key" not in told_of[0].says
+            assert any("is held" in red.what for one in service.ready.look() for red in one.red)
+            found = await asyncio.to_thread(compare, here)
+        assert not found.well
+        assert "closed stays closed" not in found.waits
+        first = found.blocking[0]
+        assert first.what.startswith("main/trade/2 is undecided")
+        drop, start = first.commands[:2]
+        assert drop.startswith(f"portcullis rotation drop {rotation.id}")
+        assert start.startswith("portcullis rotation start --account main --slot trade")
+        assert not any("--deleted" in one for one in first.commands)
+        (step,) = found.held
+        assert step.commands == (drop,)
+        for no in (await told(here, rotation.id, Wish.ROLL_BACK, reason="back"), await started(here)):
+            assert "rotation resume" in no
+            assert "rotation drop" in no
+            assert "--deleted" not in no
+        assert at_exchange(here, 1)
+        assert await told(here, rotation.id, Wish.DROP, reason="its key is lost") == ""
+        assert await started(here) == ""
+        (fresh,) = service.rotations.list(only_open=True).items
+        done = await here.carried_out(fresh.id, here.runner("anew"))
+        assert done.state is State.DONE
+        assert key_of(here, 3).stage is Stage.CURRENT
+        assert (at_exchange(here, 1), at_exchange(here, 2)) == (True, False)

@@ -13,7 +13,8 @@ from clients.venue import KeyType
 from rotation import decide as machine
 from rotation import retire
 from rotation.decide import decide
-from rotation.state import Answer, Do, Event, Reply, Rotation, State, Step
+from rotation.state import Answer, Do, Effect, Event, Phase, Reply, Rotation, State, Step
+from rotation.steps import ask
 from tests.rotation.world import Decide, Fate, World, planned, run
 
 FATES = st.lists(st.sampled_from(Fate), max_size=40)
@@ -60,14 +61,21 @@ def test_whatever_fails_one_key_lives_and_every_key_is_known(
 
 @settings(max_examples=600, deadline=None)
 @given(
-    fates=FATES, lag=LAGS, at=st.integers(0, 80), probing=st.booleans(), labels=st.booleans(),
+    fates=FATES, lag=LAGS, at=st.integers(0, 80), probing=st.booleans(), labels=st.booleans(), alone=st.booleans(),
     named=st.sampled_from([(1,), (2,), (1, 2), ()]), back=st.integers(0, 80),
 )  # fmt: skip
 def test_an_incident_at_any_moment_ends_halted_with_its_keys_dead(
-    fates: list[Fate], lag: timedelta, at: int, probing: bool, labels: bool, named: tuple[int, ...], back: int
+    fates: list[Fate],
+    lag: timedelta,
+    at: int,
+    probing: bool,
+    labels: bool,
+    alone: bool,
+    named: tuple[int, ...],
+    back: int,
 ) -> None:
     """Whichever versions it names, also where the rotation was stalled or is being taken back."""
-    world = World(lag=lag, probing=probing, labels=labels)
+    world = World(lag=lag, probing=probing, labels=labels, alone=alone)
     done = run(
         world, planned(world), list(fates), decide, incident_at=at, named=named, roll_back_at=back, watch=in_use
     )  # fmt: skip
@@ -124,11 +132,18 @@ def _blind_retry(rotation: Rotation, event: Event, now: datetime) -> Step:
     return decide(rotation, event, now)
 
 
+def _buried(rotation: Rotation) -> Step:
+    """Call the key dead that is being retired."""
+    assert rotation.retirement is not None
+    proven = replace(rotation.retirement, phase=Phase.ENTOMBING, proof="accepted")
+    return ask(replace(rotation, retirement=proven), Effect(Do.ENTOMB, proven.version))
+
+
 def _silence_is_death(rotation: Rotation, event: Event, now: datetime) -> Step:
     """'Cannot tell' is read as dead."""
     probed = rotation.asked is not None and rotation.asked.do is Do.PROBE
     if probed and isinstance(event, Reply) and event.answer is Answer.UNKNOWN:
-        return decide(rotation, replace(event, answer=Answer.OK), now)
+        return _buried(rotation)
     return decide(rotation, event, now)
 
 
@@ -136,7 +151,7 @@ def _accepted_is_dead(rotation: Rotation, event: Event, now: datetime) -> Step:
     """An accepted delete is read as dead, without a probe."""
     step = decide(rotation, event, now)
     if step.effect is not None and step.effect.do is Do.PROBE:
-        return decide(step.rotation, Reply(Answer.OK, proof="accepted"), now)
+        return _buried(step.rotation)
     return step
 
 

@@ -32,6 +32,7 @@ def test_one_key_that_cannot_be_cleared_away_keeps_no_other(
     desk = SimpleNamespace(
         guard=SimpleNamespace(allows=lambda _: None), database=SimpleNamespace(read=nullcontext),
         clock=SimpleNamespace(boot_us=lambda: now_us[0]),
+        secrets=SimpleNamespace(mirror=SimpleNamespace(read=lambda _: None)),
     )  # fmt: skip
     service = SimpleNamespace(keys=SimpleNamespace(list=lambda: keys))
     given_up = SimpleNamespace(held="", state="abandoned")

@@ -11,9 +11,10 @@ from broker.service.rotations import Wish
 from clients.paper.ledger import PaperKey
 from clients.secret import Secret
 from clients.venue import KeyType, Slot
+from clients.venues.binance.admin import BinanceAdmin
 from rotation.making import _fresh_private, _public_of
 from rotation.state import Rotation, State
-from tests.rotation.place import EMAIL, Place, running_place
+from tests.rotation.place import EMAIL, STRANGER, Place, running_place
 from tests.rotation.test_assisted import begun, running_alone
 from tests.rotation.test_held import at_exchange, commands, compare, key_of, told, until
 from tests.rotation.test_numbers import forgotten
@@ -127,3 +128,59 @@ async def test_what_a_person_may_have_made_a_key_of_is_kept(tmp_path: Path) -> N
         assert here.world.service.rotations.get(rotation).state == "abandoned"
         here.runner().effects.burial.clear_up()
         assert secrets.read(path)["secret"] == private
+
+
+@pytest.mark.parametrize("wish", [Wish.RESUME, Wish.ROLL_BACK])
+async def test_a_list_with_none_of_its_keys_does_not_say_that_none_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: Wish
+) -> None:
+    """Another sub-account's: by it a second one was made, or the secret of the one that lived was destroyed."""
+    async with placed(tmp_path) as here:
+        rotation = await until(here, State.CREATING)
+        made, private = made_and_forgotten(here, rotation)
+        close_by_itself(here.world.service)
+        await asyncio.to_thread(compare, here)
+        note(here.world.service, "compared", "reconciled")
+        answered_of_another(here, monkeypatch)
+        body: dict[str, object] = {"reason": "restored"} if wish is Wish.ROLL_BACK else {}
+        answer = await told(here, rotation.id, wish, **body)
+        assert answer.startswith("bare_list: ")
+        assert f"portcullis rotation drop {rotation.id}" in answer
+        runner = here.runner("restored")
+        assert await asyncio.to_thread(runner.once) is None
+        await asyncio.to_thread(runner.effects.burial.clear_up)
+        secrets = here.world.service.desk.secrets
+        assert secrets.read(KeyRef("main", rotation.slot, rotation.new).path)["secret"] == private
+        assert {key.key_id for key in here.living()} == {here.old_key, made.key_id}
+        monkeypatch.undo()
+        assert await told(here, rotation.id, Wish.RESUME) == ""
+        assert (await here.carried_out(rotation.id, runner)).state is State.DONE
+        assert [key.key_id for key in here.living()] == [made.key_id]
+
+
+async def test_where_no_list_can_say_it_the_rotation_ends_on_record_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with placed(tmp_path) as here:
+        rotation = await until(here, State.CREATING)
+        close_by_itself(here.world.service)
+        await asyncio.to_thread(compare, here)
+        answered_of_another(here, monkeypatch)
+        assert await told(here, rotation.id, Wish.DROP, reason="restored") == ""
+        assert here.world.service.rotations.get(rotation.id).state == "abandoned"
+        assert at_exchange(here, 1)
+
+
+def answered_of_another(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the exchange answer with the list of another sub-account, whose keys are on no record of ours."""
+    other, lists = "other@paper.test", BinanceAdmin.list
+    here.plays = (STRANGER,)
+    here.world.paper.account(other)
+    here.world.paper.exchange.make_key(
+        other,
+        KeyType.HMAC,
+        {"enableSpotAndMarginTrading": True},
+        ips=("127.0.0.7",),
+        label="rot_" + "0b" * 10,
+    )
+    monkeypatch.setattr(BinanceAdmin, "list", lambda self, _: lists(self, other))

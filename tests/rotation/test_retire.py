@@ -6,7 +6,21 @@ from datetime import timedelta
 import pytest
 
 from rotation import retire
-from rotation.retire import ABSENT, GONE, LISTED, STATED, UNNAMED, Dead, Onward, Stuck
+from rotation.retire import (
+    ABSENT,
+    BLIND,
+    GONE,
+    LISTED,
+    NAMED,
+    NAMED_ALONE,
+    NO_LIST,
+    STATED,
+    UNASKED,
+    UNNAMED,
+    Dead,
+    Onward,
+    Stuck,
+)
 from rotation.state import Answer, Do, Limits, Phase, Reply, Retirement
 from tests.rotation.world import BEGAN
 
@@ -124,3 +138,77 @@ def test_it_is_called_dead_after_its_tombstone_is_written() -> None:
     assert isinstance(retire.step(proven, Do.ENTOMB, Reply(Answer.OK), LIMITS, BEGAN), Dead)
     again = retire.step(proven, Do.ENTOMB, Reply(Answer.RETRY, "store"), LIMITS, BEGAN)
     assert isinstance(again, Onward)
+
+
+@pytest.mark.parametrize(
+    ("reason", "stated", "words"),
+    [
+        (NAMED, False, retire.TWICE_NAMED), (NAMED, True, retire.TWICE_NAMED),
+        (NAMED_ALONE, True, retire.STATED_ALONE), (UNASKED, True, retire.STATED_UNASKED),
+        (UNNAMED, True, STATED),
+    ],
+)  # fmt: skip
+def test_what_is_seen_once_is_no_proof_and_what_is_seen_twice_says_what_it_is_worth(
+    reason: str, stated: bool, words: str
+) -> None:
+    known = replace(PROBING, by_hand=True, stated=stated)
+    first = probed(known, Reply(Answer.UNKNOWN, reason), SETTLED)
+    assert isinstance(first, Onward)
+    assert not is_proven(first)
+    soon = probed(first.retirement, Reply(Answer.UNKNOWN, reason), SETTLED + LIMITS.settling_for - MOMENT)
+    assert not is_proven(soon)
+    last = probed(first.retirement, Reply(Answer.UNKNOWN, reason), SETTLED + LIMITS.settling_for)
+    assert isinstance(last, Onward)
+    assert is_proven(last)
+    assert last.retirement.proof.startswith(words)
+
+
+@pytest.mark.parametrize("answer", list(Answer))
+@pytest.mark.parametrize(
+    ("reason", "stated"),
+    [(NAMED_ALONE, False), (UNASKED, False), (UNNAMED, False), (BLIND, True), (NO_LIST, True), ("", True)],
+)
+def test_a_refusal_by_name_that_nothing_is_compared_with_is_never_proof(
+    answer: Answer, reason: str, stated: bool
+) -> None:
+    """Whatever a probe answers it with: no one look is believed, and none of these ever."""
+    known = replace(PROBING, by_hand=True, stated=stated)
+    for hours in range(100):
+        outcome = probed(known, Reply(answer, reason), timedelta(hours=hours))
+        assert isinstance(outcome, Onward)
+        assert not is_proven(outcome)
+        known = outcome.retirement
+
+
+@pytest.mark.parametrize(("first", "then"), [(NAMED, UNNAMED), (UNNAMED, NAMED), (NAMED_ALONE, NAMED)])
+def test_two_signs_of_two_kinds_are_not_one_sign_twice(first: str, then: str) -> None:
+    said = replace(PROBING, by_hand=True, stated=True)
+    one = probed(said, Reply(Answer.UNKNOWN, first), SETTLED)
+    assert isinstance(one, Onward)
+    two = probed(one.retirement, Reply(Answer.UNKNOWN, then), SETTLED + LIMITS.settling_for)
+    assert isinstance(two, Onward)
+    assert not is_proven(two)
+    assert is_proven(probed(two.retirement, Reply(Answer.UNKNOWN, then), SETTLED + 2 * LIMITS.settling_for))
+
+
+@pytest.mark.parametrize("reason", ["unknown_key", "key_refused", "no_account: it is gone"])
+def test_a_no_to_what_a_probe_needs_is_no_word_that_the_key_lives(reason: str) -> None:
+    """A manager key that is refused its list: the key was deleted, and is not deleted eight times for that."""
+    outcome = probed(PROBING, Reply(Answer.REFUSED, reason), SETTLED)
+    assert isinstance(outcome, Onward)
+    assert outcome.retirement.phase is Phase.PROBING
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (Reply(Answer.OK), True), (Reply(Answer.UNKNOWN, "timed_out"), False),
+        (Reply(Answer.REFUSED, retire.GONE), False),
+    ],
+)  # fmt: skip
+def test_that_a_key_was_deleted_is_said_by_a_plain_answer_alone(reply: Reply, *, told: bool) -> None:
+    """In a ban the manager key itself is refused by name: that reads like a word on the key."""
+    outcome = retire.step(Retirement(1, deletes=1), Do.DELETE, reply, LIMITS, BEGAN)
+    assert isinstance(outcome, Onward)
+    assert outcome.retirement.phase is Phase.PROBING
+    assert outcome.retirement.told is told

@@ -13,8 +13,17 @@ from broker.model import KeyRef, Stage
 from broker.service.rotations import Wish
 from clients.secret import Secret
 from clients.venue import Slot
-from rotation.state import Answer, Do, Effect, Reply, State
-from tests.rotation.place import QUICK, Place, now, running_place
+from rotation.making import _fresh_private as fresh_private
+from rotation.state import Answer, Do, Effect, Halt, Reply, State
+from tests.rotation.place import (
+    ACCOUNT_ADDRESS,
+    EMAIL,
+    QUICK,
+    STRANGER,
+    Place,
+    now,
+    running_place,
+)
 from tests.rotation.test_asks import asks, outcome
 from tests.rotation.test_assisted import begun, living, person_makes, running_alone, told
 
@@ -54,6 +63,45 @@ async def test_the_id_of_a_key_in_use_is_no_answer_to_what_was_made(tmp_path: Pa
         assert await said(here, rotation, Wish.RESUME, key_id="") == ""
         assert here.world.service.rotations.get(rotation).state == "abandoned"
         assert living(here) == {old}
+
+
+@pytest.mark.parametrize("private", [True, False])
+@pytest.mark.parametrize("where", ["reconciling", "halting"])
+async def test_a_key_that_nothing_shows_to_be_ours_is_left_alone(
+    tmp_path: Path, where: str, private: bool
+) -> None:
+    """The id was believed: a key that a person had made for something else was deleted at the exchange."""
+    async with running_place(tmp_path) as here:
+        here.plays = (STRANGER,)
+        anothers = here.world.paper.key(EMAIL, ips=(ACCOUNT_ADDRESS,))
+        changes: dict[str, Any] = {
+            "state": State.STALLED,
+            "stalled_from": State.RECONCILING,
+            "runbook": "RB-07",
+        }
+        if where == "halting":
+            changes = {"state": State.HALTING, "halt": Halt((1,), (1,), looked=False), "reason": "a leak"}
+        rotation = stands(here, **changes)
+        if private:
+            ref = KeyRef("main", Slot.TRADE, 2)
+            here.world.service.desk.secrets.write(
+                ref.path, {"secret": fresh_private()}, {"rotation": rotation}
+            )
+        answer = await said(here, rotation, Wish.RESUME, key_id=anothers.key_id)
+        assert answer.startswith("not_ours: "), answer
+        assert anothers.key_id in living(here)
+        assert here.world.service.rotations.get(rotation).state == changes["state"].value
+
+
+async def test_a_key_with_our_label_is_ours(tmp_path: Path) -> None:
+    """Its secret was lost with the answer: it is deleted, and proven dead."""
+    async with running_place(tmp_path) as here:
+        rotation = stands(here, state=State.STALLED, stalled_from=State.RECONCILING, runbook="RB-07")
+        made = here.world.paper.key(EMAIL, ips=(ACCOUNT_ADDRESS,))
+        made.label = rotation
+        assert await said(here, rotation, Wish.RESUME, key_id=made.key_id) == ""
+        assert await ended(here, rotation) == "abandoned"
+        assert living(here) == {here.old_key}
 
 
 async def test_the_key_in_use_is_not_deleted_whatever_a_rotation_calls_it(tmp_path: Path) -> None:

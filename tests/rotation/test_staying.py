@@ -308,7 +308,7 @@ async def test_what_was_drawn_up_before_an_import_is_not_begun_after_it(tmp_path
             assert store.every_open(connection) == []
 
 
-async def test_a_key_that_was_proven_dead_is_not_imported_again(tmp_path: Path) -> None:
+async def test_a_key_that_was_ended_is_not_imported_again(tmp_path: Path) -> None:
     async with running_place(tmp_path) as here:
         here.plays = (BY_HAND,)
         service = here.world.service
@@ -318,7 +318,7 @@ async def test_a_key_that_was_proven_dead_is_not_imported_again(tmp_path: Path) 
         assert old.secret is not None
         old.deleted = True
         facts = KeyFacts(True, True, False, False, True, service.accounts.get("main").venue_uid or "")
-        with pytest.raises(Conflict, match="was proven dead"):
+        with pytest.raises(Conflict, match="was ended on record"):
             service.keys.import_key(
                 "main",
                 slot=Slot.TRADE,

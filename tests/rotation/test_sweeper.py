@@ -11,18 +11,22 @@ import pytest
 from broker.db import accounts as account_store
 from broker.db import cutovers
 from broker.db import destinations as destination_store
+from broker.db import findings as finding_store
 from broker.db import managers as manager_store
 from broker.db import tables as t
 from broker.db.destinations import Delivery
+from broker.db.findings import BY_WORD, LEFT, Finding
 from broker.errors import Conflict
-from broker.model import KeyRef, Stage
+from broker.model import Death, KeyRef, KeyVersion, Stage
+from broker.stores.held import Held
 from clients.secret import Secret
 from clients.venue import Credential, KeyFacts, KeyType, Slot
 from rotation import document
 from rotation.budget import Budgets
-from rotation.journal import Journal
+from rotation.journal import Journal, microseconds
+from rotation.left import told_of
 from rotation.plan import draw_up_retirement
-from rotation.state import State
+from rotation.state import Retirement, Rotation, State
 from rotation.sweeper import RESTS, SETTLES, Sweeper
 from rotation.venues import Venues
 from tests.rotation.place import (
@@ -158,6 +162,21 @@ async def test_no_orphan_goes_while_the_key_that_stays_is_lost(tmp_path: Path) -
         assert key in living(here)
 
 
+async def test_an_orphan_of_a_busy_slot_is_not_said_to_be_going(tmp_path: Path) -> None:
+    """It was "being deleted", and nothing of the kind was on record: a person left it alone."""
+    async with running_place(tmp_path) as here:
+        here.plays = (STRANGER,)
+        key, service = await given_up_with_an_orphan(here), here.world.service
+        here.runner().journal.plan(here.plan())
+        await asyncio.to_thread(sweeper(here).sweep, now() + LATER)
+        (one,) = [one for one in service.rotations.findings() if one.key_id == key]
+        assert "being deleted" not in one.says
+        assert (
+            "nothing was begun yet (main/trade is being rotated already: portcullis rotation watch"
+            in one.says
+        )
+
+
 async def test_a_sweep_that_wakes_late_writes_and_retires_nothing(tmp_path: Path) -> None:
     """It had its list, and stood still; a later one has looked since."""
     async with running_place(tmp_path) as here:
@@ -229,6 +248,64 @@ async def test_a_key_that_was_replaced_by_an_import_is_retired_at_a_persons_word
         assert living(here) == {fresh}
         stages = {key.ref.version: key.stage for key in service.keys.list("main")}
         assert stages == {1: Stage.TOMBSTONE, 2: Stage.CURRENT}
+
+
+def leave(here: Place, rotation: Rotation) -> None:
+    """Put on record what `resume --leave` does of the key that a rotation was to end."""
+    with here.world.service.desk.database.write() as connection:
+        told_of(here.world.service, rotation, lambda _: None)(connection)
+
+
+async def test_a_key_that_was_left_is_told_by_every_sweep_until_it_is_dead(tmp_path: Path) -> None:
+    """The next sweep ended that it was left; while it was being retired nothing told of it."""
+    async with running_place(tmp_path) as here:
+        old, service = here.old_key, here.world.service
+        imported(here)
+        planned = draw_up_retirement(service, KeyRef("main", Slot.TRADE, 1), "retire", now())
+        planned = replace(planned, limits=QUICK)
+        leave(here, planned)
+        assert await swept(here) == {old: LEFT}, "once, and not as replaced besides"
+        runner = here.runner()
+        runner.journal.begin(planned)
+        assert await swept(here) == {old: LEFT}, "it is being retired, and not dead yet"
+        assert (await here.carried_out(planned.id, runner)).state is State.DONE
+        assert await swept(here) == {}
+
+
+async def test_a_new_key_that_was_left_this_moment_is_told(tmp_path: Path) -> None:
+    """No sweep names a key that is not in use before the list is sure to show it: an hour without a word."""
+    async with running_place(tmp_path) as here:
+        service, key = here.world.service, stray(here, "made by hand")
+        here.plays = (STRANGER,)
+        with service.desk.database.write() as connection:
+            ref = KeyRef("main", Slot.TRADE, 2)
+            fresh = KeyVersion(ref, Stage.PENDING, key, KeyType.HMAC, ref.path, now())
+            account_store.add_key(connection, fresh, microseconds(now()))
+        leave(here, replace(here.plan(), new=2, retirement=Retirement(2, by_hand=True)))
+        for after in (timedelta(0), SETTLES / 2, SETTLES * 2, timedelta(days=1)):
+            assert await swept(here, after) == {key: LEFT}
+
+
+@pytest.mark.parametrize("what", [LEFT, BY_WORD])
+async def test_what_a_person_says_while_a_sweep_looks_is_not_ended_by_it(
+    tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_place(tmp_path) as here:
+        service = here.world.service
+
+        odd = Sweeper._odd
+
+        def late(self: Sweeper, *given: Any) -> Any:
+            yield from odd(self, *given)
+            with service.desk.database.write() as connection:
+                finding_store.add(connection, Finding("main", "K9", what, "said", None), microseconds(now()))
+
+        monkeypatch.setattr(Sweeper, "_odd", late)
+        assert await swept(here) == {"K9": what}
+        monkeypatch.setattr(Sweeper, "_odd", odd)
+        assert await swept(here) == {"K9": what}, "a list may lag"
+        over = await swept(here, SETTLES + timedelta(seconds=1))
+        assert over == {"K9": what}, "a list is no proof of death"
 
 
 async def test_permissions_and_addresses_that_drift_are_reported(tmp_path: Path) -> None:
@@ -345,6 +422,47 @@ async def test_a_key_bound_elsewhere_hides_nothing_else(tmp_path: Path) -> None:
         assert found == {(old, "addresses"), (old, "refused"), (other, "unknown")}
 
 
+@pytest.mark.parametrize("how", ["destroyed", "without its value"])
+async def test_a_lost_secret_of_a_key_in_use_hides_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """It ended the sweep of its account: keys that should not be there were not found, and the lost one was not said."""
+    async with running_place(tmp_path) as here:
+        here.plays = (STRANGER,)
+        old = here.old_key
+        path, secrets = KeyRef("main", Slot.TRADE, 1).path, here.world.service.desk.secrets
+        if how == "destroyed":
+            secrets.destroy(path)
+        else:
+            read = secrets.read
+            monkeypatch.setattr(secrets, "read", lambda name: Held(name, {}) if name == path else read(name))
+        other = stray(here, "my own")
+        assert await swept(here) == {old: "no-secret", other: "unknown"}
+        says = {one.key_id: one.says for one in here.world.service.rotations.findings()}
+        assert says[old].startswith("main/trade/1 is in use, and its secret is gone")
+        here.world.paper.exchange.keys[other].deleted = True
+        assert await swept(here) == {old: "no-secret"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/sapi/v1/account/apiRestrictions", "/sapi/v1/sub-account/subAccountApi/ipRestriction"]
+)
+async def test_a_key_in_use_that_cannot_be_looked_at_hides_nothing_else(tmp_path: Path, path: str) -> None:
+    """What was found before stands, and that not all could be looked at is told."""
+    async with running_place(tmp_path) as here:
+        here.plays = (STRANGER,)
+        first = stray(here, "my own")
+        here.world.paper.exchange.keys[here.old_key].ips = (ACCOUNT_ADDRESS, "127.0.0.9")
+        assert await swept(here) == {first: "unknown", here.old_key: "addresses"}
+        fault = {"do": "error", "status": 500, "code": -1000, "match": {"path": path}, "times": 9}
+        await here.world.paper.admin("POST", "faults", fault)
+        second = stray(here, "my own, too")
+        (trouble,) = await asyncio.to_thread(sweeper(here).sweep, now())
+        assert trouble.startswith("main could not be swept")
+        found = {(one.key_id, one.what) for one in here.world.service.rotations.findings()}
+        assert found == {(first, "unknown"), (second, "unknown"), (here.old_key, "addresses")}
+
+
 async def test_a_permission_that_is_none_of_the_usual_is_seen(tmp_path: Path) -> None:
     async with running_place(tmp_path) as here:
         assert (await here.rotate()).state is State.DONE
@@ -406,8 +524,8 @@ async def test_what_somebody_may_still_use_is_not_retired(tmp_path: Path) -> Non
         with pytest.raises(Conflict, match="env may still hold"):
             draw_up_retirement(service, ref, "retire", now())
         with service.desk.database.write() as connection:
-            account_store.set_stage(connection, ref, Stage.TOMBSTONE)
-        with pytest.raises(Conflict, match="is dead already"):
+            account_store.set_stage(connection, ref, Stage.TOMBSTONE, death=Death.PROVEN)
+        with pytest.raises(Conflict, match="is proven dead: there is nothing"):
             draw_up_retirement(service, ref, "retire", now())
         here.world.paper.exchange.keys[old].deleted = True
 

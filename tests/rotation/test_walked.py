@@ -19,6 +19,8 @@ from broker.gate import Mode
 from broker.model import Account, KeyVersion, Stage
 from broker.service import Service
 from broker.service.reconcile import Reconciled
+from broker.service.reconcile_facts import Surveyed
+from broker.service.reconcile_lists import surveyed
 from clients.paper.exchange import MASTER
 from clients.venue import Credential, Environment, KeyFacts, KeyType, Slot
 from portcullis import backup, seating
@@ -82,10 +84,11 @@ class Host:
             account = service.accounts.get(name)
             return inspector.inspect(account, service.accounts.egress(account.egress), credential)
 
-        def survey(account: Account, keys: tuple[KeyVersion, ...]) -> tuple[str, ...]:
+        def survey(account: Account, keys: tuple[KeyVersion, ...]) -> Surveyed:
             manager = service.managers.get(account.manager or "")
             egress, key = service.accounts.egress(manager.egress), service.managers.credential(manager)
-            return warden.odd(keys, warden.listed(manager, egress, key, account.subaccount or "") or ())
+            listed = warden.listed(manager, egress, key, account.subaccount or "")
+            return surveyed(account, keys, listed, warden.odd)
 
         return service.reconciliation.look(
             ask, survey, confirmed=(), old_host_off=old_host_off, deleted=deleted
@@ -171,10 +174,15 @@ def _restored_elsewhere(paper: Paper, folder: Path) -> None:
         first = host.compares()
         assert not first.well
         (key,) = theirs
-        assert any(f"{key[:8]}..." in one.said and "Delete it there" in one.said for one in first.blocking)
+        (step,) = [one for one in first.blocking if f"{key[:8]}..." in one.said]
+        assert "Delete nothing there before you have looked whose it is" in step.said, (
+            "no list is known to be ours"
+        )
         host.goes_by_itself()
         assert host.living() == theirs, "what is left to do is a person's"
         assert host.rotates().state is State.DONE  # `rotation start --wait`, as the list says
+        (step,) = [one for one in host.compares().blocking if f"{key[:8]}..." in one.said]
+        assert "Delete it there" in step.said, "the list has the fresh key, so it is this account's"
         for key in theirs:
             paper.exchange.keys[key].deleted = True  # deleted there by hand, as the list says
         found_ = host.compares(old_host_off=True)
@@ -280,6 +288,12 @@ def _put_back(paper: Paper, folder: Path, server: VaultServer, vault: VaultDocum
         with pytest.raises(Withheld, match="put back"):
             host.rotates()
         first = host.compares()
+        assert "bots trade on" in first.waits, "nothing is closed, and nobody says so"
+        assert first.blocking[0].commands[0].startswith("portcullis rotation start"), "a new key comes first"
+        assert not any("--deleted" in command for command in first.blocking[0].commands)
+        upkeep.once()
+        (hazard,) = (one for one in upkeep.hazards() if "PUT BACK" in one.what)
+        assert "no key is made" not in hazard.what, "one is, when a person asks for it"
         assert any(
             one.key == "main/trade/2" and one.reason in {"no_secret", "destroyed"} for one in first.keys
         )

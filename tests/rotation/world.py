@@ -8,7 +8,7 @@ from enum import StrEnum
 from clients.keys import Permissions
 from clients.venue import KeyType, Slot
 from rotation.possible import may_give_up
-from rotation.retire import ABSENT, GONE, LISTED, NOT_DELETED
+from rotation.retire import ABSENT, ALIVE, GONE, LISTED, NAMED, NOT_DELETED
 from rotation.state import (
     Answer,
     Do,
@@ -66,6 +66,7 @@ class World:
     lag: timedelta = timedelta(0)
     bad: bool = False
     probing: bool = True
+    alone: bool = False  # no manager key lists its keys
     now: datetime = BEGAN
     keys: dict[str, VenueKey] = field(default_factory=dict)
     key_of: dict[int, str] = field(default_factory=dict)
@@ -188,7 +189,10 @@ class World:
         key = self.keys[self.key_of[version]]
         if version in self.private and self.probing:
             works = key.works(self.now)
-            return Reply(Answer.REFUSED, "alive") if works else Reply(Answer.OK, proof="refused by name")
+            if works or self.alone:
+                return (
+                    Reply(Answer.REFUSED, ALIVE) if works else Reply(Answer.UNKNOWN, NAMED, proof="by name")
+                )
         return Reply(Answer.UNKNOWN, LISTED if key.is_listed(self.now, self.lag) else ABSENT)
 
     def _entomb(self, _: Rotation, version: int) -> Reply:

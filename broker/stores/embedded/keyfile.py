@@ -115,18 +115,28 @@ def rotate(
 
 
 def _opened(path: Path, kek: Path, now_us: int) -> EmbeddedStore:
-    """Open with either key; a name that was just taken over is looked at again."""
+    """Open with either key; a name that was just taken over is looked at again, and again while it goes on."""
+    mark: object = None
     for attempt in range(_ATTEMPTS):
+        before, mark = mark, _mark(kek)
         pending, faults = beside(kek, "next").exists(), []
         for one in (kek, beside(kek, "next")):
             try:
                 return EmbeddedStore(path, key.from_file(one), now_us)
             except StoreUnavailable as found:
                 faults.append(found)
-        if attempt and not pending:
+        if attempt and not pending and before == mark == _mark(kek):
             break
         time.sleep(_BETWEEN_S)
     raise faults[0]
+
+
+def _mark(kek: Path) -> object:
+    """Return what changes as another file takes the name; None where there is none."""
+    with contextlib.suppress(OSError):
+        found = kek.stat()
+        return found.st_ino, found.st_mtime_ns
+    return None
 
 
 def _ended(

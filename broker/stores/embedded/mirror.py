@@ -4,6 +4,8 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from broker.stores.embedded import shapes
+
 
 class EmbeddedMirror:
     """See `ports.GateMirror`."""
@@ -14,7 +16,8 @@ class EmbeddedMirror:
     def names(self) -> tuple[str, ...]:
         """See `ports.GateMirror`."""
         with self._transaction() as connection:
-            return tuple(row[0] for row in connection.execute("SELECT name FROM gates ORDER BY name"))
+            found = connection.execute("SELECT name FROM gates ORDER BY name")
+            return tuple(shapes.text(row[0], "the name of a gate") for row in found)
 
     def read(self, name: str) -> str | None:
         """See `ports.GateMirror`."""

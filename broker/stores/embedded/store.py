@@ -17,13 +17,16 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from broker.errors import NotFound, StoreConflict, StoreUnavailable
+from broker.stores.embedded import shapes
 from broker.stores.embedded.key import LENGTH, key_bytes
 from broker.stores.embedded.mirror import EmbeddedMirror
+from broker.stores.held import Held
 from clients.secret import Secret
 
 _NONCE = 12
@@ -89,7 +92,7 @@ class EmbeddedStore:
             if row is None:
                 connection.execute("INSERT INTO secrets VALUES (?, ?, ?)", (path, labels, sealed))
                 return
-            known, old = row
+            known, old = _read(row, path)
             if (
                 old is None
                 or known != labels
@@ -102,13 +105,12 @@ class EmbeddedStore:
         labels, sealed = self._row(path)
         if sealed is None:
             raise NotFound("destroyed", f"the secret at {path} was destroyed")
-        values = json.loads(self._opened(sealed, path, labels))
-        return {name: Secret(value) for name, value in values.items()}
+        values = shapes.texts(self._opened(sealed, path, labels), f"the sealed row {path}")
+        return Held(path, {name: Secret(value) for name, value in values.items()})
 
     def metadata(self, path: str) -> Mapping[str, str]:
         """See `ports.SecretStore`."""
-        found: dict[str, str] = json.loads(self._row(path)[0])
-        return found
+        return shapes.texts(self._row(path)[0], f"the sealed row {path}")
 
     def paths(self, prefix: str) -> tuple[str, ...]:
         """See `ports.SecretStore`."""
@@ -116,7 +118,7 @@ class EmbeddedStore:
             rows = connection.execute(
                 "SELECT path FROM secrets WHERE substr(path, 1, ?) = ? ORDER BY path", (len(prefix), prefix)
             ).fetchall()
-        return tuple(row[0] for row in rows)
+        return tuple(shapes.text(row[0], "the name of a row") for row in rows)
 
     def destroy(self, path: str) -> None:
         """See `ports.SecretStore`."""
@@ -172,7 +174,7 @@ class EmbeddedStore:
         """Return since when the key-encryption key is used; None where it was not written down."""
         with self._transaction() as connection:
             row = connection.execute("SELECT value FROM facts WHERE name = ?", (_KEY_SINCE,)).fetchone()
-        return None if row is None else int(row[0])
+        return None if row is None else shapes.number(row[0], _KEY_SINCE)
 
     def flush(self) -> bool:
         """Copy the write-ahead log back and empty it; tell whether nobody hindered that."""
@@ -186,9 +188,10 @@ class EmbeddedStore:
         with self._transaction() as connection:
             row = connection.execute("SELECT sealed FROM data_key WHERE id = 1").fetchone()
             if row is not None:
+                known = shapes.sealed(row[0], "the data key")
                 try:
-                    return outer.decrypt(row[0][:_NONCE], row[0][_NONCE:], _DATA_KEY)
-                except InvalidTag:
+                    return outer.decrypt(known[:_NONCE], known[_NONCE:], _DATA_KEY)
+                except (InvalidTag, ValueError):  # the latter: of what is too short
                     raise StoreUnavailable(
                         "wrong_key", "the store's key is not the one the secret store was sealed with"
                     ) from None
@@ -208,7 +211,7 @@ class EmbeddedStore:
             ).fetchone()
         if row is None:
             raise NotFound("no_secret", f"there is no secret at {path}")
-        return row[0], row[1]
+        return _read(row, path)
 
     def _sealed(self, plain: bytes, path: str, labels: str) -> bytes:
         nonce = os.urandom(_NONCE)
@@ -217,10 +220,8 @@ class EmbeddedStore:
     def _opened(self, sealed: bytes, path: str, labels: str) -> bytes:
         try:
             return self._seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], _bound(path, labels))
-        except InvalidTag:
-            raise StoreUnavailable(
-                "tampered", f"the sealed row {path} does not open: it was changed; restore it from a backup"
-            ) from None
+        except (InvalidTag, ValueError):  # the latter: of what is too short
+            raise shapes.changed(f"the sealed row {path}") from None
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -249,6 +250,11 @@ class EmbeddedStore:
 def _note_since(connection: sqlite3.Connection, now_us: int | None) -> None:
     if now_us is not None:
         connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (_KEY_SINCE, str(now_us)))
+
+
+def _read(row: Any, path: str) -> tuple[str, bytes | None]:
+    where = f"the sealed row {path}"
+    return shapes.text(row[0], where), None if row[1] is None else shapes.sealed(row[1], where)
 
 
 def _labels(metadata: Mapping[str, str]) -> str:

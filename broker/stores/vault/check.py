@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+import hvac
+
 from broker.errors import BrokerError
+from broker.stores.vault import shapes
 from broker.stores.vault.layout import RULES, Rule, VaultRole, path_of
 from broker.stores.vault.session import Session
 from broker.stores.vault.values import VaultStore
@@ -27,7 +30,7 @@ def check(session: Session, roles: tuple[VaultRole, ...]) -> tuple[Finding, ...]
     """Look at everything, as far as one step lets us come to the next."""
     config = session.config
     try:
-        facts = session.ask("look at our own token", lambda client: client.auth.token.lookup_self())["data"]
+        facts = session.ask("look at our own token", _of_our_token)
     except BrokerError as fault:
         return (Finding(f"log in at {', '.join(config.addresses)}: {fault.reason}", str(fault)),)
     found = [Finding(f"logged in at {', '.join(config.addresses)}"), _token(facts)]
@@ -38,6 +41,10 @@ def check(session: Session, roles: tuple[VaultRole, ...]) -> tuple[Finding, ...]
         return (*found, Finding(f"mount {config.mount}: {fault.reason}", str(fault)))
     found.append(Finding(f"mount {config.mount} is KV version 2"))
     return (*found, *_rights(session, roles))
+
+
+def _of_our_token(client: hvac.Client) -> dict[str, object]:
+    return dict(shapes.part(client.auth.token.lookup_self(), "data"))
 
 
 def _token(facts: dict[str, object]) -> Finding:
@@ -65,11 +72,12 @@ def _rights(session: Session, roles: tuple[VaultRole, ...]) -> list[Finding]:
             may = wanted.setdefault(_sample(config.mount, config.prefix, rule), set())
             if role in roles:
                 may.update(rule.capabilities)
-    answer = session.ask(
+    has = session.ask(
         "look at our own rights",
-        lambda client: client.adapter.post("/v1/sys/capabilities-self", json={"paths": sorted(wanted)}),
+        lambda client: shapes.rights(
+            client.adapter.post("/v1/sys/capabilities-self", json={"paths": sorted(wanted)})
+        ),
     )
-    has: dict[str, list[str]] = answer["data"] if isinstance(answer.get("data"), dict) else answer
     findings = []
     for path in sorted(wanted):
         have = set(has.get(path, ())) - {"deny"}

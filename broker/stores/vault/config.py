@@ -50,7 +50,7 @@ class VaultConfig:
         ca_file: Whom we trust; the system's certificates where there is none.
         client_cert: Our certificate and its key, where Vault asks for one.
         timeout_s: How long one request may take.
-        max_absence_s: How long running leases go on while Vault does not answer.
+        max_absence_s: How long running leases go on while Vault does not answer, or turns us away.
     """
 
     addresses: tuple[str, ...]

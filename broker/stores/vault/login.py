@@ -16,6 +16,7 @@ import hvac
 from hvac.exceptions import Forbidden, InvalidRequest
 
 from broker.errors import StoreUnavailable
+from broker.stores.vault import shapes
 from broker.stores.vault.config import AppRoleAuth, Auth, KubernetesAuth, TokenAuth
 from clients.secret import Secret
 
@@ -67,7 +68,7 @@ class Login:
                     )
         except (InvalidRequest, Forbidden):
             raise StoreUnavailable("vault_login", f"Vault does not let us in: {_remedy(auth)}") from None
-        return _token(answer["auth"], now_s)
+        return _token(answer, now_s)
 
     def _secret_id(self, client: hvac.Client, auth: AppRoleAuth) -> Secret:
         if not auth.wrapped:
@@ -102,27 +103,30 @@ def read_proof(path: Path, what: str, *, private: bool) -> Secret:
 
 def _by_token(client: hvac.Client, value: Secret, now_s: float) -> Token:
     client.token = value.reveal()
-    facts = client.auth.token.lookup_self()["data"]
-    return Token(value, float(facts["ttl"]), bool(facts.get("renewable")), now_s)
+    lease = shapes.lease(shapes.part(client.auth.token.lookup_self(), "data"), "ttl")
+    return Token(value, lease.life_s, lease.renewable, now_s)
 
 
-def _token(auth: dict[str, Any], now_s: float) -> Token:
-    return Token(Secret(auth["client_token"]), float(auth["lease_duration"]), bool(auth["renewable"]), now_s)
+def _token(answer: Any, now_s: float) -> Token:
+    auth = shapes.part(answer, "auth")
+    lease = shapes.lease(auth, "lease_duration")
+    return Token(Secret(shapes.text(auth, "client_token")), lease.life_s, lease.renewable, now_s)
 
 
 def _unwrap(client: hvac.Client, wrapping: Secret, auth: AppRoleAuth) -> Secret:
     """Look where a wrapped secret id comes from, then unwrap it."""
     try:
-        facts = client.adapter.post("/v1/sys/wrapping/lookup", json={"token": wrapping.reveal()})["data"]
+        facts = client.adapter.post("/v1/sys/wrapping/lookup", json={"token": wrapping.reveal()})
+        made_at = shapes.text(facts, "data", "creation_path")
         wanted = f"auth/{auth.mount}/role/{auth.role}/secret-id"
-        if facts["creation_path"] != wanted:
+        if made_at != wanted:
             raise StoreUnavailable(
                 "vault_login",
-                f"{auth.secret_id_file} wraps something from {facts['creation_path']!r}, not from {wanted!r}: "
+                f"{auth.secret_id_file} wraps something from {made_at!r}, not from {wanted!r}: "
                 "it was not made for us; find out who put it there",
             )
         client.token = wrapping.reveal()
-        return Secret(client.adapter.post("/v1/sys/wrapping/unwrap")["data"]["secret_id"])
+        return Secret(shapes.text(client.adapter.post("/v1/sys/wrapping/unwrap"), "data", "secret_id"))
     except (InvalidRequest, Forbidden):
         raise StoreUnavailable(
             "vault_login",

@@ -4,15 +4,23 @@ Each write expects the version it read (check-and-set): of two writers at once o
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol, TypeVar
 
 import hvac
 
 from broker.errors import NotFound, StoreConflict, StoreUnavailable
+from broker.stores.vault import shapes
 
 _ATTEMPTS = 5
-_FIELD = "document"
-Ask = Callable[[str, Callable[[hvac.Client], Any]], Any]
+T = TypeVar("T")
+
+
+class Ask(Protocol):
+    """Asks Vault; see `Session.ask`."""
+
+    def __call__(self, what: str, work: Callable[[hvac.Client], T], /) -> T:
+        """Return what the work read of the answer."""
+        ...
 
 
 class VaultMirror:
@@ -26,11 +34,13 @@ class VaultMirror:
         try:
             found = self._ask(
                 "list the gates",
-                lambda client: client.secrets.kv.v2.list_secrets(self._folder, mount_point=self._mount),
+                lambda client: shapes.names(
+                    client.secrets.kv.v2.list_secrets(self._folder, mount_point=self._mount)
+                ),
             )
         except NotFound:
             return ()
-        return tuple(sorted(str(name) for name in found["data"]["keys"] if not str(name).endswith("/")))
+        return tuple(sorted(name for name in found if not name.endswith("/")))
 
     def read(self, name: str) -> str | None:
         """See `ports.GateMirror`."""
@@ -53,8 +63,15 @@ class VaultMirror:
     def _write(self, name: str, document: str, version: int) -> None:
         self._ask(
             f"write the gate {name}",
-            lambda client: client.secrets.kv.v2.create_or_update_secret(
-                f"{self._folder}/{name}", secret={_FIELD: document}, cas=version, mount_point=self._mount
+            lambda client: shapes.count(
+                client.secrets.kv.v2.create_or_update_secret(
+                    f"{self._folder}/{name}",
+                    secret={shapes.DOCUMENT: document},
+                    cas=version,
+                    mount_point=self._mount,
+                ),
+                "data",
+                "version",
             ),
         )
 
@@ -62,16 +79,13 @@ class VaultMirror:
         """Return a document and its version; none and the last version, where it was deleted."""
         path = f"{self._folder}/{name}"
         try:
-            found = self._ask(
+            return self._ask(
                 f"read the gate {name}",
-                lambda client: client.secrets.kv.v2.read_secret_version(
-                    path, mount_point=self._mount, raise_on_deleted_version=False
+                lambda client: shapes.document(
+                    client.secrets.kv.v2.read_secret_version(
+                        path, mount_point=self._mount, raise_on_deleted_version=False
+                    )
                 ),
-            )["data"]
+            )
         except NotFound:
             return None, 0
-        data = found["data"] or {}
-        # what somebody else wrote there is read as a document that cannot be understood, never as none
-        return (None if found["data"] is None else str(data.get(_FIELD, ""))), int(
-            found["metadata"]["version"]
-        )

@@ -2,9 +2,12 @@
 
 Rules:
 1. Nodes are asked in turn, the one that answered last first. A redirect is not followed, a proxy of the
-   environment not used: the token goes only to addresses that were named.
+   environment not used: the token goes only to addresses that were named. One that is no node of the store's, or
+   cannot send on what it was asked, is passed over: its answer is none (`faults.ELSEWHERE`).
 2. A refusal with a dead token means one new login, and the request once more. Nothing else is repeated.
-3. `maintain`, every few seconds, renews at half of the token's life and notes when Vault answered last.
+3. `maintain`, every few seconds, renews at half of the token's life, or looks at our token. Vault answered last where
+   it did what it was asked, or said what it holds (`_on`): one that turns us away (a dead token, a role that is gone,
+   its rate, a certificate) could tell us of no cut, and is away. No right at one path leaves the look at our token.
 4. Each node has `timeout_s` for all it is asked at once, whatever it sends, and an `ask` has an end of its own: also
    where it waits for another thread that logs in.
 """
@@ -20,8 +23,18 @@ import hvac
 import requests
 
 from broker.errors import BrokerError, NotFound, StoreConflict, StoreUnavailable
+from broker.stores.vault import shapes
 from broker.stores.vault.config import VaultConfig
-from broker.stores.vault.faults import ELSEWHERE, Redirected, never_initialised, refuse_redirect, translated
+from broker.stores.vault.faults import (
+    ELSEWHERE,
+    NotActive,
+    Redirected,
+    Stranger,
+    never_initialised,
+    refuse_redirect,
+    refuse_stranger,
+    translated,
+)
 from broker.stores.vault.login import Login, Token
 from clients.bounds import MIB, Bounds, Call, OutOfBounds, current, within
 from clients.pools import bounded_session
@@ -36,11 +49,18 @@ _FOREIGN = (
     requests.exceptions.RequestException,
     hvac.exceptions.VaultError,
     Redirected,
+    Stranger,
+    NotActive,
     OutOfBounds,
+    shapes.Odd,
     ValueError,
-    KeyError,
+    LookupError,
     TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
 )
+"""What the libraries raise, and what they stumble over in an answer that is not as they expect it."""
 
 
 def boot_s() -> float:
@@ -95,7 +115,8 @@ class Session:
             work: Asks by the client it is given.
 
         Raises:
-            StoreUnavailable: By reason, see `faults`. What was to be written may have been, where that is said.
+            StoreUnavailable: By reason, see `faults`; `vault_odd` where the answer has another form than `work` reads.
+                What was to be written may have been, where that is said.
             NotFound: Vault knows nothing there.
             StoreConflict: A check-and-set lost.
         """
@@ -109,7 +130,7 @@ class Session:
             return self._on_a_node(what, work, self._logged_in(instead_of=token))
 
     def absent_s(self) -> float:
-        """Return for how many seconds Vault has not answered."""
+        """Return for how many seconds Vault has not answered, or has turned us away."""
         return max(0.0, self._now_s() - self._answered_s)
 
     def maintain(self) -> None:
@@ -127,15 +148,18 @@ class Session:
             self.ask("look at our own token", lambda client: client.auth.token.lookup_self())
             return
         try:
-            auth = self._on_a_node("renew our token", lambda client: client.auth.token.renew_self(), token)[
-                "auth"
-            ]
+            life_s = self._on_a_node(
+                "renew our token",
+                lambda client: (
+                    shapes.lease(shapes.part(client.auth.token.renew_self(), "auth"), "lease_duration").life_s
+                ),
+                token,
+            )
         except StoreUnavailable as fault:
             if fault.reason not in {"vault_forbidden", "vault_refused"}:
                 raise
             self._logged_in(instead_of=token)
             return
-        life_s = float(auth["lease_duration"])
         if life_s < token.life_s / 2:
             # its longest life ends: a new login in time, not renewals that give less and less
             self._logged_in(instead_of=token)
@@ -181,10 +205,11 @@ class Session:
             error = translated(fault, what, node.address)
             if error.reason == "vault_sealed" and self._was_never_initialised(client):
                 error = never_initialised(node.address)
-            if isinstance(error, NotFound | StoreConflict) or error.reason not in ELSEWHERE:
+            if isinstance(error, NotFound | StoreConflict):  # not a refusal: it tells of no cut
                 self._answered_s = self._now_s()
             raise error from None
-        self._answered_s = self._now_s()
+        if token is not None:  # who lets us log in, and nothing more, tells of no cut
+            self._answered_s = self._now_s()
         return found
 
     def _was_never_initialised(self, client: hvac.Client) -> bool:
@@ -232,7 +257,7 @@ def _http(config: VaultConfig) -> requests.Session:
     session.verify = True if config.ca_file is None else str(config.ca_file)
     if config.client_cert is not None:
         session.cert = (str(config.client_cert[0]), str(config.client_cert[1]))
-    session.hooks["response"] = [refuse_redirect]
+    session.hooks["response"] = [refuse_redirect, refuse_stranger]
     return session
 
 

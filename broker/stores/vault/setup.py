@@ -15,6 +15,7 @@ import hvac
 from hvac.exceptions import InvalidPath, InvalidRequest
 
 from broker.errors import Conflict
+from broker.stores.vault import shapes
 from broker.stores.vault.layout import TRANSIT_KEY, VaultRole, policy, policy_name
 
 Way = Literal["approle", "kubernetes"]
@@ -134,19 +135,18 @@ def apply(client: hvac.Client, steps: Sequence[Step]) -> tuple[str, ...]:
     return tuple(done)
 
 
-def _there(client: hvac.Client, path: str) -> Mapping[str, Any] | None:
+def _there(client: hvac.Client, path: str) -> tuple[str, str] | None:
     try:
-        found: Mapping[str, Any] = client.adapter.get(f"/v1/{path}")["data"]
+        return shapes.engine(client.adapter.get(f"/v1/{path}"))
     except (InvalidPath, InvalidRequest):
         return None
-    return found
 
 
-def _refuse_other(step: Step, there: Mapping[str, Any]) -> None:
+def _refuse_other(step: Step, there: tuple[str, str]) -> None:
     wanted = str((step.body.get("options") or {}).get("version", ""))
-    version = str((there.get("options") or {}).get("version", ""))
-    if there.get("type") != step.body["type"] or version != wanted:
+    kind, version = there
+    if kind != step.body["type"] or version != wanted:
         raise Conflict(
             "vault_mount_taken",
-            f"{step.path} is in use by something else ({there.get('type')} {version}): choose another mount",
+            f"{step.path} is in use by something else ({kind} {version}): choose another mount",
         )

@@ -3,6 +3,7 @@
 import base64
 
 from broker.errors import BrokerError
+from broker.stores.vault import shapes
 from broker.stores.vault.session import Session
 
 
@@ -18,13 +19,13 @@ class Transit:
         Raises:
             StoreUnavailable: Vault is away, or does not let us.
         """
-        found = self._session.ask(
+        return self._session.ask(
             f"sign with {self._key}",
-            lambda client: client.adapter.post(
-                f"/v1/{self._mount}/sign/{self._key}", json={"input": _text(data)}
+            lambda client: shapes.text(
+                client.adapter.post(f"/v1/{self._mount}/sign/{self._key}", json={"input": _text(data)}),
+                "data", "signature",
             ),
-        )
-        return str(found["data"]["signature"])
+        )  # fmt: skip
 
     def is_signed(self, data: bytes, signature: str) -> bool:
         """Tell whether Vault signed this; a signature of the wrong form is none.
@@ -33,18 +34,20 @@ class Transit:
             StoreUnavailable: Vault is away, or does not let us ask.
         """
         try:
-            found = self._session.ask(
+            return self._session.ask(
                 f"verify with {self._key}",
-                lambda client: client.adapter.post(
-                    f"/v1/{self._mount}/verify/{self._key}",
-                    json={"input": _text(data), "signature": signature},
+                lambda client: shapes.truth(
+                    client.adapter.post(
+                        f"/v1/{self._mount}/verify/{self._key}",
+                        json={"input": _text(data), "signature": signature},
+                    ),
+                    "data", "valid",
                 ),
-            )
+            )  # fmt: skip
         except BrokerError as fault:
             if fault.reason == "vault_refused":
                 return False
             raise
-        return found["data"]["valid"] is True
 
     def close(self) -> None:
         """Close the connections."""

@@ -6,19 +6,24 @@ Rules:
    A crash between the two leaves a secret without labels; the same write again, or `reconcile`, labels it.
 2. Data is written with check-and-set 0, and read as version 1: nothing that came later is ever taken for it.
 3. A write that lost, or whose outcome is unknown, is read and compared; the same is nothing, else `StoreConflict`.
-4. `destroy` destroys version 1. Its labels stay, and no new version can take its place.
+4. `destroy` destroys version 1, and looks whether it is. Its labels stay, and no new version can take its place.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import hvac
 
 from broker.errors import NotFound, StoreConflict, StoreUnavailable
+from broker.stores.held import Held
+from broker.stores.vault import shapes
 from broker.stores.vault.mirror import VaultMirror
 from broker.stores.vault.session import Session
 from clients.secret import Secret
+
+T = TypeVar("T")
+_DEEPEST = 16
+"""Folders in folders; our own paths have four parts."""
 
 
 class VaultStore:
@@ -52,17 +57,16 @@ class VaultStore:
     def read(self, path: str) -> Mapping[str, Secret]:
         """See `ports.SecretStore`."""
 
-        def work(client: hvac.Client) -> Any:
-            return client.secrets.kv.v2.read_secret_version(
+        def work(client: hvac.Client) -> dict[str, Secret]:
+            found = client.secrets.kv.v2.read_secret_version(
                 self._at(path), version=1, mount_point=self._mount, raise_on_deleted_version=True
             )
+            return shapes.values(found)
 
         try:
-            found = self._ask(f"read {path}", work)
+            return Held(path, self._ask(f"read {path}", work))
         except NotFound:
             raise self._why_gone(path) from None
-        data = found["data"]["data"] or {}
-        return {name: Secret(value) for name, value in data.items()}
 
     def metadata(self, path: str) -> Mapping[str, str]:
         """See `ports.SecretStore`."""
@@ -92,6 +96,11 @@ class VaultStore:
                 self._at(path), versions=[1], mount_point=self._mount
             ),
         )
+        known = self._facts(path)  # an answer without a word may be anybody's
+        if known is None or not known.destroyed:
+            raise StoreUnavailable(
+                "vault_failed", f"what was to destroy {path} was answered, but it is not destroyed"
+            )
 
     @property
     def mirror(self) -> VaultMirror:
@@ -115,7 +124,7 @@ class VaultStore:
     def _at(self, path: str) -> str:
         return f"{self._prefix}/{path}" if self._prefix else path
 
-    def _ask(self, what: str, work: Callable[[hvac.Client], Any]) -> Any:
+    def _ask(self, what: str, work: Callable[[hvac.Client], T]) -> T:
         """Ask, once it is sure that the mount is what we take it for.
 
         A KV version 1 engine answers our paths with "nothing there", which would be taken for the truth.
@@ -132,7 +141,9 @@ class VaultStore:
         """
         where = f"/v1/sys/internal/ui/mounts/{self._mount}"
         try:
-            found = self._session.ask("look at the mount", lambda client: client.adapter.get(where))["data"]
+            kind, version = self._session.ask(
+                "look at the mount", lambda client: shapes.engine(client.adapter.get(where))
+            )
         except StoreUnavailable as fault:
             if fault.reason != "vault_forbidden":
                 raise
@@ -141,11 +152,10 @@ class VaultStore:
                 f"nothing is mounted at {self._mount} in Vault, or our role may do nothing there: check vault.mount; "
                 "`portcullis vault setup` mounts it and makes the roles",
             ) from None
-        version = (found.get("options") or {}).get("version")
-        if found["type"] != "kv" or version != "2":
+        if (kind, version) != ("kv", "2"):
             raise StoreUnavailable(
                 "vault_kv1",
-                f"{self._mount} in Vault is {found['type']} version {version or 1}; Portcullis needs kv version 2: "
+                f"{self._mount} in Vault is {kind} version {version or 1}; Portcullis needs kv version 2: "
                 "name another mount, or `vault kv enable-versioning`",
             )
         self._is_kv2 = True
@@ -162,21 +172,17 @@ class VaultStore:
             f"`vault kv undelete -versions=1 -mount={self._mount} {self._at(path)}`",
         )
 
-    def _facts(self, path: str) -> "_Facts | None":
+    def _facts(self, path: str) -> shapes.Path | None:
         """Return what Vault says of a path; None where nothing was ever written."""
         try:
-            found = self._ask(
+            return self._ask(
                 f"look at {path}",
-                lambda client: client.secrets.kv.v2.read_secret_metadata(
-                    self._at(path), mount_point=self._mount
+                lambda client: shapes.path(
+                    client.secrets.kv.v2.read_secret_metadata(self._at(path), mount_point=self._mount)
                 ),
-            )["data"]
+            )
         except NotFound:
             return None
-        if not found["current_version"]:
-            return None
-        first = found["versions"].get("1")
-        return _Facts(dict(found["custom_metadata"] or {}), first is None or bool(first["destroyed"]))
 
     def _label(self, path: str, metadata: Mapping[str, str]) -> None:
         self._ask(
@@ -193,8 +199,12 @@ class VaultStore:
         try:
             self._ask(
                 f"write {path}",
-                lambda client: client.secrets.kv.v2.create_or_update_secret(
-                    self._at(path), secret=plain, cas=0, mount_point=self._mount
+                lambda client: shapes.count(
+                    client.secrets.kv.v2.create_or_update_secret(
+                        self._at(path), secret=plain, cas=0, mount_point=self._mount
+                    ),
+                    "data",
+                    "version",
                 ),
             )
         except (StoreConflict, StoreUnavailable) as fault:
@@ -220,23 +230,20 @@ class VaultStore:
         if dict(there) != dict(values):  # a Secret compares in constant time
             raise _conflict(path)
 
-    def _names(self, folder: str) -> list[str]:
+    def _names(self, folder: str) -> tuple[str, ...]:
+        if folder.count("/") > _DEEPEST:
+            raise StoreUnavailable(
+                "vault_odd", f"Vault lists folders in folders without end ({folder[:60]}...): whose are they?"
+            )
         try:
-            found = self._ask(
+            return self._ask(
                 f"list {folder or 'everything'}",
-                lambda client: client.secrets.kv.v2.list_secrets(self._at(folder), mount_point=self._mount),
+                lambda client: shapes.names(
+                    client.secrets.kv.v2.list_secrets(self._at(folder), mount_point=self._mount)
+                ),
             )
         except NotFound:
-            return []
-        return [str(name) for name in found["data"]["keys"]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """Labels of a path, none where it has none yet; and whether its one version is gone for good."""
-
-    labels: dict[str, str]
-    destroyed: bool
+            return ()
 
 
 def _conflict(path: str) -> StoreConflict:

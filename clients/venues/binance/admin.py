@@ -2,9 +2,10 @@
 
 Rules:
 1. Created by the V2 call, everything in the body, `status=2`: bound to addresses from birth.
-2. Proof of death is `-2008` on `/sapi` and on `/api`: one host may notice later than the other. `-2015` is said to
-   living keys too, of a wrong address or in a ban; it proves nothing, and beside a `-2008` of the other host neither.
-   What the venue says of a deleted key on `/api` is not confirmed: where it is `-2015`, lists have to prove the rest.
+2. A key is refused by name where `/sapi` and `/api` both say `-2008`: one host may notice later than the other. That is
+   evidence and no proof: the venue documents no such meaning, and living keys got it too, all of one address at once
+   (ccxt issues 10620 and 11045). `-2015` is said of a wrong address or in a ban; beside a `-2008` of the other host the
+   key is refused, and not by name. What proves a death is said in `rotation.retire`.
 3. A list is read to its end; one that does not add up, or that moves while it is read, is no list. A key is not in a
    list that counts no key, or that shows as many as it counts and not that one; anything else proves nothing.
 
@@ -180,29 +181,51 @@ class BinanceProbe:
         )
 
     def standing(self, credential: Credential) -> Heard:
-        """Tell how a key stands: DEAD where both `/sapi` and `/api` say that they do not know it (rule 2)."""
-        try:
-            self._clock = clock_of(self._http, self._here)
-            asker = _Bare(self._http, credential, self._clock)
-        except VenueError as fault:
-            if fault.reason == VENUE_PAUSE:
-                raise
-            return Heard(Standing.UNDECIDED, fault.reason)
-        wallet = asker.heard(
-            "/sapi", Call("GET", "/sapi/v1/account/apiRestrictions"), "wallet.key_restrictions"
-        )
-        if wallet.standing not in {Standing.DEAD, Standing.REFUSED}:
+        """Tell how a key stands: NAMED where both `/sapi` and `/api` say that they do not know it (rule 2)."""
+        asker = self._asker(credential)
+        if isinstance(asker, Heard):
+            return asker
+        wallet = asker.wallet()
+        if wallet.standing not in {Standing.NAMED, Standing.REFUSED}:
             return wallet
-        trading = asker.heard("/api", market.holdings(), "spot.account")
+        trading = asker.trading()
         seen = f"{wallet.seen}, {trading.seen}"
-        if trading.standing not in {Standing.DEAD, Standing.REFUSED}:
+        if trading.standing not in {Standing.NAMED, Standing.REFUSED}:
             return Heard(trading.standing, trading.said, seen)
         if wallet.standing is trading.standing:
             return Heard(wallet.standing, wallet.said, seen)
         return Heard(Standing.REFUSED, "named_on_one_host", seen)
 
+    def served(self, credential: Credential) -> Heard:
+        """Tell whether both `/sapi` and `/api` serve a key; else what the first that does not said."""
+        asker = self._asker(credential)
+        if isinstance(asker, Heard):
+            return asker
+        wallet = asker.wallet()
+        if wallet.standing is not Standing.ALIVE:
+            return wallet
+        trading = asker.trading()
+        return Heard(trading.standing, trading.said, f"{wallet.seen}, {trading.seen}")
+
+    def _asker(self, credential: Credential) -> "_Bare | Heard":
+        try:
+            self._clock = clock_of(self._http, self._here)
+            return _Bare(self._http, credential, self._clock)
+        except VenueError as fault:
+            if fault.reason == VENUE_PAUSE:
+                raise
+            return Heard(Standing.UNDECIDED, fault.reason)
+
 
 class _Bare(Asker):
+    def wallet(self) -> Heard:
+        """Ask `/sapi`."""
+        return self.heard("/sapi", Call("GET", "/sapi/v1/account/apiRestrictions"), "wallet.key_restrictions")
+
+    def trading(self) -> Heard:
+        """Ask `/api`."""
+        return self.heard("/api", market.holdings(), "spot.account")
+
     def heard(self, host: str, call: Call, endpoint: str) -> Heard:
         """Ask one host; a signature it refuses says nothing of the key."""
         try:
@@ -210,7 +233,7 @@ class _Bare(Asker):
         except VenueRefused as fault:
             seen = f"{host} {fault.code or fault.status}"
             if fault.code == _GONE:
-                return Heard(Standing.DEAD, fault.reason, seen)
+                return Heard(Standing.NAMED, fault.reason, seen)
             refused = fault.reason in {"key_refused", "not_permitted"}
             return Heard(Standing.REFUSED if refused else Standing.UNDECIDED, fault.reason, seen)
         except VenueError as fault:

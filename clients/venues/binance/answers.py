@@ -20,14 +20,20 @@ import msgspec
 
 from clients.venue import Action, Intent, Reading
 from clients.venues.binance.codes import order_in_doubt, outcome_unknown
+from clients.venues.binance.pauses import number
 from clients.wire import Answer, OrderState
 
 LARGEST_READ = 128 * 1024
-"""Of an answer, for it to be read at all: the largest there is, the cancel of 200 orders of a symbol, has 110 KiB. It
-is read between two requests, so it is what they may have to wait for."""
+"""Of an answer, for it to be read whole: the largest without executions, the cancel of 200 orders of a symbol, has
+110 KiB. It is read between two requests, so it is what they may have to wait for."""
 
-MOST_ORDERS = 1000
-"""Entries of one answer: a symbol has room for 200 open orders."""
+LARGEST_ORDER = 1024 * 1024
+"""Of an answer that tells of one order and of its executions, for all but these to be read: some ten thousand of them.
+What they cost is not told then, as in answers without them."""
+
+MOST_ORDERS, MOST_FILLS = 500, 1000
+"""Entries of one answer, each of which is taken in at once: a symbol has room for 200 open orders, and what is read has
+room for 300 as a venue tells of them. And of one order's executions."""
 
 _NO_CODE = 1_000_000
 _LONGEST_AMOUNT, _LARGEST_EXPONENT = 40, 40
@@ -51,8 +57,7 @@ def understand(reading: Reading, status: int, headers: Mapping[bytes, bytes], bo
         headers: Lower-case names (the venue's own spelling of the two we read is understood too).
         body: The whole body, decompressed.
     """
-    weight, pause = _number(headers, _WEIGHT_NAMES), _number(headers, _RETRY_NAMES)
-    used = None if weight is None else int(weight)
+    used, pause = _number(headers, _WEIGHT_NAMES), _number(headers, _RETRY_NAMES)
     if reading.intent.action is Action.READ:
         return _of_read(reading, status, body, pause, used)
     document = _parse(body)
@@ -95,14 +100,47 @@ def _halves_of(document: Any) -> Mapping[str, Any] | None:
     return inner if isinstance(inner, dict) and "cancelResult" in inner else None
 
 
+_Plain = str | int | bool | float | None
+
+
+class _LongOrder(msgspec.Struct, gc=False, omit_defaults=True):
+    """What is read of one order that met many others."""
+
+    symbol: _Plain = None
+    orderId: _Plain = None  # noqa: N815 - the venue's names
+    clientOrderId: _Plain = None  # noqa: N815
+    orderListId: _Plain = None  # noqa: N815
+    status: _Plain = None
+    side: _Plain = None
+    price: _Plain = None
+    stopPrice: _Plain = None  # noqa: N815
+    origQty: _Plain = None  # noqa: N815
+    executedQty: _Plain = None  # noqa: N815
+    cummulativeQuoteQty: _Plain = None  # noqa: N815
+    code: _Plain = None
+
+
+_long_order = msgspec.json.Decoder(_LongOrder)
+
+
 def _parse(body: bytes) -> Any:
     if len(body) > LARGEST_READ:
-        return None
+        return _parse_long(body)
     try:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return None if isinstance(document, list) and len(document) > MOST_ORDERS else document
+
+
+def _parse_long(body: bytes) -> Any:
+    if len(body) > LARGEST_ORDER:
+        return None
+    try:
+        found: Any = msgspec.to_builtins(_long_order.decode(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return found if "orderId" in found else None
 
 
 def _code(document: Any) -> int | None:
@@ -114,12 +152,9 @@ def _words(code: int | None) -> str | None:
     return None if code is None else str(code)
 
 
-def _number(headers: Mapping[bytes, bytes], names: tuple[bytes, ...]) -> float | None:
-    for name in names:
-        text = headers.get(name)
-        if text is not None and text.isdigit():
-            return float(text)
-    return None
+def _number(headers: Mapping[bytes, bytes], names: tuple[bytes, ...]) -> int | None:
+    found = (number(headers.get(name)) for name in names)
+    return next((one for one in found if one is not None), None)
 
 
 def _halves(halves: Mapping[str, Any], reading: Reading) -> Iterator[OrderState]:
@@ -213,28 +248,29 @@ def _order(report: Any, *, of_cancel: bool) -> Iterator[OrderState]:
         order_id,
         client_id if isinstance(client_id, str) else None,
         isinstance(status, str) and status in FINAL,
-        _amount(quote),
-        _amount(report.get("executedQty")),
+        amount_of(quote),
+        amount_of(report.get("executedQty")),
         status == "REJECTED",
         of_cancel,
         _id(report.get("orderListId")),
         side if side in _SIDES else None,
-        _amount(report.get("origQty", report.get("qty"))),  # an amended order names it otherwise
-        _amount(report.get("price")),
+        amount_of(report.get("origQty", report.get("qty"))),  # an amended order names it otherwise
+        amount_of(report.get("price")),
         _instant(report.get("time")),
         status == "PENDING_NEW",
         _fees(report.get("fills")),
+        amount_of(report.get("stopPrice")) or None,
     )
 
 
 def _fees(fills: Any) -> tuple[tuple[str, Decimal], ...] | None:
     """Read what the executions of an order cost; None where they are not told, or not each of them."""
-    if not isinstance(fills, list) or not 0 < len(fills) <= MOST_ORDERS:
+    if not isinstance(fills, list) or not 0 < len(fills) <= MOST_FILLS:
         return None
     found: dict[str, Decimal] = {}
     for fill in fills:
         asset, amount = (
-            (fill.get("commissionAsset"), _amount(fill.get("commission")))
+            (fill.get("commissionAsset"), amount_of(fill.get("commission")))
             if isinstance(fill, dict)
             else (None, None)
         )
@@ -263,7 +299,8 @@ def _id(value: Any) -> str | None:
     return str(value) if type(value) is int and 0 <= value < _LARGEST_ID else None
 
 
-def _amount(text: Any) -> Decimal | None:
+def amount_of(text: Any) -> Decimal | None:
+    """Read a number that can be counted with; None where it is none, or so large or small that sums may fail."""
     if not isinstance(text, str) or len(text) > _LONGEST_AMOUNT:
         return None
     try:

@@ -30,6 +30,7 @@ _BANNED = 418
 _REQUEST_TIMEOUT = 408
 _SERVER_ERROR = 500
 _REDIRECT, _REFUSED = 300, 400
+_TURNED_AWAY, _REGION = 403, 451
 
 # --- out: how we say no -----------------------------------------------------------------------
 
@@ -88,12 +89,6 @@ _KEY_TEXTS: Mapping[str, str] = MappingProxyType(
         "revoked": "This virtual key was replaced or withdrawn at Portcullis; use the one that took its place.",
         "no_key": "Portcullis found no key: send the virtual key's id in the header X-MBX-APIKEY.",
         "unknown_key": "Portcullis does not know this key: bots use a virtual key here, never one of the exchange.",
-    }
-)
-_STALE_TEXTS: Mapping[str, str] = MappingProxyType(
-    {
-        "replay": "Portcullis let this signed request pass before; sign it anew to send it again.",
-        "before_start": "Portcullis started after it was signed; sign it anew.",
     }
 )
 
@@ -160,7 +155,7 @@ def refuse(kind: RefusalKind, detail: str = "", retry_after_s: int | None = None
     Args:
         kind: What kind of no.
         detail: ORDER: free text for the bot's log. MALFORMED: `reason` or `reason:field` of the `Malformed`.
-            UNKNOWN_KEY and STALE: our reason. NO_SUCH_ORDER: `read` for a query, anything else for a cancel.
+            UNKNOWN_KEY: our reason. NO_SUCH_ORDER: `read` for a query, anything else for a cancel.
             BANNED: the end of the ban, in milliseconds since the epoch. Elsewhere unused.
         retry_after_s: Whole seconds for `Retry-After`; RATE and BANNED have 1 where None is given.
     """
@@ -176,8 +171,6 @@ def refuse(kind: RefusalKind, detail: str = "", retry_after_s: int | None = None
         status, code, text = _REFUSALS[kind]
     if kind is RefusalKind.UNKNOWN_KEY:
         text = _KEY_TEXTS.get(detail, text)
-    elif kind is RefusalKind.STALE and detail in _STALE_TEXTS:
-        text = f"{text} {_STALE_TEXTS[detail]}"
     headers: tuple[tuple[bytes, bytes], ...] = (_JSON,)
     if kind in _WAITS or retry_after_s is not None:
         headers = (_JSON, (b"Retry-After", b"%d" % (1 if retry_after_s is None else retry_after_s)))
@@ -259,6 +252,30 @@ def order_in_doubt(status: int, code: int | None) -> bool:
     if status >= _REFUSED and code is None:
         return status not in _NEVER_TAKEN
     return outcome_unknown(status, code) or code in _UNSAID
+
+
+def turned_away(status: int, headers: Mapping[bytes, bytes], body: bytes) -> bool:
+    """Tell whether an answer says that nobody from here is served, and is none of the venue's own to this request.
+
+    A page of HTML in the place of an answer, a 403 without a code of the venue (a firewall before it), a 451 (its
+    region rule, with code 0). Which of them it is, and why, nobody here knows.
+
+    Source: Binance spot REST docs, rest-api.md "HTTP Return Codes" (403: WAF), state of 2026-07-21; 451 with code 0 and
+    202 with HTML as users of client libraries report them.
+    """
+    if status == _REGION:
+        return True
+    if status >= _REDIRECT and status != _TURNED_AWAY:
+        return False
+    if body[:64].lstrip()[:1] == b"<" or headers.get(b"content-type", b"")[:9].lower() == b"text/html":
+        return True
+    if status != _TURNED_AWAY or headers.get(b"content-encoding", b"identity") != b"identity":
+        return False
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return True
+    return not isinstance(document, dict) or not document.get("code")
 
 
 def to_error(endpoint: str, status: int, code: int | None, *, write: bool) -> VenueError:

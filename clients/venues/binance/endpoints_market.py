@@ -80,6 +80,11 @@ MARKET = (
     market("/sapi/v1/system/status", "wallet.system_status", 1, {}),
 )
 
+LISTINGS = frozenset(
+    {"spot.exchange_info", "futures.exchange_info", "spot.execution_rules", "spot.ticker.day"}
+)
+"""Large where no symbol is named: 18 MiB of pairs. Prices and books are none: they are traded by at once."""
+
 ACCOUNT = (
     account(V3 + "account", "spot.account", 20, {"omitZeroBalances": g.BOOLEAN}),
     account(V3 + "order", "spot.order.get", 4, ONE_ORDER, "symbol"),

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from clients.venue import Action, Intent, Malformed, OrderRef
 from clients.venues.binance import orders
 from clients.venues.binance.endpoints import Endpoint
+from clients.venues.binance.endpoints_market import LISTINGS
 from clients.venues.binance.form import Form
 from clients.venues.binance.orders import PEGS, Orders, Unclear, Values, single
 from clients.venues.binance.weights import named_symbols, weigh
@@ -59,15 +60,17 @@ def client_id_names(endpoint_name: str, values: Values) -> tuple[str, ...]:
 def _plain(endpoint: Endpoint, values: Values) -> Intent:
     """Read an endpoint that places nothing we size."""
     known = endpoint.grammars is not None
+    symbols = named_symbols(values)
     return Intent(
         endpoint.action,
         endpoint.name,
         endpoint.group,
         weigh(endpoint, values),
-        named_symbols(values),
+        symbols,
         certain=known or endpoint.action is Action.READ,
         account_wide=not known and endpoint.action in _ACCOUNT_WIDE,
         weight_pool="ip" if endpoint.pool == "ip" else f"{endpoint.pool}:{endpoint.name}",
+        listing=endpoint.name in LISTINGS and not symbols,
     )
 
 
@@ -91,6 +94,7 @@ def _placing(endpoint: Endpoint, values: Values, groups: Orders, target: OrderRe
         certain=PEGS.isdisjoint(values),
         dry_run=endpoint.name in _DRY_RUNS,
         list_client_id=values.get("listClientOrderId"),
+        persists=values.get("cancelReplaceMode") == "ALLOW_FAILURE",
     )
 
 

@@ -1,4 +1,4 @@
-"""Requests and parsers for price, book, symbols, holdings, order state and venue time. Pure.
+"""Requests and parsers for price, book, symbols, holdings, order state, trades and venue time. Pure.
 
 A builder returns a `Call`: method, path and parameters, to send with `WIRE.own_request` (signed)
 or as they are (public). A parser takes the body of a 2xx answer and raises ValueError where it is not what
@@ -9,16 +9,19 @@ Source: Binance spot REST docs, rest-api.md, state of 2026-07-21.
 
 import json
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from clients.venue import OrderRef, SymbolInfo
-from clients.venues.binance.answers import order_state
+from clients.venues.binance.answers import amount_of, order_state
 from clients.wire import OrderState
 
 _US_PER_MS = 1000
-MOST_ORDERS = 250
-"""Orders of one answer. The venue gives 1000 (rest-api.md "All orders"); to read so many would keep bots waiting."""
+LONGEST_ORDER = 768
+"""Bytes of an order in an answer that shows many, with every field that orders usually have and the longest names."""
+
+MOST_OPEN = 200
+"""Open orders of one symbol at most (MAX_NUM_ORDERS)."""
 
 NO_SUCH_SYMBOL = -1121
 """Answers a question about exactly one symbol: the venue has no such pair."""
@@ -43,6 +46,16 @@ class Holding(NamedTuple):
 
     free: Decimal
     locked: Decimal
+
+
+class Paid(NamedTuple):
+    """One execution: its number, its order, how much base asset, and what it cost in which asset."""
+
+    number: int
+    order_id: str
+    quantity: Decimal
+    asset: str
+    fee: Decimal
 
 
 class ListState(NamedTuple):
@@ -97,6 +110,8 @@ def parse_price(body: bytes) -> Decimal:
 Levels = tuple[tuple[Decimal, Decimal], ...]
 """Price and quantity, best first."""
 
+_LEVEL = 2
+
 
 def depth(symbol: str, levels: int) -> Call:
     """Ask for a book. Public, weight 5 up to 100 levels, 25 up to 500, 50 up to 1000, 250 beyond."""
@@ -105,16 +120,27 @@ def depth(symbol: str, levels: int) -> Call:
 
 def parse_bids(body: bytes) -> Levels:
     """Return the bids of a book."""
-    listed = _document(body, dict).get("bids")
+    return _levels(body, "bids")
+
+
+def parse_asks(body: bytes) -> Levels:
+    """Return the asks of a book."""
+    return _levels(body, "asks")
+
+
+def _levels(body: bytes, side: str) -> Levels:
+    listed = _document(body, dict).get(side)
     if not isinstance(listed, list):
-        raise ValueError("the book carries no bids")  # noqa: TRY004 - the venue's fault
-    try:
-        levels = tuple((Decimal(price), Decimal(quantity)) for price, quantity in listed)
-    except (InvalidOperation, TypeError, ValueError):
-        raise ValueError("a bid is no price and quantity") from None
-    if not all(price.is_finite() and quantity.is_finite() for price, quantity in levels):
-        raise ValueError("a bid is no price and quantity")
-    return levels
+        raise ValueError(f"the book carries no {side}")  # noqa: TRY004 - the venue's fault
+    levels = []
+    for level in listed:
+        price, quantity = (
+            map(amount_of, level) if isinstance(level, list) and len(level) == _LEVEL else (None, None)
+        )
+        if price is None or quantity is None:
+            raise ValueError("a level is no price and quantity")
+        levels.append((price, quantity))
+    return tuple(levels)
 
 
 def symbols(names: Iterable[str] = ()) -> Call:
@@ -200,16 +226,41 @@ def parse_order_list(body: bytes) -> ListState:
     return ListState(str(number), _text(document, "listClientOrderId"), orders)
 
 
-def orders_from(symbol: str, order_id: str) -> Call:
-    """Ask for the orders of a symbol from one id upwards, a few hundred at most. Signed, weight 20."""
-    params = (("symbol", symbol), ("orderId", order_id), ("limit", str(MOST_ORDERS)))
+def orders_from(symbol: str, order_id: str, most: int) -> Call:
+    """Ask for the orders of a symbol from one id upwards, so many at most. Signed, weight 20.
+
+    The venue reads them from its database, which lags: one that it shows as open may have ended by now.
+    """
+    params = (("symbol", symbol), ("orderId", order_id), ("limit", str(most)))
     return Call("GET", "/api/v3/allOrders", params)
+
+
+def open_orders(symbol: str) -> Call:
+    """Ask for the open orders of a symbol, as they are now. Signed, weight 6."""
+    return Call("GET", "/api/v3/openOrders", (("symbol", symbol),))
 
 
 def parse_orders(body: bytes) -> tuple[OrderState, ...]:
     """Return the states of orders, in the venue's order."""
     states = (order_state(row) for row in _rows(_document(body, list)))
     return tuple(state for state in states if state is not None)
+
+
+def trades_of(symbol: str, order_id: str, first: int, most: int) -> Call:
+    """Ask for the executions of one order from one id upwards, so many at most. Signed, weight 5."""
+    params = (("symbol", symbol), ("orderId", order_id), ("fromId", str(first)), ("limit", str(most)))
+    return Call("GET", "/api/v3/myTrades", params)
+
+
+def parse_trades(body: bytes) -> tuple[Paid, ...]:
+    """Return executions, in the venue's order."""
+    return tuple(
+        Paid(
+            _whole(row, "id"), str(row.get("orderId")), _decimal(row, "qty"), _text(row, "commissionAsset"),
+            _decimal(row, "commission"),
+        )
+        for row in _rows(_document(body, list))
+    )  # fmt: skip
 
 
 def error_code(body: bytes) -> int | None:
@@ -245,13 +296,17 @@ def _text(row: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def _whole(row: Mapping[str, Any], name: str) -> int:
+    value = row.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"the answer carries no {name}")
+    return value
+
+
 def _decimal(row: Mapping[str, Any], name: str) -> Decimal:
-    try:
-        number = Decimal(_text(row, name))
-    except InvalidOperation:
-        raise ValueError(f"{name} is not a number") from None
-    if not number.is_finite() or number < 0:
-        raise ValueError(f"{name} is not a number at or above zero")
+    number = amount_of(_text(row, name))
+    if number is None:
+        raise ValueError(f"{name} is not a number at or above zero that can be counted with")
     return number
 
 

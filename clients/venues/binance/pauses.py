@@ -27,11 +27,19 @@ _WEIGHT_CODE, _ORDERS_CODE = -1003, -1015
 _UNTIL = re.compile(r"banned until (\d{13})")
 _LARGEST_BODY = 64 * 1024
 _MS_PER_S, _S_PER_US = 1000, 1_000_000
+_LONGEST_NUMBER = 12
 
 
 class _Error(msgspec.Struct):
     code: int = 0
     msg: str = ""
+
+
+def number(text: bytes | None) -> int | None:
+    """Read a whole number of a header; None where there is none, or one longer than any that means something."""
+    if text is None or len(text) > _LONGEST_NUMBER or not text.isdigit():
+        return None
+    return int(text)
 
 
 def pause_s(status: int, headers: Mapping[bytes, bytes], body: bytes, now_us: int) -> float | None:
@@ -68,7 +76,7 @@ def _after(headers: Mapping[bytes, bytes], now_s: float) -> float | None:
     """Read `Retry-After`: seconds, or a date."""
     text = headers.get(b"retry-after", b"").strip().decode("latin-1")
     if text.isascii() and text.replace(".", "", 1).isdigit():
-        return float(text[:12])
+        return float(text[:_LONGEST_NUMBER])
     until = _date(text)
     return None if until is None else until - now_s
 

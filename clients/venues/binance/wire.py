@@ -58,6 +58,14 @@ _TIME_UNITS = frozenset({b"MILLISECOND", b"MICROSECOND"})
 _FORM_HEADER = (b"Content-Type", b"application/x-www-form-urlencoded")
 
 
+_IDS = {
+    "origClientOrderId": "orderId",
+    "cancelOrigClientOrderId": "cancelOrderId",
+    "listClientOrderId": "orderListId",
+}
+"""By what an existing order is named instead of its name."""
+
+
 class BinanceWire:
     """The `Wire` of Binance spot and `/sapi`. Holds parsed asymmetric keys and nothing else."""
 
@@ -153,10 +161,13 @@ class BinanceWire:
         query, body = _stamped(
             form, self.client_id_slots(reading), stamp, decimals=_takes_decimals(request.path)
         )
+        pairs = query if form.signature_part == "query" else body
+        at = _moved(form, pairs)
+        if stamp.target_id is not None:
+            _name_by_id((query, body), stamp.target_id)
         text = "&".join(query) + "&".join(body)  # as it goes over the wire, whatever the client signed
         signature = "signature=" + sign.on_the_wire(self._keys.sign(credential, text.encode()))
-        pairs = query if form.signature_part == "query" else body
-        pairs.insert(_moved(form, pairs), signature)
+        pairs.insert(at, signature)
         return _sealed(request.method, request.path, query, body, credential.key_id, request.headers)
 
     def forward_public(self, reading: Reading) -> Sealed:
@@ -271,6 +282,18 @@ def _stamped(
     if extra:
         pairs[at + 1 : at + 1] = extra
     return query, body
+
+
+def _name_by_id(parts: tuple[list[str], list[str]], target_id: str) -> None:
+    """Name an existing order by the venue's id instead of the name that led to it.
+
+    Where both are sent, what the venue does with two that do not fit has changed before; one id leaves nothing open.
+    """
+    for pairs in parts:
+        for at, pair in enumerate(pairs):
+            id_name = _IDS.get(pair.partition("=")[0])
+            if id_name is not None:
+                pairs[at] = f"{id_name}={target_id}"
 
 
 def _moved(form: Form, pairs: list[str]) -> int:

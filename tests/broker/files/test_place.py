@@ -254,7 +254,7 @@ def test_a_directory_that_is_swapped_after_the_look_gets_nothing(tmp_path: Path,
     with spot(str(here / "bot.env"), Ours((home,))) as place:
         here.rename(aside)
         here.symlink_to(home)
-        place.replace("API_KEY=new\n", None)
+        place.replace("API_KEY=new\n", None, lambda: None)
     assert not (home / "bot.env").exists()
     assert (aside / "bot.env").read_text() == "API_KEY=new\n"
 
@@ -325,7 +325,7 @@ def test_what_is_no_plain_text_is_unfit(tmp_path: Path, data: bytes) -> None:
 
 def parcel() -> Parcel:
     ref = KeyRef("main", Slot.TRADE, 2)
-    return Parcel("rot_1", ref, "binance", "KEY2", KeyType.ED25519, Secret("planted-secret"))
+    return Parcel("rot_1", ref, "binance", "KEY2", KeyType.ED25519, Secret("planted-secret"), lambda: None)
 
 
 @pytest.mark.parametrize("name", [".env.portcullis", "..env.portcullis", ".portcullis"])

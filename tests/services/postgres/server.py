@@ -145,9 +145,9 @@ class PostgresServer:
         self.process = None
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
-    def database(self, name: str, template: str = "template1") -> str:
+    def database(self, name: str, template: str = "template1", more: str = "") -> str:
         """Make a database, empty or as a template is; return what `places` needs to open it."""
-        self.sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        self.sql(f'CREATE DATABASE "{name}" TEMPLATE "{template}" {more}')
         return where(name, self.port)
 
 
