@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 import clients.paper.server as paper_server
 from broker.gate import Mode
 from broker.gateway import packed
-from broker.gateway.packed import LARGEST_UNPACKED
+from broker.gateway.packed import LARGEST_PACKED, LARGEST_UNPACKED
 from clients.paper.exchange import PaperExchange
 from tests.gateway.world import bots, exchange_bytes, running_world
 
@@ -61,8 +62,10 @@ async def test_orders_exits_and_reads_at_an_exchange_that_compresses(
 
 def test_what_is_too_large_or_odd_stays_as_it_came_and_says_so() -> None:
     bomb = gzip.compress(bytes(LARGEST_UNPACKED + 1))
+    random = bytes(Random(1).randbytes(LARGEST_PACKED))  # noqa: S311 - no secret
     for name, body in (
         (b"gzip", bomb),
+        (b"gzip", gzip.compress(random)),
         (b"gzip", b"plain"),
         (b"gzip", gzip.compress(b"x")[:-1]),
         (b"br", b"x"),
@@ -86,10 +89,12 @@ async def test_an_exit_that_meets_many_small_bids_is_answered(
 
     def in_pieces(self: PaperExchange, *asked: Any) -> Any:
         found = real(self, *asked)
-        if isinstance(found.body, dict) and found.body.get("fills"):
-            (fill,) = found.body["fills"]
+        told = found.body if isinstance(found.body, dict) else {}
+        told = told.get("data", told).get("newOrderResponse", told)
+        if told.get("fills"):
+            (fill,) = told["fills"]
             each, fee = (Decimal(fill[name]) / count for name in ("qty", "commission"))
-            found.body["fills"] = [
+            told["fills"] = [
                 fill | {"qty": f"{each:.8f}", "commission": f"{fee:.8f}", "tradeId": 4_900_000_000 + at}
                 for at in range(count)
             ]
@@ -101,6 +106,15 @@ async def test_an_exit_that_meets_many_small_bids_is_answered(
         (bot,) = await bots(world)
         answer = await bot.order("SELL", "1", newOrderRespType="FULL")
         assert (answer.status, len(answer.body["fills"])) == (200, count)
+        order = await bot.order("SELL", "0.5", type="LIMIT", price="90000", timeInForce="GTC")
+        for old, told in ((order.body["orderId"], 200), (404, 409)):
+            answer = await bot.call(
+                "POST", "/api/v3/order/cancelReplace", symbol="BTCUSDT", side="SELL", type="MARKET", quantity="0.4",
+                cancelReplaceMode="ALLOW_FAILURE", cancelOrderId=str(old), newOrderRespType="FULL",
+            )  # fmt: skip
+            halves = answer.body.get("data", answer.body)
+            assert (answer.status, len(halves["newOrderResponse"]["fills"])) == (told, count)
+        assert (await bot.order("BUY", "0.001")).status == 200, "nothing of these was in doubt"
 
 
 @pytest.mark.sockets

@@ -7,15 +7,19 @@ a name, a function, and its inputs.
 
 import asyncio
 import gc
+import random
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from broker.gateway import packed
 from broker.gateway.connection import Connection
 from broker.gateway.form import LARGEST_BODY, LARGEST_HEAD, Headers, Inbound, Reply, check_target
 from broker.gateway.listener import Listener
+from broker.gateway.packed import LARGEST_PACKED
 from broker.gateway.venue_view import LARGEST_FACT
 from clients.venue import Action, Intent, Malformed, OrderRef, Reading, Request, Security
 from clients.venues.binance import WIRE, answers, form, grammar, market
@@ -337,6 +341,13 @@ def documents(size: int) -> Iterator[tuple[str, bytes]]:
         ('{"contingencyType":"OCO","orderReports":[' + filled(order, size - 60, joint=",") + "]}").encode(),
     )
     yield "halves", ('{"data":{"cancelResult":"SUCCESS","cancelResponse":' + "[" * (size - 80)).encode()
+    halves = '{"cancelResult":"SUCCESS","newOrderResult":"SUCCESS","cancelResponse":{"orderReports":['
+    yield "reports of a half", (halves + filled(order, size - 200, joint=",") + "]}}").encode()
+    fills = '"newOrderResponse":{"orderId":1,"fills":[' + filled('{"qty":"#"}', size - 300, joint=",") + "]}"
+    yield (
+        "executions of a half",
+        ('{"data":{"cancelResponse":null,' + fills + ',"cancelResult":"SUCCESS"}}').encode(),
+    )
     yield "escapes", b'{"msg":"' + b"\\u0041" * (size // 6 - 4) + b'"}'
     yield "names", ("{" + filled('"a#":1', size - 2, joint=",") + "}").encode()
 
@@ -359,6 +370,33 @@ def test_answers(action: Action, size: int) -> None:
                 )
             )  # type: ignore[misc]
             assert took < MOST_MS, (name, status)
+
+
+def packed_answers() -> Iterator[tuple[str, bytes]]:
+    """Yield compressed answers that cost the most: blocks that yield nothing, and a table for each few bytes."""
+    yield "blocks of nothing", b"\x00\x00\x00\xff\xff" * (LARGEST_PACKED // 5)
+    nothing, count = 0, 8 * LARGEST_PACKED // 10
+    for at in range(40):  # a block of ten bits, again and again; forty are fifty bytes
+        nothing |= 0b10 << (10 * at)
+    yield "short blocks of nothing", nothing.to_bytes(50, "little") * (count // 40)
+    letters, parts = random.Random(1), []  # noqa: S311 - no secret
+    packing = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
+    while sum(map(len, parts)) < LARGEST_PACKED:
+        parts.append(
+            packing.compress(bytes(letters.choices(b"abcdefgh", k=60))) + packing.flush(zlib.Z_FULL_FLUSH)
+        )
+    yield "tables", b"".join(parts)[:LARGEST_PACKED]
+    yield "zeros", zlib.compress(bytes(32 * 1024 * 1024))
+    yield "larger", b"".join(parts) * (32 * 1024 * 1024 // LARGEST_PACKED)
+
+
+def test_packed_answers() -> None:
+    for name, body in packed_answers():
+        for encoding in (b"gzip", b"deflate"):
+            took = cpu_ms(
+                lambda body=body, encoding=encoding: packed.plain({b"content-encoding": encoding}, body)
+            )  # type: ignore[misc]
+            assert took < MOST_MS, (name, encoding)
 
 
 PARSERS: tuple[Callable[[bytes], Any], ...] = (

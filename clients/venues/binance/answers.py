@@ -28,8 +28,8 @@ LARGEST_READ = 128 * 1024
 110 KiB. It is read between two requests, so it is what they may have to wait for."""
 
 LARGEST_ORDER = 1024 * 1024
-"""Of an answer that tells of one order and of its executions, for all but these to be read: some ten thousand of them.
-What they cost is not told then, as in answers without them."""
+"""Of an answer that tells of one order, alone or in a cancelReplace, and of its executions, for all but these to be
+read: some ten thousand of them. What they cost is not told then, as in answers without them."""
 
 MOST_ORDERS, MOST_FILLS = 500, 1000
 """Entries of one answer, each of which is taken in at once: a symbol has room for 200 open orders, and what is read has
@@ -101,6 +101,7 @@ def _halves_of(document: Any) -> Mapping[str, Any] | None:
 
 
 _Plain = str | int | bool | float | None
+_NOTHING = msgspec.Raw(b"null")
 
 
 class _LongOrder(msgspec.Struct, gc=False, omit_defaults=True):
@@ -109,6 +110,7 @@ class _LongOrder(msgspec.Struct, gc=False, omit_defaults=True):
     symbol: _Plain = None
     orderId: _Plain = None  # noqa: N815 - the venue's names
     clientOrderId: _Plain = None  # noqa: N815
+    origClientOrderId: _Plain = None  # noqa: N815
     orderListId: _Plain = None  # noqa: N815
     status: _Plain = None
     side: _Plain = None
@@ -120,7 +122,26 @@ class _LongOrder(msgspec.Struct, gc=False, omit_defaults=True):
     code: _Plain = None
 
 
-_long_order = msgspec.json.Decoder(_LongOrder)
+class _LongHalves(msgspec.Struct, gc=False, omit_defaults=True):
+    """What is read of a cancelReplace whose new order met many others."""
+
+    cancelResult: _Plain = None  # noqa: N815
+    newOrderResult: _Plain = None  # noqa: N815
+    cancelResponse: msgspec.Raw = _NOTHING  # noqa: N815
+    newOrderResponse: _LongOrder | None = None  # noqa: N815
+
+
+class _LongAnswer(_LongOrder, gc=False, omit_defaults=True):
+    """One order, or both halves of a cancelReplace, which stand in `data` where one of them failed."""
+
+    cancelResult: _Plain = None  # noqa: N815
+    newOrderResult: _Plain = None  # noqa: N815
+    cancelResponse: msgspec.Raw = _NOTHING  # noqa: N815
+    newOrderResponse: _LongOrder | None = None  # noqa: N815
+    data: _LongHalves | None = None
+
+
+_long_answer = msgspec.json.Decoder(_LongAnswer)
 
 
 def _parse(body: bytes) -> Any:
@@ -137,10 +158,19 @@ def _parse_long(body: bytes) -> Any:
     if len(body) > LARGEST_ORDER:
         return None
     try:
-        found: Any = msgspec.to_builtins(_long_order.decode(body))
+        answer = _long_answer.decode(body)
+        halves = answer if answer.data is None else answer.data
+        cancelled = halves.cancelResponse
+        if len(memoryview(cancelled)) > LARGEST_READ:
+            return None
+        halves.cancelResponse = _NOTHING
+        found: Any = msgspec.to_builtins(answer)
+        if halves.cancelResult is not None:
+            told = found if answer.data is None else found["data"]
+            told["cancelResponse"] = msgspec.json.decode(cancelled)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return found if "orderId" in found else None
+    return found if "orderId" in found or halves.cancelResult is not None else None
 
 
 def _code(document: Any) -> int | None:
