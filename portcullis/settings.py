@@ -62,19 +62,11 @@ class HalfMade(SettingsError):
 
 
 def variable(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return a variable's text without the space around it; None where it is not set.
+    """Return a variable's text without the space around it; None where it is not set, or holds nothing.
 
-    Raises:
-        SettingsError: It is set, but empty: who named something must not be served with something else.
+    A script, a unit or a container that sets an empty variable names nothing with it, and no cut is refused for it.
     """
-    given = environ.get(name)
-    if given is None:
-        return None
-    if not given.strip():
-        raise SettingsError(
-            f"${name}", f"is set, but empty: give it its value, or take it away (unset {name})"
-        )
-    return given.strip()
+    return environ.get(name, "").strip() or None
 
 
 class OutboundDocument(BaseModel):
@@ -199,7 +191,7 @@ def locate(given: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
     """Return where the home is, existing or not.
 
     Raises:
-        SettingsError: `$PORTCULLIS_HOME` is set, but empty; or nothing is named, and the user has no home directory.
+        SettingsError: Nothing is named, and the user has no home directory.
     """
     try:
         return _located(given, environ)

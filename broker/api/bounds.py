@@ -5,6 +5,7 @@ Rules:
    can be given more than a millisecond or two of work: they run on the event loop that also answers a cut.
 2. A target has a bounded length and number of parameters; so have the headers.
 3. Counting looks at each byte once. What is refused is not quoted.
+4. What says why somebody is stopped is made text first (`as_text`): it is refused for no byte of its reason.
 """
 
 import re
@@ -21,11 +22,14 @@ _MOST_MARKS = 12_000
 # Possessive, and closed by the end of the body where nothing else closes it: no match is ever tried twice.
 _TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
 _LONG = re.compile(rb"[^\s\[\]{},:]{41}")
-_WHOLE = re.compile(
-    rb"(?:[^\\]++|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?!u[dD][89a-fA-F]).)*+",
-    re.DOTALL,
-)
-"""No escape is half of a character: text that is none is an error to whatever it is handed on to."""
+_GOOD = rb"(?:[^\\]++|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?!u(?:[dD][89a-fA-F]|0000)).)*+"
+_WHOLE = re.compile(_GOOD, re.DOTALL)
+"""No escape is a NUL, or half of a character: text that is none is an error to whatever it is handed on to."""
+_NO_TEXT = re.compile(rb"(" + _GOOD + rb")\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2})", re.DOTALL)
+_NUL = b"\\u0000"
+_LONG_WHY, _MANY_ESCAPES = 16 * 1024, 1000
+_ASCII = bytes(one if one < 0x80 else 0x3F for one in range(256))  # noqa: PLR2004 - 0x3F is a question mark
+_BLANKS = bytes(max(one, 32) for one in range(256))
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _OPENING = frozenset(b"[{")
@@ -54,10 +58,12 @@ def odd_body(body: bytes) -> str:
     """Say why a body is no JSON that a route could need; empty where it may be parsed."""
     if body.count(b'"') > _MOST_MARKS or body.count(b"\\") > _MOST_MARKS:
         return "the body has more quotation marks or backslashes than any request needs"
-    if b"\0" in body or b"\\u0000" in body or not _is_text(body):
+    if b"\0" in body or not _is_text(body):
         return "the body is not JSON in UTF-8, or has a NUL in it"
-    if b"\\ud" in body.lower() and _WHOLE.fullmatch(body) is None:
-        return "the body has half a character in it: an escaped surrogate without the other"
+    if _may_be_no_text(body) and _WHOLE.fullmatch(body) is None:
+        return (
+            "the body has an escaped NUL in it, or half a character: an escaped surrogate without the other"
+        )
     bare, texts = _TEXT.subn(b'"', body)
     counts = (
         (texts, _MOST_TEXTS, "texts"), (bare.count(b","), _MOST_COMMAS, "values"),
@@ -74,6 +80,31 @@ def odd_body(body: bytes) -> str:
     if _LONG.search(bare):
         return "the body has a number of more than 40 characters"
     return ""
+
+
+def as_text(body: bytes) -> bytes:
+    """Return a body with all its texts made such: what is none is U+FFFD, as who types a command has it.
+
+    Bytes that are not UTF-8, escapes of NUL and of halves of characters; other control characters that were not
+    escaped, which a shell leaves in a text, are blanks. Of more than any reason has the rest is made text more roughly:
+    that takes no longer.
+    """
+    if not _is_text(body):
+        body = body.decode("utf-8", "replace").encode() if len(body) <= _LONG_WHY else body.translate(_ASCII)
+    body = body.translate(_BLANKS)
+    if not (_may_be_no_text(body) and body.rstrip().endswith(b"}")):
+        return body
+    if (
+        body.count(b"\\u") > _MANY_ESCAPES
+    ):  # others than halves, in private use; after an escaped backslash, a text
+        return body.replace(_NUL, b"\\ufffd").replace(b"\\ud", b"\\ue").replace(b"\\uD", b"\\uE")
+    return _NO_TEXT.sub(rb"\1\\ufffd", body + _NUL)[
+        : -len(_NUL)
+    ]  # there is always one to find: no look is in vain
+
+
+def _may_be_no_text(body: bytes) -> bool:
+    return _NUL in body or b"\\ud" in body.lower()
 
 
 def _is_text(body: bytes) -> bool:

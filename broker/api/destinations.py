@@ -62,6 +62,13 @@ class DeliveryShown(BaseModel):
     says: str
 
 
+class ConfirmedDelivery(DeliveryShown):
+    """A delivery that a person gave their word for: which key, and where it is."""
+
+    key: str
+    where: str
+
+
 class Confirmation(schemas.Input):
     """In which rotation a person gave a tool its new key."""
 
@@ -136,9 +143,11 @@ async def remove_destination(name: str, given: Given, _: Clerk) -> DestinationSh
 
 
 @router.post("/destinations/{name}/confirm")
-async def confirm_destination(name: str, body: Confirmation, given: Given, _: Clerk) -> DeliveryShown:
-    """Say that a tool has the new key."""
-    return delivery_shown(await run(given.service.destinations.confirm, name, body.rotation))
+async def confirm_destination(name: str, body: Confirmation, given: Given, _: Clerk) -> ConfirmedDelivery:
+    """Say that a tool has the new key. It is refused while that key was shown to nobody."""
+    place, done = await run(given.service.destinations.confirm, name, body.rotation)
+    key = f"{place.account}/{place.slot.value}/{done.version}"
+    return ConfirmedDelivery(**delivery_shown(done).model_dump(), key=key, where=place.where)
 
 
 @router.post("/destinations/{name}/key", dependencies=[opens("destination.key")])

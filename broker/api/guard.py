@@ -4,7 +4,8 @@ In this order:
 1. The peer is on loopback or came by the socket in the home, and the Host names loopback: a web page that rebinds
    its name gets nothing.
 2. Target, headers and body hold no more than `broker.api.bounds` allows. A body is counted as it comes, whatever
-   Content-Length says, and is whole within `SLOWEST_BODY_S`; a route sees it only then.
+   Content-Length says, and is whole within `SLOWEST_BODY_S`; a route sees it only then. That of a cut, a halt, a
+   revoke or a thaw is made text before.
 3. It gets a place in its lane (`broker.api.lanes`), or is told that it is busy. The place is given back before the
    answer is sent: who does not read holds up nobody.
 4. A request gets an id; answers carry it, are not cached, and are not sniffed.
@@ -29,6 +30,7 @@ from broker.service.throttle import asking_from
 SLOWEST_BODY_S = 10.0
 _DRAINED, _DRAIN_S = 4 * LARGEST_BODY, 1.0
 _NUMBER = re.compile(r"[0-9]{1,9}")
+_WHYS = frozenset({"/v1/cuts", "/v1/thaws"})
 ORIGIN = "origin"
 """Name in a server's state under which it says where its connections come from."""
 
@@ -64,7 +66,7 @@ class Guard:
         asking_from.set(_source(scope))
         refusal, body = _refused(scope), b""
         if refusal is None:
-            refusal, body = await _whole(receive)
+            refusal, body = await _whole(receive, mended=_says_why(scope))
         else:
             await _drain(receive)
         if refusal is not None:
@@ -106,8 +108,8 @@ Refused = tuple[int, str, str]
 """Status, reason, detail."""
 
 
-async def _whole(receive: Receive) -> tuple[Refused | None, bytes]:
-    """Read a body, or say why not."""
+async def _whole(receive: Receive, *, mended: bool) -> tuple[Refused | None, bytes]:
+    """Read a body, or say why not; one that is to be `mended` is refused for no byte of its texts."""
     body = bytearray()
     try:
         async with asyncio.timeout(SLOWEST_BODY_S):
@@ -124,8 +126,9 @@ async def _whole(receive: Receive) -> tuple[Refused | None, bytes]:
                     break
     except TimeoutError:
         return (408, "too_slow", f"the body was not whole within {SLOWEST_BODY_S:.0f} s"), b""
-    odd = bounds.odd_body(bytes(body))
-    return ((400, "malformed", odd), b"") if odd else (None, bytes(body))
+    whole = bounds.as_text(bytes(body)) if mended else bytes(body)
+    odd = bounds.odd_body(whole)
+    return ((400, "malformed", odd), b"") if odd else (None, whole)
 
 
 async def _drain(receive: Receive) -> None:
@@ -158,6 +161,12 @@ def _refused(scope: Scope) -> Refused | None:
     if not _NUMBER.fullmatch(length) or int(length) > LARGEST_BODY:
         return 413, "too_large", f"the body is larger than {LARGEST_BODY // 1024} KiB"
     return None
+
+
+def _says_why(scope: Scope) -> bool:
+    """Tell whether a request says why somebody is stopped, or may trade again."""
+    path = str(scope["path"])
+    return scope["method"] == "POST" and (path in _WHYS or path.endswith("/revoke"))
 
 
 def _origin(scope: Scope) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 
 from broker.pasted import REMOVED, looks_secret
-from broker.service.words import shortened
+from broker.service.words import as_text, shortened
 
 T = TypeVar("T")
 
@@ -27,11 +27,11 @@ LONGEST_LOOKED_AT = 1500
 def _that_is_kept(text: object) -> object:
     if not isinstance(text, str):
         return text
-    return REMOVED if looks_secret(text[:LONGEST_LOOKED_AT]) else shortened(text)
+    return REMOVED if looks_secret(text[:LONGEST_LOOKED_AT]) else shortened(as_text(text))
 
 
 ClosingReason = Annotated[Reason, BeforeValidator(_that_is_kept)]
-"""Why somebody is stopped: what looks like a secret is not kept, nor what is too long, and no stop fails for it."""
+"""Why somebody is stopped: what looks like a secret is not kept, nor what is too long or no text, and no stop fails."""
 Target = Annotated[str, StringConstraints(min_length=1, max_length=160)]
 
 

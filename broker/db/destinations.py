@@ -22,6 +22,7 @@ from clients.venue import Slot
 class Delivery:
     """How far a destination is with a key version. `says`: what it waits for, or why the last try failed.
 
+    `delivered_us` of one that a person serves: when the key was shown for it.
     `turn` is set as it is written, higher than that of every delivery to the destination before.
     """
 
@@ -161,6 +162,13 @@ def save(connection: Connection, one: Delivery) -> None:
     connection.execute(
         row.on_conflict_do_update(index_elements=["rotation", "destination", "version"], set_=found)
     )
+
+
+def not_over(connection: Connection, destination: str, version: int) -> list[Delivery]:
+    """Return what a destination is waited for with a key version, in whichever rotation."""
+    here = t.DELIVERIES.c
+    query = select(t.DELIVERIES).where(here.destination == destination, here.version == version)
+    return [one for one in map(_delivery, connection.execute(query)) if not one.over]
 
 
 def _destination(row: Row[Any]) -> Destination:

@@ -14,7 +14,7 @@ Rules:
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 
@@ -26,6 +26,7 @@ from broker.db import destinations as destination_store
 from broker.db import grants as grant_store
 from broker.db import rotations as rotation_store
 from broker.db.checkouts import Checkout
+from broker.db.destinations import Delivery
 from broker.deeds import Deed
 from broker.destination import Kind
 from broker.errors import BrokerError, Conflict, Malformed, NotGranted, Problem
@@ -229,6 +230,7 @@ class Checkouts:
                 connection, "destination.key", f"destination:{destination}",
                 {"key": str(key.ref), "reason": reason},
             )  # fmt: skip
+            shown = self._shown(connection, destination, key)
 
         def still(connection: Connection, early: Sequence[Early]) -> None:
             _refuse_moved(key, self._pasted(connection, destination, early))
@@ -239,8 +241,25 @@ class Checkouts:
                     connection, "destination.key_kept", f"destination:{destination}",
                     {"key": str(key.ref), "why": why},
                 )  # fmt: skip
+                for one in shown:
+                    now = destination_store.delivery(connection, one.rotation, destination, one.version)
+                    destination_store.save(connection, replace(now, delivered_us=None))
 
         return HandedOut(key, None, secret, partial(last_look.look, self._desk, Deed.CHECKOUT, still), kept)
+
+    def _shown(self, connection: Connection, destination: str, key: KeyVersion) -> tuple[Delivery, ...]:
+        """Put on record that a key is shown for a destination: until then nobody's word is taken that it has it.
+
+        In a rotation that has moved to it, and has not sent anybody yet, too.
+        """
+        busy = rotation_store.open_of(connection, key.ref.account, key.ref.slot.value)
+        waited = destination_store.not_over(connection, destination, key.ref.version)
+        if busy is not None and busy.new_version == key.ref.version and not waited:
+            waited = [destination_store.delivery(connection, busy.id, destination, key.ref.version)]
+        shown = tuple(one for one in waited if one.delivered_us is None and not one.over)
+        for one in shown:
+            destination_store.save(connection, replace(one, delivered_us=self._desk.clock.now_us()))
+        return shown
 
     def _pasted(self, connection: Connection, destination: str, early: Sequence[Early]) -> KeyVersion:
         """Return the key that a person may paste into a destination now."""

@@ -72,7 +72,7 @@ class Closing:
             Malformed: No target, a target that is none, or no reason.
             NotFound: A target cannot exist; nothing was closed.
         """
-        problems = []
+        problems, reason = [], words.shortened(words.as_text(reason))
         if not targets:
             problems.append(Problem("targets", "name at least one, or everything"))
         if not words.is_reason(reason):

@@ -40,7 +40,7 @@ from broker.service.making import Made
 from broker.service.mirror import Mirror
 from broker.service.reconciled import refuse_unreconciled
 from broker.service.using import using
-from broker.service.words import is_reason
+from broker.service.words import as_text, is_reason
 
 COMMITTED_WITHIN_S = 2.0
 """How long an answer waits for the record; it is in force without."""
@@ -142,6 +142,7 @@ class Cuts:
             StoreUnavailable: The secret store's mirror cannot be told, or the database cannot be written; everything
                 stays closed. With the reason `thaw_unknown` that is not known.
         """
+        reason = as_text(reason)
         if not is_reason(reason):
             raise Malformed("bad_thaw", (Problem("reason", "say why it is safe to open again"),))
         if self._desk.guard.superseded:

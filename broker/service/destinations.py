@@ -6,6 +6,7 @@ from typing import Any
 
 from broker import destination as values
 from broker.db import destinations as store
+from broker.db import rotations as rotation_store
 from broker.db.destinations import Delivery
 from broker.deeds import Deed
 from broker.destination import Destination, FileSettings, Kind, Settings, WebhookSettings
@@ -130,12 +131,12 @@ class Destinations:
         with self._desk.database.read() as connection:
             return tuple(store.deliveries(connection, rotation))
 
-    def confirm(self, name: str, rotation: str) -> Delivery:
-        """Take a person's word that a tool has the new key.
+    def confirm(self, name: str, rotation: str) -> tuple[Destination, Delivery]:
+        """Take a person's word that a tool has the new key; return which tool, and which key.
 
         Raises:
             NotFound: No such destination, or it gets nothing in that rotation.
-            Conflict: It confirms by itself.
+            Conflict: It confirms by itself, or the key was shown to nobody: the tool cannot have it.
         """
         found = self.get(name)
         if found.kind is not Kind.MANUAL:
@@ -145,12 +146,25 @@ class Destinations:
             if not known:
                 raise NotFound("no_delivery", f"{name} gets no key in {rotation[:40]} yet")
             last = max(known, key=lambda one: (one.turn, one.next_us, one.version))
+            row = rotation_store.get(connection, rotation)
+            is_new = row is None or row.old_version != last.version  # a tool may have the old one from before
+            if is_new and last.delivered_us is None and not last.over:
+                raise Conflict("not_shown", _not_shown(found, last))
             done = replace(last, confirmed_us=self._desk.clock.now_us(), says=f"confirmed by {acting.get()}")
             store.save(connection, done)
             self._audit.record(
                 connection, "destination.confirm", f"destination:{name}", {"rotation": rotation}
             )
-        return done
+        return found, done
+
+
+def _not_shown(place: Destination, one: Delivery) -> str:
+    return (
+        f"{place.name} was not confirmed: {place.account}/{place.slot.value}/{one.version} was shown to nobody, so "
+        f"{place.where} cannot have it. Show it, paste it there, then confirm again: "
+        f"portcullis destination key {place.name} --reason rotation; or, where nobody needs that tool any more: "
+        f"portcullis rotation waive {one.rotation} --destination {place.name} --reason WHY"
+    )
 
 
 def _odd(slot: Slot, patience_s: int) -> Iterator[Problem]:

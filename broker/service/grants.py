@@ -31,6 +31,7 @@ from broker.service.desk import Desk, Page, check_name, missing, page
 from broker.service.limits import beside
 from broker.service.secrets import Secrets
 from broker.service.using import still
+from broker.service.words import as_text, shortened
 from broker.virtual_key import new_key_id, new_secret
 from clients.secret import Secret
 from clients.venue import KeyType
@@ -161,7 +162,7 @@ class Grants:
         Raises:
             NotFound: No such grant.
         """
-        now_us = self._desk.clock.now_us()
+        now_us, reason = self._desk.clock.now_us(), shortened(as_text(reason))
         with self._desk.database.write(Urgency.SAFETY) as connection:
             known = self._known(connection, grant_id)
             if known.revoked_at is not None:

@@ -1,16 +1,20 @@
 """What a person says beside a cut or a thaw: judged before anything is closed. It never decides whether a cut holds.
 
+Where something is said, no cut is refused for it: what is no text is replaced, what is too long is shortened.
+
 A database may hold less than what was judged good (another encoding, a shorter column): then it gets `plain` words.
 """
 
+import re
 from dataclasses import replace
 
 from broker.gate_document import NotedCut
 
 LONGEST_REASON = 500
-SAY_WHY = f"say why, in 1 to {LONGEST_REASON} characters, none of them NUL or half of one"
+SAY_WHY = f"say why, in 1 to {LONGEST_REASON} characters"
 SHORTENED = " ... (shortened)"
 _LONGEST_ACTOR = 64
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 def is_text(text: str) -> bool:
@@ -25,6 +29,11 @@ def is_text(text: str) -> bool:
 def is_reason(text: str) -> bool:
     """Tell whether a text says why something is cut or thawed."""
     return bool(text.strip()) and len(text) <= LONGEST_REASON and is_text(text)
+
+
+def as_text(text: str) -> str:
+    """Return a text as it can be kept: what is none of it (NUL, half a character) stands as U+FFFD."""
+    return _NO_TEXT.sub("\ufffd", text)
 
 
 def shortened(reason: str) -> str:

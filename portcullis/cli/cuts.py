@@ -101,7 +101,8 @@ def thaw(
         cut_id = _the_one(rows, named or ["everything"], face)
     elif not (cut_id.startswith(mistyped.CUT_ID) or _is_open(api, cut_id)):
         raise mistyped.no_cut(face, cut_id, reason)
-    done = api.post(oversight_answers.Thawed, "thaws", {"cut": cut_id, "reason": reason})
+    body = {"cut": cut_id, "reason": as_text(face, reason)}
+    done = api.post(oversight_answers.Thawed, "thaws", body)
 
     def show(out: Console) -> None:
         out.print(said("[green]✓[/] {} is thawed: {}", done.cut, ", ".join(done.targets)))

@@ -114,10 +114,12 @@ def confirm(
 ) -> None:
     """Say that you gave a tool its new key, and that it works there."""
     path = f"destinations/{quote(name, safe='')}/confirm"
-    done = connect(face).post(rotation_answers.Delivery, path, {"rotation": rotation})
+    done = connect(face).post(rotation_answers.ConfirmedDelivery, path, {"rotation": rotation})
 
     def show(out: Console) -> None:
-        out.print(said("[green]✓[/] {} has key version {}, by your word", name, done.version))
+        since = "" if done.delivered_at is None else f", shown at {when(done.delivered_at)}"
+        what = said("{} ({}) has the key {}{}: by your word", name, done.where, done.key, since)
+        out.print(hanging("[green]✓[/]", what, 0))
         out.print(said("  [dim]next[/] {}", face.command("rotation watch " + rotation)), soft_wrap=True)
 
     face.answer(done, show)

@@ -30,7 +30,7 @@ from portcullis.cli.answers import plain
 from portcullis.cli.blank import StrictCommand
 from portcullis.cli.pages import paged
 from portcullis.cli.tables import clean, hanging, said
-from portcullis.settings import VARIABLE, HalfMade, Home, SettingsError, locate, open_home
+from portcullis.settings import VARIABLE, HalfMade, Home, SettingsError, locate, open_home, variable
 
 FAILED = 1
 
@@ -126,7 +126,7 @@ class Face:
         return f"{self._program()} {text}"
 
     def _program(self) -> str:
-        named = self.given_home is not None or bool(os.environ.get(VARIABLE, "").strip())
+        named = self.given_home is not None or variable(VARIABLE) is not None
         return program() + (f" --home {shown_path(self.root)}" if named else "")
 
     def words(self, text: str) -> str:

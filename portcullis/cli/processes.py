@@ -116,7 +116,7 @@ def run(face: Face, options: Options) -> None:
 
 def demo(face: Face, port: int | None) -> None:
     """Run the demo until it is ended."""
-    if face.given_home is None and settings.VARIABLE not in os.environ:
+    if face.given_home is None and settings.variable(settings.VARIABLE) is None:
         face.given_home = settings.DEMO_HOME.expanduser()
     home = demo_home(face.root)
     logs.configure(logs.QUIET)

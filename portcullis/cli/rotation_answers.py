@@ -28,6 +28,14 @@ class Delivery(Answer):
     says: str
 
 
+class ConfirmedDelivery(Delivery):
+    """A delivery that a person gave their word for."""
+
+    delivered_at: datetime | None
+    key: str
+    where: str
+
+
 class Checkout(Answer):
     """A key that was handed out."""
 

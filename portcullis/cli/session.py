@@ -26,7 +26,6 @@ from portcullis.cli import way
 from portcullis.cli.face import Stopped
 from portcullis.settings import (
     Home,
-    SettingsError,
     private_directory,
     state_directory,
     variable,
@@ -88,7 +87,6 @@ def token_of(home: Home) -> Secret:
 
     Raises:
         Stopped: There is none, or what is named holds none.
-        SettingsError: A variable that names one is set, but empty.
     """
     return best_of(home).token
 
@@ -119,12 +117,11 @@ def all_of(home: Home) -> tuple[list[Held], str]:
 
     Raises:
         Stopped: There is none.
-        SettingsError: There is none, and a variable that names one is set, but empty.
     """
     named, fault = None, ""
     try:
         named = _named()
-    except (Stopped, SettingsError) as odd:
+    except Stopped as odd:
         fault = str(odd)
     at_hand = (named, _of_session(home), _own(home), _of_session(home, is_over=True))
     found: dict[str, Held] = {}

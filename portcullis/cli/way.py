@@ -2,7 +2,7 @@
 
     the socket in the home     people on this host: nothing that comes by TCP can be in their way
     TCP on loopback            where the home's disk takes no socket, or who asks may not use it
-    $PORTCULLIS_ADDR           nothing else, where it is set: http on loopback (a tunnel), or https
+    $PORTCULLIS_ADDR           nothing else, where it names one: http on loopback (a tunnel), or https
 
 Who falls back to the next way has sent nothing by the one before: it could not be connected to.
 """
@@ -36,17 +36,14 @@ class Way:
 
 def is_plain() -> bool:
     """Tell whether $PORTCULLIS_ADDR names a way over which nobody proves who listens."""
-    try:
-        return (variable(ADDRESS, os.environ) or "").lower().startswith("http://")
-    except SettingsError:
-        return False
+    return (variable(ADDRESS) or "").lower().startswith("http://")
 
 
 def named(environ: Mapping[str, str] = os.environ) -> Way | None:
     """Return the way that a person has named; None where nobody did.
 
     Raises:
-        SettingsError: It cannot be used: it is empty, or a token would go over the network in the clear, or elsewhere.
+        SettingsError: It cannot be used: a token would go over the network in the clear, or elsewhere.
     """
     given, ca_file = variable(ADDRESS, environ), variable(CA_FILE, environ)
     if given is None:

@@ -173,7 +173,7 @@ def _gave_up(ask: Ask) -> bool:
 
 
 def _pastes(service: Service, row: Any) -> Iterator[Alert]:
-    """Yield each tool of a person's that a rotation waits for, with the two commands."""
+    """Yield each tool of a person's that a rotation waits for, with the commands: one shows the key, if nothing has."""
     version = _drained_to(row)
     if version is None:
         return
@@ -188,8 +188,9 @@ def _pastes(service: Service, row: Any) -> Iterator[Alert]:
         yield Alert(
             "waits", f"{row.id}/{place.name}/{version}",
             f"a person is waited for: paste {row.account}/{row.slot}/{version} into {place.where}",
-            f"portcullis destination key {place.name} --reason rotation, then "
-            f"portcullis destination confirm {place.name} --rotation {row.id}",
+            ("" if delivery.delivered_us is not None
+             else f"portcullis destination key {place.name} --reason rotation, then ")
+            + f"portcullis destination confirm {place.name} --rotation {row.id}",
         )  # fmt: skip
 
 

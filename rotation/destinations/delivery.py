@@ -32,6 +32,7 @@ from broker.destination import (
     ClusterSettings,
     Destination,
     FileSettings,
+    Kind,
     ManualSettings,
     WebhookSettings,
 )
@@ -68,7 +69,7 @@ class ManualPlace:
         self._settings = settings
 
     def deliver(self, parcel: Parcel) -> None:
-        """Nothing is brought: a person takes it."""
+        """Nothing is brought: a person takes it, and only that puts it on record as delivered (`Checkouts.paste`)."""
 
     def confirm(self, parcel: Parcel) -> str:
         """Say whom it waits for."""
@@ -108,7 +109,7 @@ class Deliveries:
             if in_time and (begun or _is_due(known, self._now_us())):
                 wait_s = 0.0 if begun else max(_LEAST_WAIT_S, ends_s - time.monotonic())
                 known = self._step(fence, place, known, key, venue, wait_s)
-                self._save(fence, known)
+                self._save(fence, place, known)
             if not known.over:
                 waited.append(f"{place.name}: {known.says or 'not brought yet'}")
         if waited:
@@ -185,12 +186,13 @@ class Deliveries:
                     judge(connection, early)
                 secret = self._service.desk.secrets.read(key.path)["secret"]
                 parcel = Parcel(known.rotation, key.ref, venue, key.venue_key_id, key.key_type, secret, look)
-                work = _work(self._at_work(place), parcel, deliver=known.delivered_us is None)
+                brings = known.delivered_us is None and place.kind is not Kind.MANUAL
+                work = _work(self._at_work(place), parcel, deliver=brings)
                 early = seen(self._service.desk)
             except Exception as fault:  # noqa: BLE001 - as what an errand finds
                 return self._taken_in(later, Found(delivered=False, fault=fault), now_us, pause_us)
             try:
-                self._begin(fence, later, key, early)
+                self._begin(fence, place, later, key, early)
             except (NotGranted, Withheld) as fault:
                 return self._taken_in(later, Found(delivered=False, fault=fault), now_us, pause_us)
             nobody = self._errands.begin(place.name, place.kind.value, about, work)
@@ -199,12 +201,14 @@ class Deliveries:
         found = self._errands.collect(place.name, about, wait_s)
         return self._taken_in(later, found, now_us, pause_us)
 
-    def _begin(self, fence: Fence, later: Delivery, key: KeyVersion, early: Sequence[Early]) -> None:
+    def _begin(
+        self, fence: Fence, place: Destination, later: Delivery, key: KeyVersion, early: Sequence[Early]
+    ) -> None:
         """Put on record that a key is about to be brought, if it may be by now: the turn to write was waited for."""
         with fence.writing() as connection:
             self._service.desk.guard.fence(connection, Deed.DELIVER)
             self._judge(fence, later.destination, key, connection, early)
-            store.save(connection, later)
+            store.save(connection, _as_said(connection, place, later))
 
     def _judge(
         self, fence: Fence, place: str, key: KeyVersion, connection: Connection, early: Sequence[Early]
@@ -239,9 +243,9 @@ class Deliveries:
                 raise fault
 
     @staticmethod
-    def _save(fence: Fence, one: Delivery) -> None:
+    def _save(fence: Fence, place: Destination, one: Delivery) -> None:
         with fence.writing() as connection:
-            store.save(connection, one)
+            store.save(connection, _as_said(connection, place, one))
 
     def _at_work(self, place: Destination) -> Place:
         match place.settings:
@@ -267,6 +271,15 @@ class Deliveries:
             if place.secret_path is None
             else self._service.desk.secrets.read(place.secret_path)["secret"]
         )
+
+
+def _as_said(connection: Connection, place: Destination, one: Delivery) -> Delivery:
+    """Return a delivery with what a person did meanwhile: who took the key, or confirmed it, did so for good."""
+    if place.kind is not Kind.MANUAL:
+        return one
+    now = store.delivery(connection, one.rotation, one.destination, one.version)
+    says = one.says if now.confirmed_us is None else now.says
+    return replace(one, delivered_us=now.delivered_us, confirmed_us=now.confirmed_us, says=says)
 
 
 def _about(known: Delivery) -> tuple[str, int, int, bool]:

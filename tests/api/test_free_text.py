@@ -112,6 +112,55 @@ async def test_a_cut_is_made_however_long_its_reason_is(desk: Desk, length: int)
         assert "only its beginning is kept" in made.json()["notes"][0]
 
 
+NO_TEXT = {
+    b"a\\ud800": "a\ufffd",
+    b"\\uDFFF\\udfff": "\ufffd\ufffd",
+    b"\\ude00\\ud83d \\ud83d\\ude00": "\ufffd\ufffd \U0001f600",
+    b"\\\\\\ud83d": "\\\ufffd",
+    b"\\\\ud83d": "\\ud83d",
+    b"a\\u0000b": "a\ufffdb",
+    b"a\\\\u0000b": "a\\u0000b",
+    b"a\0b": "a b",
+    b"line\n\tline\r\x1b": "line  line  ",
+    b"fuite de cl\xe9": "fuite de cl\ufffd",
+    b"\xed\xa0\x80": "\ufffd\ufffd\ufffd",
+    b"cl\xc3\xa9": "cl\u00e9",
+    b"\\ud800 " * 3000: (("\ue800 " * 3000)[:484] + SHORTENED),
+    b"\xe9" * 20_000: ("?" * 484 + SHORTENED),
+}
+
+
+async def test_nobody_is_kept_in_for_bytes_of_a_reason_that_are_no_text(desk: Desk) -> None:
+    """A log of a program was pasted by a script: the cut was refused. A halt, a revoke and a thaw are made as well."""
+    wanted = desk.trading()
+    async with desk.client() as client:
+        client.headers["Content-Type"] = "application/json"
+        for reason, kept in NO_TEXT.items():
+            why = b'"reason":"' + reason + b'"}'
+            grant = (await client.post("/v1/grants", json=wanted)).json()["id"]
+            revoked = await client.post(f"/v1/grants/{grant}/revoke", content=b"{" + why)
+            assert (revoked.status_code, bool(revoked.json()["revoked_at"])) == (200, True)
+            for mode in (b"closed", b"halt"):
+                body = b'{"targets":["everything"],"mode":"' + mode + b'",' + why
+                made = await client.post("/v1/cuts", content=body)
+                assert (made.status_code, made.json()["reason"]) == (201, kept)
+            cut = made.json()["id"]
+            if len(reason) <= 500:
+                thawed = await client.post("/v1/thaws", content=b'{"cut":"' + cut.encode() + b'",' + why)
+                assert thawed.status_code == 200
+                assert (await client.get(f"/v1/cuts/{cut}")).json()["thawed_why"] == kept
+
+
+async def test_what_is_no_text_in_a_target_names_nothing(desk: Desk) -> None:
+    async with desk.client() as client:
+        answer = await client.post(
+            "/v1/cuts", content=b'{"targets":["consumer:a\xe9"],"reason":"x"}',
+            headers={"Content-Type": "application/json"},
+        )  # fmt: skip
+    assert answer.status_code == 404
+    assert "NOTHING was cut" in answer.json()["detail"]
+
+
 async def test_no_half_of_a_secret_is_kept(desk: Desk) -> None:
     """It stands where a long reason is cut off."""
     reason = "x " * 240 + PASTED + " y" * 10_000

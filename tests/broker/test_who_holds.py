@@ -153,7 +153,8 @@ def test_a_persons_word_is_taken_of_the_key_that_they_were_told_of_last(service:
     now_us = service.desk.clock.now_us()
     with service.desk.database.write() as connection:
         store.save(connection, Delivery("rot_one", "env", 2, 1, now_us + AHEAD))
-        store.save(connection, Delivery("rot_one", "env", 1, 1, now_us))
-    assert service.destinations.confirm("env", "rot_one").version == 1
+        store.save(connection, Delivery("rot_one", "env", 1, 1, now_us, delivered_us=now_us))
+    _, done = service.destinations.confirm("env", "rot_one")
+    assert done.version == 1
     with service.desk.database.read() as connection:
         assert store.lacking(connection, "main", Slot.TRADE, 1) == []

@@ -25,6 +25,7 @@ from broker.service import Service
 from broker.service.making import Made
 from broker.service.service import found_home, open_service
 from broker.service.unrecorded import Unrecorded
+from broker.service.words import plain
 from broker.stores.embedded import key as keys
 from broker.stores.embedded.store import EmbeddedStore
 from clients.venue import Environment
@@ -117,7 +118,27 @@ def test_who_made_it_is_on_record_as_far_as_that_can_be_held(service: Service, a
     assert len(recorded(service, name).actor) <= 64
 
 
-@pytest.mark.parametrize("why", ["", " ", "a" * 501, "a\0b", "\ud800"])
+@pytest.mark.parametrize(
+    ("why", "kept"),
+    [
+        ("a\0b", "a\ufffdb"),
+        ("\ud800", "\ufffd"),
+        ("fuite de cl\udce9", "fuite de cl\ufffd"),
+        ("a" * 501, "a" * 484 + " ... (shortened)"),
+        ("\0" * 501, "\ufffd" * 484 + " ... (shortened)"),
+    ],
+)
+def test_whatever_is_said_is_no_reason_to_refuse_a_cut(service: Service, why: str, kept: str) -> None:
+    """Nor is it one to refuse a thaw, where it is short enough."""
+    name = cut(service, why)
+    assert is_closed(service)
+    assert recorded(service, name).reason == plain(kept), "as this database holds it"
+    if len(why) <= 500:
+        service.cuts.thaw(name, reason=why, actor="me")
+        assert not is_closed(service)
+
+
+@pytest.mark.parametrize("why", ["", " "])
 def test_a_reason_that_is_none_is_refused_before_anything_is_closed(service: Service, why: str) -> None:
     with pytest.raises(Malformed, match="say why"):
         cut(service, why)

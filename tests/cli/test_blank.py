@@ -1,6 +1,11 @@
-"""What is named, but empty: told by its name, and never served with something else that nobody named."""
+"""What is typed, but empty: told by its name. A variable that is empty is as if it were not set."""
 
+import io
 import json
+import os
+import pwd
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +17,11 @@ from typer.testing import CliRunner
 from broker.errors import StoreUnavailable
 from broker.stores.embedded import key
 from clients.venue import Environment
-from portcullis.cli import session
+from portcullis.cli import processes, session, way
 from portcullis.cli.app import app
 from portcullis.database_settings import DatabaseDocument
 from portcullis.foundation import found
-from portcullis.settings import SettingsError, state_directory
+from portcullis.settings import SettingsError, locate, state_directory
 from portcullis.stores import postgres_of
 
 BLANK = ["", " ", "\t\n", "\u00a0"]
@@ -74,21 +79,20 @@ def test_nor_does_what_stands_before_the_command(tmp_path: Path, monkeypatch: py
     "variable",
     ["PORTCULLIS_TOKEN", "PORTCULLIS_TOKEN_FILE", "PORTCULLIS_ADDR", "PORTCULLIS_CACERT", "PORTCULLIS_HOME"],
 )
-def test_a_variable_that_is_set_but_empty_is_named(
+def test_a_variable_that_is_empty_is_as_if_it_were_not_set(
     variable: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another token, another broker, other certificates or another home than those that were meant to be named."""
-    home = tmp_path / "home"
-    found(home, Environment.PAPER, "solo")
-    monkeypatch.setenv("PORTCULLIS_HOME", str(home))
-    if variable.startswith("PORTCULLIS_TOKEN"):
-        monkeypatch.setenv("PORTCULLIS_ADDR", "http://127.0.0.1:9")
+    """A cut was refused for it: scripts, units and containers set variables that hold nothing."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made = found(tmp_path / ".local" / "share" / "portcullis", Environment.PAPER, "solo")
+    typed = ["cut", "--everything", "--reason", "leak", "--json"]
+    monkeypatch.delenv(variable, raising=False)
+    bare = CliRunner().invoke(app, typed).stdout
+    assert json.loads(bare)["error"]["reason"] == "not_running", "it looked for the broker of the home"
     monkeypatch.setenv(variable, text)
-    done = CliRunner().invoke(app, ["status", "--json"])
-    error = json.loads(done.stdout)["error"]
-    assert (done.exit_code, error["reason"]) == (1, "bad_settings")
-    assert f"${variable}" in error["what"]
-    assert "empty" in error["what"]
+    assert CliRunner().invoke(app, typed).stdout == bare
+    assert (way.named(), way.is_plain(), locate(None)) == (None, False, made.home.root)
+    assert session.best_of(made.home).source is session.From.HOME
 
 
 def test_an_empty_token_is_no_token_beside_a_file_that_holds_one(
@@ -96,10 +100,35 @@ def test_an_empty_token_is_no_token_beside_a_file_that_holds_one(
 ) -> None:
     made = found(tmp_path / "home", Environment.PAPER, "solo")
     monkeypatch.setenv("PORTCULLIS_TOKEN_FILE", str(made.home.operator_token))
-    assert session.token_of(made.home).reveal().startswith("pcls_")
+    named = session.best_of(made.home)
     monkeypatch.setenv("PORTCULLIS_TOKEN", "")
-    with pytest.raises(SettingsError, match=r"\$PORTCULLIS_TOKEN: is set, but empty"):
-        session.token_of(made.home)
+    assert session.best_of(made.home) == named
+
+
+@pytest.mark.parametrize("text", BLANK)
+def test_the_demo_of_an_empty_variable_has_the_home_of_a_demo(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took the home of the real bots."""
+    asked: list[Path] = []
+
+    def stop(root: Path) -> None:
+        asked.append(root)
+        raise SettingsError("--home", "far enough")
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PORTCULLIS_HOME", text)
+    monkeypatch.setattr(processes, "demo_home", stop)
+    assert CliRunner().invoke(app, ["demo"]).exit_code == 1
+    assert asked == [tmp_path / ".local" / "share" / "portcullis-demo"]
+
+
+def test_an_empty_home_directory_is_as_the_system_has_it() -> None:
+    """The empty one was the root directory."""
+    environ = dict(os.environ, HOME="") | {"PORTCULLIS_HOME": ""}
+    typed = [sys.executable, "-m", "portcullis", "--home", "~/no/such/home", "status", "--json"]
+    done = subprocess.run(typed, env=environ, capture_output=True, text=True, check=False)
+    assert f"{pwd.getpwuid(os.getuid()).pw_dir}/no/such/home" in done.stdout
 
 
 @pytest.mark.parametrize("text", ["pcls_op_a pcls_op_b", "pcls_op_\u00e9", "pcls_op_a\nX: y", "p" * 201])
@@ -132,9 +161,10 @@ def test_an_empty_file_of_a_token_is_told_wherever_it_is_named(
         session.token_of(made.home)
 
 
-def test_a_code_that_is_set_but_empty_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_code_that_is_empty_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORTCULLIS_CODE", " ")
-    with pytest.raises(SettingsError, match=r"\$PORTCULLIS_CODE"):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(session.Stopped, match="why"):
         session.one_time_code("why")
 
 

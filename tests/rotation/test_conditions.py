@@ -108,6 +108,10 @@ def test_a_tool_that_a_person_gives_its_key_is_an_alert_with_both_commands(
     assert "portcullis destination key tax-tool" in one.step
     assert f"portcullis destination confirm tax-tool --rotation {made.id}" in one.step
     with service.desk.database.write() as connection:
+        destinations.save(connection, Delivery(made.id, "tax-tool", version, delivered_us=1))
+    (one,) = waits()
+    assert one.step == f"portcullis destination confirm tax-tool --rotation {made.id}", "it was shown"
+    with service.desk.database.write() as connection:
         destinations.save(connection, Delivery(made.id, "tax-tool", version, confirmed_us=1))
     assert waits() == []
 

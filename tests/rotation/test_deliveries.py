@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from broker.db import destinations as destination_store
+from broker.errors import Conflict
 from broker.gate import Mode
 from broker.model import Stage
 from broker.service.rotations import Wish
@@ -225,13 +226,17 @@ async def test_a_person_confirms_a_tool_of_theirs_and_takes_its_key_once(tmp_pat
         await until(here, rotation, lambda: bool(desk.destinations.deliveries(rotation)))
         (one,) = desk.destinations.deliveries(rotation)
         assert "a person pastes main/trade/2 into the tax tool" in one.says
-        assert old in living(here)
+        assert (old in living(here), one.delivered_us) == (True, None)
+        with pytest.raises(Conflict, match="main/trade/2 was shown to nobody") as caught:
+            desk.destinations.confirm("tax-tool", rotation)
+        assert "portcullis destination key tax-tool --reason rotation" in str(caught.value)
         out = desk.checkouts.paste("tax-tool", "rotation")
         assert out.key.ref.version == 2
         secret = out.take(out.look())
         assert secret is not None
         assert secret.reveal() not in repr(out)
-        desk.destinations.confirm("tax-tool", rotation)
+        place, done = desk.destinations.confirm("tax-tool", rotation)
+        assert (place.where, done.version, done.delivered_us is None) == ("the tax tool", 2, False)
         await until(here, rotation, lambda: state(here, rotation) == "done")
         assert out.key.venue_key_id in living(here)
 
