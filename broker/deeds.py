@@ -37,6 +37,7 @@ class Deed(Enum):
     DELIVER = "bringing a key to a destination", Needs.COMPARED, True, True
     IMPORT = "importing a key", Needs.COMPARED, True
     IMPORT_MANAGER = "importing a manager key", Needs.LIVING, True
+    MANAGE = "putting an account under a manager key, or taking it off", Needs.LIVING, True
     ISSUE = "issuing a virtual key", Needs.LIVING, True
     BRING = "a secret that a person brings", Needs.LIVING, True
     FORGET = "removing what a secret belongs to", Needs.LIVING, False

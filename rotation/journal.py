@@ -105,6 +105,12 @@ class Journal:
     def _begin(connection: Connection, rotation: Rotation) -> None:
         """Take the slot: no import moves its keys from now on. It was drawn up from what was read before."""
         account_store.hold(connection, rotation.account)
+        known = account_store.account(connection, rotation.account)
+        if known is not None and rotation.by_hand is not (known.manager is None):
+            raise Conflict(
+                "moved",
+                f"{rotation.account} was put under a manager key, or released from it, this moment: ask again",
+            )
         store.add(connection, _fresh(rotation))
         current = account_store.current_key(connection, rotation.account, rotation.slot)
         stays = rotation.old

@@ -83,11 +83,17 @@ async def manage_account(name: str, body: Under, given: Given, _: Admin) -> sche
     return account_shown(await run(_assign, given, name, body))
 
 
+@router.post("/accounts/{name}/release", dependencies=[opens("account.release")])
+async def release_account(name: str, given: Given, _: Admin) -> schemas.Account:
+    """Take an account off its manager key: its keys are made, and looked up, by hand from then on."""
+    return account_shown(await run(given.service.managers.release, name))
+
+
 def _assign(given: Context, name: str, body: Under) -> model.Account:
     def there() -> tuple[VenueKey, ...]:
         found = listed(given, body.manager, body.subaccount)
         if found is None:
-            raise bad_subaccount(body.subaccount)
+            raise bad_subaccount(body.subaccount, name)
         return found
 
     return given.service.managers.assign(

@@ -142,6 +142,12 @@ def _managed(service: Service, path: Path, body: Body) -> Iterator[str]:
     yield from _egress(service, manager.egress)
 
 
+def _released(service: Service, path: Path, body: Body) -> Iterator[str]:
+    del body
+    yield from _account(service, path["name"])
+    yield "would be under no manager key: nobody lists its keys any more"
+
+
 def _enrol(service: Service, path: Path, body: Body) -> Iterator[str]:
     del body
     was = "has" if service.credentials.is_enrolled(path["name"]) else "has not"
@@ -152,7 +158,7 @@ _MORE: dict[str, Callable[[Service, Path, Body], Iterator[str]]] = {
     "grant.create": _new_grant, "grant.policy": _policy, "grant.reissue": _reissue, "cut.thaw": _thaw,
     "destination.key": _destination_key, "checkout.open": _checkout, "operator.enrol": _enrol,
     "destination.create": _destination, "key.unsafe": _unsafe, "manager.import": _new_manager,
-    "account.manage": _managed,
+    "account.manage": _managed, "account.release": _released,
 }  # fmt: skip
 
 

@@ -54,6 +54,13 @@ def accounts(connection: Connection, after: str, limit: int) -> list[Account]:
     return [rows.account(row) for row in connection.execute(query)]
 
 
+def by_hand(connection: Connection) -> list[str]:
+    """Return the accounts under no manager key, by name."""
+    account = t.ACCOUNTS.c
+    query = select(account.name).where(account.manager.is_(None)).order_by(account.name)
+    return list(connection.execute(query).scalars())
+
+
 def set_upstream(connection: Connection, name: str, upstream: str) -> None:
     """Change where a paper account's exchange listens."""
     connection.execute(t.ACCOUNTS.update().where(t.ACCOUNTS.c.name == name).values(upstream=upstream))

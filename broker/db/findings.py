@@ -28,6 +28,9 @@ _SAID = frozenset({BY_WORD, SERVED, LEFT})
 
 _LACKING = "lacking"
 
+_OF_THE_LIST = frozenset({"manager", "missing"})
+"""`what` of a manager key that is refused, and of a living key that is in no list."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -125,6 +128,28 @@ def confirm(connection: Connection, refs: Iterable[str], now_us: int) -> list[st
     confirmed = list(connection.execute(select(here.ref).where(*stand).order_by(here.ref)).scalars())
     connection.execute(t.FINDINGS.update().where(*stand).values(ended_us=now_us))
     return confirmed
+
+
+def released(connection: Connection, account: str, now_us: int) -> None:
+    """An account is under no manager key any more: no list is looked at, and what only a list could end is over.
+
+    What was found of keys that are not on record stands until somebody has looked (`looked_up`); what was found of one
+    that is, until that one is dead. A sweep that is on its way counts no more.
+    """
+    begin(connection, account, "", now_us)
+    here = t.FINDINGS.c
+    connection.execute(t.FINDINGS.delete().where(here.account == account, here.what == _LACKING))
+    of_the_list = (here.account == account, here.what.in_(_OF_THE_LIST), here.ended_us.is_(None))
+    connection.execute(t.FINDINGS.update().where(*of_the_list).values(ended_us=now_us))
+
+
+def looked_up(connection: Connection, accounts: Iterable[str], now_us: int) -> list[str]:
+    """End what was found of keys that are on no record: somebody says that there are none. Return whose that was."""
+    here = t.FINDINGS.c
+    stand = (here.account.in_(list(accounts)), here.ref.is_(None), here.ended_us.is_(None))
+    names = sorted(set(connection.execute(select(here.account).where(*stand)).scalars()))
+    connection.execute(t.FINDINGS.update().where(*stand).values(ended_us=now_us))
+    return names
 
 
 _SWEEP = ("", "sweep")

@@ -38,6 +38,13 @@ def assign(connection: Connection, account: str, manager: str, subaccount: str) 
     )
 
 
+def unassign(connection: Connection, account: str) -> None:
+    """Say that an account is under no manager key."""
+    connection.execute(
+        t.ACCOUNTS.update().where(t.ACCOUNTS.c.name == account).values(manager=None, subaccount=None)
+    )
+
+
 def of_subaccount(connection: Connection, venue: str, subaccount: str) -> Account | None:
     """Return the account that is this sub-account, under whatever manager key."""
     query = select(t.ACCOUNTS).where(t.ACCOUNTS.c.venue == venue, t.ACCOUNTS.c.subaccount == subaccount)

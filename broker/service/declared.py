@@ -33,5 +33,13 @@ def standing(connection: Connection) -> tuple[Declared, frozenset[str]]:
     return Declared(_texts(found.get("confirmed")), _texts(found.get("deleted")), old_host_off), closed
 
 
+def forget(connection: Connection, account: str) -> None:
+    """Forget that somebody looked an account up: what was said of it beside its manager key's list was of that list."""
+    found: dict[str, object] = json.loads(meta.get(connection, DECLARED) or "{}")
+    confirmed = _texts(found.get("confirmed"))
+    if account in confirmed:
+        meta.put(connection, DECLARED, json.dumps({**found, "confirmed": sorted(confirmed - {account})}))
+
+
 def _texts(found: object) -> frozenset[str]:
     return frozenset(map(str, found)) if isinstance(found, list) else frozenset()

@@ -9,14 +9,17 @@ Rules:
    the exchange serves it. Which manager key looks after the sub-account that an account has is no question of whose.
 3. No account goes to another sub-account while a key of its is rotated: that the list there has no such key would prove
    that none was made, or that one is dead.
-4. Its secret is read by whoever makes keys; nothing here gives it out but `credential`.
+4. An account is released from its manager key whatever that one lists, also while everything is closed: else a manager
+   key that is lost, or a sub-account that is gone or another's, keeps it for ever. Nothing is called dead by that, and
+   no word on its list counts any more: a person looks the account up, and says so anew.
+5. Its secret is read by whoever makes keys; nothing here gives it out but `credential`.
 """
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from enum import Enum
 
-from broker.db import Connection, rotations
+from broker.db import Connection, findings, rotations
 from broker.db import accounts as account_store
 from broker.db import managers as store
 from broker.deeds import Deed
@@ -24,7 +27,7 @@ from broker.errors import Conflict, Malformed, Problem
 from broker.model import Account, KeyRef, KeyVersion, Manager, Stage, moment, new_id
 from broker.service.accounts import Accounts
 from broker.service.audit import Audit
-from broker.service.declared import standing
+from broker.service.declared import forget, standing
 from broker.service.desk import Desk, check_name, missing
 from broker.service.secrets import Secrets
 from clients.keys import VenueKey
@@ -135,15 +138,21 @@ class Managers:
         known, wanted = self._accounts.get(account), self.get(manager)
         if known.venue != wanted.venue or known.upstream != wanted.upstream:
             raise Conflict("other_venue", f"{manager} is a manager key of another exchange than {account}")
+        self._desk.guard.ensure(Deed.MANAGE)
         there = {key.key_id for key in listed()}
         with self._desk.database.read() as connection:
             absent = _absent(connection, account, there)
         told = {key.ref: heard(key) for key in absent}
         with self._desk.database.write() as connection:
+            self._desk.guard.fence(connection, Deed.MANAGE)
             _refuse_rotating(connection, account, subaccount)
             other = store.of_subaccount(connection, known.venue, subaccount)
             if other is not None and other.name != account:
-                raise Conflict("taken", f"{other.name} is {subaccount} already")
+                raise Conflict(
+                    "taken",
+                    f"{other.name} is {subaccount} already. Where that is not its own, release it first: "
+                    f"portcullis account release {other.name}",
+                )
             before = account_store.account(connection, account)
             if before is None or before.subaccount != subaccount:
                 _refuse_strange(connection, account, subaccount, there, told)
@@ -156,13 +165,39 @@ class Managers:
             )
         return replace(known, manager=manager, subaccount=subaccount)
 
+    def release(self, account: str) -> Account:
+        """Take an account off its manager key: from now on a person makes its keys, and says which there are.
+
+        Raises:
+            NotFound: No such account.
+            Conflict: One of its keys is being rotated; nothing was changed.
+            Withheld: Another host has this home's place.
+        """
+        known = self._accounts.get(account)
+        self._desk.guard.ensure(Deed.MANAGE)
+        with self._desk.database.write() as connection:
+            self._desk.guard.fence(connection, Deed.MANAGE)
+            _refuse_rotating(connection, account, None)
+            before = account_store.account(connection, account)
+            if before is None or before.manager is None:
+                return known
+            store.unassign(connection, account)
+            findings.released(connection, account, self._desk.clock.now_us())
+            forget(connection, account)
+            self._audit.record(
+                connection, "account.release", f"account:{account}",
+                {"manager": before.manager, "subaccount": before.subaccount},
+            )  # fmt: skip
+        return replace(known, manager=None, subaccount=None)
+
     def follow(self, before: str, after: str) -> None:
         """Tell where the paper exchange listens now."""
         with self._desk.database.write() as connection:
             store.set_upstream(connection, before, after)
 
 
-def _refuse_rotating(connection: Connection, account: str, subaccount: str) -> None:
+def _refuse_rotating(connection: Connection, account: str, subaccount: str | None) -> None:
+    """Refuse to take an account elsewhere, or off its manager key (None), while a key of its is rotated (rule 3)."""
     account_store.hold(connection, account)
     known = account_store.account(connection, account)
     if known is None or known.subaccount in {None, subaccount}:
@@ -237,8 +272,10 @@ def _check(facts: KeyFacts) -> None:
         )
 
 
-def bad_subaccount(text: str) -> Malformed:
+def bad_subaccount(text: str, account: str) -> Malformed:
     """Return the refusal of a sub-account the venue does not list."""
-    return Malformed(
-        "bad_subaccount", (Problem("subaccount", f"the exchange lists no sub-account {text[:80]!r}"),)
+    message = (
+        f"the exchange lists no sub-account {text[:80]!r} under that manager key; where {account} has none any more, "
+        f"or under none that you have, release it: portcullis account release {account}"
     )
+    return Malformed("bad_subaccount", (Problem("subaccount", message),))

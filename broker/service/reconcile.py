@@ -141,24 +141,23 @@ class Reconciliation:
         listed = {name: _surveyed(survey, account, every, managers) for name, account in managed.items()}
         looked, lacking = self._named(looked, listed, known, ask)
         unread, restored_us, restored = list[Step](), 0, frozenset[str]()
-        rotations, cuts, unused = tuple[OpenRotation, ...](), tuple[OpenCut, ...](), frozenset[str]()
+        rotations, cuts = tuple[OpenRotation, ...](), tuple[OpenCut, ...]()
+        unused, by_hand = frozenset[str](), frozenset[str]()
         try:
             with self._desk.database.read() as connection:
                 restored_us = int(meta.get(connection, RESTORED) or 0)
                 restored = frozenset(texts(meta.get(connection, RESTORED_KEYS)))
                 rotations = tuple(map(_rotation, rotation_store.every_open(connection)))
                 cuts = _open_cuts(connection)
-                unused = frozenset(
-                    {key.ref.account for key in every}
-                    - grant_store.used_accounts(connection)
-                    - {name for name, one in lacking.items() if not one.foreign}
-                )
+                by_hand = frozenset(account_store.by_hand(connection))
+                unused = frozenset({key.ref.account for key in every} - grant_store.used_accounts(connection))
         except StoreUnavailable as fault:
             unread.append(_unread(f"what was restored, is rotated and is cut could not be read ({fault})"))
         facts = Facts(
             looked=looked, listed=lacking, rotations=rotations, cuts=cuts, unread=tuple(unread),
             confirmed=declared.confirmed, said_deleted=declared.deleted,
-            deaths={str(key.ref): key.death for key in every}, unused=unused, superseded=self._mirror.superseded,
+            deaths={str(key.ref): key.death for key in every}, unused=unused, by_hand=by_hand,
+            superseded=self._mirror.superseded,
         )  # fmt: skip
         older = [
             one for key, one in zip(known, looked, strict=True)
@@ -166,8 +165,8 @@ class Reconciliation:
             and (one.key in restored or key.created_at.timestamp() * 1_000_000 <= restored_us)
         ]  # fmt: skip
         facts = replace(facts, old_host=bool(restored_us and older) and not declared.old_host_off)
-        if deleted:
-            self._confirm(facts.deleted.intersection(deleted))
+        if deleted or confirmed:
+            self._confirm(facts.deleted.intersection(deleted), facts.by_hand.intersection(confirmed))
         if facts.belied:
             declared = self._declare(Declared(), belied=facts.belied)
         try:
@@ -254,11 +253,13 @@ class Reconciliation:
                 self._audit.record(connection, "rotation.ask-refused", name, {"cuts": sorted(closed)})
             meta.put(connection, holding.HELD_FOR, json.dumps(sorted(closed)))
 
-    def _confirm(self, deleted: Collection[str]) -> None:
+    def _confirm(self, deleted: Collection[str], looked_up: Collection[str]) -> None:
         with self._desk.database.write() as connection:  # dead by one word alone, and looked up once more
             told = findings.confirm(connection, deleted, self._desk.clock.now_us())
             for ref in sorted({*told, *account_store.confirm(connection, deleted)}):
                 self._audit.record(connection, "key.confirm-deleted", f"key-version:{ref}")
+            for name in findings.looked_up(connection, looked_up, self._desk.clock.now_us()):
+                self._audit.record(connection, "account.confirm-keys", f"account:{name}")
 
     def _declare(self, said: Declared, belied: Collection[str] = ()) -> Declared:
         """Keep what is declared, with what was since everything was closed last, but for what the exchange belies."""

@@ -154,6 +154,7 @@ class Facts:
     said_deleted: frozenset[str] = frozenset()
     deaths: Mapping[str, Death] = field(default_factory=dict)  # of tombstones, what says that they are dead
     unused: frozenset[str] = frozenset()  # accounts on which nobody has a grant
+    by_hand: frozenset[str] = frozenset()  # accounts under no manager key, with a key on record or none
     old_host: bool = False
     superseded: str = ""
     unread: tuple[Step, ...] = ()  # what of the record could not be read or written
@@ -168,6 +169,19 @@ class Facts:
         return is_listed(key, self.listed) or (found is not None and found.is_served)
 
     @property
+    def over(self) -> frozenset[str]:
+        """The unused accounts that are given up with their key: no list of their own says what else there is."""
+        return frozenset(name for name in self.unused if not self._is_listed_for(name))
+
+    @property
+    def to_release(self) -> frozenset[str]:
+        """The unused accounts that are given up once they are under no manager key."""
+        return self.unused - self.over
+
+    def _is_listed_for(self, name: str) -> bool:
+        return name in self.listed and not self.listed[name].foreign
+
+    @property
     def deleted(self) -> frozenset[str]:
         """The keys that are deleted by a word that counts."""
         return self.said_deleted - self.belied
@@ -176,4 +190,4 @@ class Facts:
 def given_up(facts: Facts) -> frozenset[str]:
     """Return the accounts on which nobody has a grant and whose key in use is declared deleted."""
     over = (one for one in facts.looked if one.stage is Stage.CURRENT and one.key in facts.deleted)
-    return frozenset(one.account for one in over if one.account in facts.unused)
+    return frozenset(one.account for one in over if one.account in facts.over)

@@ -8,7 +8,8 @@ Rules:
 4. A list that has a key of the account's on record is the account's, whoever else has keys there: two accounts may be
    one sub-account. One that has another account's alone is perhaps another sub-account's: what it lacks says nothing,
    nor what is in it and on no record. So it is where there is no such sub-account any more. A person puts the account
-   under its own; or, where no key of its is served, looks it up and says so, with what was seen beside it.
+   under its own; or releases it from its manager key, where that one is another's here, or under no manager key that is
+   to hand; or, where no key of its is served, looks it up and says so, with what was seen beside it.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -117,6 +118,11 @@ def of_a_list(name: str, listing: Listing, facts: Facts, named: Collection[str])
             yield Step(f"{name}: {word}", "see to that, and compare again", (AGAIN,))
 
 
+def release(name: str) -> str:
+    """Return the command that takes an account off its manager key."""
+    return f"portcullis account release {name}"
+
+
 def bare(word: str) -> str:
     """Return what a list has, without what is said to do about it."""
     return word.partition(". Delete ")[0]
@@ -124,16 +130,19 @@ def bare(word: str) -> str:
 
 def _of_no_list_of_its_own(name: str, listing: Listing, facts: Facts) -> tuple[str, tuple[str, ...]]:
     """Say how an account goes on whose list is perhaps not its own (rule 4)."""
-    do = "delete nothing there. Put it under its own sub-account"
+    do = (
+        "delete nothing there. Put it under its own sub-account; or, where that one is another account's here, or "
+        "under no manager key that you have, release it from its manager key, and look its keys up by hand"
+    )
     put = f"portcullis account manage {name} --manager {listing.manager} --subaccount EMAIL"
     if not _is_over(name, facts):
-        return f"{do}: a key of its is served", (put,)
+        return f"{do}. A key of its is served", (put, release(name))
     seen = ", ".join(f"{one.key} is {one.finding.value}" for one in facts.looked if one.account == name)
     do += (
         "; where it has none any more, or shares one with that account, look up at the exchange that "
         f"{name} has no keys that live but those listed here ({seen or 'none'}), and say so"
     )
-    return do, (put, f"{AGAIN} --confirm {name}")
+    return do, (put, release(name), f"{AGAIN} --confirm {name}")
 
 
 def _is_over(name: str, facts: Facts) -> bool:
@@ -145,11 +154,13 @@ def _without_a_list(name: str, listing: Listing) -> tuple[str, tuple[str, ...]]:
     """Say how an account goes on whose manager key lists nothing any more (rule 1)."""
     do = (
         f"import another manager key, one for all accounts under {listing.manager}, and put the account under it; or "
-        f"look up at the exchange that {name} has no keys but those listed here, and say so"
+        f"release it, where its sub-account is gone; or look up at the exchange that {name} has no keys but those "
+        "listed here, and say so"
     )
     commands = (
         f"portcullis manager import --name {listing.free} --egress {listing.egress}",
         f"portcullis account manage {name} --manager {listing.free} --subaccount {spelled.word(listing.subaccount)}",
+        release(name),
         f"{AGAIN} --confirm {name}",
     )
     if listing.reason not in COMES_BACK:

@@ -7,7 +7,8 @@ Rules:
 3. Where a venue gives no answer that decides, an operator looks the key up and declares it deleted: a word on record.
    An outage is no such case: it is asked again.
 4. A slot needs a key where somebody has a grant on its account. One that was given up is over with its key, by a word
-   that nothing belies (`reconcile_facts`).
+   that nothing belies (`reconcile_facts`). Under a manager key that lists it, it is released from that first: a list
+   says what there is, and only where a person says it is their word asked for.
 """
 
 from collections.abc import Collection, Iterator
@@ -16,7 +17,7 @@ from broker import spelled
 from broker.model import Stage
 from broker.service import again, lost
 from broker.service.reconcile_facts import Facts, Finding, Looked, OpenCut, OpenRotation, Step
-from broker.service.reconcile_lists import AGAIN, COMES_BACK, LOST, REFUSED, UNLISTABLE, of_a_list
+from broker.service.reconcile_lists import AGAIN, COMES_BACK, LOST, REFUSED, UNLISTABLE, of_a_list, release
 from broker.stores.held import EGRESS_LOST
 
 _COMPARED = '"compared with the exchanges"'
@@ -114,7 +115,7 @@ def _of_a_key(one: Looked, facts: Facts) -> Iterator[Step]:
     ):
         return
     if one.finding is Finding.DEAD or one.key in facts.deleted:
-        if one.stage is Stage.CURRENT and not (one.account in facts.unused and one.key in facts.deleted):
+        if one.stage is Stage.CURRENT and not (one.account in facts.over and one.key in facts.deleted):
             yield Step(
                 f"{one.key} is in use on record, and {one.note or 'is deleted'}", *_over_or_fresh(one, facts)
             )
@@ -140,10 +141,20 @@ def _of_a_key(one: Looked, facts: Facts) -> Iterator[Step]:
 def _over_or_fresh(one: Looked, facts: Facts) -> tuple[str, tuple[str, ...]]:
     """Say how a slot whose key is dead gets one again, or, where nobody has a grant on its account, is given up."""
     do, commands = _a_fresh_key(one, facts)
-    if one.account not in facts.unused:
-        return do, commands
+    if one.account not in facts.over:
+        return _or_released(one, facts, do, commands)
     do += f"; or, since nobody has a grant on {one.account}, say that the key is deleted: the account is given up then"
     return do, (*commands, f"{AGAIN} --deleted {one.key}")
+
+
+def _or_released(
+    one: Looked, facts: Facts, do: str, commands: tuple[str, ...]
+) -> tuple[str, tuple[str, ...]]:
+    """Add how an account is given up that is under a manager key."""
+    if one.account not in facts.to_release:
+        return do, commands
+    do += f"; or, since nobody has a grant on {one.account}, release it from its manager key, and compare again: then "
+    return f"{do}it can be given up", (*commands, release(one.account))
 
 
 def _a_fresh_key(one: Looked, facts: Facts) -> tuple[str, tuple[str, ...]]:
@@ -181,7 +192,7 @@ def _undecided(one: Looked, facts: Facts) -> tuple[str, tuple[str, ...]]:
         one.stage is Stage.CURRENT and one.reason in LOST
     ):  # what serves it is in memory alone: nothing ends it first
         do, commands = _a_fresh_key(one, facts)
-        if one.account in facts.unused:
+        if one.account in facts.over:
             over = f"delete it there, and say so: nobody has a grant on {one.account}, and the account is given up then"
             return f"{lost.brought_back(one.reason, over)}; or {do}", (
                 *((AGAIN,) if one.reason in COMES_BACK else ()), by_word, *commands,
@@ -190,7 +201,8 @@ def _undecided(one: Looked, facts: Facts) -> tuple[str, tuple[str, ...]]:
             "it is in use, and gateways that hold it trade on: do not delete it, and do not restart them, before a new "
             f"key is in use. {lost.brought_back(one.reason, do)}. Then delete the lost one there"
         )
-        return first, (*((AGAIN,) if one.reason in COMES_BACK else ()), *commands)
+        commands = (*((AGAIN,) if one.reason in COMES_BACK else ()), *commands)
+        return _or_released(one, facts, first, commands)
     if one.reason == EGRESS_LOST:  # nothing was asked, and its secret is where it was
         do = "bring that password back, and compare again; if the key is deleted there, say so"
         return do, (AGAIN, by_word)
@@ -209,11 +221,12 @@ def _undecided(one: Looked, facts: Facts) -> tuple[str, tuple[str, ...]]:
             "say so"
         )
     again = () if one.reason in LOST else (AGAIN,)
-    if one.stage is Stage.CURRENT and one.account in facts.unused:
+    if one.stage is Stage.CURRENT and one.account in facts.over:
         do += f". It needs a fresh one only where {one.account} is to be used again: nobody has a grant on it"
         return do, (*again, by_word, *_a_fresh_key(one, facts)[1])
     if one.stage is Stage.CURRENT:
-        return f"{do}; then it needs a fresh one", (*again, by_word, *_a_fresh_key(one, facts)[1])
+        commands = (*again, by_word, *_a_fresh_key(one, facts)[1])
+        return _or_released(one, facts, f"{do}; then it needs a fresh one", commands)
     return do, (*again, by_word)
 
 
@@ -235,7 +248,7 @@ def _of_its_list(name: str, facts: Facts) -> Iterator[Step]:
 
 
 def _to_confirm(facts: Facts) -> Iterator[Step]:
-    by_hand = {one.account for one in facts.looked} - set(facts.listed)
+    by_hand = {one.account for one in facts.looked} - set(facts.listed) | facts.by_hand
     for name in sorted(by_hand - facts.confirmed):
         made = next((row for row in facts.rotations if row.account == name and row.waits_for_a_person), None)
         but = (

@@ -1,4 +1,4 @@
-"""`portcullis manager`: keys that make and delete the keys of sub-accounts; and `account manage`."""
+"""`portcullis manager`: keys that make and delete the keys of sub-accounts; and `account manage` and `release`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -108,3 +108,19 @@ def manage(
     made = connect(face).put(access_answers.Account, path, {"manager": manager, "subaccount": subaccount})
     what = said("[bold]{}[/] is {} under the manager key [bold]{}[/]", name, subaccount, manager)
     face.answer(made, lambda out: out.print(hanging("[green]✓[/]", what, 0)))
+
+
+@command(accounts, "release", opens=True)
+def release(face: Face, name: Annotated[str, typer.Argument(help="The account.")]) -> None:
+    """Take an account off its manager key: you make, delete and look up its keys by hand from then on.
+
+    Where its sub-account is gone, belongs to another account, or is under no manager key that you have.
+    """
+    done = connect(face).post(access_answers.Account, f"accounts/{quote(name, safe='')}/release")
+
+    def show(out: Console) -> None:
+        out.print(hanging("[green]✓[/]", said("the keys of [bold]{}[/] are made by hand", name), 0))
+        step = f"look up at the exchange which keys it has, then portcullis reconcile --confirm {name}"
+        face.step(out, "next", step)
+
+    face.answer(done, show)

@@ -68,6 +68,8 @@ async def typed(desk: Desk, command: str) -> None:
         case ["portcullis", "account", "manage", account, "--manager", name, "--subaccount", email]:
             method, path = "PUT", f"accounts/{account}/manager"
             body = {"manager": name, "subaccount": email}
+        case ["portcullis", "account", "release", account]:
+            method, path, body = "POST", f"accounts/{account}/release", {}
         case ["portcullis", "reconcile", "--confirm", name]:
             method, path, body = "POST", "reconciliations", {"confirmed": [name]}  # type: ignore[dict-item]
         case other:
@@ -86,7 +88,7 @@ async def opens(desk: Desk, cut: str) -> None:
 
 
 @pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("way", ["another", "by word"])
+@pytest.mark.parametrize("way", ["another", "by word", "released"])
 async def test_what_is_printed_leads_out(desk: Desk, closed: str, how: str, way: str) -> None:
     lose(desk.service.desk.secrets, desk.service.managers.get("master").path, how)
     with pytest.raises(Withheld):
@@ -101,7 +103,9 @@ async def test_what_is_printed_leads_out(desk: Desk, closed: str, how: str, way:
     for step in steps:
         commands = [one for one in step["commands"] if one != "portcullis reconcile"]
         assert (len(commands) < len(step["commands"])) is (how in {"tampered", "vault_deleted"})
-        for command in commands[:-1] if way == "another" else commands[-1:]:
+        *another, release, word = commands
+        assert release == f"portcullis account release {step['what'].partition(':')[0]}"
+        for command in {"another": another, "by word": [word], "released": [release, word]}[way]:
             if command not in done:
                 await typed(desk, command)
             done.add(command)

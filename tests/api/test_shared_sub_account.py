@@ -189,7 +189,7 @@ async def test_no_word_is_heard_of_such_an_account_while_a_key_of_its_is_served(
     found = await reconciled(desk, confirmed=["main", "near"])
     (step,) = [one for one in found["steps"] if one["blocks"]]
     put = "portcullis account manage main --manager master --subaccount EMAIL"
-    assert step["commands"] == [put]
+    assert step["commands"] == [put, "portcullis account release main"]
     await typed(desk, put.replace("EMAIL", "own@b.c"))
     await opens(desk, closed)
 

@@ -84,6 +84,8 @@ GUARDED = {
     "broker/service/rotations.py ask": "broker/service/rotations.py ask",
     "broker/service/destinations.py remove": "broker/service/destinations.py remove",
     "broker/service/alerts.py remove": "broker/service/alerts.py remove",
+    "broker/service/managers.py assign": "broker/service/managers.py assign",
+    "broker/service/managers.py release": "broker/service/managers.py release",
     "broker/authority/leases.py _material": "broker/authority/leases.py renew",
     "broker/authority/leases.py _verifier": "broker/authority/leases.py renew",
     "broker/authority/cutover.py _prepared": "broker/authority/cutover.py follow",
@@ -167,6 +169,7 @@ _RECEIVERS = {
     "at_work": {"deliver"},
     "_journal": {"plan", "begin"},
     "journal": {"plan", "begin"},
+    "store": {"assign", "unassign"},
 }
 _STAGES_CHANGE = {"set_stage"}
 _TREES = ("broker/service", "broker/authority", "broker/api", "rotation", "portcullis")

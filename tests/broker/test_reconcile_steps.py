@@ -56,6 +56,8 @@ def done(facts: Facts, step: Step, which: int) -> Facts:
         return replace(facts, looked=(*aged, Looked(f"main/trade/{version}", Stage.CURRENT, Finding.ALIVE)))
     if words[1:3] == ["rotation", "show"]:
         return replace(facts, rotations=())
+    if words[1:3] == ["account", "release"]:
+        return replace(facts, listed={}, confirmed=facts.confirmed - {words[-1]})
     if words[1] in {"manager", "account"}:
         return replace(facts, listed={"main": Listing("new")})
     assert words[1:] == ["reconcile"], command

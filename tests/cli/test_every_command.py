@@ -45,7 +45,7 @@ ASKED: dict[str, tuple[str, ...]] = {
     "login": ("--name", "ann", "--password-file", "{secret}"),
     "cut": ("--everything", *WHY), "halt": ("--consumer", "main", *WHY), "thaw": ("cut_1", *WHY),
     "account create": ("--name", "main"), "account list": (), "account show": ("main",),
-    "account manage": ("main", "--manager", "m", "--subaccount", "a@b.c"),
+    "account manage": ("main", "--manager", "m", "--subaccount", "a@b.c"), "account release": ("main",),
     "egress create": ("--name", "e", "--address", "192.0.2.1"), "egress list": (),
     "key import": ("--account", "main", "--key-id", "k", "--secret-file", "{secret}"), "key list": (),
     "key show": ("main/trade/1",),
