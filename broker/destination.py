@@ -55,6 +55,10 @@ class Reload(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: float = 10.0
 
 
+SHUT = "is cut off or halted: the key goes to nobody"
+"""What is said of a key whose way somewhere a gate shuts, if only half."""
+
+
 class FileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file on the rotator's host. `key_id` and `secret` name variables, or are JSON pointers."""
 

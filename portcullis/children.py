@@ -4,7 +4,8 @@ Rules:
 1. A child that does not get ready in time is ended, and said to have failed with what it printed to stderr.
 2. SIGTERM first; SIGKILL only after `PATIENCE_S`: requests in flight may finish.
 3. A child gets no variable of our environment that could hold a secret, and no file but those named.
-4. A child imports nothing from the directory that we were started in: whoever may write there would run as we do.
+4. A child imports nothing from the directory that we were started in: whoever may write there would run as we do. Nor
+   does it from what a relative or empty part of PYTHONPATH names (`broker.passed_on`).
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from broker.passed_on import passed_on
 
 _PR_SET_PDEATHSIG = 1
 SAFE = ("-P",)
@@ -64,8 +67,7 @@ class Child:
 
 def environment() -> dict[str, str]:
     """Return the variables a child gets."""
-    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return passed | {"PYTHONUNBUFFERED": "1"}
+    return passed_on(_PASSED_ON) | {"PYTHONUNBUFFERED": "1"}
 
 
 def end_with_parent() -> None:

@@ -28,7 +28,7 @@ from broker.db import rotations as rotation_store
 from broker.db.checkouts import Checkout
 from broker.db.destinations import Delivery
 from broker.deeds import Deed
-from broker.destination import Kind
+from broker.destination import SHUT, Kind
 from broker.errors import BrokerError, Conflict, Malformed, NotGranted, Problem
 from broker.gate import Mode
 from broker.model import KeyVersion, chain, moment, new_id
@@ -304,7 +304,7 @@ class Checkouts:
         if mode_of(connection, self._desk, early, scopes) is not Mode.OPEN:
             raise NotGranted(
                 "cut",
-                f"{key.ref} is cut off or halted: the key goes to nobody. portcullis cuts shows by what",
+                f"{key.ref} {SHUT}. portcullis cuts shows by what",
             )
 
 

@@ -9,7 +9,7 @@ Rules:
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker import spelled
 from broker.db import findings as finding_store
@@ -19,7 +19,7 @@ from broker.db.alerts import Alert
 from broker.errors import Conflict
 from broker.gate import Mode
 from broker.model import KeyRef, KeyVersion, Stage, moment
-from broker.service import again
+from broker.service import again, steps
 from broker.service.accounts import Accounts
 from broker.service.alerts import Alerts
 from broker.service.credentials import Credentials
@@ -107,7 +107,7 @@ class Conditions:
             }),
         ):  # fmt: skip
             found.setdefault(one.name, one)
-        return tuple(found.values())
+        return self._possible(found.values())
 
     def everything(self, here: Iterable[Condition] = ()) -> tuple[Condition, ...]:
         """Return what is wrong, with what only the rotator finds: it writes that down with its alerts."""
@@ -116,7 +116,13 @@ class Conditions:
             name = (alert.kind, alert.subject)
             if name not in found and alert.kind in ROTATORS:
                 found[name] = Condition(alert.kind, alert.subject, alert.says, alert.step)
-        return tuple(found.values())
+        return self._possible(found.values())
+
+    def _possible(self, found: Iterable[Condition]) -> tuple[Condition, ...]:
+        """Return conditions with steps that are not refused while everything is closed by itself."""
+        if not steps.waits(self._desk.guard):
+            return tuple(found)
+        return tuple(replace(one, step=steps.possible(one.step)) for one in found)
 
     def _of_cuts(self) -> Iterator[Condition]:
         listed = self._cuts.list(open_only=True, limit=_MOST_CUTS).items

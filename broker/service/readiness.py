@@ -5,7 +5,7 @@ looked after, not started again. Pure but for reading the record.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from broker.db import schedules as schedule_store
 from broker.db.checkouts import Checkout
 from broker.db.findings import Finding
 from broker.model import Account, KeyVersion, Schedule, Stage
-from broker.service import deaths, holding
+from broker.service import deaths, holding, steps
 from broker.service.accounts import Accounts
 from broker.service.desk import Desk
 from broker.service.keys import Keys
@@ -101,6 +101,7 @@ class Ready:
         addresses = {one.name: one.addresses for one in self._accounts.egresses()}
         keys = [key for key in self._keys.list() if key.stage is Stage.CURRENT]
         after, ready, now = "", list[Readiness](), self._desk.clock.now()
+        waits = steps.waits(self._desk.guard)
         while True:
             page = self._accounts.list(after=after, limit=_MOST)
             for account in page.items:
@@ -114,10 +115,15 @@ class Ready:
                     [one for one in out if one.ref.account == account.name],
                     hold,
                 )
-                ready.append(_one(known, now))
+                one = _one(known, now)
+                ready.append(replace(one, red=tuple(map(_possible, one.red))) if waits else one)
             if page.next is None:
                 return tuple(ready)
             after = page.next
+
+
+def _possible(red: Red) -> Red:
+    return replace(red, step=steps.possible(red.step))
 
 
 def _one(known: _Known, now: datetime) -> Readiness:

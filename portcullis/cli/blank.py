@@ -19,11 +19,7 @@ NOT_READ: type[Exception] = typer.BadParameter.__mro__[1]
 _STOPS = frozenset(
     {"kill", "stop", "panic", "abort", "off", "shutdown", "block", "disable", "emergency", "halt-all"}
 )
-_CUT = (
-    "To stop a bot: cut --consumer NAME --reason WHY; to stop all trading: cut --everything --reason WHY; "
-    "halt, in the place of cut, lets exits pass"
-)
-"""What is meant by `_STOPS`, whatever else is spelled like one of them."""
+"""Words for a cut, whatever else is spelled like one of them."""
 
 _MAY_BE_EMPTY = frozenset({"note"})
 
@@ -70,8 +66,9 @@ class StrictGroup(TyperGroup):
             return super().resolve_command(ctx, args)
         except NOT_READ as fault:
             if args and args[0].lower() in _STOPS and "cut" in self.commands:
-                _say(fault, f"No such command '{args[0]}'. {_CUT}")
-                raise
+                from portcullis.cli.meant_cut import instead_of  # noqa: PLC0415 - it needs us
+
+                raise typer.Exit(instead_of(ctx, args)) from None
             _say(fault)
             raise
 
@@ -80,9 +77,9 @@ class StrictGroup(TyperGroup):
         return _without_kinds(super().get_params(ctx))
 
 
-def _say(fault: Any, text: str = "") -> None:
-    text = text or str(fault.message)
-    fault.message = f"{text.rstrip('.')}. {NOTHING}" if text else NOTHING
+def _say(fault: Any) -> None:
+    text = str(fault.message)
+    fault.message = f"{text.rstrip('.')}{'' if text.endswith('?') else '.'} {NOTHING}" if text else NOTHING
 
 
 def _without_kinds(parameters: Any) -> Any:

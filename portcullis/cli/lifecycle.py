@@ -13,6 +13,7 @@ import typer
 from rich.text import Text
 
 from broker.model import NAME
+from broker.passed_on import passed_on
 from broker.pasted import looks_secret
 from clients.venue import Environment
 from portcullis import settings
@@ -125,7 +126,8 @@ def paper(
     arguments = ["--port", str(port), "--seed", str(seed), "--admin-token-file", str(token_file)]
     if state is not None:
         arguments += ["--state", str(state)]
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "clients.paper", *arguments])  # noqa: S606 - no shell
+    command = [sys.executable, "-P", "-m", "clients.paper", *arguments]
+    os.execve(sys.executable, command, passed_on(os.environ))  # noqa: S606 - no shell
 
 
 def _work() -> ModuleType:

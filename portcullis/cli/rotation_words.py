@@ -8,6 +8,7 @@ Rules:
 import re
 from dataclasses import dataclass
 
+from broker.destination import SHUT
 from portcullis.cli.rotation_answers import Delivery, Rotation, RotationWhole, Transition
 
 KEPT = "not deleted: "
@@ -41,7 +42,7 @@ _FIRST = {"done": "the first key is in use", "abandoned": "given up: no key was 
 _STATED, _ALONE = "stated, not proven", "by a person's word alone"
 _ENDED = {
     "the operator ends it": "ended by a person: the key that was to go is not proven dead",
-    "dropped: ": "ended by a person on record alone: a key that it made may live, and is named by `sweep show`",
+    "dropped: ": "ended by a person on record alone: a key that it made may live, and the next sweep names it",
 }
 """What a rotation's reason begins with where a person ended it without what would have been so otherwise."""
 _EFFECTS = {
@@ -167,6 +168,8 @@ def ways_for(found: Rotation, one: Delivery, manual: frozenset[str]) -> list[Way
     )
     if name not in manual:
         return [waive]
+    if SHUT in one.says:
+        return [Way("no key goes there before a thaw: see by what it is cut off or halted", "cuts"), waive]
     return [
         Way("see the key, once", f'destination key {name} --reason "..."'),
         Way("once it works there", f"destination confirm {name} --rotation {rotation}"),

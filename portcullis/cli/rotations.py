@@ -197,7 +197,8 @@ def answer(
     if deleted and (key_id is not None or hmac or secret_file is not None):
         raise Stopped(
             "--deleted says that a key is gone, and the other options name a new one; nothing was told.",
-            step="Say one of the two, as `rotation show` asks for it.", reason="malformed",
+            step=f"Say one of the two, as asked for by: {face.command('rotation show ' + rotation)}",
+            reason="malformed",
         )  # fmt: skip
     body: dict[str, Any] = {"deleted": True} if deleted else {"key_id": key_id_of(key_id)}
     if hmac or secret_file is not None:
@@ -214,7 +215,7 @@ def _answered(found: RotationWhole) -> str:
     """Say what becomes of a person's answer."""
     probed = {"retiring-old": "old", "discarding-new": "new"}.get(found.state)
     if probed is not None:
-        return f"the {probed} key is looked at once more; what it ends by is said by rotation show"
+        return f"the {probed} key is looked at once more, and it ends once that is dead"
     return f"the old key has ended: {found.reason}" if found.state == "done" else "the key is verified now"
 
 

@@ -18,9 +18,11 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from broker.db import accounts as account_store
 from broker.db import alerts as store
 from broker.db import asks as ask_store
 from broker.db import calls as call_store
@@ -32,9 +34,10 @@ from broker.db import schedules as schedule_store
 from broker.db.alerts import Alert
 from broker.db.asks import Ask
 from broker.deeds import Deed
-from broker.destination import Kind
+from broker.destination import Destination, Kind
+from broker.errors import NotGranted
 from broker.model import Stage
-from broker.service import Service, deaths, holding
+from broker.service import Service, deaths, holding, steps
 from broker.service.conditions import QUIET, as_alert
 from broker.service.each import STEP, UNSEEN, each
 from broker.service.readiness import OVERDUE
@@ -67,7 +70,10 @@ def conditions(service: Service, now: datetime) -> list[Alert]:
         "refused orders": lambda: _refused_orders(service, now),
         "restarts of gateways": lambda: _restarts(service, now),
     }
-    return list(each(sources, lambda what, says: Alert(UNSEEN, what, says, STEP)))
+    found = list(each(sources, lambda what, says: Alert(UNSEEN, what, says, STEP)))
+    if not steps.waits(service.desk.guard):
+        return found
+    return [replace(one, step=steps.possible(one.step)) for one in found]
 
 
 def all_that_is_wrong(service: Service, now: datetime) -> list[Alert]:
@@ -185,13 +191,27 @@ def _pastes(service: Service, row: Any) -> Iterator[Alert]:
         delivery = known.get(place.name)
         if place.kind is not Kind.MANUAL or delivery is None or delivery.over:
             continue
-        yield Alert(
-            "waits", f"{row.id}/{place.name}/{version}",
-            f"a person is waited for: paste {row.account}/{row.slot}/{version} into {place.where}",
-            ("" if delivery.delivered_us is not None
-             else f"portcullis destination key {place.name} --reason rotation, then ")
-            + f"portcullis destination confirm {place.name} --rotation {row.id}",
-        )  # fmt: skip
+        says = f"a person is waited for: paste {row.account}/{row.slot}/{version} into {place.where}"
+        step = f"portcullis destination confirm {place.name} --rotation {row.id}"
+        if delivery.delivered_us is None and _is_shut(service, place):
+            says += "; it is cut off or halted, and no key goes there before a thaw: thaw it, or do not wait for it"
+            waive = f"portcullis rotation waive {row.id} --destination {place.name} --reason WHY"
+            step = f"portcullis cuts, then {waive}"
+        elif delivery.delivered_us is None:
+            step = f"portcullis destination key {place.name} --reason rotation, then {step}"
+        yield Alert("waits", f"{row.id}/{place.name}/{version}", says, step)
+
+
+def _is_shut(service: Service, place: Destination) -> bool:
+    """Tell whether a gate on the way of the key in use to a destination is shut, if only half."""
+    with service.desk.database.read() as connection:
+        key = account_store.current_key(connection, place.account, place.slot)
+        try:
+            if key is not None:
+                service.checkouts.ensure_open(connection, key, place.name)
+        except NotGranted:
+            return True
+    return False
 
 
 def _drained_to(row: Any) -> int | None:

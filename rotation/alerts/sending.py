@@ -1,10 +1,10 @@
 """One message to one channel by Apprise, in a process of its own that ends in time (`rotation.alerts.sender`)."""
 
 import json
-import os
 import subprocess
 import sys
 
+from broker.passed_on import passed_on
 from clients.outbound import LOOPBACK, NotReachable, Reach
 
 TOTAL_S = 10.0
@@ -26,12 +26,11 @@ def by_apprise(
         "address": address, "title": title, "body": body, "total_s": total_s,
         "allowed": [str(one) for one in reach.allowed],
     }  # fmt: skip
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "rotation.alerts.sender"], input=json.dumps(asked).encode(), env=environment,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=total_s + _START_S, check=False,
-            start_new_session=True,
+            [sys.executable, "-P", "-m", "rotation.alerts.sender"], input=json.dumps(asked).encode(),
+            env=passed_on(_PASSED_ON), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            timeout=total_s + _START_S, check=False, start_new_session=True,
         )  # fmt: skip
         answer = json.loads(done.stdout)
     except (OSError, subprocess.TimeoutExpired, ValueError):

@@ -18,6 +18,7 @@ from broker.destination import FileSettings, Kind, Reload
 from broker.files.forms import fill, found
 from broker.files.ours import Ours
 from broker.files.place import Unfit, spot
+from broker.passed_on import passed_on
 from rotation.destinations.parcel import NotDelivered, Parcel, WrittenOver
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "TZ")
@@ -77,11 +78,10 @@ class FilePlace:
 
 def _tell(reload: Reload, look: Callable[[], object]) -> None:
     if reload.command:
-        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         look()
         try:
             done = subprocess.run(  # noqa: S603 - a list with a whole path, as an admin wrote it
-                list(reload.command), timeout=reload.timeout_s, env=environment, check=False,
+                list(reload.command), timeout=reload.timeout_s, env=passed_on(_PASSED_ON), check=False,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as fault:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from broker.db import meta
+from broker.errors import Withheld
 from broker.gate import Mode
 from broker.service import Service
 from broker.service.host_guard import STORE_BACK
@@ -51,6 +52,33 @@ def test_everything_closed_is_seen_beneath_any_number_of_cuts(service: Service) 
     assert [one.subject for one in shown[:2]] == [own, everything.id]
     (others,) = [one for one in shown if one.subject == "others"]
     assert others.says == f"{_CUTS + 2 - (len(shown) - 1)} more cuts are in force"
+
+
+def test_no_step_is_refused_until_the_comparison_that_comes_first(service: Service) -> None:
+    """`status` and `ready` told of a rotation, which nobody could start before `reconcile`."""
+
+    def told() -> set[str]:
+        shown = {one.step for one in service.conditions.everything() if one.kind == "no-standby"}
+        ready = {red.step for one in service.ready.look() for red in one.red if red.kind == "no-standby"}
+        assert shown == ready
+        return shown
+
+    service.accounts.create_egress("out", addresses=("127.0.0.7",))
+    service.accounts.create("other", venue="binance", egress="out", upstream="http://127.0.0.1:9")
+    credential = Credential("B", Secret("planted-b"), KeyType.HMAC)
+    service.keys.import_key("other", slot=Slot.TRADE, credential=credential, facts=_SAFE)
+    start = "portcullis rotation start --account other --slot standby --wait"
+    service.desk.guard.hear()
+    assert start in told()
+    cut = _closed(service)
+    assert f"portcullis reconcile, then {start}" in told()
+    assert start not in told()
+    with pytest.raises(Withheld):
+        service.rotations.start("other", Slot.STANDBY)
+    _compared(service)
+    assert start in told(), "it is not refused from now on, cut or not"
+    assert any(one.subject == cut for one in service.conditions.everything())
+    service.rotations.start("other", Slot.STANDBY)
 
 
 def test_what_was_said_of_a_failover_is_not_said_of_a_store_that_went_back(service: Service) -> None:

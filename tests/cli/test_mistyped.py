@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from broker import virtual_key
 from portcullis.cli import cuts, lacks, mistyped
 from portcullis.cli.app import app
-from portcullis.cli.face import Stopped
+from portcullis.cli.face import Stopped, program
 from tests.cli.test_meant import Record
 
 PASTED = virtual_key.new_secret()
@@ -151,8 +152,34 @@ def test_every_line_that_cannot_be_read_says_that_nothing_was_done(typed: list[s
 
 @pytest.mark.parametrize("word", ["kill", "stop", "panic", "STOP"])
 def test_who_types_another_word_for_it_is_told_how_a_bot_is_stopped(word: str) -> None:
-    done = CliRunner().invoke(app, [word, "my-bot"], env={"COLUMNS": "200"})
-    said = " ".join(done.output.replace("│", " ").split())
+    done = CliRunner().invoke(app, [word, "my-bot"], env={"COLUMNS": "80"})
     assert done.exit_code == 2
-    assert f"No such command '{word}'. To stop a bot: cut --consumer NAME" in said
-    assert "Nothing was done." in said
+    assert f"No such command: {word}." in done.output
+    assert "Nothing was done." in done.output
+    lines = [line.strip().removeprefix("next ").strip() for line in done.output.splitlines()]
+    for typed in ("cut --consumer my-bot", "cut --everything", "halt --consumer my-bot"):
+        assert f"{program()} {typed} --reason WHY" in lines, "whole, in a line of its own"
+
+
+@pytest.mark.parametrize(
+    ("typed", "home", "bot", "why"),
+    [
+        (["--home", "HOME", "kill"], True, "--consumer NAME", "WHY"),
+        (["kill", "--home", "HOME"], True, "--consumer NAME", "WHY"),
+        (["kill", "--consumer", "my-bot", "--reason", "a leak"], False, "--consumer my-bot", "'a leak'"),
+        (["--home", "HOME", "stop", "-x"], True, "--consumer NAME", "WHY"),
+        (["stop", "--account", "main"], False, "--account main", "WHY"),
+        (["stop", "a b"], False, "--consumer 'a b'", "WHY"),
+        (["stop", PASTED, "--reason", PASTED], False, "--consumer NAME", "WHY"),
+    ],
+)
+def test_its_commands_are_of_the_home_and_the_bot_that_were_named(
+    typed: list[str], home: bool, bot: str, why: str, tmp_path: Path
+) -> None:
+    root = str(tmp_path / "a home")
+    done = CliRunner().invoke(app, ["--json", *(root if one == "HOME" else one for one in typed)])
+    error = json.loads(done.stdout)["error"]
+    own = f"{program()} --home '{root}'" if home else program()
+    assert (done.exit_code, error["reason"]) == (2, "no_command")
+    assert f"{own} cut {bot} --reason {why}" in error["next"].splitlines()
+    assert PASTED not in done.output

@@ -293,6 +293,14 @@ def test_commands_of_the_live_view_stand_on_lines_of_their_own_and_once(
     assert not any("portcullis" in line and not line.endswith(('"..."', ID)) for line in lines)
 
 
+def test_under_a_cut_no_way_is_shown_that_is_refused() -> None:
+    cut = delivery(
+        "tax", says="main/trade/2 is cut off or halted: the key goes to nobody. portcullis cuts shows by what"
+    )
+    ways = [one.command for one in ways_for(rotation("draining"), cut, frozenset({"tax"}))]
+    assert ways == ["cuts", f'rotation waive {ID} --destination tax --reason "..."']
+
+
 def test_a_destination_that_is_waived_shows_why_and_one_left_behind_asks_for_nothing() -> None:
     waived = delivery("tax", waived_by="ann", says="waived: that tool is gone")
     found = rotation("draining-new", deliveries=[waived, delivery("file")])

@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from broker.passed_on import passed_on
 from clients.venue import Environment
 from portcullis import children, paper_process
+from portcullis.cli.app import app
 from portcullis.settings import Home
 from rotation.alerts import sending
 from tests.cli.started import READY_S
@@ -81,6 +84,49 @@ def test_nor_does_the_sender_of_alerts(ran: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sending, "_START_S", READY_S)
     assert sending.by_apprise("json://127.0.0.1:9/", "title", "body") is False, "nobody listens there"
     assert not ran.exists()
+
+
+PARTS = [".", "", "../bot", f"{os.pathsep}/nowhere", f"/nowhere{os.pathsep}.", f"/nowhere{os.pathsep}"]
+"""Of PYTHONPATH: all of them are the directory that one stands in."""
+
+
+@pytest.mark.parametrize("path", PARTS)
+async def test_no_child_imports_from_a_relative_part_of_the_path(
+    path: str, tmp_path: Path, ran: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "READY_S", READY_S)
+    monkeypatch.setenv("PYTHONPATH", path)
+    home = Home(tmp_path / "home", Environment.PAPER, "solo")
+    home.root.mkdir(mode=0o700)
+    child = await paper_process.start(home)
+    await child.end()
+    assert child.port > 1
+    monkeypatch.setattr(sending, "_START_S", READY_S)
+    assert sending.by_apprise("json://127.0.0.1:9/", "title", "body") is False
+    assert not ran.exists()
+
+
+def test_whole_parts_of_a_path_are_passed_on_and_no_secret_is() -> None:
+    """A program that a file's owner is told by finds its own commands there, and none of a stranger's."""
+    ours = {
+        "PATH": "/usr/bin::bin:.:/opt/a b/bin:",
+        "PYTHONPATH": ".:",
+        "TZ": "",
+        "PORTCULLIS_TOKEN": "planted",
+    }
+    assert passed_on(("PATH", "PYTHONPATH", "TZ", "HOME"), ours) == {
+        "PATH": "/usr/bin:/opt/a b/bin",
+        "TZ": "",
+    }
+
+
+def test_the_paper_exchange_alone_does_not_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    got = list[dict[str, str]]()
+    monkeypatch.setenv("PYTHONPATH", f".{os.pathsep}{tmp_path}")
+    monkeypatch.setattr(os, "execve", lambda _, __, environ: got.append(environ))
+    done = CliRunner().invoke(app, ["--home", str(tmp_path / "home"), "paper", "--port", "0"])
+    assert done.exit_code == 0, done.output
+    assert [one["PYTHONPATH"] for one in got] == [str(tmp_path)]
 
 
 def test_no_other_is_started_without() -> None:

@@ -15,6 +15,8 @@ from broker.db.alerts import Alert
 from broker.db.checkouts import Checkout
 from broker.db.destinations import Delivery
 from broker.db.log_tables import CALLS
+from broker.errors import NotGranted
+from broker.gate import Mode
 from broker.model import KeyRef, Schedule
 from broker.service import Service
 from broker.service.rotations import Wish
@@ -114,6 +116,38 @@ def test_a_tool_that_a_person_gives_its_key_is_an_alert_with_both_commands(
     with service.desk.database.write() as connection:
         destinations.save(connection, Delivery(made.id, "tax-tool", version, confirmed_us=1))
     assert waits() == []
+
+
+@pytest.mark.parametrize("mode", [Mode.CLOSED, Mode.HALT])
+@pytest.mark.parametrize("target", ["everything", "account:main", "consumer:tax-tool"])
+def test_under_a_cut_a_person_is_told_what_can_be_done_under_it(
+    service: Service, target: str, mode: Mode
+) -> None:
+    """The key was to be pasted, and shown to nobody while the cut stood."""
+    made = draw_up(service, "main", Slot.TRADE, "asked", service.desk.clock.now())
+    Journal(service.desk.database, service.audit, "one").plan(made)
+    service.grants.create_consumer("tax-tool")
+    service.destinations.create(
+        "tax-tool", account="main", slot=Slot.TRADE, kind="manual", settings={"what": "the tax tool"}
+    )
+    becomes(service, made.id, state="draining")
+    with service.desk.database.write() as connection:
+        destinations.save(connection, Delivery(made.id, "tax-tool", 2))
+
+    def told() -> Alert:
+        (one,) = (one for one in conditions(service, service.desk.clock.now()) if one.kind == "waits")
+        return one
+
+    service.mirror.merge()
+    assert "destination key" in told().step
+    cut, _ = service.cuts.close(targets=(target,), mode=mode, reason="leak", actor="me")
+    waive = f"portcullis rotation waive {made.id} --destination tax-tool --reason WHY"
+    assert told().step == f"portcullis cuts, then {waive}"
+    assert "no key goes there before a thaw" in told().says
+    with pytest.raises(NotGranted):
+        service.checkouts.paste("tax-tool", "rotation")
+    service.cuts.thaw(cut.id, reason="over", actor="me")
+    assert "destination key" in told().step
 
 
 def test_a_rotation_that_does_not_come_on_is_told_after_half_an_hour(service: Service, clock: Clock) -> None:
