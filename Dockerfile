@@ -12,8 +12,9 @@ ENV UV_PROJECT_ENVIRONMENT=/opt/portcullis UV_COMPILE_BYTECODE=1 UV_LINK_MODE=co
 RUN uv sync --frozen --no-dev --no-editable --extra all
 
 FROM python:3.11-slim-bookworm
-RUN useradd --system --user-group --uid 10001 --home-dir /var/lib/portcullis --create-home --shell /usr/sbin/nologin portcullis \
-    && chmod 0700 /var/lib/portcullis
+# the home's directory is empty: `init` takes no other, and a home that useradd makes has a shell's files in it
+RUN useradd --system --user-group --uid 10001 --home-dir /var/lib/portcullis --no-create-home --shell /usr/sbin/nologin portcullis \
+    && install -d -m 0700 -o 10001 -g 10001 /var/lib/portcullis
 COPY --from=build /opt/portcullis /opt/portcullis
 ENV PATH=/opt/portcullis/bin:$PATH PORTCULLIS_HOME=/var/lib/portcullis PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001

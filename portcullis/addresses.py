@@ -26,6 +26,14 @@ def in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether what listens there can be reached from this host alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 def reached_by(host: str) -> str:
     """Return the address by which this host's own programs reach what listens there: for every address, loopback."""
     try:

@@ -53,7 +53,7 @@ class GatewayChild:
         self._serving: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self.child: Child | None = None
-        self.host, self.port = doorway.host, doorway.port
+        self.host, self.port, self.names = doorway.host, doorway.port, doorway.allowed_hosts
 
     @property
     def pid(self) -> int:

@@ -106,6 +106,7 @@ class Broker:
             self.paper_base,
             local,
             self.gateway.host,
+            self.gateway.names,
         )
 
 

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from portcullis.addresses import in_url, reached_by
+from portcullis.addresses import in_url, is_loopback, reached_by
 from portcullis.settings import Home, SettingsError, write_private
 
 _ATTEMPTS = 20
@@ -40,7 +40,7 @@ class Running:
     """A broker at work. `paper` is the base URL of a paper home's exchange, else empty.
 
     `socket` is the path of the API's socket on this host; empty where it takes none. `gateway_host` is the address that
-    the gateway listens on.
+    the gateway listens on, `gateway_names` are the host names that it answers to beside those of loopback.
     """
 
     pid: int
@@ -50,6 +50,7 @@ class Running:
     paper: str = ""
     socket: str = ""
     gateway_host: str = "127.0.0.1"
+    gateway_names: tuple[str, ...] = ()
 
     @property
     def api(self) -> str:
@@ -58,8 +59,18 @@ class Running:
 
     @property
     def gateway(self) -> str:
-        """Base URL of the gateway; the first path segment names the venue."""
-        return f"http://{in_url(reached_by(self.gateway_host))}:{self.gateway_port}"
+        """Base URL of the gateway on this host; the first path segment names the venue."""
+        host = reached_by(self.gateway_host)
+        if not is_loopback(host) and self.gateway_names and host not in self.gateway_names:
+            host = self.gateway_names[0]  # by its bare address it answers nobody
+        return f"http://{in_url(host)}:{self.gateway_port}"
+
+    @property
+    def gateway_elsewhere(self) -> str:
+        """Base URL of the gateway for containers and other hosts; empty where it listens on loopback only."""
+        if is_loopback(self.gateway_host) or not self.gateway_names:
+            return ""
+        return f"http://{in_url(self.gateway_names[0])}:{self.gateway_port}"
 
 
 @contextmanager
@@ -312,6 +323,7 @@ def _taken(fd: int, *, other: bool = False) -> bool:
 def told(home: Home) -> Running | None:
     """Return what `run.json` says, whoever wrote it; see rule 2."""
     try:
-        return Running(**json.loads(home.running.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        found = json.loads(home.running.read_text(encoding="utf-8"))
+        return Running(**found | {"gateway_names": tuple(map(str, found.get("gateway_names", ())))})
+    except (OSError, ValueError, TypeError, AttributeError):
         return None

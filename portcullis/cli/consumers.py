@@ -11,8 +11,10 @@ from rich.text import Text
 from portcullis.cli import access_answers
 from portcullis.cli.client import Api, connect
 from portcullis.cli.face import Face, Stopped, command
+from portcullis.cli.reached import BRIDGE, UNREACHED, from_container
 from portcullis.cli.tables import facts, said, short, table, when
 from portcullis.recipes import RECIPES, Place
+from portcullis.running import Running
 
 app = typer.Typer(help="Bots and tools that trade through the gateway.", no_args_is_help=True)
 
@@ -102,8 +104,7 @@ def snippet(
     """Print what to paste into the bot. The secret is not known here: it was shown once."""
     api = connect(face)
     chosen = _grant_of(api, face, name, grant)
-    docker = f"http://host.docker.internal:{api.running.gateway_port}"
-    here = docker if origin is Origin.DOCKER else api.running.gateway
+    here = from_container(api.running) if origin is Origin.DOCKER else api.running.gateway
     place = Place(_NOT_KNOWN if api.elsewhere else here, chosen.key_id)
     text = RECIPES[library.value](place)
 
@@ -114,14 +115,8 @@ def snippet(
                 f"[dim]Where its gateway listens is not known here: put that in the place of {_NOT_KNOWN}.[/]",
                 soft_wrap=True,
             )
-        elif origin is Origin.DOCKER:
-            face.err.print(
-                "[dim]The gateway listens on loopback. For containers start it so that they reach it:[/]\n  "
-                + face.command("run --gateway-host 172.17.0.1 --allowed-host host.docker.internal")
-                + "\n[dim]and start the container with"
-                " --add-host host.docker.internal:host-gateway, or use --network host and no --from.[/]",
-                soft_wrap=True,
-            )
+        else:
+            _how_it_is_reached(face, api.running, origin)
 
     document = {
         "consumer": name,
@@ -131,6 +126,27 @@ def snippet(
         "text": text,
     }
     face.answer(document, show)
+
+
+def _how_it_is_reached(face: Face, running: Running, origin: Origin) -> None:
+    """Say what a container needs to reach the gateway by the address that was printed."""
+    elsewhere = running.gateway_elsewhere
+    if origin is Origin.HOST:
+        if elsewhere:
+            what = "[dim]For a bot in a container, or on another host, {} (--from docker).[/]"
+            face.err.print(said(what, elsewhere), soft_wrap=True)
+        return
+    add = f"--add-host {UNREACHED}:host-gateway"
+    if not elsewhere:
+        face.err.print(
+            "[dim]The gateway listens on loopback. For containers start it so that they reach it:[/]"
+        )
+        command = f"run --gateway-host {BRIDGE} --allowed-host {UNREACHED} --allowed-host {BRIDGE}"
+        face.err.print("  " + face.command(command), soft_wrap=True, markup=False)
+        more = f"and start the container with {add}, or use --network host and no --from."
+        face.err.print(said("[dim]{}[/]", more), soft_wrap=True)
+    elif f"//{UNREACHED}:" in elsewhere:
+        face.err.print(said("[dim]Start the container with {}[/]", add), soft_wrap=True)
 
 
 def grant_state(grant: access_answers.Grant) -> Text:

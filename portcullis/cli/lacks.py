@@ -120,6 +120,7 @@ def told(face: Face, verb: str, api: Api, stopped: Stopped, targets: list[str], 
     if (stopped.reason.startswith("no_") and stopped.reason != NO_ANSWER) or stopped.errors:
         looked = looked_up(api, targets)
         if any(not one.there for one in looked):
+            stopped.state = f"NOTHING was {_DONE[verb]}."
             stopped.step = _step(face, verb, looked, reason)
     return stopped
 
@@ -132,12 +133,17 @@ def _step(face: Face, verb: str, looked: list[Looked], reason: str | None) -> st
     if len(looked) == 1 and absent and absent[0].options:
         commands = [face.command(f"{verb} {option} --reason {because}") for option in absent[0].options]
         return "\n".join(("One of these may be meant:", *commands))
+    right = " ".join(dict.fromkeys(one.options[0] for one in looked if one.there and one.options))
+    alone = ["Only what is there:", face.command(f"{verb} {right} --reason {because}")]
+    before = alone if right and absent else []
     if all(one.options for one in looked):
         options = " ".join(dict.fromkeys(one.options[0] for one in looked))
-        return f"{'This may be meant:' if absent else 'Then:'}\n{face.command(f'{verb} {options} --reason {because}')}"
+        what = "All of it, if this is meant:" if before else "This may be meant:" if absent else "Then:"
+        return "\n".join((*before, what, face.command(f"{verb} {options} --reason {because}")))
     lists = dict.fromkeys(one.listing for one in absent if not one.options)
     return "\n".join(
         (
+            *before,
             *(f"See what there is: {face.command(one)}" for one in lists),
             "In doubt, all of it:",
             face.command(f"{verb} --everything --reason {because}"),

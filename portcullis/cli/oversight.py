@@ -12,6 +12,7 @@ from portcullis.cli import access_answers, oversight_answers
 from portcullis.cli.client import Api, connect
 from portcullis.cli.face import Face, Stopped, badge, command
 from portcullis.cli.meant import Looked, looked_up
+from portcullis.cli.reached import show_elsewhere
 from portcullis.cli.tables import amount, clean, hanging, micros, said, styled, table, when
 from portcullis.cli.wrong import red_lines
 
@@ -30,6 +31,7 @@ def status(face: Face) -> None:
         "home": "" if api.elsewhere else str(api.home.root),
         "api": api.elsewhere or api.running.api,
         "gateway": "" if api.elsewhere else api.running.gateway,
+        "gateway_elsewhere": "" if api.elsewhere else api.running.gateway_elsewhere,
     }
     process = f"process {api.pid}   " if api.pid else ""
     here = f"{process}gateway {api.running.gateway}"
@@ -42,6 +44,8 @@ def status(face: Face) -> None:
                 (clean(f"   {found.mode}, {where}"), "dim"),
             )
         )  # fmt: skip
+        if not api.elsewhere:
+            show_elsewhere(out, api.running)
         _gateways(out, found.gateways)
         _grants(out, found.grants)
         _cuts(out, found.cuts)

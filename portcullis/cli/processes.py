@@ -23,6 +23,7 @@ from portcullis import logs, settings
 from portcullis.children import ChildFailed
 from portcullis.cli import demo_screen
 from portcullis.cli.face import FAILED, Face, Stopped, badge, shown_path
+from portcullis.cli.reached import show_elsewhere
 from portcullis.cli.tables import hanging, said
 from portcullis.database_settings import DatabaseDocument
 from portcullis.demo import demo_home, running_demo
@@ -95,7 +96,10 @@ def run(face: Face, options: Options) -> None:
 
     def ready(broker: Broker) -> None:
         where = broker.running
-        document = {"pid": where.pid, "api": where.api, "gateway": where.gateway, "home": str(home.root)}
+        document = {
+            "pid": where.pid, "api": where.api, "gateway": where.gateway,
+            "gateway_elsewhere": where.gateway_elsewhere, "home": str(home.root),
+        }  # fmt: skip
 
         def show(out: Console) -> None:
             out.print(
@@ -104,6 +108,7 @@ def run(face: Face, options: Options) -> None:
                     f"   gateway {where.gateway}   API {where.api}",
                 )
             )  # fmt: skip
+            show_elsewhere(out, where)
             ends = "Ctrl-C ends it" if _in_front() else f"kill {where.pid} ends it"
             out.print(said("[dim]status: {}   {}[/]", face.command("status"), ends), soft_wrap=True)
 

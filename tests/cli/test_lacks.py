@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from broker import virtual_key
 from portcullis.cli import cuts, lacks
 from portcullis.cli.app import app
-from portcullis.cli.face import Stopped
+from portcullis.cli.face import Stopped, program
 from tests.cli.test_meant import Record
 
 PASTED = virtual_key.new_secret()
@@ -69,6 +69,20 @@ def test_what_is_like_nothing_is_listed_and_all_of_it_can_be_cut() -> None:
     error = told("cut", "--consumer", "zzz", "--grant", "grt_1", "--reason", "why")[1]
     assert "portcullis consumer list" in error["next"]
     assert error["next"].endswith("portcullis cut --everything --reason why")
+
+
+@pytest.mark.parametrize("verb", ["cut", "halt"])
+@pytest.mark.parametrize(
+    "wrong", [("--consumer", "zzz"), ("--consumer", "mybot"), ("--grant", "x", "--key", "mian/trade/1")]
+)
+def test_what_was_named_right_can_be_cut_alone(verb: str, wrong: tuple[str, ...], broker: Refusing) -> None:
+    """One of two was mistyped: nothing is cut, which is said, and the other one is a line to paste away."""
+    for typed in ([*wrong, "--account", "main"], ["--account", "main", *wrong]):
+        code, error = told(verb, *typed, "--reason", "a b")
+        assert (code, error["state"]) == (1, f"NOTHING was {'cut' if verb == 'cut' else 'halted'}.")
+        assert f"{program()} {verb} --account main --reason 'a b'" in error["next"].splitlines()
+    assert len(broker.asked) == 2
+    assert "Only" not in told(verb, *wrong, "--reason", "x")[1]["next"], "none was right"
 
 
 def test_no_target_and_no_reason_are_one_answer(broker: Refusing) -> None:

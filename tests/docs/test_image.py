@@ -3,6 +3,7 @@
 import ast
 import fnmatch
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,10 +11,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
 from portcullis.cli.app import app
+from portcullis.cli.face import Face
 from portcullis.settings import GATEWAY_PORT
 
 ROOT = Path(__file__).parents[2]
@@ -121,6 +124,74 @@ def test_the_image_is_started_with_commands_that_exist() -> None:
     copied = next(line.split() for line in last if line.startswith("COPY "))
     environment = next(line for line in stages()[0] if "UV_PROJECT_ENVIRONMENT" in line)
     assert f"UV_PROJECT_ENVIRONMENT={copied[2]}" in environment, "what one stage builds the other takes"
+
+
+def test_the_home_in_the_image_is_an_empty_directory_of_its_user() -> None:
+    """A volume begins as a copy of it, and `init` refuses a directory that holds anything: a shell's files were there."""
+    made = next(line for line in stages()[-1] if "useradd" in line)
+    home = next(line for line in stages()[-1] if line.startswith("VOLUME ")).split()[1]
+    assert "--no-create-home" in made
+    assert f"install -d -m 0700 -o 10001 -g 10001 {home}" in made
+    assert f"PORTCULLIS_HOME={home}" in next(line for line in stages()[-1] if "PORTCULLIS_HOME" in line)
+
+
+def walk() -> list[str]:
+    """Return the commands by which the guide starts the compose file, in their order."""
+    text = (
+        (ROOT / "docs" / "guides" / "people.md")
+        .read_text()
+        .split("\n## In containers\n")[1]
+        .split("\n## ")[0]
+    )
+    return text.split("```")[1].strip().splitlines()
+
+
+def test_every_command_of_the_walk_is_one() -> None:
+    """Whoever reads the guide as a stranger types them one after the other."""
+    services = yaml.safe_load((ROOT / "docs" / "examples" / "compose.yaml").read_text())["services"]
+    group = typer.main.get_group(app)
+    tried = 0
+    for line in walk():
+        words = shlex.split(line.split(" < ")[0].split(" > ")[0])
+        if words[:2] != ["docker", "compose"]:
+            continue
+        rest = [word for word in words[3:] if word not in {"--rm", "-T", "--detach"}]
+        assert all(name in services for name in rest[:1]), line
+        if words[2] == "up":
+            continue
+        typed = (
+            rest[1:] if words[2] == "run" else rest[2:]
+        )  # the image begins with the program; `exec` does not
+        assert words[2] == "run" or rest[1] == "portcullis", line
+        command, context = group, group.context_class(group, info_name="portcullis", obj=Face())
+        while hasattr(command, "resolve_command"):
+            name, command, typed = command.resolve_command(context, typed)
+            context = command.context_class(command, parent=context, info_name=name)
+        command.parse_args(context, typed)
+        tried += 1
+    assert tried >= 7
+
+
+def test_the_walk_makes_what_the_compose_file_takes() -> None:
+    """A bot is started once its key's file is there; what is asked of Portcullis before needs it alone."""
+    found = yaml.safe_load((ROOT / "docs" / "examples" / "compose.yaml").read_text())
+    lines = walk()
+    bots = {name for name in found["services"] if name != "portcullis"}
+    assert found["secrets"] == {name: {"file": f"./secrets/{name}.json"} for name in bots}
+    for name in bots:
+        one = found["services"][name]
+        assert (one["secrets"], one["environment"]["KEY_FILE"]) == ([name], f"/run/secrets/{name}")
+    grant = next(line for line in lines if " grant create " in line)
+    (bot,) = (name for name in bots if f"--consumer {name} " in grant)
+    assert " exec -T " in grant, "a file is not a terminal"
+    assert grant.endswith(f"--policy - --json < policy.toml > secrets/{bot}.json")
+    order = [
+        next(at for at, line in enumerate(lines) if part in line)
+        for part in (" init ", "--detach portcullis", "egress create", "account create", "key import", "consumer create",
+                     "mkdir", "grant create")
+    ]  # fmt: skip
+    assert order == sorted(order)
+    assert lines.index("docker compose up --detach") > order[-1]
 
 
 def test_compose_builds_this_image_and_calls_its_gateway() -> None:
