@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from broker.errors import Malformed, Problem
 from broker.gateway.mounts import upstream_of
-from broker.model import KeyVersion, Manager
+from broker.model import KeyVersion, Manager, Stage
 from clients.egress import Egress
 from clients.http import open_client
 from clients.keys import VenueKey
@@ -24,11 +24,12 @@ _WORDS = {
     Oddity.MISSING: "{ref} ({key}) is on record, and the exchange does not list it",
 }
 _WHOSE = (
-    "the exchange lists a key that is not on record: {key} ({label}), and none of this account's that is. Delete "
+    "the exchange lists a key that is not on record: {key} ({label}), and none of this account's that live. Delete "
     "nothing there before you have looked whose it is: this may be another sub-account's list (portcullis account list "
     "says whose is asked for). One of this account, made since the backup, is deleted there, or imported"
 )
-"""Of a list that nothing shows to be this account's: a label does not, whoever can make keys can give it."""
+"""Of a list that nothing shows to be this account's. A label does not, whoever can make keys can give it; nor does a
+key that is dead on record: the account may have had it under another sub-account."""
 
 
 class VenueWarden:
@@ -67,7 +68,8 @@ class VenueWarden:
 
     def odd(self, keys: Sequence[KeyVersion], listed: Sequence[VenueKey]) -> dict[str, str]:
         """Say in words what a venue lists otherwise than the record has it, each with the label of its key."""
-        shown = {key.venue_key_id for key in keys} & {key.key_id for key in listed}
+        there = {key.key_id for key in listed}
+        shown = [key for key in keys if key.stage is not Stage.TOMBSTONE and key.venue_key_id in there]
         return {_word(one, sure=bool(shown)): one.label for one in compare(keys, listed)}
 
 

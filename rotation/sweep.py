@@ -3,7 +3,8 @@
 Rules:
 1. A key that carries the label of a rotation of ours and is not on record is an orphan: a create whose answer was lost.
 2. Any other key that is not on record is unknown. It may be somebody's; a person decides what becomes of it.
-3. Of a list with none of the account's keys on record nothing shows whose it is: what is in it may be in use.
+3. Of a list with none of the account's living keys nothing shows whose it is: what is in it may be in use. One that is
+   dead on record shows nothing, the account may have had it under another sub-account.
 4. A tombstone that is listed is undead; a living key that is not listed is missing, which is no proof of its death.
 """
 
@@ -35,7 +36,7 @@ _WORDS = {
     Oddity.MISSING: "{ref} is on record as living, and the exchange does not list it",
 }
 _WHOSE = (
-    "a key that is not on record (label {label!r}), in a list with none of this account's that is: look whose it is "
+    "a key that is not on record (label {label!r}), in a list with none of this account's that live: look whose it is "
     "before anything is deleted there, it may be another sub-account's list (portcullis account list says whose is "
     "asked for)"
 )
@@ -72,7 +73,7 @@ def compare(known: Iterable[KeyVersion], listed: Iterable[VenueKey]) -> tuple[Fo
 
 
 def said(what: Oddity, one: Found, done: str, *, shows: bool) -> str:
-    """Say what was found, as `what` it is taken for; `shows`: whether the list has a key of the account on record."""
+    """Say what was found, as `what` it is taken for; `shows`: whether the list has a living key of the account."""
     words = _WHOSE if what is Oddity.UNKNOWN and not shows else _WORDS[what]
     return words.format(label=one.label, ref=one.ref, done=done)
 

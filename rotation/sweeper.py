@@ -199,7 +199,8 @@ class Sweeper:
         now: datetime,
     ) -> Iterator[Finding]:
         elsewhere = {key.venue_key_id: key for key in self._service.keys.list() if key.venue_key_id}
-        shows = not {key.venue_key_id for key in known}.isdisjoint(key.key_id for key in listed)
+        living = {key.venue_key_id for key in known if key.stage is not Stage.TOMBSTONE}
+        shows = not living.isdisjoint(key.key_id for key in listed)
         for one in compare(known, listed):
             what, done = one.what, "it is being deleted"
             other = elsewhere.get(one.key_id) if one.ref is None else None
@@ -251,6 +252,7 @@ class Sweeper:
         with self._service.desk.database.write() as connection:
             self._hold(connection, account, sweep)
             account_store.lives(connection, key_id)
+            store.seen(connection, key_id)
 
     def _left(self, account: str) -> set[str]:
         """Return the keys that a person left, which is told until each is proven dead, or in use again."""

@@ -1,14 +1,16 @@
 """What a manager key's list of a sub-account says, for routes that put keys and accounts there."""
 
-from contextlib import suppress
+import logging
 
 from broker.api.context import Context
 from broker.errors import BrokerError, Conflict
 from broker.model import Account, KeyVersion
-from broker.service.managers import Heard
+from broker.service.whose import Heard
 from clients.errors import VenueError, VenueRefused
 from clients.keys import VenueKey
 from clients.venue import Credential
+
+_LOG = logging.getLogger("portcullis.api")
 
 
 def listed(given: Context, manager: str, subaccount: str) -> tuple[VenueKey, ...] | None:
@@ -37,15 +39,23 @@ def refuse_unlisted(given: Context, account: Account, key_id: str) -> None:
     if any(key.venue_key_id == key_id for key in given.service.keys.list()):
         return
     there: tuple[VenueKey, ...] | None = None
-    with suppress(VenueError, BrokerError):
+    try:
         there = listed(given, account.manager, account.subaccount)
+    except (VenueError, BrokerError):
+        return
+    except Exception as fault:  # noqa: BLE001 - it bars nothing either; its text may quote
+        _LOG.critical(
+            "the keys of %s could not be listed: failed unforeseen (%s)", account.name, _kind(fault)
+        )
+        return
     if there is not None and all(key.key_id != key_id for key in there):
         raise Conflict(
             "other_account",
             f"the exchange does not list this key under {account.subaccount}, which {account.name} is put under; "
             "nothing was stored. One that was made this moment is listed within a minute: then again. Else put the "
             f"account under the key's own sub-account first: portcullis account manage {account.name} --manager "
-            f"{account.manager} --subaccount EMAIL",
+            f"{account.manager} --subaccount EMAIL. Where that one is another account's here, or under no manager key "
+            f"that you have, release it: portcullis account release {account.name}",
         )
 
 
@@ -61,4 +71,11 @@ def heard(given: Context, key: KeyVersion) -> Heard:
         return Heard.NAMED if fault.reason == "unknown_key" else Heard.NOTHING
     except (VenueError, BrokerError):
         return Heard.NOTHING
+    except Exception as fault:  # noqa: BLE001 - a key that cannot be asked about decides nothing; its text may quote
+        _LOG.critical("%s could not be asked about: failed unforeseen (%s)", key.ref, _kind(fault))
+        return Heard.NOTHING
     return Heard.SERVED
+
+
+def _kind(fault: Exception) -> str:
+    return type(fault).__name__

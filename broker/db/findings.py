@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, or_, select, tuple_
+from sqlalchemy import Connection, and_, or_, select, tuple_
 
 from broker.db import tables as t
 from broker.db.upsert import upsert
@@ -102,14 +102,18 @@ def lacking(
     """Write down which ended keys (with their names) a list lacks; return since when lists of its place lack each.
 
     What is not among them begins anew, and all of it with a list of another place. A key that the exchange served after
-    it was ended is left out: lists lacked it while it lived.
+    it was ended is left out: lists lacked it while it lived. So is one that another account's list was found to have,
+    for as long as that stands.
     """
     here = t.FINDINGS.c
     mine = (here.account == account, here.what == _LACKING)
     over = or_(here.key_id.not_in(list(gone)), here.says != place)
     connection.execute(t.FINDINGS.delete().where(*mine, over))
     known = {row.key_id: row.first_us for row in connection.execute(select(t.FINDINGS).where(*mine))}
-    served = set(connection.execute(select(here.key_id).where(here.what == SERVED)).scalars())
+    elsewhere = and_(here.account != account, here.what.not_in(_SAID), here.ended_us.is_(None))
+    lives = or_(here.what == SERVED, elsewhere)
+    served = set(connection.execute(select(here.key_id).where(here.key_id.in_(list(gone)), lives)).scalars())
+    connection.execute(t.FINDINGS.delete().where(*mine, here.key_id.in_(list(served))))
     for key_id in gone.keys() - known.keys() - served:
         connection.execute(
             t.FINDINGS.insert().values(
@@ -119,6 +123,12 @@ def lacking(
         )  # fmt: skip
         known[key_id] = seen_us
     return {key_id: since_us for key_id, since_us in known.items() if key_id not in served}
+
+
+def seen(connection: Connection, key_id: str) -> None:
+    """A key was seen to live: what lists lacked before that says nothing any more."""
+    here = t.FINDINGS.c
+    connection.execute(t.FINDINGS.delete().where(here.key_id == key_id, here.what == _LACKING))
 
 
 def confirm(connection: Connection, refs: Iterable[str], now_us: int) -> list[str]:

@@ -108,6 +108,7 @@ class Keys:
         )
         with self._desk.database.write() as connection:
             store.lives(connection, key.venue_key_id)
+            findings.seen(connection, key.venue_key_id)
             findings.add(connection, found, self._desk.clock.now_us())
             self._audit.record(connection, "key.lives", f"key-version:{key.ref}")
         return Conflict(

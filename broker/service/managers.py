@@ -4,9 +4,8 @@ Rules:
 1. A manager key makes keys, so it is the most dangerous one there is: bound to addresses, and never able to withdraw,
    without an exception.
 2. An account is put under a sub-account only if the venue lists the account's own keys there: nobody can be told to
-   look after somebody else's. A key that is dead is listed nowhere: beside one that is listed, one that every host
-   refuses by name is none of another sub-account's; and one that a person says is deleted is asked for nowhere, unless
-   the exchange serves it. Which manager key looks after the sub-account that an account has is no question of whose.
+   look after somebody else's. A key that is dead is listed nowhere: see `broker.service.whose`. Which manager key looks
+   after the sub-account that an account has is no question of whose.
 3. No account goes to another sub-account while a key of its is rotated: that the list there has no such key would prove
    that none was made, or that one is dead.
 4. An account is released from its manager key whatever that one lists, also while everything is closed: else a manager
@@ -15,31 +14,23 @@ Rules:
 5. Its secret is read by whoever makes keys; nothing here gives it out but `credential`.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from enum import Enum
 
 from broker.db import Connection, findings, rotations
 from broker.db import accounts as account_store
 from broker.db import managers as store
 from broker.deeds import Deed
 from broker.errors import Conflict, Malformed, Problem
-from broker.model import Account, KeyRef, KeyVersion, Manager, Stage, moment, new_id
+from broker.model import Account, KeyVersion, Manager, moment, new_id
 from broker.service.accounts import Accounts
 from broker.service.audit import Audit
-from broker.service.declared import forget, standing
+from broker.service.declared import forget
 from broker.service.desk import Desk, check_name, missing
 from broker.service.secrets import Secrets
+from broker.service.whose import Heard, absent, refuse_strange, seen_twice
 from clients.keys import VenueKey
 from clients.venue import Credential, KeyFacts
-
-
-class Heard(Enum):
-    """What a venue says of a key, asked with itself."""
-
-    SERVED = "served"
-    NAMED = "refused by name, on every host"
-    NOTHING = "nothing that decides"
 
 
 class Managers:
@@ -141,8 +132,10 @@ class Managers:
         self._desk.guard.ensure(Deed.MANAGE)
         there = {key.key_id for key in listed()}
         with self._desk.database.read() as connection:
-            absent = _absent(connection, account, there)
-        told = {key.ref: heard(key) for key in absent}
+            lacked = absent(connection, account, there)
+        told, now = {key.ref: heard(key) for key in lacked}, self._desk.spans.now()
+        with self._desk.database.write() as connection:
+            twice = seen_twice(connection, account, f"{manager}: {subaccount}", there, told, now)
         with self._desk.database.write() as connection:
             self._desk.guard.fence(connection, Deed.MANAGE)
             _refuse_rotating(connection, account, subaccount)
@@ -150,12 +143,13 @@ class Managers:
             if other is not None and other.name != account:
                 raise Conflict(
                     "taken",
-                    f"{other.name} is {subaccount} already. Where that is not its own, release it first: "
-                    f"portcullis account release {other.name}",
+                    f"{other.name} is {subaccount} already. Where that is not its own, release it first: portcullis "
+                    f"account release {other.name}. Where both are one sub-account, {account} is managed by hand, and "
+                    f"released where it is under a manager key: portcullis account release {account}",
                 )
             before = account_store.account(connection, account)
             if before is None or before.subaccount != subaccount:
-                _refuse_strange(connection, account, subaccount, there, told)
+                refuse_strange(connection, account, subaccount, there, told, twice, now)
             store.assign(connection, account, manager, subaccount)
             self._audit.record(
                 connection,
@@ -210,45 +204,6 @@ def _refuse_rotating(connection: Connection, account: str, subaccount: str | Non
             "became of its keys is asked there. Wait for its end, or end it "
             f"(portcullis rotation show {going_on.id} says how). Nothing was changed",
         )
-
-
-def _living(connection: Connection, account: str) -> list[KeyVersion]:
-    """Return the keys that a list is to have; one not made yet is in none."""
-    return [
-        key
-        for key in account_store.keys(connection, account)
-        if key.stage is not Stage.TOMBSTONE and key.venue_key_id
-    ]
-
-
-def _absent(connection: Connection, account: str, there: Collection[str]) -> list[KeyVersion]:
-    return [key for key in _living(connection, account) if key.venue_key_id not in there]
-
-
-def _refuse_strange(
-    connection: Connection,
-    account: str,
-    subaccount: str,
-    there: Collection[str],
-    told: Mapping[KeyRef, Heard],
-) -> None:
-    """Refuse a sub-account by the keys that its list does not have (rule 2)."""
-    deleted = standing(connection)[0].deleted
-    is_shown = any(key.venue_key_id in there for key in _living(connection, account))
-    for key in _absent(connection, account, there):
-        answer = told.get(key.ref, Heard.NOTHING)
-        says = f"the exchange lists no key {key.venue_key_id[:8]}... under {subaccount}: {key.ref}"
-        if answer is Heard.SERVED:
-            raise Conflict(
-                "other_account",
-                f"{says} belongs to another sub-account, for it is served. Nothing was changed",
-            )
-        if str(key.ref) not in deleted and not (is_shown and answer is Heard.NAMED):
-            raise Conflict(
-                "other_account",
-                f"{says} belongs to another sub-account, or is deleted. Nothing was changed. Look it up there; if it "
-                f"is deleted, say so, and then again: portcullis reconcile --deleted {key.ref}",
-            )
 
 
 def _check(facts: KeyFacts) -> None:

@@ -265,6 +265,7 @@ class Reconciliation:
         """Keep what is declared, with what was since everything was closed last, but for what the exchange belies."""
         with self._desk.database.write() as connection:
             known, closed = declarations.standing(connection)
+            declarations.note(connection, said.deleted, self._desk.spans.now())
             both = Declared(
                 known.confirmed | said.confirmed, (known.deleted | said.deleted).difference(belied),
                 known.old_host_off or said.old_host_off,

@@ -5,18 +5,19 @@ Rules:
    put in the place of the one that is refused or whose secret is lost, or the person looks the keys up and says so.
 2. An outage is no such case: it is asked again. So is a lost secret that can be taken back where it lies.
 3. A key that a rotation made is its rotation's business: it may be in use. That it did says the key's label, whole.
-4. A list that has a key of the account's on record is the account's, whoever else has keys there: two accounts may be
-   one sub-account. One that has another account's alone is perhaps another sub-account's: what it lacks says nothing,
-   nor what is in it and on no record. So it is where there is no such sub-account any more. A person puts the account
-   under its own; or releases it from its manager key, where that one is another's here, or under no manager key that is
-   to hand; or, where no key of its is served, looks it up and says so, with what was seen beside it.
+4. A list that has a key of the account's that lives on record is the account's, whoever else has keys there: two
+   accounts may be one sub-account. One that has another account's and none of those is perhaps another sub-account's, a
+   dead one of the account's beside them or not: what it lacks says nothing, and what is in it and on no record is told,
+   and is nothing to delete. So it is where there is no such sub-account any more. A person puts the account under its
+   own; or releases it from its manager key, where that one is another's here, or under no manager key that is to hand;
+   or, where no key of its is served, looks it up and says so, with what was seen beside it.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from broker import spelled
 from broker.errors import BrokerError
-from broker.model import Account, KeyVersion, Manager, way_of
+from broker.model import Account, KeyVersion, Manager, Stage, way_of
 from broker.service.lost import free_name
 from broker.service.reconcile_facts import Facts, Listing, Step, Surveyed, is_missing
 from broker.stores import held
@@ -67,13 +68,15 @@ def surveyed(
     known = [key for key in every if key.venue_key_id in ids]
     there = frozenset(str(key.ref) for key in known)
     strange = [key for key in known if key.ref.account != account.name]
-    if strange and len(strange) == len(known):
+    if strange and all(key in strange or key.stage is Stage.TOMBSTONE for key in known):
         on_record = {key.venue_key_id for key in known}
+        names = ", ".join(sorted(str(key.ref) for key in strange))
+        others = odd((), [one for one in listed if one.key_id not in on_record])
         return Surveyed(
             there,
-            odd(strange, [one for one in listed if one.key_id in on_record]),
-            f"the exchange lists {', '.join(sorted(there))} here, which is on record as another account's key, and "
-            f"none of its own: {account.name} is perhaps managed under another sub-account than its own "
+            {**odd(known, [one for one in listed if one.key_id in on_record]), **others},
+            f"the exchange lists {names} here, which is on record as another account's key, and "
+            f"none of its own that live: {account.name} is perhaps managed under another sub-account than its own "
             "(portcullis account list)",
         )
     own = [key for key in every if key.ref.account == account.name]
@@ -114,6 +117,9 @@ def of_a_list(name: str, listing: Listing, facts: Facts, named: Collection[str])
                 "Then compare again",
                 (f"portcullis rotation resume {going_on.id}", AGAIN),
             )
+        elif listing.foreign:
+            do = "see to that, and compare again; or release the account from its manager key: then you look it up"
+            yield Step(f"{name}: {word}", do, (AGAIN, release(name)))
         elif not any(is_missing(key, word) for key in named):
             yield Step(f"{name}: {word}", "see to that, and compare again", (AGAIN,))
 

@@ -46,6 +46,13 @@ class Seen:
     at: Moment
 
 
+def seen_since(before: Seen | None, beside: str, now: Moment) -> Seen:
+    """Return since when a key was seen refused by name beside the same thing: since now, where it was not before."""
+    if before is None or before.beside != beside or before.at.base != now.base:
+        return Seen(beside, now)
+    return before if before.at.elapsed_us(now) <= LASTS_US else Seen(beside, now)
+
+
 def witnesses(
     looked: tuple[Looked, ...], listed: Mapping[str, Listing], ways: Mapping[str, object]
 ) -> tuple[str, ...]:
@@ -98,13 +105,7 @@ def judge(
                 note = f"{note}: {_OTHERS}"
             found.append(replace(one, note=note))
             continue
-        first = before.get(one.key)
-        if (
-            first is None or first.beside != beside or first.at.base != now.base
-            or first.at.elapsed_us(now) > LASTS_US
-        ):  # fmt: skip
-            first = Seen(beside, now)
-        kept[one.key] = first
+        kept[one.key] = first = seen_since(before.get(one.key), beside, now)
         note = f"every host refuses it by name, and {beside}"
         if first.at.elapsed_us(now) < SETTLES_US:
             found.append(replace(one, note=f"{note}: seen once, which is no proof"))

@@ -1,10 +1,15 @@
 """Manager keys are taken in only if they may do no more than needed, and get accounts that are really theirs."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from broker.db import meta
+from broker.gate import Mode
+from broker.service.declared import LATELY_US
+from broker.service.reconcile_named import SETTLES_US
 from clients.errors import VenueRefused, VenueUnavailable
 from clients.keys import VenueKey
 from clients.secret import Secret
@@ -129,6 +134,18 @@ async def put(desk: Desk, email: str = "a@b.c", manager: str = "master") -> tupl
     return await ask(desk, "PUT", "accounts/main/manager", body)
 
 
+def aged(desk: Desk, fact: str, by_us: int, base: str | None = None) -> None:
+    """Let what was seen or said be so long ago, or before the last boot."""
+    with desk.service.desk.database.write() as connection:
+        known = json.loads(meta.get(connection, fact) or "{}")
+        for one in (found.get("at", found) for found in known.values()):
+            one["boot_us"] -= by_us
+            one["wall_us"] -= by_us
+            one["base"] = one["base"] if base is None else base
+        assert known
+        meta.put(connection, fact, json.dumps(known))
+
+
 async def test_a_key_that_is_dead_at_the_exchange_keeps_no_account_from_its_manager_key(
     desk: Desk, account: str
 ) -> None:
@@ -137,8 +154,104 @@ async def test_a_key_that_is_dead_at_the_exchange_keeps_no_account_from_its_mana
     await ask(desk, "POST", "managers", NEW)
     replaced(desk)
     desk.warden.keys["a@b.c"] = (VenueKey("FRESH", ""),)
+    assert (await put(desk))[0] == 409
+    aged(desk, "manage_named", SETTLES_US)
     status, made = await put(desk)
     assert (status, made.get("manager")) == (200, "master"), made
+
+
+@pytest.mark.parametrize(
+    "between", ["a moment", "served", "a boot", "another sub-account's list", "it alone is listed no more"]
+)
+async def test_a_refusal_by_name_that_was_seen_once_puts_no_account_anywhere(
+    desk: Desk, account: str, between: str
+) -> None:
+    """In a ban living keys are refused so: one look was believed, and another sub-account was managed as this one."""
+    del account
+    await ask(desk, "POST", "managers", NEW)
+    replaced(desk)
+    desk.warden.keys |= {"a@b.c": (VenueKey("FRESH", ""),), "b@b.c": (VenueKey("FRESH", ""),)}
+    status, problem = await put(desk, "b@b.c" if between == "another sub-account's list" else "a@b.c")
+    assert (status, problem["reason"]) == (409, "seen_once"), problem
+    assert "portcullis reconcile --deleted main/trade/1" in problem["detail"]
+    aged(
+        desk, "manage_named", SETTLES_US - 1_000_000 if between == "a moment" else SETTLES_US,
+        "another boot" if between == "a boot" else None,
+    )  # fmt: skip
+    if between == "served":
+        gone = desk.venue.dead.pop("REAL")
+        assert (await put(desk))[1]["reason"] == "other_account"
+        desk.venue.dead["REAL"] = gone
+    if between == "it alone is listed no more":
+        desk.warden.keys["a@b.c"] = ()
+        desk.venue.dead["FRESH"] = desk.venue.dead["REAL"]
+        assert (await put(desk))[1]["reason"] == "other_account"
+        desk.warden.keys["a@b.c"] = (VenueKey("FRESH", ""),)
+    status, problem = await put(desk)
+    assert (status, problem["reason"]) == (409, "seen_once"), problem
+    assert desk.service.accounts.get("main").manager is None
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closed since before it"])
+@pytest.mark.parametrize(
+    ("age_us", "base", "counts"),
+    [
+        (LATELY_US - 3_600_000_000, None, True), (LATELY_US + 1_000_000, None, False),
+        (3_600_000_000, "before a boot", True), (LATELY_US, "before a boot", False),
+    ],
+)  # fmt: skip
+async def test_an_old_word_puts_no_account_anywhere(
+    desk: Desk, account: str, *, closed: bool, age_us: int, base: str | None, counts: bool
+) -> None:
+    """It was said in a trouble that is over; nothing forgets it before everything is closed the next time."""
+    del account
+    await ask(desk, "POST", "managers", NEW)
+    if closed:
+        desk.service.cuts.close(
+            targets=("everything",), mode=Mode.CLOSED, reason="restored", actor="portcullis"
+        )
+    desk.warden.keys["a@b.c"] = ()
+    desk.venue.dead["REAL"] = VenueRefused("binance", "x", "key_refused", status=401, code="-2015")
+    await ask(desk, "POST", "reconciliations", {"deleted": ["main/trade/1"]})
+    aged(desk, "reconcile_deleted_at", age_us, base)
+    status, problem = await put(desk)
+    assert (status == 200) is (counts or closed), problem
+    await ask(desk, "POST", "reconciliations", {"deleted": ["main/trade/1"]})
+    assert (await put(desk))[0] == 200, "said once more it counts"
+
+
+@pytest.mark.parametrize("fault", [KeyError("x"), ValueError("x")])
+async def test_what_fails_unforeseen_bars_no_key_and_decides_nothing(
+    desk: Desk, account: str, fault: Exception
+) -> None:
+    """A manager key's secret that is no key, an answer of a strange form: both ended as an error of ours."""
+    await ask(desk, "POST", "managers", NEW)
+    desk.warden.keys["b@b.c"], desk.venue.dead["REAL"] = (), fault
+    assert (await put(desk, "b@b.c"))[1].get("reason") == "other_account"
+    assert (await put(desk))[0] == 200
+    desk.warden.fault = fault
+    new = {"account": account, "slot": "trade", "key_id": "FRESH", "secret": "planted-real-secret"}
+    assert (await ask(desk, "POST", "keys", new))[0] == 201
+
+
+async def test_a_shared_sub_account_is_no_circle(desk: Desk, account: str) -> None:
+    """An import said "manage it there", that said "taken": now each names what leads out."""
+    await ask(desk, "POST", "managers", NEW)
+    assert (await put(desk))[0] == 200
+    desk.service.accounts.create("near", venue="binance", upstream=UPSTREAM)
+    desk.warden.keys |= {"wrong@b.c": (), "a@b.c": (VenueKey("REAL", ""), VenueKey("NEAR", ""))}
+    under = {"manager": "master", "subaccount": "wrong@b.c"}
+    assert (await ask(desk, "PUT", "accounts/near/manager", under))[0] == 200
+    new = {"account": "near", "slot": "trade", "key_id": "NEAR", "secret": "planted-real-secret"}
+    release = "portcullis account release near"
+    _, problem = await ask(desk, "POST", "keys", new)
+    assert release in problem["detail"]
+    status, problem = await ask(desk, "PUT", "accounts/near/manager", under | {"subaccount": "a@b.c"})
+    assert (status, problem["reason"]) == (409, "taken")
+    assert release in problem["detail"]
+    assert (await ask(desk, "POST", "accounts/near/release"))[0] == 200
+    assert (await ask(desk, "POST", "keys", new))[0] == 201
+    assert desk.service.accounts.get(account).subaccount == "a@b.c"
 
 
 @pytest.mark.parametrize("listed", [(), (VenueKey("FRESH", ""),)], ids=["none", "the one in use"])

@@ -209,3 +209,41 @@ async def test_a_label_that_quotes_a_rotation_protects_no_key(desk: Desk, label:
     assert ("do NOT delete it" in step["do"]) is (label == "{}")
     held = [one["what"] for one in found["steps"] if one["what"].startswith("the rotation")]
     assert ("THIEF" in str(held)) is (label == "{}")
+
+
+async def test_an_unknown_key_in_a_list_of_anothers_is_told_and_opens_nothing(desk: Desk) -> None:
+    """Nobody was told of it, and a word on the account opened everything beside it."""
+    managed(desk, "main", EMAIL, MAIN)
+    desk.warden.keys[EMAIL] = (NEAR, VenueKey("STRANGEkey-here", "x"))
+    desk.venue.dead["REALmain"] = GONE
+    closed = close(desk)
+    found = await reconciled(desk, deleted=["main/trade/1"], confirmed=["main", "near"])
+    (step,) = [one for one in found["steps"] if one["blocks"]]
+    assert "STRANGEk" in step["what"]
+    assert "Delete nothing there before" in step["what"]
+    assert step["commands"] == ["portcullis reconcile", "portcullis account release main"]
+    await typed(desk, step["commands"][1])
+    await reconciled(desk, confirmed=["main"])
+    await opens(desk, closed)
+
+
+@pytest.mark.parametrize("strange", ["another account's", "one on no record"])
+async def test_a_dead_key_shows_no_list_to_be_the_accounts(desk: Desk, strange: str) -> None:
+    """The account had it under another sub-account: a key was to be made there, and what is in use there deleted."""
+    imported(desk, "main", "FRESHmain")
+    managed(desk, "main", EMAIL, MAIN, VenueKey("FRESHmain", ""))
+    old = KeyRef("main", Slot.TRADE, 1)
+    ended(desk, old, "REALmain")
+    unknown = VenueKey("STRANGEkey-here", "x")
+    desk.warden.keys[EMAIL] = (MAIN, unknown) if strange == "one on no record" else (MAIN, NEAR, unknown)
+    desk.venue.dead["FRESHmain"] = GONE
+    close(desk)
+    for _ in range(2):
+        found = await reconciled(desk, confirmed=["near"])
+    steps = [one for one in found["steps"] if one["blocks"]]
+    (told,) = [one for one in steps if "STRANGEk" in one["what"]]
+    assert "Delete nothing there before" in told["what"]
+    assert any(f"{old} is dead on record, and the exchange lists it" in one["what"] for one in steps)
+    if strange == "another account's":
+        assert any("perhaps managed under another sub-account" in one["what"] for one in steps)
+        assert not any("rotation start" in one for step in steps for one in step["commands"])

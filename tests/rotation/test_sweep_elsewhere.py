@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.db import accounts as account_store
+from broker.db import findings
 from broker.db import managers as manager_store
 from broker.model import Death, KeyRef, Stage
 from broker.service import Service
@@ -37,24 +38,26 @@ def put_under(service: Service, account: str, email: str) -> None:
         manager_store.assign(connection, account, "master", email)
 
 
-@pytest.mark.parametrize("mine", [False, True], ids=["none of ours", "one of ours"])
-async def test_what_is_in_a_list_without_a_key_of_ours_is_looked_up_first(
-    tmp_path: Path, *, mine: bool
-) -> None:
+@pytest.mark.parametrize("ours", ["none", "a dead one", "a living one"])
+async def test_what_is_in_a_list_without_a_key_of_ours_is_looked_up_first(tmp_path: Path, ours: str) -> None:
     """It said "delete it at the exchange" of a living bot's key, in a list that was asked for by a slip of the e-mail."""
     async with running_place(tmp_path) as here:
-        here.plays = (STRANGER,)
+        here.plays = (STRANGER, *(("second/trade/1",) if ours == "a dead one" else ()))
         service, paper = here.world.service, here.world.paper
         listed, own = "wrong@paper.test", "right@paper.test"
         for email in (listed, own):
             paper.account(email)
         theirs = paper.exchange.make_key(listed, KeyType.HMAC, TRADES, ips=(ACCOUNT_ADDRESS,), label="a bot")
         service.accounts.create("second", venue="binance", egress="out", upstream=paper.base_url)
-        real = paper.key(listed if mine else own, ips=(ACCOUNT_ADDRESS,))
+        mine = ours == "a living one"
+        real = paper.key(own if ours == "none" else listed, ips=(ACCOUNT_ADDRESS,))
         assert real.secret is not None
         key = Credential(real.key_id, real.secret, KeyType.HMAC)
-        uid = paper.exchange.accounts[listed if mine else own].uid
-        service.keys.import_key("second", slot=Slot.TRADE, credential=key, facts=facts(uid))
+        uid = paper.exchange.accounts[own if ours == "none" else listed].uid
+        ref = service.keys.import_key("second", slot=Slot.TRADE, credential=key, facts=facts(uid)).ref
+        if ours == "a dead one":
+            with service.desk.database.write() as connection:
+                account_store.set_stage(connection, ref, Stage.TOMBSTONE, death=Death.STATED)
         put_under(service, "second", listed)
         says = (await said(here))[theirs.key_id]
         assert ("delete it at the exchange" in says) is mine
@@ -78,6 +81,8 @@ async def test_another_accounts_key_is_told_as_what_it_is(
         near = service.keys.import_key("near", slot=Slot.TRADE, credential=key, facts=facts(uid)).ref
         with service.desk.database.write() as connection:
             account_store.set_stage(connection, near, stage, death=Death.STATED)
+            gone = {real.key_id: str(near)}
+            findings.lacking(connection, "near", "master: near@paper.test", gone, 1)
         if not mine:
             paper.exchange.keys[here.old_key].deleted = True
         says = (await said(here))[real.key_id]
@@ -87,6 +92,12 @@ async def test_another_accounts_key_is_told_as_what_it_is(
         dead = stage is Stage.TOMBSTONE
         assert ("dead on record, and lives" in says) is dead
         assert death is (Death.UNPROVEN if dead else Death.STATED)
+        with service.desk.database.write() as connection:
+            known = findings.lacking(connection, "near", "master: near@paper.test", gone, 10**12)
+            assert known == {}, "a list has it: what others lack proves nothing"
+            findings.found(connection, "main", (), 2)
+            again = findings.lacking(connection, "near", "master: near@paper.test", gone, 10**12)
+            assert again == {real.key_id: 10**12}, "it begins anew"
         paper.exchange.keys[real.key_id].deleted = dead  # as it says
 
 
