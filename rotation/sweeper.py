@@ -120,11 +120,11 @@ class Sweeper:
         except VenueRefused as fault:
             if fault.reason not in {OUT_OF_BUDGET, VENUE_PAUSE}:
                 refused = [self._refused(account, fault)]
-                self._note(account.name, refused, self._begin(account.name, now), now)
+                self._note(account.name, refused, self._begin(account, now), now)
             raise
 
     def _sweep(self, account: Account, now: datetime) -> None:
-        sweep = self._begin(account.name, now)
+        sweep = self._begin(account, now)
         before = self._service.keys.list(account.name)
         with self._venues.desk(account, haste=Haste.AT_LEISURE, needs=("list", "addresses")) as desk:
             listed, seen_us = desk.admin.list(desk.subaccount), desk.now_us()
@@ -145,11 +145,19 @@ class Sweeper:
         if trouble is not None:
             raise trouble
 
-    def _begin(self, account: str, now: datetime) -> str:
-        """Put on record that a sweep of an account begins; return which."""
+    def _begin(self, account: Account, now: datetime) -> str:
+        """Put on record that a sweep of an account begins; return which.
+
+        Raises:
+            Conflict: It is under another sub-account by now, or under no manager key: nobody would sweep it again.
+        """
         sweep = new_id("swp")
         with self._service.desk.database.write() as connection:
-            store.begin(connection, account, sweep, microseconds(now))
+            account_store.hold(connection, account.name)
+            known = account_store.account(connection, account.name)
+            if known is None or (known.manager, known.subaccount) != (account.manager, account.subaccount):
+                raise Conflict("moved", "it was put elsewhere, or released from its manager key, this moment")
+            store.begin(connection, account.name, sweep, microseconds(now))
         return sweep
 
     @staticmethod

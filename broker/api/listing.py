@@ -54,8 +54,8 @@ def refuse_unlisted(given: Context, account: Account, key_id: str) -> None:
             f"the exchange does not list this key under {account.subaccount}, which {account.name} is put under; "
             "nothing was stored. One that was made this moment is listed within a minute: then again. Else put the "
             f"account under the key's own sub-account first: portcullis account manage {account.name} --manager "
-            f"{account.manager} --subaccount EMAIL. Where that one is another account's here, or under no manager key "
-            f"that you have, release it: portcullis account release {account.name}",
+            f"{account.manager} --subaccount EMAIL; where another account has that one here, or it is under no manager "
+            f"key that you have, release this one: portcullis account release {account.name}",
         )
 
 

@@ -144,12 +144,15 @@ class Managers:
                 raise Conflict(
                     "taken",
                     f"{other.name} is {subaccount} already. Where that is not its own, release it first: portcullis "
-                    f"account release {other.name}. Where both are one sub-account, {account} is managed by hand, and "
+                    f"account release {other.name}; where both are one sub-account, {account} is managed by hand, and "
                     f"released where it is under a manager key: portcullis account release {account}",
                 )
             before = account_store.account(connection, account)
             if before is None or before.subaccount != subaccount:
                 refuse_strange(connection, account, subaccount, there, told, twice, now)
+                findings.begin(
+                    connection, account, "", self._desk.clock.now_us()
+                )  # a sweep on its way saw the other
             store.assign(connection, account, manager, subaccount)
             self._audit.record(
                 connection,

@@ -62,6 +62,7 @@ async def test_what_is_in_a_list_without_a_key_of_ours_is_looked_up_first(tmp_pa
         says = (await said(here))[theirs.key_id]
         assert ("delete it at the exchange" in says) is mine
         assert ("look whose it is before" in says) is not mine
+        paper.exchange.keys[real.key_id].deleted = ours == "a dead one"  # as the record has it
 
 
 @pytest.mark.parametrize("mine", [False, True], ids=["none of ours", "one of ours"])
@@ -132,3 +133,33 @@ async def test_a_manager_key_that_dies_in_the_middle_of_a_rotation_is_replaced(
         service.managers.assign("main", "master-2", EMAIL, lambda: listed)
         assert service.accounts.get("main").manager == "master-2"
         assert KeyRef("main", Slot.TRADE, 1) in {one.ref for one in service.keys.list("main")}
+
+
+@pytest.mark.parametrize("when", ["before it begins", "while it lists", "put elsewhere while it lists"])
+async def test_a_sweep_of_an_account_that_went_meanwhile_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """No later sweep would end what it found: nobody looks at that account again, or not at that list."""
+    async with running_place(tmp_path) as here:
+        here.plays = (STRANGER,)
+        service, paper, lists = here.world.service, here.world.paper, BinanceAdmin.list
+        paper.exchange.make_key(EMAIL, KeyType.HMAC, TRADES, ips=(ACCOUNT_ADDRESS,), label="a bot")
+        managed = service.managers.managed()
+
+        def goes(self: BinanceAdmin, subaccount: str) -> tuple[VenueKey, ...]:
+            if when == "while it lists":
+                service.managers.release("main")
+            else:
+                service.managers.assign(
+                    "main", "master", "b@paper.test", lambda: (VenueKey(here.old_key, ""),)
+                )
+            return lists(self, subaccount)
+
+        if when == "before it begins":
+            service.managers.release("main")
+            monkeypatch.setattr(service.managers, "managed", lambda: managed)
+        else:
+            monkeypatch.setattr(BinanceAdmin, "list", goes)
+        (trouble,) = await asyncio.to_thread(sweeper(here).sweep, now())
+        assert "main could not be swept" in trouble
+        assert service.rotations.findings() == ()
