@@ -267,13 +267,13 @@ class HostGuard:
         if told < _NO_GENERATION:  # what cannot be understood is nobody's generation
             self._above = max(self._above, told)
         if max(told, self._above) > self._generation:
-            return self._restored_elsewhere(told)
+            return self._restored_elsewhere(told, _who(found) if told > self._generation else "")
         return ""
 
-    def _restored_elsewhere(self, told: int = 0) -> str:
+    def _restored_elsewhere(self, told: int = 0, who: str = "") -> str:
         return (
             f"this instance was restored elsewhere (generation {max(told, self._above)}, here {self._generation}): "
-            "the other host serves now; end this one"
+            f"{who or 'the other host'} serves now; end this one"
         )
 
     def _known(self, within_s: float, deed: Deed) -> Known:
@@ -339,6 +339,14 @@ def _seat(found: object) -> Seat | None:
         raise StoreUnavailable(
             "seat_unreadable", f"{fault}: end whatever runs this home, and remove it"
         ) from None
+
+
+def _who(found: dict[str, object]) -> str:
+    """Return who sits where a document of the secret store says so; empty where that cannot be read, or nobody does."""
+    with suppress(StoreUnavailable):
+        seat = _seat(found.get(SEAT))
+        return "" if seat is None else seat.who
+    return ""
 
 
 def _refuse(no: No | None) -> None:
