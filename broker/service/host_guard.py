@@ -90,6 +90,8 @@ class HostGuard:
         self._cuts_read = False
         self._above = 0
         """The highest generation of this home that the secret store ever told of."""
+        self._leads = ""
+        """Who sat there last at such a generation, as far as the store told."""
         self._usurped = ""
         """Why nothing is ever done here again, as the database says; the secret store's word is in `_heard`."""
 
@@ -267,13 +269,15 @@ class HostGuard:
         if told < _NO_GENERATION:  # what cannot be understood is nobody's generation
             self._above = max(self._above, told)
         if max(told, self._above) > self._generation:
-            return self._restored_elsewhere(told, _who(found) if told > self._generation else "")
+            if told > self._generation:
+                self._leads = seats.who(found.get(SEAT)) or self._leads
+            return self._restored_elsewhere(told)
         return ""
 
-    def _restored_elsewhere(self, told: int = 0, who: str = "") -> str:
+    def _restored_elsewhere(self, told: int = 0) -> str:
         return (
             f"this instance was restored elsewhere (generation {max(told, self._above)}, here {self._generation}): "
-            f"{who or 'the other host'} serves now; end this one"
+            f"{self._leads or 'the other host'} serves now; end this one"
         )
 
     def _known(self, within_s: float, deed: Deed) -> Known:
@@ -339,14 +343,6 @@ def _seat(found: object) -> Seat | None:
         raise StoreUnavailable(
             "seat_unreadable", f"{fault}: end whatever runs this home, and remove it"
         ) from None
-
-
-def _who(found: dict[str, object]) -> str:
-    """Return who sits where a document of the secret store says so; empty where that cannot be read, or nobody does."""
-    with suppress(StoreUnavailable):
-        seat = _seat(found.get(SEAT))
-        return "" if seat is None else seat.who
-    return ""
 
 
 def _refuse(no: No | None) -> None:
