@@ -6,7 +6,8 @@ Rules:
    `came_us`.
 2. Everything is asked through the venue's view (`venue_view`), so by its meter; what fails stays missing.
 3. Where a sale had left when they were asked for, and was not answered, they may show it or not: what is free is at
-   most that much more (`perhaps`). So it is where others sell, and whose the asset is was told before that: what they
+   most that much more (`perhaps`). So it is with every sale that is not answered, whenever it left: the venue may
+   refuse it. So it is where others sell, and whose the asset is was told before that: what they
    sell is not free, and theirs. So it is where a sale may free what its old order binds, and where it is known only
    what it gives at most. As it is told it is enough for a yes, and for no definite no: its answer ends that.
    So it is on an account of several with what came free lately (`lately`): holdings may lag behind that.
@@ -127,12 +128,12 @@ class AccountView:
             here = (one for one in self._sales if one.asset == asset and one.grant != grant)
             found += [one for one in here if one.untold(since_us) and one not in found]
         if alone:  # of these nothing else is taken off
-            found = [one for one in found if one.may_take_less and one.sent_us >= self._asked_us]
+            found = [one for one in found if one.in_doubt and one.sent_us >= self._asked_us]
         return sum((one.takes for one in found), lately)
 
     def _perhaps(self, asset: str) -> list[Sale]:
         found = (one for one in self._sales if one.asset == asset)
-        return [one for one in found if one.sent_us < self._asked_us or one.may_take_less]
+        return [one for one in found if one.sent_us < self._asked_us or one.in_doubt]
 
     async def landing(self, asset: str, seconds: float) -> None:
         """Wait, not for longer than that, until all sales are answered that holdings may show or not."""

@@ -294,6 +294,10 @@ class Forwarder:
         now_us = view.now_us()
         if reading.intent.action is _READ:
             return view.meter.pause(Need.READ, reading.intent.weight_pool, reading.intent.weight, now_us)
+        if verdict.beyond:  # it may not be there: the venue would refuse it, and count it
+            failure = job.failed.get("holdings")
+            told = view.meter.told_to_wait(reading.intent.weight_pool, now_us)
+            return told or (None if failure is None else failure.pause)
         if verdict.leaving or verdict.only_sells:
             return None
         return view.meter.told_to_wait(reading.intent.weight_pool, now_us)
