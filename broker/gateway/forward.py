@@ -142,7 +142,7 @@ class Forwarder:
         if job.need is Need.EXIT:
             old = lapsed(job, self._clock.boot_us())
             job.again.update(old)
-            if job.failed.get("stake") is NO_ANSWER and not self._passes(job):
+            if "stake" not in old and job.failed.get("stake") is NO_ANSWER and not self._passes(job):
                 old = (*old, "stake")  # its answer is waited for on
             if old:
                 await self._fetch_within(Wait(PREPARE_SECONDS / 2), job, old)
@@ -169,6 +169,7 @@ class Forwarder:
             else:
                 job.again.add(name)
                 job.asked.discard(name)
+                job.failed.pop(name, None)
                 job.staked = job.staked and name != "stake"
         self._at_worst(job, boot_us)
 
