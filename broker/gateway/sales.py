@@ -60,8 +60,7 @@ class Old:
 class Sale:
     """A sale that was sent, and since when its answer is there. `unsure`: that answer told nothing of what it did.
 
-    `at_most`: it may give less than its amount. `before`: how much of the asset was free when it left, by holdings that
-    were known then.
+    `at_most`: it may give less than its amount.
     """
 
     asset: str
@@ -73,7 +72,6 @@ class Sale:
     old: Old | None = None
     at_most: bool = False
     grant: str = ""
-    before: Decimal | None = None
 
     @property
     def takes(self) -> Decimal:
