@@ -107,7 +107,7 @@ async def _not_kept(given: Context, name: str) -> None:
         raise StoreUnavailable(
             "kept_untested",
             f"no test came to {name}, and it could not be taken back ({fault}): it is on record, and told of what is "
-            f"wrong. portcullis alerts test {name}, or alerts remove {name}",
+            f"wrong. portcullis alerts test {name}, or portcullis alerts remove {name}",
         ) from None
 
 

@@ -255,3 +255,38 @@ def test_every_command_that_the_code_prints_is_whole() -> None:
             if type(fault).__name__ != "BadParameter":  # a placeholder is no number
                 wrong.append(f"{where}: {text}: {fault!r}")
     assert not wrong, "\n".join(wrong)
+
+
+NAMED_ALONE = (
+    "what `operator create` wrote", "Name the file that `operator create` wrote", "As named in `rotation show`",
+    "a key import for the venue",
+)  # fmt: skip
+"""What tells of a command, and asks nobody to type it."""
+
+
+def test_no_text_names_a_command_without_the_program() -> None:
+    """`To stop a bot: cut ...` was printed, and `or alerts remove NAME`: pasted, a shell looked for `alerts`."""
+    groups = typer.main.get_group(app).commands
+    names = [f"{name} {one}" for name, group in groups.items() for one in getattr(group, "commands", ())]
+    typed = re.compile(rf"(?<![\w/.-])(?:{'|'.join(map(re.escape, names))})(?= |`|$|[:;,.])")
+    root, wrong = Path(__file__).parents[2], list[str]()
+    for package in ("broker", "rotation", "portcullis"):
+        for file in sorted((root / package).rglob("*.py")):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            said = {
+                id(node.body[0].value)
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+                and isinstance(node.body[0] if node.body else None, ast.Expr)
+            }
+            for node in ast.walk(tree):
+                if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or id(node) in said:
+                    continue
+                text = node.value
+                wrong += [
+                    f"{file.relative_to(root)}:{node.lineno}: {text}"
+                    for found in typed.finditer(text)
+                    if found.start() and not text[: found.start()].endswith("portcullis ")
+                    if not any(one in text for one in NAMED_ALONE)
+                ]
+    assert wrong == []
