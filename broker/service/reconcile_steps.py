@@ -150,7 +150,10 @@ def _over_or_fresh(one: Looked, facts: Facts) -> tuple[str, tuple[str, ...]]:
 def _or_released(
     one: Looked, facts: Facts, do: str, commands: tuple[str, ...]
 ) -> tuple[str, tuple[str, ...]]:
-    """Add how an account is given up that is under a manager key."""
+    """Add how an account is given up that somebody uses on record, or that is under a manager key."""
+    if one.account not in facts.unused:
+        first = f"where nobody is to use {one.account} any more, end its grants, destinations and checkouts"
+        return f"{do}; {first}, and compare again: then it can be given up", commands
     if one.account not in facts.to_release:
         return do, commands
     do += f"; or, since nobody has a grant on {one.account}, release it from its manager key, and compare again: then "

@@ -302,7 +302,7 @@ async def test_an_account_with_a_grant_keeps_its_slot(desk: Desk) -> None:
     assert (await ask(desk, "POST", "grants", grant))[0] == 201
     desk.warden.keys[EMAIL] = ()
     desk.venue.dead["REALmain"] = GONE
-    close(desk)
+    closed = close(desk)
     for _ in range(2):
         found = await reconciled(desk, confirmed=["main", "second"])
         assert RELEASE.format("main") not in commands_of(found, "main")
@@ -310,3 +310,7 @@ async def test_an_account_with_a_grant_keeps_its_slot(desk: Desk) -> None:
     found = await reconciled(desk, confirmed=["main"], deleted=["main/trade/1"])
     assert any("key import" in one for one in commands_of(found, "main"))
     assert not found["well"]
+    assert any("end its grants, destinations and checkouts" in one["do"] for one in steps_of(found, "main"))
+    (made,) = desk.service.grants.list().items
+    assert (await ask(desk, "POST", f"grants/{made.id}/revoke", {"reason": "over"}))[0] == 200
+    await opens(desk, closed)
