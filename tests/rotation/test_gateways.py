@@ -16,7 +16,7 @@ from tests.gateway.world import POLICY, Bot
 from tests.rotation.place import Place, running_place, trading
 
 pytestmark = pytest.mark.sockets
-LASTING = POLICY + "[lease]\nseconds = 120\n"
+LASTING = POLICY + "[lease]\nseconds = 300\n"
 """A lease that outlasts what a busy machine takes for a rotation."""
 
 SHORT = POLICY + "[lease]\nseconds = 3\n"
