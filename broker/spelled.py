@@ -12,6 +12,14 @@ _TAKEN_APART = re.compile(r", then |portcullis |RB-\d\d|[`\n]")
 _PLAIN = re.compile(rb"[A-Za-z0-9_]")
 
 
+def shown(text: str) -> str:
+    """Return text of others as it may be shown: controls, line ends and what turns or hides writing are spelled out."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape", "backslashreplace").decode()
+        for one in text
+    )
+
+
 def word(text: str) -> str:
     """Return a text as one word of a shell; what a terminal does not show as it is, by its bytes."""
     if text.isprintable() and _TAKEN_APART.search(text) is None:

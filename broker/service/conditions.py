@@ -278,6 +278,14 @@ QUIET = frozenset({"no-key", "no-standby", "no-addresses", "channel"})
 _URGENT = frozenset({"gateway-silent", "no-gateway", SILENT})
 
 
+_SERIOUS = frozenset({"key", "withdraws", "checkout", "withheld", "unsafe", NO_ADMIN})
+
+
+def is_serious(one: Alert) -> bool:
+    """Tell whether something is told before other things that came with it: somebody else may have a key."""
+    return one.kind in _SERIOUS
+
+
 def is_urgent(one: Alert) -> bool:
     """Tell whether people are told at once, and not with what else comes in the same seconds."""
     return one.kind in _URGENT or (one.kind, one.subject) == ("unsafe", ROTATOR)

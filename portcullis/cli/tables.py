@@ -16,6 +16,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from broker import spelled
+
 _FOLDED = 14
 """Characters that prose is not squeezed below."""
 
@@ -30,11 +32,8 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def clean(text: str) -> str:
-    """Return text without what a terminal would obey: controls, line ends and turned writing are spelled out."""
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape", "backslashreplace").decode()
-        for one in text
-    )
+    """Return text without what a terminal would obey."""
+    return spelled.shown(text)
 
 
 def styled(text: str, style: str = "") -> Text:

@@ -1,11 +1,12 @@
 """Tells people what is wrong: grouped, once, again after a while, and when it is right again.
 
 Rules:
-1. What is new waits a few seconds, so that what comes together is one message; what stops everybody does not wait.
+1. What is new waits a few seconds, so that what comes together is told together, in as few messages as its service
+   takes (`round`); what stops everybody does not wait.
    What stands is told again every four hours, and what is right again once: by a look that saw everything.
-2. An alert counts as told when one channel took it: two rotators may tell it twice, never none. A channel that fails
-   is shown in `alerts list`, and tried again: what stands and another channel took is told to it within a minute
-   of its working again.
+2. An alert counts as told when one channel took a message with it: two rotators may tell it twice, never none. A
+   channel that fails is shown in `alerts list`, and tried again: what stands and another channel took is told to it
+   within a minute of its working again.
 3. No message holds a secret: it is made of what operators read anyway. Addresses never leave `Secret` but to be asked.
 4. A heartbeat URL is asked every minute, so that somebody else notices when we are dead.
 5. Channels are told beside one another, and heartbeats beside them: one that drips keeps nothing from the others, and
@@ -18,6 +19,7 @@ import functools
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
@@ -35,23 +37,27 @@ from broker.stores.held import is_lost
 from clients.outbound import NotReachable
 from clients.outbound_http import NotAnswered, OutboundClient
 from clients.secret import Secret
+from rotation.alerts.answers import Answer
 from rotation.alerts.conditions import all_that_is_wrong
-from rotation.alerts.sending import by_apprise
+from rotation.alerts.known import Known
+from rotation.alerts.round import Round
+from rotation.alerts.sending import Message, by_apprise
+from rotation.alerts.wording import Entry, entry, in_order, right_again
 
 TOGETHER_US = 5_000_000
 AGAIN_US = round(timedelta(hours=4).total_seconds() * 1_000_000)
 BEAT_US = 60_000_000
 CATCH_UP_US = 60_000_000
-_MOST_LINES = 30
 _PATIENCE_S, _GLANCE_S = 10.0, 0.05
 WAIT_S, REST_S = 10.0, 5.0
 """For so long a look waits for what it sends, and for the others once one was taken. What is slower goes on beside the
 next look."""
 
-_NOT_TAKEN = "it was not taken: its host does not answer, or its address is wrong"
 _LOG = logging.getLogger("portcullis.alerts")
-Send = Callable[[str, str, str], bool]
-"""Address, title, body: whether it was taken."""
+Send = Callable[[str, Message], Answer]
+"""Sends a message to an address."""
+
+_Names = frozenset[tuple[str, str]]
 
 
 class Telling:
@@ -71,7 +77,9 @@ class Telling:
         self._right: list[Alert] = []
         self._lock = threading.Lock()
         self._addresses: dict[str, Secret] = {}
-        self._on_way: dict[str, str] = {}
+        self._on_way: dict[str, _Names] = {}
+        self._known: defaultdict[str, Known] = defaultdict(Known)
+        self._standing: _Names = frozenset()
         self._missed: set[str] = set()
         self._beaten_us = -BEAT_US
         self._caught_up_us = -CATCH_UP_US
@@ -96,6 +104,7 @@ class Telling:
         with self._lock:
             self._right += right
             right = list(self._right)
+        self._standing = frozenset((one.kind, one.subject) for one in standing)
         waiting = [one for one in standing if one.sent_us is None]
         due = [one for one in standing if one.sent_us is None or one.sent_us + AGAIN_US <= now_us]
         settled = (
@@ -114,21 +123,33 @@ class Telling:
         channel = next((one for one in self._service.alerts.channels() if one.name == name), None)
         if channel is None:
             return f"there is no channel {name}"
-        text = "This is a test. What is wrong comes here, and that it is right again."
-        return self._to(channel, self._title("test"), text)
+        message = Message(
+            self._title("test"),
+            [("This is a test. What is wrong comes here, and that it is right again.", "")],
+        )
+
+        def testing(address: str) -> str:
+            return self._send(address, message).why
+
+        return self._at(channel, self._ask if channel.kind == HEARTBEAT else testing) or ""
 
     def _tell(self, due: Sequence[Alert], right: Sequence[Alert], now_us: int) -> list[threading.Thread]:
-        """Tell every channel; the first that takes it makes it told."""
-        lines = [*_lines(due), *(f"+ right again: {one.says}" for one in right[:_MOST_LINES])]
+        """Tell every channel; the first that takes an alert makes it told."""
+        entries = [*map(entry, in_order(due)), *map(right_again, right)]
         title = self._title(f"{len(due)} to see to" if due else "right again")
 
-        def taken() -> None:
+        def told(ones: Sequence[Entry]) -> None:
             with self._service.desk.database.write() as connection:
-                store.sent(connection, due, now_us)
+                store.sent(connection, [one.alert for one in ones if not one.right], now_us)
+            over = [one.alert for one in ones if one.right]
             with self._lock:
-                self._right = [one for one in self._right if one not in right]
+                self._right = [one for one in self._right if one not in over]
 
-        return self._to_all(self._channels(), title, "\n".join(lines), taken)
+        return [
+            began
+            for channel in self._channels()
+            for began in self._begin(channel, title, entries, now_us, told)
+        ]
 
     def _catch_up(self, told: Sequence[Alert], now_us: int) -> list[threading.Thread]:
         """Tell a channel that failed, or was busy, what stands and others were told of."""
@@ -140,8 +161,16 @@ class Telling:
         due = not 0 <= now_us - self._caught_up_us < CATCH_UP_US
         if due:
             self._caught_up_us = now_us
-        behind = [one for one in self._channels() if one.name in missed or (due and one.failed)]
-        return self._to_all(behind, self._title(f"{len(told)} to see to"), "\n".join(_lines(told)))
+        begun = []
+        for channel in self._channels():
+            known, fails = self._known[channel.path], due and bool(channel.failed)
+            owed = [one for one in told if known.owes(one)] if channel.name in missed or fails else []
+            if fails and not known.still_refused:
+                owed = owed or list(told)  # whether it works is only known by what it takes
+            if owed:
+                title = self._title(f"{len(told)} to see to")
+                begun += self._begin(channel, title, [*map(entry, in_order(owed))], now_us, lambda _: None)
+        return begun
 
     def _channels(self) -> list[Channel]:
         return [one for one in self._service.alerts.channels() if one.kind != HEARTBEAT]
@@ -150,57 +179,78 @@ class Telling:
         home = self._service.desk.home
         return f"[Portcullis {home.environment.value.upper()} {home.instance}] {what}"
 
-    def _to_all(
-        self, channels: Sequence[Channel], title: str, body: str, taken: Callable[[], None] = lambda: None
+    def _begin(
+        self,
+        channel: Channel,
+        title: str,
+        entries: Sequence[Entry],
+        now_us: int,
+        told: Callable[[Sequence[Entry]], None],
     ) -> list[threading.Thread]:
-        """Send to all of them at once that are not busy; return who is at it."""
-        begun = []
-        for channel in channels:
-            if not self._is_free(channel, body):
-                continue
-            try:
-                begun.append(_began(functools.partial(self._sent, channel, title, body, taken)))
-            except RuntimeError:
-                _LOG.error("no thread can be had to tell the channel %s", channel.name)
-                with self._lock:
-                    del self._on_way[channel.name]
-                    self._missed.add(channel.name)
-        return begun
+        """Tell a channel beside us, unless it is busy or left alone; return who is at it."""
+        if self._known[channel.path].rests(now_us):
+            return []  # it failed: so what it misses is caught up
+        standing, right = self._standing, frozenset(one.name for one in entries if one.right)
 
-    def _is_free(self, channel: Channel, body: str) -> bool:
-        """Take a channel for a message; one that is busy with another misses it."""
+        def telling() -> None:
+            known = self._known[channel.path]
+            known.forget(standing, right)
+
+            def round_of(address: str) -> str | None:
+                one = Round(functools.partial(self._send, address), known, title, now_us, told)
+                one.tell(entries)
+                if one.left:
+                    with self._lock:
+                        self._missed.add(channel.name)
+                return one.why if one.sent or one.why else None
+
+            self._at(channel, round_of)
+
+        return self._beside(channel, frozenset(one.name for one in entries), telling)
+
+    def _beside(self, channel: Channel, what: _Names, work: Callable[[], object]) -> list[threading.Thread]:
+        """Do something for a channel beside us, unless it is busy; return who is at it."""
+
+        def working() -> None:
+            try:
+                work()
+            finally:
+                with self._lock:
+                    self._on_way.pop(channel.name, None)
+
+        if not self._is_free(channel, what):
+            return []
+        try:
+            return [_began(working)]
+        except RuntimeError:
+            _LOG.error("no thread can be had to tell the channel %s", channel.name)
+            with self._lock:
+                del self._on_way[channel.name]
+                self._missed.add(channel.name)
+            return []
+
+    def _is_free(self, channel: Channel, what: _Names) -> bool:
+        """Take a channel; one that is busy with something else misses this."""
         with self._lock:
             before = self._on_way.get(channel.name)
             if before is None:
-                self._on_way[channel.name] = body
-            elif before != body:
+                self._on_way[channel.name] = what
+            elif not what <= before:
                 self._missed.add(channel.name)
             return before is None
 
-    def _sent(self, channel: Channel, title: str, body: str, taken: Callable[[], None]) -> None:
+    def _at(self, channel: Channel, work: Callable[[str], str | None]) -> str | None:
+        """Do something at a channel's address; return why it failed, None where nothing was found out."""
+        why: str | None
         try:
-            why = self._to(channel, title, body)
-        finally:
-            with self._lock:
-                self._on_way.pop(channel.name, None)
-        if not why:
-            taken()
-
-    def _to(self, channel: Channel, title: str, body: str) -> str:
-        """Send to one channel; return why it did not go."""
-        try:
-            address = self._address(channel).reveal()
-            if channel.kind == HEARTBEAT:
-                why = self._ask(address)
-            else:
-                why = "" if self._send(address, title, body) else _NOT_TAKEN
+            why = work(self._address(channel).reveal())
         except BrokerError as fault:
             why = fault.reason
         except NotReachable as fault:
             why = f"nothing is sent there: its address {fault}"
         except Exception as fault:  # noqa: BLE001 - a failure like any other: shown and caught up; its text may quote
             why = f"it failed unforeseen ({type(fault).__name__})"
-        if why != channel.failed:
+        if why is not None and why != channel.failed:
             with self._service.desk.database.write() as connection:
                 store.failed(connection, channel.name, why)
         if why:
@@ -225,7 +275,11 @@ class Telling:
         self._beaten_us = now_us
         if not self._service.desk.guard.serves:
             return []  # whoever watches asks whether the host lives that serves
-        return self._to_all([one for one in self._service.alerts.channels() if one.kind == HEARTBEAT], "", "")
+        begun = []
+        for one in self._service.alerts.channels():
+            if one.kind == HEARTBEAT:
+                begun += self._beside(one, frozenset(), functools.partial(self._at, one, self._ask))
+        return begun
 
     def _ask(self, url: str) -> str:
         try:
@@ -263,11 +317,3 @@ def _wait(threads: Sequence[threading.Thread], ends_s: float) -> None:
         if len(going_on) < len(left):
             ends_s = min(ends_s, time.monotonic() + REST_S)
         left = going_on
-
-
-def _lines(ones: Sequence[Alert]) -> list[str]:
-    """Write alerts down, each with what to do; what is too many is counted."""
-    lines = [f"- {one.says}\n  next: {one.step}" for one in ones[:_MOST_LINES]]
-    if len(ones) > _MOST_LINES:
-        lines.append(f"- and {len(ones) - _MOST_LINES} more: portcullis alerts list")
-    return lines

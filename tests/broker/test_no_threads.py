@@ -20,6 +20,8 @@ from broker.gate import Mode
 from clients import lines
 from clients.bounds import Bounds, within
 from clients.secret import Secret
+from rotation.alerts.answers import Answer
+from rotation.alerts.sending import Message
 from rotation.alerts.telling import TOGETHER_US, Telling
 from rotation.destinations.errands import Errands, Found
 from tests.rotation.alerting import Clock, home_with_a_key, unknown
@@ -116,9 +118,9 @@ def test_a_destination_that_nobody_went_to_is_free() -> None:
 def test_a_channel_that_nobody_could_tell_is_told_by_the_next_look(tmp_path: Path) -> None:
     sent: list[str] = []
 
-    def send(_: str, title: str, __: str) -> bool:
-        sent.append(title)
-        return True
+    def send(_: str, message: Message) -> Answer:
+        sent.append(message.title)
+        return message.taken
 
     with home_with_a_key(tmp_path) as service:
         clock = Clock(service.desk.clock.now_us())

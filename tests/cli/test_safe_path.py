@@ -16,6 +16,7 @@ from portcullis import children, paper_process
 from portcullis.cli.app import app
 from portcullis.settings import Home
 from rotation.alerts import sending
+from rotation.alerts.answers import Fault
 from tests.cli.started import READY_S
 from tests.lacking import lack
 
@@ -82,10 +83,11 @@ def test_nor_does_the_one_that_is_started_alone(tmp_path: Path, ran: Path) -> No
 
 def test_nor_does_the_sender_of_alerts(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "_START_S", READY_S)
-    assert sending.by_apprise("json://127.0.0.1:9/", "title", "body") is False, "nobody listens there"
+    assert sending.by_apprise("json://127.0.0.1:9/", SAID).fault is Fault.SILENT, "nobody listens there"
     assert not ran.exists()
 
 
+SAID = sending.Message("title", [("body", "")])
 PARTS = [".", "", "../bot", f"{os.pathsep}/nowhere", f"/nowhere{os.pathsep}.", f"/nowhere{os.pathsep}"]
 """Of PYTHONPATH: all of them are the directory that one stands in."""
 
@@ -102,7 +104,7 @@ async def test_no_child_imports_from_a_relative_part_of_the_path(
     await child.end()
     assert child.port > 1
     monkeypatch.setattr(sending, "_START_S", READY_S)
-    assert sending.by_apprise("json://127.0.0.1:9/", "title", "body") is False
+    assert sending.by_apprise("json://127.0.0.1:9/", SAID).fault is Fault.SILENT
     assert not ran.exists()
 
 

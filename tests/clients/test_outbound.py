@@ -15,7 +15,7 @@ from clients.http_lines import BoundedBackend
 from clients.outbound import LOOPBACK, PUBLIC, NotReachable, judge_channel, reach_of
 from clients.outbound_http import OutboundClient
 from rotation.alerts import sending
-from rotation.alerts.sending import by_apprise
+from rotation.alerts.sending import Message, by_apprise
 
 ODD = [
     "https://good@evil.example/", "https://good:pw@evil.example/", "https://@evil.example/", "https://evil.example\\@good/",
@@ -181,10 +181,10 @@ def test_an_alert_reaches_nothing_private_by_whatever_library(
 ) -> None:
     """Apprise resolves names by itself: what it finds is judged in the thread that sends, and in no other."""
     monkeypatch.setattr(sending, "_START_S", 120.0)  # a process begins late on a busy machine
-    address = f"json://localhost:{sink.port}/x"
+    address, said = f"json://localhost:{sink.port}/x", Message("title", [("body", "")])
     with pytest.raises(NotReachable, match="not public"):
-        by_apprise(address, "title", "body", PUBLIC)
+        by_apprise(address, said, PUBLIC)
     assert sink.asked == []
     assert httpx.get(f"http://localhost:{sink.port}/direct", trust_env=False).status_code == 200
-    assert by_apprise(address, "title", "body", LOOPBACK)
+    assert by_apprise(address, said, LOOPBACK).why == ""
     assert sink.asked[0] == "/direct"

@@ -20,6 +20,8 @@ from portcullis.cli.alerts import SHAPES
 from portcullis.foundation import found, opened
 from portcullis.upkeep import Upkeep
 from rotation.alerts import sending, telling
+from rotation.alerts.answers import Answer
+from rotation.alerts.sending import Message
 from rotation.alerts.telling import AGAIN_US, BEAT_US, CATCH_UP_US, TOGETHER_US, Telling
 from tests.places import database_document
 from tests.rotation.alerting import TOKEN, Clock, becomes, home_with_a_key, phone, planned, unknown
@@ -256,12 +258,12 @@ def test_a_channel_that_hangs_keeps_nothing_from_the_others_nor_a_heartbeat(
     """Channels are told beside one another: each has its time, and none waits for another's."""
     told, beaten, free = threading.Event(), threading.Event(), threading.Event()
 
-    def send(address: str, title: str, body: str) -> bool:
-        del title, body
+    def send(address: str, message: Message) -> Answer:
         if "hangs" in address:
-            return free.wait(60)
-        told.set()
-        return True
+            free.wait(60)
+        else:
+            told.set()
+        return message.taken
 
     with phone() as here:
         for number in range(3):
@@ -306,14 +308,14 @@ def test_a_channel_that_was_busy_is_told_what_stands_as_soon_as_it_is_free(
     """One that is slow and takes its message in the end did not fail: nobody told it what came meanwhile."""
     began, free, slow, quick = threading.Event(), threading.Event(), list[str](), list[str]()
 
-    def send(address: str, title: str, body: str) -> bool:
-        del title
+    def send(address: str, message: Message) -> Answer:
         if "slow" not in address:
-            quick.append(body)
-            return True
-        slow.append(body)
+            quick.append(message.text)
+            return message.taken
+        slow.append(message.text)
         began.set()
-        return free.wait(60)
+        free.wait(60)
+        return message.taken
 
     service.alerts.add("slow", "webhook", Secret("json://127.0.0.1:9/slow"))
     service.alerts.add("phone", "webhook", Secret("json://127.0.0.1:9/phone"))

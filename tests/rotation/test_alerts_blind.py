@@ -13,7 +13,9 @@ from broker.service.conditions import LOOKED
 from broker.service.each import may_stand
 from clients.secret import Secret
 from rotation.alerts import conditions, telling
-from rotation.alerts.telling import AGAIN_US, TOGETHER_US, Telling
+from rotation.alerts.answers import Answer
+from rotation.alerts.sending import Message
+from rotation.alerts.telling import AGAIN_US, TOGETHER_US, Send, Telling
 from tests.losing import lose
 from tests.rotation.alerting import Clock, becomes, home_with_a_key, planned, unknown
 
@@ -26,6 +28,16 @@ def service(tmp_path: Path) -> Iterator[Service]:
         yield service
 
 
+def kept(told: list[str]) -> Send:
+    """Return what keeps all that is sent."""
+
+    def send(_: str, message: Message) -> Answer:
+        told.append(f"{message.title}\n{message.text}")
+        return message.taken
+
+    return send
+
+
 def standing(service: Service) -> set[str]:
     with service.desk.database.read() as connection:
         return {one.kind for one in alerts.standing(connection)}
@@ -36,7 +48,7 @@ def test_nothing_is_right_again_by_a_look_that_did_not_see_everything(
 ) -> None:
     clock, told = Clock(service.desk.clock.now_us()), list[str]()
     service.alerts.add("phone", "webhook", Secret("json://127.0.0.1:9/x"))
-    teller = Telling(service, clock, lambda _, title, body: not told.append(f"{title}\n{body}"))
+    teller = Telling(service, clock, kept(told))
     unknown(service, clock, "A" * 64)
     teller.look()
     clock.us += TOGETHER_US
@@ -63,7 +75,7 @@ def test_what_another_source_sees_to_be_over_is_right_again(
     """The call log was damaged: a cut that was thawed hours ago was told as in force, a rotation that is done as waiting."""
     clock, told = Clock(service.desk.clock.now_us()), list[str]()
     service.alerts.add("phone", "webhook", Secret("json://127.0.0.1:9/x"))
-    teller = Telling(service, clock, lambda _, title, body: not told.append(f"{title}\n{body}"))
+    teller = Telling(service, clock, kept(told))
     rotation = planned(service)
     becomes(service, rotation, state="stalled", reason="whether it is dead cannot be told", runbook="RB-10")
     cut, _ = service.cuts.close(targets=("everything",), mode=Mode.CLOSED, reason="leak", actor="me")
@@ -120,7 +132,7 @@ def test_a_channel_that_was_told_before_is_told_while_the_secret_store_is_away(
 ) -> None:
     told = list[str]()
     service.alerts.add("phone", "webhook", Secret("json://127.0.0.1:9/x"))
-    teller = Telling(service, Clock(service.desk.clock.now_us()), lambda *said: not told.append(said[2]))
+    teller = Telling(service, Clock(service.desk.clock.now_us()), kept(told))
     assert teller.test("phone") == ""
     (channel,) = service.alerts.channels()
     lose(service.desk.secrets, channel.path, how)

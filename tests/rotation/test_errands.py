@@ -11,7 +11,7 @@ from broker.model import Stage
 from clients.outbound import LOOPBACK
 from clients.secret import Secret
 from clients.venue import Slot
-from rotation.alerts.sending import by_apprise
+from rotation.alerts.sending import Message, by_apprise
 from rotation.destinations import errands
 from rotation.destinations.delivery import Deliveries
 from rotation.destinations.errands import Errands, Found
@@ -110,9 +110,10 @@ async def test_eight_endless_webhooks_hold_no_worker_and_no_other_destination(
 @pytest.mark.parametrize("kind", [*KINDS, *FINITE])
 def test_a_channel_that_never_ends_is_not_taken(kind: str) -> None:
     """Apprise waits for each byte, follows redirects, and unpacks what comes: it does that in a process that ends."""
+    said = Message("title", [("body", "")])
     with stranger(kind) as here:
-        found = ends(lambda: by_apprise(f"json://127.0.0.1:{here.port}/", "t", "b", LOOPBACK, 2.0))
-        assert found is False
+        found = ends(lambda: by_apprise(f"json://127.0.0.1:{here.port}/", said, LOOPBACK, 2.0))
+        assert found.fault is not None
         assert here.asked <= 40
         assert here.sent < 64 * 2**20
 

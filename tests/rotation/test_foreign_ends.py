@@ -28,6 +28,7 @@ from portcullis.upkeep import Upkeep
 from rotation import planner as planning
 from rotation import returned as returning
 from rotation import sweeper
+from rotation.alerts.answers import Answer
 from rotation.alerts.telling import Telling
 from rotation.asks import Asks
 from rotation.destinations import rounds
@@ -196,7 +197,7 @@ def test_a_channel_that_fails_unforeseen_is_shown_and_told_again(
 ) -> None:
     """It was in the log alone: `alerts list` called it well, and what it missed was never told to it."""
 
-    def fails(*_: object) -> bool:
+    def fails(*_: object) -> Answer:
         raise LookupError(PLANTED)
 
     service.alerts.add("phone", "webhook", Secret(f"json://127.0.0.1:9/{TOKEN}"))
