@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,12 +29,24 @@ def pytest_configure() -> None:
     where = memory.folder()
     if where is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", where)
+    # for what is started before the first test has its own
+    os.environ["XDG_STATE_HOME"] = str(Path(tempfile.gettempdir()) / f"portcullis-tests-{os.getpid()}")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with templates.copied(tmp_path_factory.mktemp("sqlite")):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _state_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a state directory of its own, made when something is written there: none writes into its user's.
+
+    What runs for several tests has that of the first.
+    """
+    where = tmp_path_factory.getbasetemp() / f"state-{next(_NUMBERS)}"
+    monkeypatch.setenv("XDG_STATE_HOME", str(where))
 
 
 @pytest.fixture(autouse=True)
