@@ -96,10 +96,10 @@ async def test_a_thaw_that_hangs_in_the_secret_store_holds_up_no_other_write(
             cut = await close(world, "consumer:bot")
             hangs, real = threading.Event(), Mirror.note
 
-            def note(self: Mirror, noted: Any) -> None:
+            def note(self: Mirror, noted: Any, **how: Any) -> None:
                 if noted.thawed_us is not None:
                     hangs.wait(240)
-                real(self, noted)
+                real(self, noted, **how)
 
             monkeypatch.setattr(Mirror, "note", note)
             thaw = asyncio.ensure_future(
