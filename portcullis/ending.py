@@ -94,8 +94,7 @@ def leave_soon(code: int) -> None:
     def go(*_: object) -> None:
         os._exit(code)
 
+    sys.stdout.flush()
+    sys.stderr.flush()
     signal.signal(signal.SIGALRM, go)
     signal.setitimer(signal.ITIMER_REAL, LEAVES_WITHIN_S)
-    with suppress(OSError):  # whoever reads what we say may be gone
-        sys.stdout.flush()
-        sys.stderr.flush()

@@ -34,15 +34,9 @@ class ReadinessShown(BaseModel):
 
 
 class ReadyShown(BaseModel):
-    """Every account, and everything that is wrong. `ready`: nothing is.
-
-    `serves`: this host has the home's place. `instead`: where it has not, who serves as far as that is known, and what
-    to do; empty where it has.
-    """
+    """Every account, and everything that is wrong. `ready`: nothing is."""
 
     ready: bool
-    serves: bool
-    instead: str
     accounts: list[ReadinessShown]
     wrong: list[WrongShown]
 
@@ -52,10 +46,7 @@ async def ready(given: Given, _: Viewer) -> ReadyShown:
     """Tell how ready every account is for a leak."""
     found = [_shown(one) for one in await run(given.service.ready.look)]
     wrong = await run(wrong_shown, given)
-    instead = given.service.desk.guard.superseded
-    return ReadyShown(
-        ready=not (wrong or instead), serves=not instead, instead=instead, accounts=found, wrong=wrong
-    )
+    return ReadyShown(ready=not wrong, accounts=found, wrong=wrong)
 
 
 @router.get("/metrics", response_class=Response)

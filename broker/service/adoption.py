@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from broker import gate
 from broker.audit.chain import Detail
@@ -41,18 +40,17 @@ FORGOTTEN = (
 
 
 def adopt(connection: Connection, audit: Audit, noted: NotedCut, now_us: int) -> tuple[NotedCut, list[Gate]]:
-    """Put a cut on record, make it stricter, or take its thaw back; return all that it holds, and what it closed."""
-    row = store.get(connection, noted.id)
-    if row is not None:
-        noted = _as_both(connection, row, noted)
+    """Put a cut on record, or take its thaw back; return it with all that it holds, and the gates it closed."""
     noted = replace(noted, scopes=_names(connection, noted))
-    record = {
-        "mode": noted.mode.value, "reason": noted.reason, "actor": noted.actor, "opened_us": noted.opened_us,
-    }  # fmt: skip
+    row = store.get(connection, noted.id)
     if row is None:
-        store.add(connection, {"id": noted.id, **record}, noted.scopes)
+        record = {
+            "id": noted.id, "mode": noted.mode.value, "reason": noted.reason, "actor": noted.actor,
+            "opened_us": noted.opened_us,
+        }  # fmt: skip
+        store.add(connection, record, noted.scopes)
     else:
-        store.hold_again(connection, noted.id, record)
+        store.unthaw(connection, noted.id)
         store.widen(connection, noted.id, noted.scopes)
     known = rows.gates_of(connection, noted.scopes)
     closed = [gate.close(known[scope], noted.id, noted.mode) for scope in sorted(noted.scopes)]
@@ -118,19 +116,6 @@ def _take_in(desk: Desk, audit: Audit, one: Found) -> None:
     ):  # what cannot be read lies there while it holds, for whoever looks
         with suppress(OSError):
             one.path.unlink()
-
-
-def _as_both(connection: Connection, row: Any, noted: NotedCut) -> NotedCut:
-    """Return a cut that is on record as the stricter of both; why it holds is what was said last, where that is known.
-
-    One that was thawed and then made anew under its name, at another time, is what is said now and no more.
-    """
-    known = replace(noted, reason=row.reason, actor=row.actor) if noted.reason == FORGOTTEN else noted
-    if row.thawed_us is not None and row.opened_us != noted.opened_us:
-        store.forget_scopes(connection, row.id)
-        return known
-    mode = gate.strictest((noted.mode, rows.mode(row.mode)))
-    return replace(known, mode=mode, opened_us=min(noted.opened_us, row.opened_us))
 
 
 def _names(connection: Connection, noted: NotedCut) -> tuple[str, ...]:

@@ -12,35 +12,33 @@ Rules:
 4. The mirror knows how far the record had come (`marks`): a database that was put back is found out by it.
 5. The mirror also knows whose it is, and the instance's generation: an instance that a restore has superseded,
    or that found another one's mirror, serves nothing.
-6. A person may write there at any time, also what has a name already: each document is read again in its turn
-   (`mirrored.Turns`) and compared with the record. What is written anew after a thaw closes, what was made stricter is
-   in force as it is there, and what was deleted there while it holds is written there again. Nothing is thawed
-   over a document that says more than the record: it is taken in instead.
 """
 
+import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from broker import gate_document
-from broker.db import Connection, meta
 from broker.db import cuts as store
+from broker.db import meta, rows
 from broker.db.turns import Urgency
-from broker.errors import BrokerError, Conflict, StoreUnavailable
+from broker.errors import BrokerError, StoreUnavailable
+from broker.gate import Mode
 from broker.gate_document import NotedCut
-from broker.service import scopes
+from broker.model import EVERYTHING
 from broker.service.adoption import FORGOTTEN, adopt, in_some_form, take_in
 from broker.service.audit import Audit
 from broker.service.continuity import Continuity
 from broker.service.desk import Desk
 from broker.service.host_guard import COMPARED, HISTORY, INSTANCE, STORE_BACK
 from broker.service.marks import Marks
-from broker.service.mirrored import Turns, instead_of_thaw, is_stricter, noted_of, understood, unreadable
 from broker.service.store_history import StoreHistory
 from broker.service.words import in_plain_words
 from broker.threads import Threads
@@ -50,9 +48,6 @@ NO_CUTS = frozenset({INSTANCE, HISTORY})
 
 _MOST_OPEN = 100_000
 _LATE_US = 1_000_000
-_AGAIN_US = 1_000_000
-"""How long a round reads what it knows again: a slow store holds up nobody else."""
-
 ENDS_WITHIN_S = 2.0
 _LOG = logging.getLogger("portcullis.mirror")
 
@@ -72,7 +67,6 @@ class Mirror:
         self._under_way: list[str] = []
         """Cuts that are being thawed."""
         self._was_read = False
-        self._turns = Turns()
         self._writer = Threads(1, "mirror")
         self._said = ""
         self._marks = Marks(desk, continuity)
@@ -123,19 +117,16 @@ class Mirror:
         """
         self._writer.end(time.monotonic() + within_s)
 
-    def note(self, cut: NotedCut, *, compared: bool = False) -> None:
+    def note(self, cut: NotedCut) -> None:
         """Write a cut down, or that it is thawed. What was thawed stays thawed.
 
         Raises:
             StoreUnavailable: The secret store cannot answer.
-            Conflict: It is to be `compared` first, and what lies there says more than what is to be thawed.
         """
 
         def judge(known: str | None) -> str | None:
             if known is not None and cut.thawed_us is None:
                 return None
-            if known is not None and compared:
-                self._refuse_unknown(cut, understood(cut.id, known))
             return gate_document.dump(cut)
 
         self._desk.secrets.mirror.change(cut.id, judge)
@@ -152,12 +143,11 @@ class Mirror:
 
         Raises:
             StoreUnavailable: The secret store cannot answer.
-            Conflict: Somebody wrote it anew there; that is taken in, and nothing is opened.
         """
         self._under_way.append(cut.id)
         written = False
         try:
-            self._note_thaw(replace(cut, thawed_us=at_us))
+            self.note(replace(cut, thawed_us=at_us))
             written = True
             yield
         except BaseException:
@@ -168,30 +158,6 @@ class Mirror:
                     self._hold_on()
             raise
         self._under_way.remove(cut.id)
-
-    def _note_thaw(self, cut: NotedCut) -> None:
-        try:
-            self.note(cut, compared=True)
-        except Conflict:
-            with suppress(BrokerError):  # its turn comes
-                self._take_in(cut.id)
-            raise
-
-    def _refuse_unknown(self, cut: NotedCut, there: NotedCut) -> None:
-        """Refuse to thaw over a document that says more than what is thawed: nobody has seen yet what it closes."""
-        if there.id == cut.id and there.thawed_us is not None:
-            return
-        with self._desk.database.read() as connection:
-            if there.id != cut.id:  # it cannot be understood
-                is_known = store.get(connection, there.id) is not None
-            else:
-                is_known = not _says_more(connection, there, dict.fromkeys(cut.scopes, cut.mode.value))
-        if not is_known:
-            raise Conflict(
-                "written_anew",
-                f"{cut.id} was written anew in the secret store: NOTHING was opened, and it closes what is written "
-                "there; look at it with portcullis cuts, and thaw it again",
-            )
 
     def _remember_half(self, cut: str, at_us: int) -> None:
         self._half[cut] = self._half.get(cut, frozenset()) | {at_us}
@@ -219,7 +185,7 @@ class Mirror:
                 self.note(replace(holds, thawed_us=max(thaws)))
 
     def _close_again(self, cut: NotedCut, thaws: frozenset[int]) -> None:
-        self._desk.secrets.mirror.change(cut.id, partial(instead_of_thaw, cut, thaws))
+        self._desk.secrets.mirror.change(cut.id, partial(_instead_of_thaw, cut, thaws))
         self._agreed.add(cut.id)
         self._open.add(cut.id)
         self._taken_back(cut.id, thaws)
@@ -231,7 +197,7 @@ class Mirror:
             row = store.get(connection, name)
             if row is None:
                 return on_its_way
-            return None if row.thawed_us is not None else noted_of(row, store.scopes(connection, name))
+            return None if row.thawed_us is not None else _noted(row, store.scopes(connection, name))
 
     def merge(self) -> None:
         """Bring both together, as far as they differ; called every few seconds.
@@ -254,13 +220,17 @@ class Mirror:
         for cut in list(self._owed.values()):
             self.note(cut)
         self._marks.compare()
-        forgotten, agreed = self._forgotten(), frozenset(self._agreed)
-        there = frozenset(self._desk.secrets.mirror.names()) - NO_CUTS
-        self._gone(agreed - there)
-        for name in sorted(there):
-            if name not in agreed or name in forgotten:
+        forgotten = self._forgotten()
+        for name in self._desk.secrets.mirror.names():
+            if name not in NO_CUTS and (name not in self._agreed or name in forgotten):
                 self._take_in(name)
-        self._write_fresh()
+        with self._desk.database.read() as connection:
+            held = store.page(connection, 2**62, _MOST_OPEN, open_only=True)
+            fresh = [
+                _noted(row, store.scopes(connection, row.id)) for row in held if row.id not in self._agreed
+            ]
+        for cut in fresh:
+            self.note(cut)
         if not self._marks.rival:
             self._hold_on()
         self._was_read = True
@@ -270,32 +240,6 @@ class Mirror:
                 StoreUnavailable
             ):  # a database that is held says nothing of the secret store: next time
                 self._store.note()
-        self._look_again(there & agreed)
-
-    def _write_fresh(self) -> None:
-        """Write down what holds on record and is not known to be in the mirror."""
-        with self._desk.database.read() as connection:
-            held = store.page(connection, 2**62, _MOST_OPEN, open_only=True)
-            fresh = [
-                noted_of(row, store.scopes(connection, row.id)) for row in held if row.id not in self._agreed
-            ]
-        for cut in fresh:
-            self.note(cut)
-
-    def _look_again(self, known: frozenset[str]) -> None:
-        """Read again what was read before: somebody may have written it anew, or made it stricter."""
-        began_us = self._desk.clock.boot_us()
-        for name in self._turns.next(known):
-            # what is being put there, or taken back, is ours and on no record yet
-            if name not in self._desk.closings and name not in self._owed:
-                self._take_in(name)
-            if self._desk.clock.boot_us() - began_us > _AGAIN_US:
-                return
-
-    def _gone(self, names: frozenset[str]) -> None:
-        """Forget that something is there: it was deleted, and is written there again where it holds."""
-        self._agreed -= names
-        self._open -= names
 
     def note_closings(self) -> None:
         """Write down cuts that are in force and that the database has not taken yet; before all that waits for it.
@@ -331,17 +275,15 @@ class Mirror:
 
     def _take_in(self, name: str) -> None:
         document = self._desk.secrets.mirror.read(name)
-        if document is None:
-            self._gone(frozenset([name]))
-            return
-        noted = understood(name, document)
-        forms = (noted, in_plain_words(noted), unreadable(name, document))
-        in_some_form(f"gates/{name!a}", *(partial(self._adopt, form) for form in forms))
-        if noted.thawed_us is None:
+        noted = None if document is None else _read(name, document)
+        if noted is not None:
+            forms = (noted, in_plain_words(noted), _unreadable(name))
+            in_some_form(f"gates/{name!a}", *(partial(self._adopt, form) for form in forms))
+        if noted is not None and noted.thawed_us is None:
             self._open.add(name)
         else:
             self._open.discard(name)
-            if not self._was_read:
+            if noted is not None and noted.thawed_us is not None and not self._was_read:
                 # who wrote it may have ended before the database had it
                 self._remember_half(name, noted.thawed_us)
         self._agreed.add(name)
@@ -360,9 +302,7 @@ class Mirror:
             return
         with self._desk.database.read() as connection:
             before = store.get(connection, noted.id)
-            closers = store.closers(connection, noted.id)
             stands = store.standing(connection, [noted.id]).get(noted.id, False)
-            stands = stands and not _says_more(connection, noted, closers)
         if before is not None and before.thawed_us is None and before.reason == FORGOTTEN != noted.reason:
             with self._desk.database.write() as connection:
                 store.describe(connection, noted.id, noted.reason, noted.actor, noted.opened_us)
@@ -385,9 +325,32 @@ class Mirror:
             return False
 
 
-def _says_more(connection: Connection, noted: NotedCut, closers: Mapping[str, str]) -> bool:
-    """Tell whether a cut closes somebody who is there and is not closed like that by its closers."""
-    return any(
-        is_stricter(noted.mode, closers.get(name)) and (name in closers or scopes.exists(connection, name))
-        for name in noted.scopes
+def _noted(row: Any, names: tuple[str, ...]) -> NotedCut:
+    return NotedCut(row.id, rows.mode(row.mode), names, row.reason, row.actor, row.opened_us)
+
+
+def _instead_of_thaw(cut: NotedCut, thaws: Collection[int], document: str | None) -> str | None:
+    """Return what takes the place of the document that one of some thaws wrote; None where there is another."""
+    try:
+        is_that = document is not None and gate_document.load(cut.id, document).thawed_us in thaws
+    except (ValueError, KeyError, TypeError):
+        return None
+    return gate_document.dump(cut) if is_that else None
+
+
+def _read(name: str, document: str) -> NotedCut:
+    """Read a document; one that cannot be understood closes everything."""
+    try:
+        return gate_document.load(name, document)
+    except (ValueError, KeyError, TypeError):
+        return _unreadable(name)
+
+
+def _unreadable(name: str) -> NotedCut:
+    """Return what holds in the place of a document that cannot be understood: the same each time it is looked at."""
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:20]
+    reason = (
+        f"the gate document {name[:60]!r} in the secret store cannot be understood: find out who wrote it, "
+        "delete it there, then thaw this"
     )
+    return NotedCut(f"cut_{digest}", Mode.CLOSED, (EVERYTHING,), reason, "mirror", 0)

@@ -127,8 +127,6 @@ class Wrong(Answer):
     account: str
     what: str
     step: str
-    kind: str = ""
-    subject: str = ""
 
 
 class Standing(Answer):
@@ -174,12 +172,11 @@ class Readiness(Answer):
 
 
 class Ready(Answer):
-    """How ready every account is. `instead`: why this broker serves nobody, and who does."""
+    """How ready every account is."""
 
     ready: bool
     accounts: list[Readiness]
     wrong: list[Wrong]
-    instead: str = ""
 
 
 class LookedAt(Answer):
