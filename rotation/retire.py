@@ -246,5 +246,8 @@ def _entombed(retirement: Retirement, reply: Reply, limits: Limits) -> Outcome:
     probes = retirement.probes + 1
     fresh = replace(retirement, probes=probes)
     if probes > limits.probes:
-        return Stuck(fresh, f"it is dead, but its tombstone cannot be written: {reply.reason}")
+        return Stuck(
+            fresh,
+            f"it is dead, but its tombstone cannot be written, or its secret not destroyed: {reply.reason}",
+        )
     return Onward(fresh, Effect(Do.ENTOMB, retirement.version), wait=True)

@@ -152,6 +152,13 @@ class Key(BaseModel):
     nothing says so; empty: it was not ended."""
 
 
+class ImportedKey(Key):
+    """A key that was taken in."""
+
+    replaced: list[str]
+    """The versions of its slot that were replaced and are not proven dead: the exchange serves whoever has one."""
+
+
 # --- consumers, grants, policies --------------------------------------------------------------
 
 
