@@ -3,7 +3,6 @@
 import itertools
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,8 +28,6 @@ def pytest_configure() -> None:
     where = memory.folder()
     if where is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", where)
-    # for what is started before the first test has its own
-    os.environ["XDG_STATE_HOME"] = str(Path(tempfile.gettempdir()) / f"portcullis-tests-{os.getpid()}")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,12 +36,17 @@ def _sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give what runs for several tests a state directory, before the first test has its own."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _state_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test a state directory of its own, made when something is written there: none writes into its user's.
-
-    What runs for several tests has that of the first.
-    """
+    """Give each test a state directory of its own, made when something is written there: none writes into its user's."""
     where = tmp_path_factory.getbasetemp() / f"state-{next(_NUMBERS)}"
     monkeypatch.setenv("XDG_STATE_HOME", str(where))
 
