@@ -3,7 +3,8 @@
 Rules:
 1. Strictly read: what cannot be understood is no cut that could be passed over, and the reader closes everything. So
    is what no record could hold: a scope that names no key version, an instant of no calendar, a text too long for it.
-2. A cut that was thawed never closes again, but where the database never took its thaw: ids are used once.
+2. No program closes again what was thawed, but where the database never took its thaw. A person may, under the name
+   that was thawed: a name is no identity, and what is written there counts.
 """
 
 import json

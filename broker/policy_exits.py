@@ -7,7 +7,9 @@ An exit passes whatever the caps, the order rate, the list of kinds or a halt sa
 3. it sells no more than is free (a replacement frees what its old order binds, but beside other grants not where it
    may place although that was not cancelled: it was filled then), and on an account with other grants
    no more than this one bought and neither sold nor offers in open orders, or than is left once theirs is taken off.
-   Who is alone may sell what is bound as well: exchanges show late what a cancel freed, and sell no more than is there;
+   Who is alone may sell all that is there, and nobody here knows better than the exchange how much that is: it shows
+   late what a cancel freed or somebody sent there, and sells no more. What is more than it shows of now, as bound or
+   free, and than this grant bought, leaves marked (`Allow.beyond`): the exchange is not asked that in a pause;
 4. its limit is inside the collar. A market order above the caps is sized against the public book at this moment: what
    the book gives within the collar passes, less what others are selling into it at the market and are known to hold,
    and what the same bot sells at once. What else is on its way keeps nobody from leaving: it may never take anything.
@@ -150,9 +152,12 @@ def _of_pair(policy: Policy, intent: Intent, facts: Facts, why: Deny, pair: Symb
     sizes, amount = _sizes(intent, facts), sold(intent, facts.at_best if venue_bounds else facts)
     if amount is None or any(_unpriced(order, facts) for order in orders_of(intent)):
         return _unless(why, facts, f"price:{symbol}", *sizes)
-    lacks = partial(_short, intent=intent, listed=listed, base=pair.base, policy=policy)
+    lacks = partial(_short, intent=intent, base=pair.base, policy=policy)
     short = lacks(facts, amount)
-    if short is not None:
+    beyond = short is not None and facts.alone and pair.base != policy.reference_asset
+    if beyond and (anew := [name for name in short or () if facts.may_ask(name)]):
+        return _with(why, *anew)
+    if short is not None and not beyond:
         least = sold(intent, facts.at_best) or ZERO
         if least < amount and lacks(facts, least) is None:
             return _book_unknown(pair)
@@ -168,7 +173,8 @@ def _of_pair(policy: Policy, intent: Intent, facts: Facts, why: Deny, pair: Symb
         return _unless(why, facts, *short, *sizes)
     if any(outside(policy, order, facts) for order in orders_of(intent)):
         return _unless(Deny("collar", _ORDER, collar_text(policy)), facts, f"price:{symbol}")
-    return _sized(policy, intent, facts, why, pair, amount)
+    yes = Allow(leaving=True, sells=ZERO if intent.dry_run else amount, beyond=beyond)
+    return _sized(policy, intent, facts, why, pair, amount, yes)
 
 
 def _sizes(intent: Intent, facts: Facts) -> tuple[str, ...]:
@@ -231,7 +237,6 @@ def _short(
     amount: Decimal,
     *,
     intent: Intent,
-    listed: bool,
     base: str,
     policy: Policy,
 ) -> tuple[str, ...] | None:
@@ -241,12 +246,12 @@ def _short(
     if base == policy.reference_asset and amount > own:
         return ("stake",)
     if facts.free is None:
-        return None if (listed and facts.alone) or amount <= own else ("holdings",)
+        return None if facts.alone or amount <= own else ("holdings",)
     held = facts.free + (facts.locked if replaces else ZERO)
     if (
         amount > held
     ):  # the venue may show late what it has told of its own orders before, and what a cancel freed
-        there = facts.free + facts.locked + own if listed and facts.alone else own
+        there = facts.free + facts.locked + own if facts.alone else own
         return None if amount <= there else ("holdings", "stake")
     if facts.alone or amount <= own:
         return None
@@ -260,10 +265,9 @@ def _short(
 
 
 def _sized(
-    policy: Policy, intent: Intent, facts: Facts, why: Deny, pair: SymbolInfo, amount: Decimal
+    policy: Policy, intent: Intent, facts: Facts, why: Deny, pair: SymbolInfo, amount: Decimal, yes: Allow
 ) -> Allow | Deny:
     """Size a market exit against the book: above the caps, and where nothing counts for them (rule 4)."""
-    yes = Allow(leaving=True, sells=ZERO if intent.dry_run else amount)
     quote, name = facts.quotes.get(pair.symbol), f"book:{pair.symbol}"
     if quote is None:
         return yes

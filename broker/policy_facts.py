@@ -46,7 +46,7 @@ class Stake(Struct, frozen=True, gc=False):
         as_of_us: Since when, on the gateway's clock, it was found out what others have of it.
         here: What each other grant had of it then by what was known at that gateway.
         doubted: How much of what is others' is so only at worst: followed orders of theirs may have bought it.
-        at_most: What is this grant's own at most, where that is more: a replacement on its way may take none of it.
+        at_most: What is this grant's own at most, where that is more: a sale that is not answered may take none of it.
         fees: How much less others may have bought: fees of theirs that nobody told.
         sure: Whether no more may be this grant's, or nobody's: where that is not known it is no reason for a no.
         unheard: Orders sent elsewhere, others' that bring it and this grant's that give it: nobody heard of them.
@@ -197,7 +197,8 @@ class Allow(Struct, frozen=True, gc=False):
 
     `leaving` marks cancels and exits; `only_sells` an order within the limits that would leave all the same: no pause
     and no broken log stops either. `counts`: whether it uses up the order rate. `sells` is how much of the base asset
-    the request may sell, for the holdings of the next one.
+    the request may sell, for the holdings of the next one. `beyond`: that is more than is known to be there, on an
+    account of one grant: the venue may show it late, and refuses what is not there.
     """
 
     leaving: bool = False
@@ -207,6 +208,7 @@ class Allow(Struct, frozen=True, gc=False):
     sells: Decimal = ZERO
     observed: str | None = None
     only_sells: bool = False
+    beyond: bool = False
 
 
 class Deny(Struct, frozen=True, gc=False):

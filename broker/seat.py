@@ -89,6 +89,15 @@ def load(found: object) -> Seat | None:
         raise ValueError("the seat of this home cannot be understood") from None
 
 
+def who(found: object) -> str:
+    """Return who holds one, as it says of itself; empty where there is none, or it cannot be understood."""
+    try:
+        seat = load(found)
+    except ValueError:
+        return ""
+    return "" if seat is None else seat.who
+
+
 class Seating:
     """One process's standing towards the seat.
 

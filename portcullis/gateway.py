@@ -1,8 +1,8 @@
 """The gateway process: one end of a socketpair in, bots' requests answered. Imports stay lean.
 
 `python -m portcullis.gateway --link-fd 3 --name local --listen 127.0.0.1:8700 --spool DIR` prints one line of
-JSON, `{"port": ..., "pid": ...}`, once bots can connect; logs go to stderr. SIGTERM ends it after the
-requests in flight. It ends with the link, or with `--linger` once every lease is over too.
+JSON, `{"port": ..., "pid": ...}`, once bots can connect; nothing waits for its logs on stderr. SIGTERM ends it after
+the requests in flight. It ends with the link, or with `--linger` once every lease is over too.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from broker.gateway.process import LOOPBACK_NAMES, Gateway, Listen
 from broker.link.channel import over_socket
 from broker.threads import Threads
 from clients.venues.binance import WIRE
+from portcullis.log_writer import take_over
 
 _PR_SET_DUMPABLE = 4
 _THREADS = 8
@@ -108,7 +109,9 @@ def main() -> int:
     arguments = parser.parse_args()
     harden()
     raise_files()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        stream=take_over("stderr"), level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
+    )
     return uvloop.run(_serve(arguments))
 
 

@@ -13,9 +13,6 @@ from broker.files.named import NotWritten, put
 
 USER = "portcullis"
 HOME = Path("/var/lib/portcullis")
-STATE = "portcullis-state"
-"""Where the machine keeps how far the home has come, beside it: `portcullis.witness`."""
-
 UNIT = Path("/etc/systemd/system/portcullis.service")
 
 _UNIT = """\
@@ -32,9 +29,7 @@ NotifyAccess=main
 ExecStart={program} --home {home} run
 User={user}
 Group={user}
-# the second keeps how far the home has come: it does not go back with that
-StateDirectory=portcullis {state}
-Environment=XDG_STATE_HOME=/var/lib/{state}
+StateDirectory=portcullis
 StateDirectoryMode=0700
 UMask=0077
 Restart=on-failure
@@ -97,7 +92,7 @@ class NotInstalled(Exception):
 
 def unit(program: Path, home: Path = HOME, user: str = USER) -> str:
     """Return the systemd unit."""
-    return _UNIT.format(program=program, home=home, user=user, state=STATE)
+    return _UNIT.format(program=program, home=home, user=user)
 
 
 def steps(

@@ -1,7 +1,7 @@
 """How processes of the control plane log: structlog to stderr, one line per event, quiet libraries.
 
 Rules:
-1. stdout belongs to answers; logs go to stderr only.
+1. stdout belongs to answers; logs go to stderr only, and nobody waits until they are there (`log_writer.py`).
 2. HTTP libraries write URLs with signatures and tokens: held at WARNING whatever the level (`clients.http.silence`).
    uvicorn's access log repeats what the call log says better: off.
 3. Each line says when. What is said every second while a store is away is said at once, then at growing intervals.
@@ -10,7 +10,6 @@ Rules:
 
 import logging
 import re
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, MutableMapping
@@ -20,6 +19,7 @@ import structlog
 
 from clients.http import silence
 from clients.secret import MARK
+from portcullis.log_writer import take_over
 
 QUIET = logging.WARNING
 FIRST_S, LONGEST_S = 10.0, 600.0
@@ -38,7 +38,8 @@ def configure(level: int = logging.INFO) -> None:
     logging.getLogger("uvicorn.access").disabled = True
     for name in ("uvicorn", "uvicorn.error", "alembic", "sqlalchemy", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.basicConfig(stream=sys.stderr, level=level, force=True)
+    stderr = take_over("stderr")
+    logging.basicConfig(stream=stderr, level=level, force=True)
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_formatter())
         handler.addFilter(Seldom())
@@ -48,12 +49,12 @@ def configure(level: int = logging.INFO) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
             mask,
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_plain_traceback)
-            if sys.stderr.isatty()
+            structlog.dev.ConsoleRenderer(colors=True, exception_formatter=_plain_traceback)
+            if stderr.isatty()
             else structlog.processors.KeyValueRenderer(key_order=["at", "level", "event"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=stderr),
         cache_logger_on_first_use=False,
     )
 

@@ -33,7 +33,7 @@ class Upkeep:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._away_since: datetime | None = None
-        self._why = self._stuck = ""
+        self._why = self._stuck = self._apart = ""
         self._untold = self._short = False
         self._back, self._compared = "", False
         self._failed: dict[str, str] = {}
@@ -70,7 +70,7 @@ class Upkeep:
         """Keep the way to the secret store open, and bring the mirror of the gates together with the record."""
         try:
             self._service.desk.secrets.maintain()
-            self._service.mirror.merge()
+            self._merge()
             self._clear_away()
             self._service.operators.tidy()
             self._untold = self._tells_nobody()
@@ -87,6 +87,18 @@ class Upkeep:
         if self._away_since is not None:
             _LOG.warning("the secret store is back; it was away since %s", self._away_since.isoformat())
             self._away_since = None
+
+    def _merge(self) -> None:
+        """Bring mirror and record together; documents that fail in a store that answers keep nothing back."""
+        before, self._apart = self._apart, ""
+        try:
+            self._service.mirror.merge()
+        except StoreUnavailable as fault:
+            if fault.reason != SOME_PATHS:
+                raise
+            self._apart = str(fault)
+            if self._apart != before:
+                _LOG.error("documents of cuts cannot be read or written: %s", fault)
 
     def _clear_away(self) -> None:
         """Destroy what nobody was given; paths that fail in a store that answers keep nothing back."""
@@ -210,6 +222,18 @@ class Upkeep:
                 "no channel",
             )
         if self._away_since is None:
+            if self._apart:
+                served = (
+                    "their cuts hold"
+                    if self._service.desk.guard.lets_go
+                    else "what is on no record may be a cut: NO BOT IS SERVED"
+                )
+                yield Hazard(
+                    "the secret store answers, and documents of cuts in it cannot be read or written; "
+                    f"{served}. {self._apart}",
+                    "look at what is named, and at our rights there: RB-03",
+                    "cut documents",
+                )
             if self._stuck:
                 yield Hazard(
                     "what nobody was given still lies in the secret store, which answers otherwise: "

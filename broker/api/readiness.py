@@ -34,9 +34,15 @@ class ReadinessShown(BaseModel):
 
 
 class ReadyShown(BaseModel):
-    """Every account, and everything that is wrong. `ready`: nothing is."""
+    """Every account, and everything that is wrong. `ready`: nothing is.
+
+    `serves`: this host has the home's place. `instead`: where it has not, who serves as far as that is known, and what
+    to do; empty where it has.
+    """
 
     ready: bool
+    serves: bool
+    instead: str
     accounts: list[ReadinessShown]
     wrong: list[WrongShown]
 
@@ -46,7 +52,10 @@ async def ready(given: Given, _: Viewer) -> ReadyShown:
     """Tell how ready every account is for a leak."""
     found = [_shown(one) for one in await run(given.service.ready.look)]
     wrong = await run(wrong_shown, given)
-    return ReadyShown(ready=not wrong, accounts=found, wrong=wrong)
+    instead = given.service.desk.guard.superseded
+    return ReadyShown(
+        ready=not (wrong or instead), serves=not instead, instead=instead, accounts=found, wrong=wrong
+    )
 
 
 @router.get("/metrics", response_class=Response)

@@ -26,11 +26,21 @@ def thaw(connection: Connection, cut: str, at_us: int, by: str, why: str) -> Non
     )
 
 
-def unthaw(connection: Connection, cut: str) -> None:
-    """Mark a cut as open again: the secret store never heard of its thaw."""
-    connection.execute(
-        t.CUTS.update().where(t.CUTS.c.id == cut).values(thawed_us=None, thawed_by=None, thawed_why=None)
-    )
+def hold_again(connection: Connection, cut: str, record: Mapping[str, object]) -> None:
+    """Mark a cut as open, whether it was thawed or not, and say of it what is known now."""
+    opened = {"thawed_us": None, "thawed_by": None, "thawed_why": None}
+    connection.execute(t.CUTS.update().where(t.CUTS.c.id == cut).values(**record, **opened))
+
+
+def forget_scopes(connection: Connection, cut: str) -> None:
+    """Let a cut be about nothing, before it is about something else."""
+    connection.execute(t.CUT_SCOPES.delete().where(t.CUT_SCOPES.c.cut == cut))
+
+
+def closers(connection: Connection, cut: str) -> dict[str, str]:
+    """Return the gates that a cut closes, and how."""
+    query = select(t.CLOSERS.c.scope, t.CLOSERS.c.mode).where(t.CLOSERS.c.cut == cut)
+    return {row.scope: row.mode for row in connection.execute(query)}
 
 
 def widen(connection: Connection, cut: str, names: Iterable[str]) -> None:

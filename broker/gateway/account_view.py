@@ -6,17 +6,16 @@ Rules:
    `came_us`.
 2. Everything is asked through the venue's view (`venue_view`), so by its meter; what fails stays missing.
 3. Where a sale had left when they were asked for, and was not answered, they may show it or not: what is free is at
-   most that much more (`perhaps`). So it is where others sell, and whose the asset is was told before that: what they
+   most that much more (`perhaps`). So it is with every sale that is not answered, whenever it left: the venue may
+   refuse it. So it is where others sell, and whose the asset is was told before that: what they
    sell is not free, and theirs. So it is where a sale may free what its old order binds, and where it is known only
    what it gives at most. As it is told it is enough for a yes, and for no definite no: its answer ends that.
    So it is on an account of several with what came free lately (`lately`): holdings may lag behind that.
-4. They may lag behind sales, too. One that was answered before they were asked for is taken off still where less of it
-   is gone than that, by those that were known when it left and what came free since, for as long as they may lag. It is
-   no reason for a no either: something may have come that nobody told of.
+4. A sale that was answered before they were asked for is not taken off. They may lag behind it, too, and nobody can
+   tell that from something that came meanwhile, a deposit or another system's purchase: it would keep honest exits.
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
@@ -47,8 +46,6 @@ LARGEST_OPEN = MOST_OPEN * LONGEST_ORDER
 _FEWEST = 8
 _LOOK_S = 0.01
 _ZERO = Decimal(0)
-_NEARLY_ALL = Decimal("0.99")
-"""Of a sale: what came free since is known but for fees."""
 
 
 class Shown(NamedTuple):
@@ -127,12 +124,12 @@ class AccountView:
             here = (one for one in self._sales if one.asset == asset and one.grant != grant)
             found += [one for one in here if one.untold(since_us) and one not in found]
         if alone:  # of these nothing else is taken off
-            found = [one for one in found if one.may_take_less and one.sent_us >= self._asked_us]
+            found = [one for one in found if one.in_doubt and one.sent_us >= self._asked_us]
         return sum((one.takes for one in found), lately)
 
     def _perhaps(self, asset: str) -> list[Sale]:
         found = (one for one in self._sales if one.asset == asset)
-        return [one for one in found if one.sent_us < self._asked_us or one.may_take_less]
+        return [one for one in found if one.sent_us < self._asked_us or one.in_doubt]
 
     async def landing(self, asset: str, seconds: float) -> None:
         """Wait, not for longer than that, until all sales are answered that holdings may show or not."""
@@ -153,11 +150,9 @@ class AccountView:
         """A sale of that much is being sent; it counts until holdings are asked for after its answer."""
         now_us = self._clock.boot_us()
         if not (self._asking or self.known(now_us)):  # else the next holdings let go of them
-            for one in [one for one in self._sales if one.landed_us and not self._may_lag(one, now_us)]:
+            for one in [one for one in self._sales if one.landed_us is not None]:
                 self._drop(one)
         sale = Sale(asset, amount, now_us, old=old, at_most=at_most, grant=grant)
-        if self.known(now_us):
-            sale.before = self._free_of(asset)
         self._sales.add(sale)
         if old is not None:
             self._moves.add(sale)
@@ -168,7 +163,7 @@ class AccountView:
         """The answer to a sale is there, or never will be."""
         now_us = self._clock.boot_us()
         sale.lands(now_us, took_place=took_place)
-        if not took_place or not (self._asking or self.known(now_us) or sale.before is not None):
+        if not took_place or not (self._asking or self.known(now_us)):
             self._drop(sale)
 
     def _drop(self, sale: Sale) -> None:
@@ -200,25 +195,8 @@ class AccountView:
             return  # what was asked later has come already
         self._holdings, self._asked_us, self.may_trade = holdings, asked_us, market.parse_may_trade(body)
         self.came_us = self._clock.boot_us()
-        late = self._not_shown(asked_us)
-        for sale in [one for one in self._sales if not one.after(asked_us) and one not in late]:
+        for sale in [one for one in self._sales if not one.after(asked_us)]:
             self._drop(sale)
-
-    def _not_shown(self, asked_us: int) -> set[Sale]:
-        """Return sales that were answered before holdings were asked for, and are not in these: they lag (rule 4)."""
-        found, taken = set[Sale](), defaultdict[str, Decimal](Decimal)
-        for one in sorted(self._sales, key=lambda one: one.sent_us):
-            taken[one.asset] += one.takes
-            if one.after(asked_us) or one.unsure or one.before is None or not self._may_lag(one, asked_us):
-                continue
-            since = self._lately.since(self._name, one.asset, one.sent_us + self._lately.lag_us)
-            if one.before - self._free_of(one.asset) + since < taken[one.asset] * _NEARLY_ALL:
-                found.add(one)
-        return found
-
-    def _may_lag(self, sale: Sale, asked_us: int) -> bool:
-        """Tell whether holdings that were asked for then may not show a sale yet."""
-        return sale.landed_us is not None and asked_us - sale.landed_us < self._lately.lag_us
 
     def _free_of(self, asset: str) -> Decimal:
         held = self._holdings.get(asset)

@@ -12,10 +12,14 @@ Rules:
    over. So is what was never told.
 3. More may be bound: by hand, by other systems, by orders that nobody here follows. That hides what was executed, and
    says nothing wrong. Less is so for a moment where an order ended that is followed still: until that is told.
+4. Every request of an exit looks at that again and again: no more than `MOST_WEIGHED` orders are looked at each time.
+   Of more nobody says what they bind: then it is as if less were bound.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from decimal import Decimal
+from itertools import islice
+from typing import TypeVar
 
 from broker.gateway.bought import BUY, ZERO, Known
 from broker.gateway.sent import Sent
@@ -25,6 +29,11 @@ from clients.venue import SymbolInfo
 
 GRAIN = Decimal("1e-8")
 """Exchanges tell amounts to so many places."""
+
+MOST_WEIGHED = 200
+"""Takes less than a millisecond (rule 4)."""
+
+T = TypeVar("T")
 
 Pairs = Mapping[str, SymbolInfo | None]
 Told = Callable[[Sent], Known | None]
@@ -43,12 +52,20 @@ def paying(asset: str, symbols: Iterable[str], pairs: Pairs) -> set[str]:
     return {symbol for symbol, pair in found if pair is not None and asset in {pair.base, pair.quote}}
 
 
+def weighed(orders: Iterable[T]) -> list[T] | None:
+    """Return orders that are few enough to look at each of them; None where they are more (rule 4)."""
+    found = list(islice(orders, MOST_WEIGHED + 1))
+    return None if len(found) > MOST_WEIGHED else found
+
+
 def bound(
     orders: Iterable[tuple[Reservation, Sent]], asset: str, asked_us: int, pairs: Pairs, told: Told
-) -> Decimal:
-    """Return how much of an asset open orders bind at least, in holdings that were asked for then."""
-    found: dict[Hashable, Decimal] = {}
-    for held, sent in orders:
+) -> Decimal | None:
+    """Return how much of an asset open orders bind at least, in holdings that were asked for then; None: too many."""
+    few, found = weighed(orders), dict[Hashable, Decimal]()
+    if few is None:
+        return None
+    for held, sent in few:
         known = told(sent)
         late = sent.flying or max(sent.landed_us, held.held_us) >= asked_us
         if known is None or known.left <= 0 or late or sent.waits or pays_with(sent, pairs) != asset:

@@ -201,7 +201,7 @@ class Fetcher:
             if not self._waiting[what]:
                 del self._waiting[what]
         stakes.learn(symbol, pair.base, stake, asked_us, job.replaces, binding)  # perhaps another one asked
-        job.told = True
+        job.told, job.told_us = True, asked.came_us
         if doubt.any or not stake.sure:  # it is known at its worst: that is enough for a yes
             raise NotKnown("orders_unknown")
         if before is not None and stake.others > before.others:  # perhaps since holdings were answered

@@ -41,10 +41,10 @@ from itertools import zip_longest
 
 from broker.gateway.account_view import AccountView
 from broker.gateway.bought import Known
-from broker.gateway.bound import Pairs, bound, paying, pays_with
+from broker.gateway.bound import Pairs, bound, paying, pays_with, weighed
 from broker.gateway.fills import UNKNOWN, RecentFills
 from broker.gateway.limits import Need
-from broker.gateway.reported import left_at_most, paid_at_most
+from broker.gateway.reported import bought_at_most, left_at_most, paid_at_most
 from broker.gateway.sent import Sent
 from broker.gateway.settlement import Reservation, Settlement
 from broker.gateway.settler import TOGETHER, Settler
@@ -68,7 +68,6 @@ SILENT_S = 0.25
 HELD_S = 2.0
 """A question waits for a line and then for its answer; whatever becomes of it, its place is free after that."""
 
-_FALLS_TO = Decimal("0.5")
 _MOST_TURNS, _BUY, _ZERO = 5_000, "BUY", Decimal(0)
 _EXPECTED = (NotKnown, OSError, ValueError, TimeoutError)
 _NO_QUOTES: Mapping[str, Quote] = {}
@@ -138,17 +137,26 @@ class Followed:
         return Doubt(anything, sum(others.values(), _ZERO), replaced, offered, less)
 
     def hides(self, asset: Asset, account: AccountView, pairs: Pairs) -> bool:
-        """Tell whether holdings show that something was executed which is told as resting (`bound`)."""
-        return bool(self._hiding(asset, account, pairs))
+        """Tell whether holdings show that something was executed which is told as resting, or may (`bound`)."""
+        hiding = self._hiding(asset, account, pairs)
+        return hiding is None or bool(hiding)
 
-    def _hiding(self, asset: Asset, account: AccountView, pairs: Pairs) -> set[str]:
-        """Return the pairs whose orders pay with what others' pay with which bring the asset, where less is bound."""
-        theirs = (sent for _, sent in self._of(asset) if sent.grant != asset.grant and _brings(sent, asset))
-        found = set[str]()
+    def _hiding(self, asset: Asset, account: AccountView, pairs: Pairs) -> set[str] | None:
+        """Return the pairs whose orders pay with what others' pay with which bring the asset, where less is bound.
+
+        None: they are too many to tell.
+        """
+        few, found = weighed(self._of(asset)), set[str]()
+        if few is None:
+            return None
+        theirs = (sent for _, sent in few if sent.grant != asset.grant and _brings(sent, asset))
         for paid in {pays_with(sent, pairs) for sent in theirs} - {""}:
             symbols = paying(paid, self._settlement.pairs_of(asset.account), pairs)
             orders = self._settlement.of_pairs(asset.account, symbols)
-            if account.locked(paid) < bound(orders, paid, account.asked_us, pairs, self._told):
+            least = bound(orders, paid, account.asked_us, pairs, self._told)
+            if least is None:
+                return None
+            if account.locked(paid) < least:
                 found |= symbols
         return found
 
@@ -218,7 +226,7 @@ class Followed:
                 since_us = self._now_us()
                 inquiry = _Inquiry(asset, account, credential, since_us)
                 beside = self._hiding(asset, account, pairs) if pairs and account.known(since_us) else ()
-                found = self._pairs(asset, beside)
+                found = self._pairs(asset, beside or ())
                 await asyncio.gather(*(self._pair(inquiry, symbol, orders) for symbol, orders in found))
         return since_us
 
@@ -274,7 +282,8 @@ class Followed:
             return paid_at_most(sent, now) if left is None else left_at_most(sent, left, now)
         if sent.quantity is not None:
             return sent.quantity if left is None else left
-        return left if sent.spends is None else _bought_at_most(sent, quotes)  # that was not told in base
+        quote = quotes.get(sent.symbol)
+        return left if sent.spends is None else bought_at_most(sent, None if quote is None else quote.price)
 
     async def _pair(self, inquiry: _Inquiry, symbol: str, orders: list[_Order]) -> None:
         def left() -> list[Sent]:
@@ -380,13 +389,6 @@ def _moves(sent: Sent, asset: Asset) -> bool:
 def _place(order: _Order) -> tuple[str, str, str]:
     sent = order[1]
     return sent.account, sent.symbol, sent.order_id or f"{sent.number}:{sent.name}"
-
-
-def _bought_at_most(sent: Sent, quotes: Mapping[str, Quote]) -> Decimal | None:
-    """Return how much a purchase that is sized in quote has bought at most; None where that has no bound (rule 3)."""
-    quote = quotes.get(sent.symbol)
-    prices = [price for price in (sent.market, None if quote is None else quote.price) if price]
-    return (sent.spends or _ZERO) / (min(prices) * _FALLS_TO) if prices else None
 
 
 def _fair(orders: Iterable[_Order], asset: Asset) -> list[_Order]:

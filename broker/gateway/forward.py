@@ -142,7 +142,7 @@ class Forwarder:
         if job.need is Need.EXIT:
             old = lapsed(job, self._clock.boot_us())
             job.again.update(old)
-            if job.failed.get("stake") is NO_ANSWER and not self._passes(job):
+            if "stake" not in old and job.failed.get("stake") is NO_ANSWER and not self._passes(job):
                 old = (*old, "stake")  # its answer is waited for on
             if old:
                 await self._fetch_within(Wait(PREPARE_SECONDS / 2), job, old)
@@ -169,6 +169,7 @@ class Forwarder:
             else:
                 job.again.add(name)
                 job.asked.discard(name)
+                job.failed.pop(name, None)
                 job.staked = job.staked and name != "stake"
         self._at_worst(job, boot_us)
 
@@ -294,6 +295,10 @@ class Forwarder:
         now_us = view.now_us()
         if reading.intent.action is _READ:
             return view.meter.pause(Need.READ, reading.intent.weight_pool, reading.intent.weight, now_us)
+        if verdict.beyond:  # it may not be there: the venue would refuse it, and count it
+            failure = job.failed.get("holdings")
+            told = view.meter.told_to_wait(reading.intent.weight_pool, now_us)
+            return told or (None if failure is None else failure.pause)
         if verdict.leaving or verdict.only_sells:
             return None
         return view.meter.told_to_wait(reading.intent.weight_pool, now_us)

@@ -88,8 +88,11 @@ def stake_of(held: Held, job: Job, symbol: str, boot_us: int, *, final: bool) ->
     """Return whose the base asset is, less what was sold since; where nobody can be asked now, as it was told last.
 
     What was told last is not known to be all that others have where nobody answered on behalf of this request, nor
-    where holdings came after that.
+    where holdings came after that. What was told to this request too long ago is not known at all, also where it is
+    that at worst: what it was told as its own another gateway may have sold by now.
     """
+    if _is_old(job, boot_us):
+        return None
     if job.worst is not None:
         return job.worst
     known = job.staked or final or "stake" in job.failed
@@ -100,8 +103,11 @@ def stake_of(held: Held, job: Job, symbol: str, boot_us: int, *, final: bool) ->
 
 
 def lapsed(job: Job, boot_us: int) -> tuple[str, ...]:
-    """Return the facts that came for this request and are not known any more: it waited for others, or stood still."""
-    return tuple(name for name in job.asked if name not in job.failed and _lapsed(job, name, boot_us))
+    """Return the facts that came for this request and are not known any more: it waited for others, or stood still.
+
+    Whose an asset is came also where it is known only at its worst (`Job.told`).
+    """
+    return tuple(name for name in job.asked if _lapsed(job, name, boot_us))
 
 
 def lags(job: Job, boot_us: int) -> bool:
@@ -128,14 +134,17 @@ def beyond_own(job: Job, boot_us: int) -> Stake | None:
 
 def _is_old(job: Job, boot_us: int) -> bool:
     """Tell whether the broker takes it that nobody acts any more on what it said: this process stood still."""
-    asked = job.whose_asked
-    return asked is not None and not job.sole and boot_us - asked.came_us > ACTS_US
+    return job.told and not job.sole and boot_us - job.told_us > ACTS_US
 
 
 def _lapsed(job: Job, name: str, boot_us: int) -> bool:
     kind, _, what = name.partition(":")
+    if kind == "stake" and _is_old(job, boot_us):
+        return True
+    if name in job.failed:
+        return False
     if kind == "stake":
-        return lags(job, boot_us) or _is_old(job, boot_us)
+        return lags(job, boot_us)
     if kind == "holdings":
         return job.account is not None and not job.account.known(boot_us)
     if job.view is None or kind not in {"pair", "price", "book", "deep", "asks"}:

@@ -60,9 +60,9 @@ class Job:
     `whose` is grant, consumer and account of a key that was refused a lease: for the call log only. `owner` is whose
     the order is that the request names, once that was found out: `own`, `other` or `nobody`. `sent` are the orders
     that it places, a list first; `none_placed`: the venue has none of them. `staked`: the broker said whose the base
-    asset is, beside the order it `replaces`; `whose_asked`: which question that is, `told` that its answer came,
-    `worst` that at worst, where holdings came later, `words` the answers
-    that it may act on (`acting`). `seq` is its line in the call log, 0 where it has none,
+    asset is, beside the order it `replaces`; `whose_asked`: which question that is, `told` that an answer to
+    one came, `told_us` when that was asked, `worst` what it tells at worst, where holdings came later, `words` the
+    answers that it may act on (`acting`). `seq` is its line in the call log, 0 where it has none,
     `unwritten` that line where it left while none could be written. `amends` is the number of an amendment. `buy` is
     what takes from the asks of its pair, `gives` what takes from the bids, `pays` what a purchase pays. `shared_ns` is
     when the venue was asked, where that was for another's sake and the answer is shared (`alike`).
@@ -92,6 +92,7 @@ class Job:
     staked: bool = False
     replaces: str = ""
     told: bool = False
+    told_us: int = 0
     worst: Stake | None = None
     whose_asked: WhoseAsked | None = None
     words: list[Word] = field(default_factory=list)

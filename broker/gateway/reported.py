@@ -22,7 +22,7 @@ from broker.paid import paid_in
 from clients.venue import SymbolInfo
 from clients.wire import Answer, OrderState
 
-RISES_TO = 2
+RISES_TO, _FALLS_TO = 2, Decimal("0.5")
 UNPRICED = Decimal("1e-8")
 """What a piece of an order without a price may still bring: nobody knows how much, but that it may."""
 
@@ -178,6 +178,12 @@ def paid_at_most(sent: Sent, now: Decimal = ZERO) -> Decimal | None:
         return sent.spends
     price = _trades_up_to(sent, now)
     return sent.quantity * price if sent.quantity is not None and price else None
+
+
+def bought_at_most(sent: Sent, now: Decimal | None) -> Decimal | None:
+    """Return how much a purchase that is sized in quote has bought at most, at half the lower price; None: no bound."""
+    prices = [price for price in (sent.market, now) if price]
+    return (sent.spends or ZERO) / (min(prices) * _FALLS_TO) if prices else None
 
 
 def tells_all(state: OrderState) -> bool:

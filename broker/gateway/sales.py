@@ -4,7 +4,8 @@ Rules:
 1. Whoever is asked what there is to sell may answer as of before a sale that is on its way, or whose answer came after
    the question: such a sale is taken off the answer. Else many that wait for one fact would each sell the whole of it.
 2. A sale that the venue refused took nothing. One whose outcome is unknown counts as made: what is the grant's own is
-   less by it until the venue shows its orders, or has none of them.
+   less by it until the venue shows its orders, or has none of them. So does one that is not answered yet. Either may
+   have been refused: that is enough for no yes, and for no definite no (`at_most`).
 3. A request that the venue did not take within its receive window it never will: so a sale whose answer hangs is in
    what the venue is asked for later, or was not made. It keeps nobody from trying again.
 4. A sale that replaces an order sells what that one binds: no more is taken off than it sells beside that. What the old
@@ -59,8 +60,7 @@ class Old:
 class Sale:
     """A sale that was sent, and since when its answer is there. `unsure`: that answer told nothing of what it did.
 
-    `at_most`: it may give less than its amount. `before`: how much of the asset was free when it left, by holdings that
-    were known then.
+    `at_most`: it may give less than its amount.
     """
 
     asset: str
@@ -72,7 +72,6 @@ class Sale:
     old: Old | None = None
     at_most: bool = False
     grant: str = ""
-    before: Decimal | None = None
 
     @property
     def takes(self) -> Decimal:
@@ -101,6 +100,11 @@ class Sale:
     def may_take_less(self) -> bool:
         """Whether it may take less than that."""
         return self.at_most or (self.old is not None and not self.old.sure)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it may take less than that, or nothing: who has no answer may have been refused."""
+        return self.may_take_less or self.unsure or self.landed_us is None
 
     def _beside(self, bound: Decimal) -> Decimal:
         return self.amount - min(self.amount, max(ZERO, bound))
@@ -213,7 +217,7 @@ class Stakes:
             if sale.asset == known.base and sale.untold(known.asked_us):
                 takes = _taken(sale, pair, known)
                 gone += takes
-                least += ZERO if sale.may_take_less else takes
+                least += ZERO if sale.in_doubt else takes
         if not gone:
             return known.stake
         return replace(known.stake.less(gone), at_most=ZERO if least == gone else known.stake.less(least).own)

@@ -90,6 +90,8 @@ class HostGuard:
         self._cuts_read = False
         self._above = 0
         """The highest generation of this home that the secret store ever told of."""
+        self._leads = ""
+        """Who sat there last at such a generation, as far as the store told."""
         self._usurped = ""
         """Why nothing is ever done here again, as the database says; the secret store's word is in `_heard`."""
 
@@ -267,13 +269,15 @@ class HostGuard:
         if told < _NO_GENERATION:  # what cannot be understood is nobody's generation
             self._above = max(self._above, told)
         if max(told, self._above) > self._generation:
+            if told > self._generation:
+                self._leads = seats.who(found.get(SEAT)) or self._leads
             return self._restored_elsewhere(told)
         return ""
 
     def _restored_elsewhere(self, told: int = 0) -> str:
         return (
             f"this instance was restored elsewhere (generation {max(told, self._above)}, here {self._generation}): "
-            "the other host serves now; end this one"
+            f"{self._leads or 'the other host'} serves now; end this one"
         )
 
     def _known(self, within_s: float, deed: Deed) -> Known:

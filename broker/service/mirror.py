@@ -12,9 +12,13 @@ Rules:
 4. The mirror knows how far the record had come (`marks`): a database that was put back is found out by it.
 5. The mirror also knows whose it is, and the instance's generation: an instance that a restore has superseded,
    or that found another one's mirror, serves nothing.
+6. A person may write there at any time, also what has a name already: each document is read again in its turn
+   (`mirrored.Turns`) and compared with the record. What is written anew after a thaw closes, what was made stricter is
+   in force as it is there, and what was deleted there while it holds is written there again. Nothing is thawed
+   over a document that says more than the record: it is taken in instead.
+7. A document that cannot be read or written, in a store that answers, keeps no other back (`apart`).
 """
 
-import hashlib
 import json
 import logging
 import time
@@ -23,22 +27,21 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from broker import gate_document
 from broker.db import cuts as store
-from broker.db import meta, rows
-from broker.db.turns import Urgency
-from broker.errors import BrokerError, StoreUnavailable
-from broker.gate import Mode
+from broker.db import meta
+from broker.errors import BrokerError, Conflict, StoreUnavailable
 from broker.gate_document import NotedCut
-from broker.model import EVERYTHING
-from broker.service.adoption import FORGOTTEN, adopt, in_some_form, take_in
+from broker.service.adoption import FORGOTTEN, in_some_form, take_in
+from broker.service.apart import Apart
 from broker.service.audit import Audit
+from broker.service.closed_there import close_here, says_more
 from broker.service.continuity import Continuity
 from broker.service.desk import Desk
 from broker.service.host_guard import COMPARED, HISTORY, INSTANCE, STORE_BACK
 from broker.service.marks import Marks
+from broker.service.mirrored import Turns, instead_of_thaw, noted_of, understood, unreadable
 from broker.service.store_history import StoreHistory
 from broker.service.words import in_plain_words
 from broker.threads import Threads
@@ -48,6 +51,9 @@ NO_CUTS = frozenset({INSTANCE, HISTORY})
 
 _MOST_OPEN = 100_000
 _LATE_US = 1_000_000
+_AGAIN_US = 1_000_000
+"""How long a round reads what it knows again: a slow store holds up nobody else."""
+
 ENDS_WITHIN_S = 2.0
 _LOG = logging.getLogger("portcullis.mirror")
 
@@ -67,6 +73,10 @@ class Mirror:
         self._under_way: list[str] = []
         """Cuts that are being thawed."""
         self._was_read = False
+        self._turns = Turns()
+        self._empty: set[str] = set()
+        """Names that the store lists although their document was deleted, as they were read last."""
+        self._apart = Apart(lambda: desk.secrets.mirror.read(HISTORY))
         self._writer = Threads(1, "mirror")
         self._said = ""
         self._marks = Marks(desk, continuity)
@@ -117,20 +127,23 @@ class Mirror:
         """
         self._writer.end(time.monotonic() + within_s)
 
-    def note(self, cut: NotedCut) -> None:
+    def note(self, cut: NotedCut, *, compared: bool = False) -> None:
         """Write a cut down, or that it is thawed. What was thawed stays thawed.
 
         Raises:
             StoreUnavailable: The secret store cannot answer.
+            Conflict: It is to be `compared` first, and what lies there says more than what is to be thawed.
         """
 
         def judge(known: str | None) -> str | None:
             if known is not None and cut.thawed_us is None:
                 return None
+            if known is not None and compared:
+                self._refuse_unknown(cut, understood(cut.id, known))
             return gate_document.dump(cut)
 
         self._desk.secrets.mirror.change(cut.id, judge)
-        self._agreed.add(cut.id)
+        self._stands(cut.id)
         if cut.thawed_us is None:
             self._open.add(cut.id)
         else:
@@ -143,11 +156,12 @@ class Mirror:
 
         Raises:
             StoreUnavailable: The secret store cannot answer.
+            Conflict: Somebody wrote it anew there; that is taken in, and nothing is opened.
         """
         self._under_way.append(cut.id)
         written = False
         try:
-            self.note(replace(cut, thawed_us=at_us))
+            self._note_thaw(replace(cut, thawed_us=at_us))
             written = True
             yield
         except BaseException:
@@ -158,6 +172,30 @@ class Mirror:
                     self._hold_on()
             raise
         self._under_way.remove(cut.id)
+
+    def _note_thaw(self, cut: NotedCut) -> None:
+        try:
+            self.note(cut, compared=True)
+        except Conflict:
+            with suppress(BrokerError):  # its turn comes
+                self._take_in(cut.id)
+            raise
+
+    def _refuse_unknown(self, cut: NotedCut, there: NotedCut) -> None:
+        """Refuse to thaw over a document that says more than what is thawed: nobody has seen yet what it closes."""
+        if there.id == cut.id and there.thawed_us is not None:
+            return
+        with self._desk.database.read() as connection:
+            if there.id != cut.id:  # it cannot be understood
+                is_known = store.get(connection, there.id) is not None
+            else:
+                is_known = not says_more(connection, there, dict.fromkeys(cut.scopes, cut.mode.value))
+        if not is_known:
+            raise Conflict(
+                "written_anew",
+                f"{cut.id} was written anew in the secret store: NOTHING was opened, and it closes what is written "
+                "there; look at it with portcullis cuts, and thaw it again",
+            )
 
     def _remember_half(self, cut: str, at_us: int) -> None:
         self._half[cut] = self._half.get(cut, frozenset()) | {at_us}
@@ -180,13 +218,14 @@ class Mirror:
             if holds is None:
                 self._taken_back(name, thaws)
                 continue
-            self._close_again(holds, thaws)
-            if self._holding(name) is None:  # somebody else thawed it this moment
-                self.note(replace(holds, thawed_us=max(thaws)))
+            with self._apart.by_itself(name):
+                self._close_again(holds, thaws)
+                if self._holding(name) is None:  # somebody else thawed it this moment
+                    self.note(replace(holds, thawed_us=max(thaws)))
 
     def _close_again(self, cut: NotedCut, thaws: frozenset[int]) -> None:
-        self._desk.secrets.mirror.change(cut.id, partial(_instead_of_thaw, cut, thaws))
-        self._agreed.add(cut.id)
+        self._desk.secrets.mirror.change(cut.id, partial(instead_of_thaw, cut, thaws))
+        self._stands(cut.id)
         self._open.add(cut.id)
         self._taken_back(cut.id, thaws)
 
@@ -197,13 +236,14 @@ class Mirror:
             row = store.get(connection, name)
             if row is None:
                 return on_its_way
-            return None if row.thawed_us is not None else _noted(row, store.scopes(connection, name))
+            return None if row.thawed_us is not None else noted_of(row, store.scopes(connection, name))
 
     def merge(self) -> None:
         """Bring both together, as far as they differ; called every few seconds.
 
         Raises:
-            StoreUnavailable: The secret store or the database cannot answer.
+            StoreUnavailable: The secret store or the database cannot answer; `SOME_PATHS` where some documents cannot
+                be read or written (`apart`), and all else was done.
         """
         self._claim()
         if self.superseded:
@@ -217,29 +257,73 @@ class Mirror:
         if self._store.went_back():
             self._agreed.clear()  # each cut is looked for there again, and written down where it is gone
             self._open.clear()
+            self._empty.clear()
         for cut in list(self._owed.values()):
-            self.note(cut)
+            with self._apart.by_itself(cut.id):
+                self.note(cut)
         self._marks.compare()
-        forgotten = self._forgotten()
-        for name in self._desk.secrets.mirror.names():
-            if name not in NO_CUTS and (name not in self._agreed or name in forgotten):
-                self._take_in(name)
-        with self._desk.database.read() as connection:
-            held = store.page(connection, 2**62, _MOST_OPEN, open_only=True)
-            fresh = [
-                _noted(row, store.scopes(connection, row.id)) for row in held if row.id not in self._agreed
-            ]
-        for cut in fresh:
-            self.note(cut)
+        forgotten, agreed = self._forgotten(), frozenset(self._agreed)
+        there = frozenset(self._desk.secrets.mirror.names()) - NO_CUTS
+        self._gone(agreed - there)
+        self._empty &= there
+        for name in self._apart.in_order(there - self._empty):
+            if name not in agreed or name in forgotten:
+                with self._apart.by_itself(name):
+                    self._take_in(name)
+        unread = there - self._empty - self._agreed
+        held = self._write_fresh()
         if not self._marks.rival:
             self._hold_on()
-        self._was_read = True
-        self._desk.guard.took_in_cuts()
+        if not self._was_read and not self._unheld(unread):
+            self._was_read = True
+        if self._was_read:
+            self._desk.guard.took_in_cuts()
         if not self._marks.rival:
             with suppress(
                 StoreUnavailable
             ):  # a database that is held says nothing of the secret store: next time
                 self._store.note()
+        self._look_again(self._turns.next(there & agreed))
+        self._look_again(self._turns.deleted(there & self._empty))
+        self._apart.tell(there | held | self._owed.keys() | self._half.keys() | self._desk.closings.keys())
+
+    def _unheld(self, names: Collection[str]) -> set[str]:
+        """Return those of some that hold nothing on record: what could not be read there may be a cut."""
+        with self._desk.database.read() as connection:
+            standing = store.standing(connection, names)
+        return {name for name in names if not standing.get(name)}
+
+    def _write_fresh(self) -> frozenset[str]:
+        """Write down what holds on record and is not known to be in the mirror; return all that holds."""
+        with self._desk.database.read() as connection:
+            held = store.page(connection, 2**62, _MOST_OPEN, open_only=True)
+            fresh = [
+                noted_of(row, store.scopes(connection, row.id)) for row in held if row.id not in self._agreed
+            ]
+        for cut in fresh:
+            with self._apart.by_itself(cut.id):
+                self.note(cut)
+        return frozenset(row.id for row in held)
+
+    def _look_again(self, names: Iterator[str]) -> None:
+        """Read again what was read before: somebody may have written it anew, or made it stricter."""
+        began_us = self._desk.clock.boot_us()
+        for name in names:
+            # what is being put there, or taken back, is ours and on no record yet
+            if name not in self._desk.closings and name not in self._owed:
+                with self._apart.by_itself(name):
+                    self._take_in(name)
+            if self._desk.clock.boot_us() - began_us > _AGAIN_US:
+                return
+
+    def _stands(self, name: str) -> None:
+        self._agreed.add(name)
+        self._empty.discard(name)
+
+    def _gone(self, names: frozenset[str]) -> None:
+        """Forget that something is there: it was deleted, and is written there again where it holds."""
+        self._agreed -= names
+        self._open -= names
 
     def note_closings(self) -> None:
         """Write down cuts that are in force and that the database has not taken yet; before all that waits for it.
@@ -254,11 +338,12 @@ class Mirror:
 
     def _note_closings(self) -> None:
         for cut in list(self._desk.closings.values()):
-            if self._is_late(cut):
-                self.note(cut)
             thaws = self._half.get(cut.id)
-            if thaws is not None and cut.id not in self._under_way:
-                self._close_again(cut, thaws)
+            with self._apart.by_itself(cut.id):
+                if self._is_late(cut):
+                    self.note(cut)
+                if thaws is not None and cut.id not in self._under_way:
+                    self._close_again(cut, thaws)
 
     def _is_late(self, cut: NotedCut) -> bool:
         """Tell whether a cut should be on record by now, and is not known to be in the mirror."""
@@ -275,18 +360,23 @@ class Mirror:
 
     def _take_in(self, name: str) -> None:
         document = self._desk.secrets.mirror.read(name)
-        noted = None if document is None else _read(name, document)
-        if noted is not None:
-            forms = (noted, in_plain_words(noted), _unreadable(name))
-            in_some_form(f"gates/{name!a}", *(partial(self._adopt, form) for form in forms))
-        if noted is not None and noted.thawed_us is None:
+        if document is None:
+            self._gone(frozenset([name]))
+            self._empty.add(name)
+            return
+        noted = understood(name, document)
+        forms = (noted, in_plain_words(noted), unreadable(name, document))
+        in_some_form(
+            f"gates/{name!a}", *(partial(close_here, self._desk, self._audit, form) for form in forms)
+        )
+        if noted.thawed_us is None:
             self._open.add(name)
         else:
             self._open.discard(name)
-            if noted is not None and noted.thawed_us is not None and not self._was_read:
+            if not self._was_read:
                 # who wrote it may have ended before the database had it
                 self._remember_half(name, noted.thawed_us)
-        self._agreed.add(name)
+        self._stands(name)
 
     def _claim(self) -> None:
         """Make sure that the mirror is ours, and nobody took our place."""
@@ -295,62 +385,3 @@ class Mirror:
         if why and why != self._said:
             _LOG.error("nothing is served here any more: %s", why)
         self._said = why
-
-    def _adopt(self, noted: NotedCut) -> None:
-        """Close here what the mirror holds closed."""
-        if noted.thawed_us is not None:
-            return
-        with self._desk.database.read() as connection:
-            before = store.get(connection, noted.id)
-            stands = store.standing(connection, [noted.id]).get(noted.id, False)
-        if before is not None and before.thawed_us is None and before.reason == FORGOTTEN != noted.reason:
-            with self._desk.database.write() as connection:
-                store.describe(connection, noted.id, noted.reason, noted.actor, noted.opened_us)
-        if stands or (before is not None and before.thawed_us is not None and self._is_thawed(noted.id)):
-            return
-        with self._desk.database.write(Urgency.SAFETY) as connection:
-            row = store.get(connection, noted.id)
-            if row is not None and (before is None or row.thawed_us != before.thawed_us):
-                return  # made or thawed here meanwhile: by somebody who told the mirror
-            noted, closed = adopt(connection, self._audit, noted, self._desk.clock.now_us())
-        _LOG.warning("closed here, because the secret store's mirror says so: %s %s", noted.id, noted.scopes)
-        self._desk.tell(closed)
-
-    def _is_thawed(self, cut_id: str) -> bool:
-        """Look again: a thaw is in the mirror before it is in the database, so what is thawed here is there."""
-        document = self._desk.secrets.mirror.read(cut_id)
-        try:
-            return document is not None and gate_document.load(cut_id, document).thawed_us is not None
-        except (ValueError, KeyError, TypeError):
-            return False
-
-
-def _noted(row: Any, names: tuple[str, ...]) -> NotedCut:
-    return NotedCut(row.id, rows.mode(row.mode), names, row.reason, row.actor, row.opened_us)
-
-
-def _instead_of_thaw(cut: NotedCut, thaws: Collection[int], document: str | None) -> str | None:
-    """Return what takes the place of the document that one of some thaws wrote; None where there is another."""
-    try:
-        is_that = document is not None and gate_document.load(cut.id, document).thawed_us in thaws
-    except (ValueError, KeyError, TypeError):
-        return None
-    return gate_document.dump(cut) if is_that else None
-
-
-def _read(name: str, document: str) -> NotedCut:
-    """Read a document; one that cannot be understood closes everything."""
-    try:
-        return gate_document.load(name, document)
-    except (ValueError, KeyError, TypeError):
-        return _unreadable(name)
-
-
-def _unreadable(name: str) -> NotedCut:
-    """Return what holds in the place of a document that cannot be understood: the same each time it is looked at."""
-    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:20]
-    reason = (
-        f"the gate document {name[:60]!r} in the secret store cannot be understood: find out who wrote it, "
-        "delete it there, then thaw this"
-    )
-    return NotedCut(f"cut_{digest}", Mode.CLOSED, (EVERYTHING,), reason, "mirror", 0)

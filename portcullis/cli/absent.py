@@ -42,6 +42,12 @@ def say_late(face: Face, home: Home, pid: int) -> None:
     )  # fmt: skip
 
 
+def _leader(home: Home) -> str:
+    from portcullis.led import leader  # noqa: PLC0415 - with a database, and no other command needs one
+
+    return leader(home)
+
+
 def absent(face: Face, home: Home) -> Stopped:
     """Return what to say where nobody answers."""
     found = holder(home)
@@ -65,6 +71,15 @@ def absent(face: Face, home: Home) -> Stopped:
             reason="not_known",
         )
     if home.database is not None:
+        led = "" if face.closes else _leader(home)
+        if led:
+            return Stopped(
+                f"This is a standby: Portcullis does not run on {home.root}. {led} has this home's place.",
+                "Bots trade by that host, if it lives. Nothing was changed.",
+                "Type it there. If that host is off for good, take its place: "
+                f"{face.command('run')} (it watches the other one for 20 seconds first).",
+                reason="not_running",
+            )
         return Stopped(
             f"Portcullis does not run on {home.root}.",
             "No bot can trade by this host. Where brokers on other hosts share its database, their bots trade on. "

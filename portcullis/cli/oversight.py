@@ -40,7 +40,8 @@ def status(face: Face) -> None:
     def show(out: Console) -> None:
         out.print(
             Text.assemble(
-                badge(found.environment), "  ", ("Portcullis runs", "bold green"),
+                badge(found.environment), "  ",
+                ("STANDBY: it serves nobody", "bold red") if _stands_by(found) else ("Portcullis runs", "bold green"),
                 (clean(f"   {found.mode}, {where}"), "dim"),
             )
         )  # fmt: skip
@@ -62,6 +63,11 @@ def status(face: Face) -> None:
             out.print("\n[green]✓ nothing is wrong that is known here[/]")
 
     face.answer(face.typed(document), show)
+
+
+def _stands_by(found: oversight_answers.Status) -> bool:
+    """Tell whether another host has the home's place; which one stands in what is wrong."""
+    return any((one.kind, one.subject) == ("unsafe", "superseded") for one in found.wrong)
 
 
 def calls(

@@ -127,6 +127,8 @@ class Wrong(Answer):
     account: str
     what: str
     step: str
+    kind: str = ""
+    subject: str = ""
 
 
 class Standing(Answer):
@@ -172,11 +174,12 @@ class Readiness(Answer):
 
 
 class Ready(Answer):
-    """How ready every account is."""
+    """How ready every account is. `instead`: why this broker serves nobody, and who does."""
 
     ready: bool
     accounts: list[Readiness]
     wrong: list[Wrong]
+    instead: str = ""
 
 
 class LookedAt(Answer):

@@ -29,6 +29,7 @@ from portcullis.database_settings import DatabaseDocument
 from portcullis.demo import demo_home, running_demo
 from portcullis.foundation import found
 from portcullis.gateway import harden
+from portcullis.log_writer import take_over
 from portcullis.paper_process import PaperFailed
 from portcullis.run import Broker, Options, run_process, stop_on_signals
 from portcullis.settings import Mode
@@ -93,6 +94,7 @@ def run(face: Face, options: Options) -> None:
     """Run a home until it is ended."""
     home = face.home()
     logs.configure()
+    take_over("stdout")
 
     def ready(broker: Broker) -> None:
         where = broker.running
@@ -125,6 +127,7 @@ def demo(face: Face, port: int | None) -> None:
         face.given_home = settings.DEMO_HOME.expanduser()
     home = demo_home(face.root)
     logs.configure(logs.QUIET)
+    take_over("stdout")
     harden()
     os.umask(0o077)
     try:

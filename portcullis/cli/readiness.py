@@ -7,7 +7,7 @@ from rich.text import Text
 from portcullis.cli import oversight_answers
 from portcullis.cli.client import connect
 from portcullis.cli.face import FAILED, Face, command
-from portcullis.cli.tables import said, table
+from portcullis.cli.tables import hanging, said, table
 from portcullis.cli.wrong import red_lines
 
 
@@ -24,6 +24,8 @@ def ready(face: Face) -> None:
     found = connect(face).get(oversight_answers.Ready, "ready")
 
     def show(out: Console) -> None:
+        if found.instead:
+            out.print(hanging("[bold red]■ STANDBY[/]", said("it serves nobody: {}", found.instead), 0))
         if not found.accounts:
             out.print(
                 said(

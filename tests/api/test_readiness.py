@@ -1,18 +1,22 @@
 """`ready` names what is red and what mends it; the figures are those of the record."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from broker.db import checkouts
+from broker import seat as seats
+from broker.db import checkouts, meta
 from broker.db import managers as manager_store
 from broker.db import schedules as schedule_store
 from broker.db import tables as t
 from broker.db.checkouts import Checkout
 from broker.errors import Conflict
 from broker.model import Death, KeyRef, Schedule
+from broker.seat import Place, Seat
+from broker.service.host_guard import INSTANCE, SUPERSEDED
 from broker.service.operators import Role
 from clients.secret import Secret
 from clients.venue import Credential, KeyType, Slot
@@ -50,6 +54,36 @@ async def test_one_that_lacks_nothing_is_ready(desk: Desk) -> None:
     assert found["ready"]
     (one,) = found["accounts"]
     assert (one["deletes"], one["standby"], one["addresses"], one["red"]) == ("you", True, ["127.0.0.7"], [])
+
+
+async def test_one_that_serves_nobody_says_who_does(desk: Desk) -> None:
+    """Another host has this home's place: nothing else about it is of any use to who asks."""
+    account(desk)
+    served = await ask(desk)
+    assert (served["ready"], served["serves"], served["instead"]) == (True, True, "")
+    with desk.service.desk.database.write() as connection:
+        meta.put(connection, SUPERSEDED, "2")
+    found = await ask(desk)
+    assert (found["ready"], found["serves"]) == (False, False)
+    assert "restored elsewhere (generation 2, here 1)" in found["instead"]
+    assert "serves now; end this one" in found["instead"]
+
+
+@pytest.mark.parametrize(
+    "seat", [seats.dump(Seat(4, Place("b"), "host b, process 7")), None, "odd", {"number": "x"}]
+)
+async def test_who_serves_instead_is_named_where_the_secret_store_says_so(desk: Desk, seat: object) -> None:
+    guard, home = desk.service.desk.guard, desk.service.desk.home
+
+    def restored(_: str | None) -> str:
+        return json.dumps({"instance": home.instance, "generation": home.generation + 1, "seat": seat})
+
+    desk.service.desk.secrets.mirror.change(INSTANCE, restored)
+    guard.hear()
+    found = await ask(desk)
+    assert found["serves"] is False
+    who = "host b, process 7" if isinstance(seat, dict) and "who" in seat else "the other host"
+    assert f"(generation 2, here 1): {who} serves now" in found["instead"]
 
 
 async def test_each_thing_that_lacks_is_red_with_its_command(desk: Desk) -> None:

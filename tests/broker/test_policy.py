@@ -90,9 +90,9 @@ CASES: list[tuple[str, Intent, Facts, str | None]] = [
     ("a full page that is all taken", place(order()), asking(is_full=True), "book_unknown"),
     ("a full page that ends behind it", place(order()), asking(("50000", "0.009"), ("52501", "9"), is_full=True), "collar"),
     ("a market sale in quote counts at what it gives", place(order(None, None, SELL, quote_quantity=Decimal(900))),
-     replace(FACTS, bids=Page(((Decimal(20_000), Decimal(500)),))), "order_notional"),
+     replace(FACTS, alone=False, bids=Page(((Decimal(20_000), Decimal(500)),))), "order_notional"),
     ("nor by no word of the book", place(order(None, None, SELL, quote_quantity=Decimal(900))),
-     replace(FACTS, bids=None), "book_unknown"),
+     replace(FACTS, alone=False, bids=None), "book_unknown"),
     ("a market buy counts at the book", place(order("0.0195")), asking(("50000", "0.001"), ("52000", "9")),
      "order_notional"),
     ("a market buy below the price counts at the price", place(order("0.03")), asking(("30000", "9")), "order_notional"),
@@ -130,8 +130,9 @@ CASES: list[tuple[str, Intent, Facts, str | None]] = [
     ("a test order needs no budget", place(order(), dry_run=True), replace(FACTS, budget=Decimal(0)), None),
     ("an exit ignores cap, rate and budget", place(order("2", None, SELL)),
      replace(FACTS, free=Decimal(2), budget=Decimal(0), rate_free=False), None),
-    ("an exit of more than is held", place(order("2.1", None, SELL)), replace(FACTS, free=Decimal(2)),
-     "order_notional"),
+    ("an exit of more than is held", place(order("2.1", None, SELL)), replace(FACTS, free=Decimal(2)), None),
+    ("an exit of more than is held beside others", place(order("2.1", None, SELL)),
+     replace(FACTS, alone=False, free=Decimal(2)), "order_notional"),
     ("an exit outside of the collar", place(order("2", "40000", SELL)), replace(FACTS, free=Decimal(2)), "collar"),
     ("an exit with an old price, inside the last known collar", place(order("2", "48000", SELL)),
      replace(FACTS, free=Decimal(2), quotes={"BTCUSDT": Quote(Decimal(50_000), 10**9)}), None),
@@ -340,7 +341,7 @@ def test_nothing_passes_that_is_neither_within_the_limits_nor_an_exit(
     assert inside
     if verdict.leaving:
         assert side is SELL
-        assert quantity <= free
+        assert verdict.beyond is (quantity > free)
         assert verdict.reserve == 0
     else:
         assert not halted

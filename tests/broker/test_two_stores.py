@@ -252,6 +252,27 @@ def test_what_a_responder_wrote_offline_closes_here(service: Service) -> None:
     assert (cut.actor, cut.opened_at) == ("carol", datetime(1970, 1, 1, 0, 0, 0, 1, UTC))
 
 
+def test_what_a_responder_writes_again_or_makes_stricter_closes_here(service: Service) -> None:
+    """Vault lists no versions: what is there now is read again. See `test_written_anew`."""
+    service.mirror.merge()
+    offline = NotedCut("panic", Mode.HALT, ("consumer:bot",), "3 a.m.", "carol", 1)
+
+    def write(cut: NotedCut) -> None:
+        service.desk.secrets.mirror.change(offline.id, lambda _: gate_document.dump(cut))
+        service.mirror.merge()
+
+    write(offline)
+    assert mode(service, "consumer:bot") is Mode.HALT
+    write(replace(offline, mode=Mode.CLOSED, scopes=("account:main",)))
+    assert mode(service, "account:main") is Mode.CLOSED
+    service.cuts.thaw(offline.id, reason="safe", actor="me")
+    for _ in range(2):
+        service.mirror.merge()
+        assert mode(service, "account:main") is Mode.OPEN
+    write(replace(offline, opened_us=2))
+    assert (mode(service, "consumer:bot"), mode(service, "account:main")) == (Mode.HALT, Mode.OPEN)
+
+
 def test_a_thaw_waits_for_the_mirror_and_a_cut_does_not(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,15 +1,20 @@
 """An order that was filled is told as resting: holdings show less bound than it binds, and what it brought is its own's."""
 
+from collections.abc import Iterator
 from decimal import Decimal
+from itertools import repeat
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from broker.gateway.bought import Known
-from broker.gateway.bound import bound
+from broker.gateway.bound import MOST_WEIGHED, bound
+from broker.gateway.followed import Followed
 from broker.gateway.sent import Sent
 from broker.gateway.settlement import Reservation
+from broker.gateway.unseen import Asset
 from clients.venue import SymbolInfo
 from tests.gateway.lagging import orders_as
 from tests.gateway.test_followed import BIG, halt, limit, moved, price_of, shared
@@ -162,4 +167,73 @@ def told(left: str, listed: str = "") -> Known:
 def test_what_orders_bind_at_least(orders: list[Any], asset: str, least: str) -> None:
     known = {one: state for (_, one), state in orders}
     found = bound((order for order, _ in orders), asset, 50, PAIRS, known.get)
+    assert found is not None
     assert 0 <= Decimal(least) - found <= Decimal("0.0000001")
+
+
+# --- many of them ------------------------------------------------------------------------------
+
+
+class Walked:
+    """Orders of a pair without end; counts those that are looked at."""
+
+    def __init__(self, *orders: tuple[Reservation, Sent]) -> None:
+        self.count, self._orders = 0, orders
+
+    def __iter__(self) -> Iterator[tuple[Reservation, Sent]]:
+        for order in self._orders or repeat(sent(1, "BTCUSDT", "BUY", "10")):
+            self.count += 1
+            yield order
+
+
+@pytest.mark.parametrize(("many", "binds"), [(MOST_WEIGHED, True), (MOST_WEIGHED + 1, False)])
+def test_of_too_many_nobody_says_what_they_bind(many: int, *, binds: bool) -> None:
+    orders = [sent(number, "BTCUSDT", "BUY", "10") for number in range(1, many + 1)]
+    found = bound(orders, "USDT", 50, PAIRS, lambda _: told("2"))
+    assert (found is not None) is binds
+    assert found is None or 0 <= 20 * many - found <= Decimal("0.0001")
+
+
+def test_no_more_are_looked_at() -> None:
+    walked = Walked()
+    assert bound(walked, "USDT", 50, PAIRS, lambda _: told("2")) is None
+    assert walked.count == MOST_WEIGHED + 1
+
+
+@pytest.mark.parametrize("many", ["of the asset", "that pay with the same"])
+def test_nor_where_it_is_looked_which_are_others(many: str) -> None:
+    """Where they are too many it is as if something were hidden."""
+    endless, theirs = Walked(), sent(1, "BTCUSDT", "BUY", "10")
+    settlement: Any = SimpleNamespace(
+        of_asset=lambda *_: iter(endless) if many == "of the asset" else iter([theirs]),
+        of_pairs=lambda *_: iter(endless),
+        pairs_of=lambda _: tuple(PAIRS),
+    )
+    recent: Any = SimpleNamespace(known=lambda _: told("2"))
+    account: Any = SimpleNamespace(locked=lambda _: Decimal(10**9), asked_us=50)
+    asks = Followed(settlement, None, recent, lambda: 0)  # type: ignore[arg-type]
+    assert asks.hides(Asset("main", "BTC", "one", "key", "BTCUSDT"), account, PAIRS)
+    assert endless.count == MOST_WEIGHED + 1
+
+
+async def test_beside_too_many_the_rest_leaves_and_what_may_be_anothers_is_asked_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 1.3 that were there no more than what rests of another's may be its own by now."""
+    monkeypatch.setattr("broker.gateway.bound.MOST_WEIGHED", 2)
+    async with shared(tmp_path, there="1.3") as (world, one, two):
+        order = await rests(two, world)
+        for share in ("0.93", "0.92"):
+            await rests(two, world, "0.001", share)
+        assert (await one.order("BUY", "0.2003")).status == 200
+        await halt(world)
+        assert (await one.order("SELL", "0.9")).status == 200, "also if another bought all that rests"
+        got = await one.order("SELL", "0.55")
+        assert unknown(got), got
+        moved(world, "0.98")
+        with orders_as(
+            (await two.call("GET", "/api/v3/order", symbol="BTCUSDT", orderId=order.body["orderId"])).body
+        ):
+            got = await one.order("SELL", "0.7")
+            assert got.status in {401, 503}, got
+        assert (await two.order("SELL", "0.49")).status == 200

@@ -68,7 +68,8 @@ async def test_what_a_cancel_freed_can_be_sold_though_the_venue_shows_it_late(
         assert freed.status == 200, freed
         gone = await bot.order("SELL", "1.01")
         assert (gone.status, Decimal(gone.body["executedQty"])) == (200, Decimal("1.01"))
-        assert (await bot.order("SELL", "5")).reason is not None, "nobody ever had that much"
+        got = await bot.order("SELL", "5")
+        assert (got.code, got.reason) == (-2010, None), "nobody ever had that much: the exchange says it"
 
 
 async def test_what_a_buy_just_brought_can_be_sold_at_once(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ async def test_what_a_buy_just_brought_can_be_sold_at_once(tmp_path: Path) -> No
         world.account(USDT="100000")
         bot = world.bot()
         for _ in range(3):
-            assert (await bot.order("SELL", "0.02")).reason == "order_notional"
+            assert (await bot.order("SELL", "0.02")).code == -2010
             assert (await bot.order("BUY", "0.0101")).status == 200
             assert (await bot.order("BUY", "0.0101")).status == 200
             assert (await bot.order("SELL", "0.02")).status == 200
@@ -273,7 +274,7 @@ async def test_a_sale_sized_in_quote_passes(tmp_path: Path) -> None:
         sale = {"symbol": "BTCUSDT", "side": "SELL", "type": "MARKET"}
         answer = await bot.call("POST", "/api/v3/order", **sale, quoteOrderQty="60000")
         assert answer.status == 200, answer
-        assert (await bot.call("POST", "/api/v3/order", **sale, quoteOrderQty="90000")).reason == "halted"
+        assert (await bot.call("POST", "/api/v3/order", **sale, quoteOrderQty="90000")).code == -2010
 
 
 async def test_under_a_halt_own_orders_shrink_and_are_replaced_by_exits_only(tmp_path: Path) -> None:
@@ -343,9 +344,9 @@ async def test_what_was_just_bought_is_left_though_the_venue_shows_it_late(
         monkeypatch.setattr("clients.venues.binance.market.parse_holdings", lambda _: {})
         for _ in range(3):
             assert (await bot.order("BUY", "0.0101")).status == 200
-        assert (await bot.order("SELL", "0.05")).reason == "order_notional"
+        assert (await bot.order("SELL", "0.05")).code == -2010
         assert (await bot.order("SELL", "0.03")).status == 200
-        assert (await bot.order("SELL", "0.03")).reason == "order_notional"
+        assert (await bot.order("SELL", "0.03")).code == -2010
 
 
 @pytest.mark.parametrize("kind", ["MARKET", "LIMIT"])

@@ -15,6 +15,7 @@ from broker.gateway.lately import LATELY_US, Lately, came_free
 from tests.gateway.lagging import ACCOUNT, account_as
 from tests.gateway.test_followed import BIG, limit, moved
 from tests.gateway.test_followed import shared as two_bots
+from tests.gateway.test_paid import WIDE
 from tests.gateway.world import Answer, Bot, World
 
 pytestmark = [pytest.mark.sockets, pytest.mark.usefixtures("very_patient")]
@@ -142,16 +143,6 @@ async def sold_beside(tmp_path: Path, there: str, *, sold: str, then: str, lags:
             return await one.order("SELL", then)
 
 
-async def test_what_was_sold_is_not_sold_once_more_where_the_account_shows_it_late(tmp_path: Path) -> None:
-    got = await sold_beside(tmp_path, "0", sold="0.48", then="0.4", lags=True)
-    assert unknown(got), got
-
-
-async def test_nor_what_was_there_before(tmp_path: Path) -> None:
-    got = await sold_beside(tmp_path, "0.3", sold="0.7", then="0.2", lags=True)
-    assert unknown(got), got
-
-
 @pytest.mark.parametrize(("sold", "then"), [("0.3", "0.19"), ("0.4", "0.39"), ("0.79", "0.009")])
 async def test_in_step_all_that_is_left_is_sold_in_pieces(tmp_path: Path, sold: str, then: str) -> None:
     got = await sold_beside(tmp_path, "0.3", sold=sold, then=then, lags=False)
@@ -161,6 +152,46 @@ async def test_in_step_all_that_is_left_is_sold_in_pieces(tmp_path: Path, sold: 
 async def test_its_own_leaves_in_pieces_also_where_it_lags(tmp_path: Path) -> None:
     got = await sold_beside(tmp_path, "0", sold="0.3", then="0.19", lags=True)
     assert got.status == 200, got
+
+
+@pytest.mark.parametrize("how", ["a deposit", "a purchase by hand"])
+async def test_what_comes_after_a_sale_does_not_make_it_one_that_is_not_shown(
+    tmp_path: Path, how: str
+) -> None:
+    """Old code took the sale off once more for half a minute: what came had hidden it."""
+    async with shared(tmp_path, "0.1") as (world, one, two):
+        for bot in (one, two):
+            assert (await bot.order("BUY", "0.5")).status == 200
+        world.gateway.book.recent.lately._of.clear()  # that was long ago
+        await halt(world)
+        assert (await one.order("SELL", "0.3")).status == 200
+        if how == "a deposit":
+            values = {"account": "main@paper.test", "asset": "BTC", "amount": "0.4"}
+            assert (await world.paper.admin("POST", "deposit", values))[0] == 200
+        else:
+            key = world.paper.key("main@paper.test")
+            by_hand = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.4"}
+            assert (await world.paper.call("POST", "/api/v3/order", key, **by_hand))[0] == 200
+        got = await one.order("SELL", "0.6")
+        assert got.status == 200, got
+        assert (await one.order("SELL", "0.2")).status == 401
+        assert (await two.order("SELL", "0.49")).status == 200
+
+
+async def test_nor_does_what_a_purchase_paid_less_than_it_might(tmp_path: Path) -> None:
+    """At its limit it would have paid more of what is there."""
+    policy = WIDE.replace('"100000"', '"100"')
+    async with shared(tmp_path, "1", policy=policy) as (world, one, two):
+        assert (await two.order("BUY", "0.001")).status == 200
+        world.gateway.book.recent.lately._of.clear()
+        assert (await one.order("SELL", "0.002")).status == 200, "holdings are known"
+        price = world.paper.exchange.symbols["ETHBTC"].price * Decimal("1.04")
+        dear = {"type": "LIMIT", "timeInForce": "IOC", "price": f"{price:.5f}"}
+        paid = await one.order("BUY", "0.03", symbol="ETHBTC", **dear)
+        assert paid.status == 200, paid
+        left = Decimal("0.998") - Decimal(paid.body["cummulativeQuoteQty"])
+        got = await one.order("SELL", f"{left:.5f}")
+        assert got.status == 200, got
 
 
 @pytest.mark.parametrize("how", ["cancelled", "expired"])

@@ -40,8 +40,10 @@ async def test_holdings_may_show_a_sale_that_had_left_when_they_were_asked_for(
 ) -> None:
     account, clock = view()
     clock.now = sent_us
-    account.sells("BTC", HALF)
+    sale = account.sells("BTC", HALF)
     account.sells("ETH", HALF)
+    clock.now = 102
+    account.landed(sale)
     assert account.free("BTC") == MOST - HALF
     assert account.perhaps("BTC") == perhaps
 

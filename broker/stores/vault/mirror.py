@@ -3,10 +3,11 @@
 Each write expects the version it read (check-and-set): of two writers at once one judges again.
 """
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 import hvac
+from hvac.exceptions import InvalidPath
 
 from broker.errors import NotFound, StoreConflict, StoreUnavailable
 from broker.stores.vault import shapes
@@ -76,16 +77,27 @@ class VaultMirror:
         )
 
     def _document(self, name: str) -> tuple[str | None, int]:
-        """Return a document and its version; none and the last version, where it was deleted."""
+        """Return a document and its version; none and the last version, where it was deleted or destroyed."""
         path = f"{self._folder}/{name}"
         try:
             return self._ask(
                 f"read the gate {name}",
-                lambda client: shapes.document(
-                    client.secrets.kv.v2.read_secret_version(
-                        path, mount_point=self._mount, raise_on_deleted_version=False
-                    )
-                ),
+                lambda client: shapes.document(_last(client, path, self._mount)),
             )
         except NotFound:
             return None, 0
+
+
+def _last(client: hvac.Client, path: str, mount: str) -> Any:
+    """Return Vault's answer to what the last version is. Of one that is gone it is a 404 that says its number.
+
+    hvac returns that for a deleted version, and raises for a destroyed one.
+    """
+    try:
+        return client.secrets.kv.v2.read_secret_version(
+            path, mount_point=mount, raise_on_deleted_version=False
+        )
+    except InvalidPath as gone:
+        if isinstance(gone.json, Mapping) and isinstance(gone.json.get("data"), Mapping):
+            return gone.json
+        raise
