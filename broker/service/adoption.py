@@ -7,6 +7,9 @@ Whoever asks has made sure that it was not thawed on record.
 One that cannot be put on record as it is keeps no other from being: it is put there in plain words; where that cannot
 be, either (nobody foresaw how), everything is closed in its place, by a cut that names where it lies, until somebody
 has looked at it and thaws that.
+
+Whether a cut is the program's own is said by the record, where that knows the cut: whoever may write into the secret
+store may write any name there, ours in place of theirs and theirs in place of ours.
 """
 
 import logging
@@ -14,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from broker import gate
 from broker.audit.chain import Detail
@@ -25,7 +29,7 @@ from broker.gate import Gate, Mode
 from broker.gate_document import NotedCut
 from broker.model import EVERYTHING, is_readable
 from broker.service import strays
-from broker.service.audit import Audit
+from broker.service.audit import ITSELF, Audit
 from broker.service.desk import Desk
 from broker.service.unrecorded import Found, unreadable
 from broker.service.words import in_plain_words
@@ -38,19 +42,23 @@ FORGOTTEN = (
 )
 """Reason of a cut of which only its name and what it holds is known."""
 
+_BESIDE = "; in the secret store stands besides, by "
+_LONGEST_BESIDE = 200
+
 
 def adopt(connection: Connection, audit: Audit, noted: NotedCut, now_us: int) -> tuple[NotedCut, list[Gate]]:
-    """Put a cut on record, or take its thaw back; return it with all that it holds, and the gates it closed."""
-    noted = replace(noted, scopes=_names(connection, noted))
+    """Put a cut on record, make it stricter, or take its thaw back; return all that it holds, and what it closed."""
     row = store.get(connection, noted.id)
+    if row is not None:
+        noted = _as_both(connection, row, noted)
+    noted = replace(noted, scopes=_names(connection, noted))
+    record = {
+        "mode": noted.mode.value, "reason": noted.reason, "actor": noted.actor, "opened_us": noted.opened_us,
+    }  # fmt: skip
     if row is None:
-        record = {
-            "id": noted.id, "mode": noted.mode.value, "reason": noted.reason, "actor": noted.actor,
-            "opened_us": noted.opened_us,
-        }  # fmt: skip
-        store.add(connection, record, noted.scopes)
+        store.add(connection, {"id": noted.id, **record}, noted.scopes)
     else:
-        store.unthaw(connection, noted.id)
+        store.hold_again(connection, noted.id, record)
         store.widen(connection, noted.id, noted.scopes)
     known = rows.gates_of(connection, noted.scopes)
     closed = [gate.close(known[scope], noted.id, noted.mode) for scope in sorted(noted.scopes)]
@@ -116,6 +124,35 @@ def _take_in(desk: Desk, audit: Audit, one: Found) -> None:
     ):  # what cannot be read lies there while it holds, for whoever looks
         with suppress(OSError):
             one.path.unlink()
+
+
+def _as_both(connection: Connection, row: Any, noted: NotedCut) -> NotedCut:
+    """Return a cut that is on record as the stricter of both; why it holds is what was said last, where that is known.
+
+    One that was thawed and then made anew under its name, at another time, is what is said now and no more.
+    """
+    known = replace(noted, reason=row.reason, actor=row.actor) if noted.reason == FORGOTTEN else noted
+    if row.reason != FORGOTTEN and row.actor != ITSELF == known.actor:
+        known = replace(known, actor=row.actor)  # the record knows whose it is
+    if row.thawed_us is not None and row.opened_us != noted.opened_us:
+        store.forget_scopes(connection, row.id)
+        return known
+    if row.actor == ITSELF:
+        known = replace(known, actor=ITSELF, reason=_beside_ours(row.reason, known))
+    mode = gate.strictest((noted.mode, rows.mode(row.mode)))
+    return replace(known, mode=mode, opened_us=min(noted.opened_us, row.opened_us))
+
+
+def _beside_ours(reason: str, said: NotedCut) -> str:
+    """Return why a cut of ours holds, with what somebody wrote over it: that takes nothing of ours away.
+
+    Whether it is ours, and what ends it, is said by our own words: those of others are no command.
+    """
+    ours = reason.partition(_BESIDE)[0]
+    if said.reason in {reason, ours}:
+        return reason
+    theirs = f"{said.actor}: {said.reason}".replace("`", "'")
+    return f"{ours}{_BESIDE}{theirs[:_LONGEST_BESIDE]}"
 
 
 def _names(connection: Connection, noted: NotedCut) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import re
 
 from broker.service.audit import ITSELF
 
-_COMMAND = re.compile(r"do it again \(`(portcullis [\w ./:=@+-]+)`\)")
+_COMMAND = re.compile(r"do it again \(`(portcullis grant (?:revoke|reissue|policy) [\w ./:=@+-]+)`\)")
 """Who writes a cut into the secret store may call themselves what they like: no other command is repeated."""
 
 
