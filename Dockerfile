@@ -14,11 +14,13 @@ RUN uv sync --frozen --no-dev --no-editable --extra all
 FROM python:3.11-slim-bookworm
 # the home's directory is empty: `init` takes no other, and a home that useradd makes has a shell's files in it
 RUN useradd --system --user-group --uid 10001 --home-dir /var/lib/portcullis --no-create-home --shell /usr/sbin/nologin portcullis \
-    && install -d -m 0700 -o 10001 -g 10001 /var/lib/portcullis
+    && install -d -m 0700 -o 10001 -g 10001 /var/lib/portcullis /var/lib/portcullis-state
 COPY --from=build /opt/portcullis /opt/portcullis
-ENV PATH=/opt/portcullis/bin:$PATH PORTCULLIS_HOME=/var/lib/portcullis PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/portcullis/bin:$PATH PORTCULLIS_HOME=/var/lib/portcullis XDG_STATE_HOME=/var/lib/portcullis-state PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 VOLUME /var/lib/portcullis
+# how far the home has come: it is no part of what is copied and put back
+VOLUME /var/lib/portcullis-state
 EXPOSE 8700
 # the API stays on loopback inside the container: `docker exec` reaches it, bots do not
 HEALTHCHECK --interval=10s --timeout=5s CMD ["portcullis", "status", "--json"]

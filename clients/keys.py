@@ -7,7 +7,7 @@ Rules:
 3. What a venue can do is data (`Capabilities`), never a code path of the callers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -148,12 +148,13 @@ class Restrictions:
 class KeyAdmin(Protocol):
     """Makes, lists and deletes the keys of sub-accounts with a manager key. Blocks; every method may raise VenueError.
 
-    `timestamp_us` is venue time to sign with, so that a request that was held up dies by its own receive window.
+    `stamp` tells the venue time to sign with. It is asked as the last thing before the request is sent, so that nothing
+    that waits uses up the receive window; what it raises stops the request. One that is held up dies by that window.
     """
 
     capabilities: Capabilities
 
-    def create(self, order: KeyOrder, *, timestamp_us: int) -> MadeKey:
+    def create(self, order: KeyOrder, *, stamp: Callable[[], int]) -> MadeKey:
         """Make a key. VenueAmbiguous: it may exist."""
         ...
 
@@ -169,7 +170,7 @@ class KeyAdmin(Protocol):
         """Return the addresses a key is bound to; None: it is bound to none."""
         ...
 
-    def delete(self, subaccount: str, key_id: str, *, timestamp_us: int) -> None:
+    def delete(self, subaccount: str, key_id: str, *, stamp: Callable[[], int]) -> None:
         """Delete a key. Not there: VenueRefused with the reason `unknown_key`."""
         ...
 

@@ -30,13 +30,14 @@ AUTHORITY_S = 3.0
 TRAIL_S = 2.0
 PAPER_S = 2.0
 SEAT_S = 1.0
+WITNESS_S = 1.0
 STORES_S = 5.0
 """For the embedded secret store, whose connection waits for a lock as long as this before it is closed."""
 
 LEAVES_WITHIN_S = 1.0
 ALL_S = (
-    2 * LEFT_WITHIN_S + CHILDREN_S + API_S + AUTHORITY_S + TRAIL_S + PAPER_S + SEAT_S + MADE_WITHIN_S
-    + MIRRORED_WITHIN_S + STORES_S + LEAVES_WITHIN_S
+    2 * LEFT_WITHIN_S + CHILDREN_S + API_S + AUTHORITY_S + TRAIL_S + PAPER_S + SEAT_S + WITNESS_S
+    + MADE_WITHIN_S + MIRRORED_WITHIN_S + STORES_S + LEAVES_WITHIN_S
 )  # fmt: skip
 """The longest end: every part of it takes all its time."""
 

@@ -13,6 +13,9 @@ from broker.files.named import NotWritten, put
 
 USER = "portcullis"
 HOME = Path("/var/lib/portcullis")
+STATE = "portcullis-state"
+"""Where the machine keeps how far the home has come, beside it: `portcullis.witness`."""
+
 UNIT = Path("/etc/systemd/system/portcullis.service")
 
 _UNIT = """\
@@ -29,7 +32,9 @@ NotifyAccess=main
 ExecStart={program} --home {home} run
 User={user}
 Group={user}
-StateDirectory=portcullis
+# the second keeps how far the home has come: it does not go back with that
+StateDirectory=portcullis {state}
+Environment=XDG_STATE_HOME=/var/lib/{state}
 StateDirectoryMode=0700
 UMask=0077
 Restart=on-failure
@@ -92,7 +97,7 @@ class NotInstalled(Exception):
 
 def unit(program: Path, home: Path = HOME, user: str = USER) -> str:
     """Return the systemd unit."""
-    return _UNIT.format(program=program, home=home, user=user)
+    return _UNIT.format(program=program, home=home, user=user, state=STATE)
 
 
 def steps(

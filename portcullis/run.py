@@ -28,7 +28,7 @@ import structlog
 import uvloop
 
 from broker.api.app import create_app
-from broker.api.context import Context
+from broker.api.context import Context, Hazard
 from broker.authority import LeaseAuthority
 from broker.background import Background, described
 from broker.errors import BrokerError
@@ -55,6 +55,7 @@ from portcullis.running import Running
 from portcullis.settings import Home, SettingsError, locate, open_home, write_private
 from portcullis.standing_in import StandIn
 from portcullis.upkeep import Upkeep
+from portcullis.witness import Witness
 
 _SWITCH_S = 0.0005
 """How long one thread may keep the interpreter while others wait for it. Python's 5 ms are paid at every statement of
@@ -76,6 +77,8 @@ class Options:
     allowed_hosts: tuple[str, ...] = ()
     paper_upstream: str | None = None
     gateway_socket: Path | None = None
+    restored: bool = False
+    """Whoever starts it says that the home was put back from a copy."""
 
 
 @dataclass(slots=True)
@@ -122,10 +125,7 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(running.held(home))
         service = stack.enter_context(_warm(home))
-        await asyncio.to_thread(seating.take, home, service)
-        stack.push_async_callback(
-            ending.beside, ending.SEAT_S, "the home's seat", partial(seating.leave, service)
-        )
+        witness = await _seated(stack, home, service, restored=options.restored)
         paper, base = None, options.paper_upstream or ""
         if home.environment is Environment.PAPER and not base:
             paper = await paper_process.start(home)
@@ -155,7 +155,13 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
             ConnectedGateways(authority, gateway),
             inspector,
             warden,
-            lambda: (*upkeep.hazards(), *peers.hazards(), *rotator.hazards(), *api.hazards()),
+            lambda: (
+                *upkeep.hazards(),
+                *peers.hazards(),
+                *rotator.hazards(),
+                *api.hazards(),
+                *_unwitnessed(witness),
+            ),
         )
         port = home.api_port if options.api_port is None else options.api_port
         app = create_app(context, places())
@@ -187,6 +193,31 @@ async def running_broker(home: Home, options: Options) -> AsyncIterator[Broker]:
             _LOG.error("where this broker listens could not be written down: %s", fault.strerror)
         stack.callback(service.cuts.closing.hurry)
         yield broker
+
+
+async def _seated(
+    stack: contextlib.AsyncExitStack, home: Home, service: Service, *, restored: bool
+) -> Witness:
+    """Take the home's seat, and keep from then on how far the home has come, until the stack unwinds to here."""
+    await asyncio.to_thread(partial(seating.take, home, service, restored=restored))
+    stack.push_async_callback(
+        ending.beside, ending.SEAT_S, "the home's seat", partial(seating.leave, service)
+    )
+    witness = Witness(home, service, seating.place_of(home))
+    stack.push_async_callback(ending.beside, ending.WITNESS_S, "what keeps how far it came", witness.end)
+    witness.start()
+    return witness
+
+
+def _unwitnessed(witness: Witness) -> Iterator[Hazard]:
+    """Say that nothing tells whether the home went back."""
+    if witness.lacks:
+        yield Hazard(
+            f"nothing outside of this home keeps how far it has come: {witness.lacks}. Put back from a copy it would "
+            "start as if nothing had been cut since",
+            "start it with XDG_STATE_HOME set to a directory outside of it: RB-13",
+            "witness",
+        )
 
 
 @contextlib.contextmanager
@@ -342,6 +373,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--allowed-host", action="append", default=[])
     parser.add_argument("--paper-upstream")
     parser.add_argument("--gateway-socket", type=Path)
+    parser.add_argument("--restored", action="store_true")
     given = parser.parse_args(arguments)
     logs.configure()
     options = Options(
@@ -351,6 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tuple(given.allowed_host),
         given.paper_upstream,
         given.gateway_socket,
+        given.restored,
     )
     try:
         return run_process(open_home(locate(given.home)), options, _announce)

@@ -4,6 +4,8 @@ Rules:
 1. It is taken before anything of the home works, and left at the end. `broker.seat` says when it may be taken.
 2. A home whose state or secrets lie in a file, found at another place than it was run at last, was copied or put
    back: it is closed by itself, as a restore is. Nothing tells a move from a copy whose original runs on.
+3. A place does not say how far the home had come. One that was put back where it was is told by what the machine keeps
+   outside of it (`witness`). Where that went back too (a whole disk, a virtual machine), whoever starts it says so.
 """
 
 import json
@@ -25,11 +27,16 @@ from broker.service import Service
 from broker.service.audit import ITSELF
 from broker.service.reconcile import RESTORED, RESTORED_KEYS
 from portcullis.settings import Home, SettingsError
+from portcullis.witness import Witness
 
 PLACE = "place"
 """The fact that says where a home was run last; only where state or secrets lie in it."""
 
 _BETWEEN_S = 0.5
+_MOVED = "this home was copied, moved or put back: it was run elsewhere last, what happened there since is not known"
+_RESTORED = (
+    "this home was put back from a copy, says who started it (--restored): what happened since is not known"
+)
 _MACHINE, _BOOT = Path("/etc/machine-id"), Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -60,9 +67,16 @@ def look_at(home: Home, service: Service, number: int | None = None, start: str 
 
 def take(
     home: Home, service: Service, pause: Callable[[float], None] = time.sleep,
-    now_s: Callable[[], float] = time.monotonic,
+    now_s: Callable[[], float] = time.monotonic, *, restored: bool = False,
 ) -> None:  # fmt: skip
     """Take the seat; waits for as long as it takes to see whether another holder lives.
+
+    Args:
+        home: The home.
+        service: What works on it.
+        pause: Waits.
+        now_s: A clock that never goes back.
+        restored: Whoever starts it says that it was put back from a copy.
 
     Raises:
         SettingsError: Another host runs this home, and lives: what runs where, and what to do.
@@ -89,7 +103,10 @@ def take(
         if not guard.sits_in_store:
             raise SettingsError("database", str(fault)) from None
         # a Vault need not answer for a start: nothing is done before it does, and upkeep asks on
-    _close_moved(home, service, place)
+    witness = Witness(home, service, place)
+    if not _close_moved(home, service, place, restored=restored):
+        witness.compare()
+    witness.note(anew=True)
 
 
 def leave(service: Service) -> None:
@@ -98,31 +115,38 @@ def leave(service: Service) -> None:
         service.desk.guard.leave_seat()
 
 
-def _close_moved(home: Home, service: Service, place: Place) -> None:
-    """Close a home that lies elsewhere than it was run last, and note where it lies now."""
-    if home.database is not None and home.vault is not None:
-        return
+def _close_moved(home: Home, service: Service, place: Place, *, restored: bool) -> bool:
+    """Close a home that lies elsewhere than it was run last, or is said to be restored; note where it lies now.
+
+    Returns:
+        Whether it was closed.
+    """
+    on_servers = home.database is not None and home.vault is not None
+    if on_servers and not restored:
+        return False
     with service.desk.database.read() as connection:
         text = meta.get(connection, PLACE)
     before = None if text is None else _place(text)
-    if before is not None and not before.is_home_of(place):
+    moved = not on_servers and before is not None and not before.is_home_of(place)
+    if moved or restored:
         cut, _ = service.cuts.close(
             targets=("everything",), mode=Mode.CLOSED, actor=ITSELF,
-            reason="this home was copied, moved or put back: it was run elsewhere last, and what happened there since "
-            "is not known; run `portcullis reconcile`, then thaw this",
+            reason=f"{_RESTORED if restored else _MOVED}; run `portcullis reconcile`, then thaw this",
         )  # fmt: skip
         if not cut.on_record:
+            what = "is said to be restored" if restored else "was moved"
             raise SettingsError(
-                "database", "this home was moved, and takes no writes, so it could not be closed"
+                "database", f"this home {what}, and takes no writes, so it could not be closed"
             )
-    if before == place:
-        return
+    if on_servers or (before == place and not restored):
+        return restored
     with service.desk.database.write() as connection:
         meta.put(connection, PLACE, json.dumps(asdict(place)))
-        if before is not None and not before.is_home_of(place):
+        if moved or restored:
             meta.put(connection, RESTORED, str(service.desk.clock.now_us()))
             held = sorted(str(one.ref) for one in account_store.keys(connection))
             meta.put(connection, RESTORED_KEYS, json.dumps(held))
+    return moved or restored
 
 
 def _place(text: str) -> Place:

@@ -118,10 +118,10 @@ class Metered:
     def _spend(self, kind: str) -> None:
         self._budgets.spend(self._manager, kind, self._most, self._venue)
 
-    def create(self, order: KeyOrder, *, timestamp_us: int) -> MadeKey:
+    def create(self, order: KeyOrder, *, stamp: Callable[[], int]) -> MadeKey:
         """See `KeyAdmin`."""
         self._spend("create")
-        return self._admin.create(order, timestamp_us=timestamp_us)
+        return self._admin.create(order, stamp=stamp)
 
     def list(self, subaccount: str) -> tuple[VenueKey, ...]:
         """See `KeyAdmin`."""
@@ -138,10 +138,10 @@ class Metered:
         self._spend("addresses")
         return self._admin.addresses(subaccount, key_id)
 
-    def delete(self, subaccount: str, key_id: str, *, timestamp_us: int) -> None:
+    def delete(self, subaccount: str, key_id: str, *, stamp: Callable[[], int]) -> None:
         """See `KeyAdmin`."""
         self._spend("delete")
-        self._admin.delete(subaccount, key_id, timestamp_us=timestamp_us)
+        self._admin.delete(subaccount, key_id, stamp=stamp)
 
     def subaccounts(self) -> tuple[str, ...]:
         """See `KeyAdmin`."""

@@ -34,6 +34,7 @@ from rotation.retire import (
     is_stated,
     is_word_alone,
 )
+from rotation.stamp import LastStamp
 from rotation.state import Answer, Reply, Rotation, State
 from rotation.staying import Staying
 
@@ -46,14 +47,13 @@ class Burial:
         self._staying, self._comparing = Staying(reach), Comparing(reach)
 
     def delete(self, rotation: Rotation, version: int) -> Reply:
-        """Delete a key at the venue, signed with the timestamp that was saved."""
-        if rotation.stamp_us is None:
-            raise RuntimeError("a delete is signed with a saved timestamp")
+        """Delete a key at the venue; `rotation.stamp` says what it is signed with."""
         key = self._reach.version(rotation, version)
         with self._reach.manager(rotation) as desk:
+            stamp = LastStamp(rotation, self._reach.fence(rotation), desk.now_us)
             if (no := self._staying.look(rotation, version)) is not None:
                 return no
-            desk.admin.delete(desk.subaccount, key.venue_key_id, timestamp_us=rotation.stamp_us)
+            desk.admin.delete(desk.subaccount, key.venue_key_id, stamp=stamp)
         return Reply(Answer.OK)
 
     def ask_delete(self, rotation: Rotation, version: int) -> Reply:

@@ -134,7 +134,8 @@ def _creating(rotation: Rotation, event: Event, now: datetime) -> Step:
         return wait(rotation, now, rotation.limits.remind_for, "waits for the operator")
     if asked is not None and asked.do is Do.READ_CLOCK:
         if reply.answer is Answer.OK and reply.venue_us is not None:
-            stamped = replace(rotation, stamp_us=reply.venue_us, created_us=reply.venue_us)
+            latest_us = rotation.limits.latest_us(reply.venue_us)
+            stamped = replace(rotation, stamp_us=reply.venue_us, created_us=latest_us)
             return ask(stamped, Effect(Do.CREATE, rotation.new))
         if rotation.tries >= rotation.limits.tries:
             return end(rotation, State.ABANDONED, reply.reason or "the exchange does not answer", now)
@@ -146,11 +147,12 @@ def _creating(rotation: Rotation, event: Event, now: datetime) -> Step:
         case Answer.REFUSED:
             return end(rotation, State.ABANDONED, reply.reason, now)
         case Answer.RETRY if rotation.tries < rotation.limits.tries:
-            return later(replace(rotation, stamp_us=None), now, reply.reason)
+            return later(replace(rotation, stamp_us=None), now, reply.says)
         case Answer.RETRY:
-            return end(rotation, State.ABANDONED, reply.reason, now)
+            return end(rotation, State.ABANDONED, reply.says, now)
         case Answer.UNKNOWN:
-            return enter(rotation, State.RECONCILING, now, note=reply.reason or "the answer was lost")
+            doubted = replace(rotation, created_us=reply.venue_us or rotation.created_us)
+            return enter(doubted, State.RECONCILING, now, note=reply.reason or "the answer was lost")
 
 
 def _reconciling(rotation: Rotation, event: Event, now: datetime) -> Step:

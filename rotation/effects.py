@@ -1,7 +1,7 @@
 """Performs one effect and answers with one `Reply`. It makes no choices: what follows, `decide` says.
 
 Rules:
-1. Every effect but CREATE and DELETE is safe to repeat; those two are signed with the timestamp that was saved.
+1. Every effect but CREATE and DELETE is safe to repeat. What those two are signed with says `rotation.stamp`.
 2. A venue's error carries what it knows: REFUSED, RETRY or UNKNOWN. A store that cannot answer is RETRY, but for
    a CREATE that was asked of the venue: that is UNKNOWN. That a manager key's secret is lost is RETRY, too,
    and that the password of a way out is.
@@ -24,12 +24,23 @@ from rotation.journal import Lost
 from rotation.making import Making
 from rotation.moving import Moving
 from rotation.reach import Reach
-from rotation.state import MANAGER_LOST, Answer, Do, Effect, Reply, Rotation
+from rotation.state import MANAGER_LOST, ONCE, STALE, TOO_LATE, Answer, Do, Effect, Reply, Rotation
 from rotation.venues import Venues
 
 _LOG = logging.getLogger("portcullis.rotation")
 _ANSWERS = {Outcome.REFUSED: Answer.REFUSED, Outcome.RETRY: Answer.RETRY, Outcome.UNKNOWN: Answer.UNKNOWN}
-
+_LATE = {
+    STALE: (
+        "the exchange says that it was not signed in time (-1021), though it was signed by the exchange's own clock "
+        "right before it was sent: the way there takes longer than {window_s} s, or the exchange's clocks differ. "
+        "Nothing was done"
+    ),
+    TOO_LATE: (
+        "it took too long to look at what has to be so before it is sent: the exchange, the secret store or the "
+        "database is slow, or this process stood still. Nothing was sent"
+    ),
+}
+"""What is told of a create or delete that came too late."""
 
 DEEDS: dict[Do, Deed] = {
     Do.PREPARE: Deed.MAKE, Do.READ_CLOCK: Deed.LOOK, Do.CREATE: Deed.MAKE, Do.FIND: Deed.LOOK, Do.VERIFY: Deed.LOOK,
@@ -110,4 +121,7 @@ def _said(rotation: Rotation, effect: Effect, fault: VenueError) -> str:
         return (
             "the exchange refuses the manager key (key_refused): look at its permissions and addresses there"
         )
+    if effect.do in ONCE and (words := _LATE.get(fault.reason)) is not None:
+        window_s = int(rotation.limits.window_for.total_seconds()) - 1
+        return f"{fault.reason}: {words.format(window_s=window_s)}"
     return fault.reason

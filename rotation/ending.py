@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from rotation import retire
-from rotation.possible import may_leave
+from rotation.possible import leaves_dead, may_leave
 from rotation.state import (
     Answer,
     Answered,
@@ -88,9 +88,13 @@ def retiring(rotation: Rotation, event: Event, now: datetime) -> Step:
 
 
 def leave(rotation: Rotation, now: datetime) -> Step:
-    """End it with the key that was to go as it is: nothing is called dead, and its slot is free."""
-    goes = version_that_goes(rotation)
-    return end(rotation, State.ABANDONED, f"{LEFT}: version {goes} may live on", now)
+    """End it with the key that was to go as it is: nothing is called dead that is not, and its slot is free."""
+    goes, retirement = version_that_goes(rotation), rotation.retirement
+    says = "may live on"
+    if retirement is not None and leaves_dead(rotation):
+        dead = "counts as deleted" if retire.is_stated(retirement.proof) else "is dead"
+        says = f"{dead}, and its tombstone is not written, or its secret not destroyed"
+    return end(rotation, State.ABANDONED, f"{LEFT}: version {goes} {says}", now)
 
 
 def version_that_goes(rotation: Rotation) -> int:

@@ -1,12 +1,13 @@
 """A key that a person left as it is: its rotation is over, and it is not called dead.
 
-On record it stays what it was, and it is told of until it is proven dead, or in use again.
+On record it stays what it was, and it is told of until it is proven dead, or in use again. One whose death is on record
+already was not left: only its secret may lie in the store.
 """
 
 from collections.abc import Callable
 
 from broker.db import Connection, findings
-from broker.model import KeyRef
+from broker.model import Death, KeyRef, KeyVersion, Stage
 from broker.service import Service
 from rotation.ending import version_that_goes
 from rotation.state import Rotation
@@ -22,11 +23,17 @@ def told_of(
 
     def tell(connection: Connection) -> None:
         also(connection)
-        if key is not None and key.venue_key_id:
-            now_us = service.desk.clock.now_us()
+        now_us = service.desk.clock.now_us()
+        if key is not None and _is_dead(key):
+            findings.not_left(connection, key.venue_key_id, now_us)
+        elif key is not None and key.venue_key_id:
             findings.add(connection, _finding(ref, key.venue_key_id, rotation.id, seen), now_us)
 
     return tell
+
+
+def _is_dead(key: KeyVersion) -> bool:
+    return key.stage is Stage.TOMBSTONE and key.death not in {Death.UNSAID, Death.UNPROVEN}
 
 
 def _finding(ref: KeyRef, key_id: str, rotation: str, seen: str) -> findings.Finding:

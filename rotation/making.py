@@ -10,7 +10,7 @@ from broker.db import accounts as account_store
 from broker.errors import BrokerError, NotFound, StoreUnavailable
 from broker.model import new_id
 from broker.stores.held import why_lost
-from clients.errors import VenueError
+from clients.errors import VenueAmbiguous, VenueError
 from clients.keys import KeyOrder, Standing, differences
 from clients.secret import Secret
 from clients.venue import KeyType
@@ -18,6 +18,7 @@ from rotation.comparing import Comparing
 from rotation.listing import is_bare
 from rotation.reach import Reach
 from rotation.retire import BARE
+from rotation.stamp import LastStamp
 from rotation.state import Answer, Reply, Rotation
 
 _US = timedelta(microseconds=1)
@@ -108,9 +109,7 @@ class Making:
             return Reply(Answer.OK, venue_us=desk.now_us())
 
     def create(self, rotation: Rotation, version: int) -> Reply:
-        """Make a key, signed with the timestamp that was saved; keep its secret where the venue made it."""
-        if rotation.stamp_us is None:
-            raise RuntimeError("a create is signed with a saved timestamp")
+        """Make a key; keep its secret where the venue made it. `rotation.stamp` says what it is signed with."""
         public_key = None
         if rotation.key_type is not KeyType.HMAC:
             secret = self._reach.desk.secrets.read(self._reach.ref(rotation, version).path)["secret"]
@@ -119,14 +118,18 @@ class Making:
             order = KeyOrder(
                 desk.subaccount, rotation.label, rotation.permissions, rotation.addresses, public_key
             )
-            made = desk.admin.create(order, timestamp_us=rotation.stamp_us)
+            stamp = LastStamp(rotation, self._reach.fence(rotation), desk.now_us)
+            try:
+                made = desk.admin.create(order, stamp=stamp)
+            except VenueAmbiguous as fault:
+                return Reply(Answer.UNKNOWN, fault.reason, venue_us=stamp.at_us)
         if made.secret is not None:
             with suppress(StoreUnavailable):  # a secret that is lost for want of a look costs the key
                 self._reach.fence(rotation).ensure()
             try:
                 self._store(rotation, version, made.secret)
             except BrokerError as fault:  # it exists, and we may have lost its secret
-                return Reply(Answer.UNKNOWN, fault.reason)
+                return Reply(Answer.UNKNOWN, fault.reason, venue_us=stamp.at_us)
         return Reply(Answer.OK, key_id=made.key_id, has_private=True)
 
     def find(self, rotation: Rotation, version: int) -> Reply:

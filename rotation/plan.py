@@ -13,7 +13,6 @@ import secrets
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from broker import policy_document
 from broker.db import accounts as account_store
 from broker.db import cutovers
 from broker.db import destinations as destination_store
@@ -21,8 +20,7 @@ from broker.db import grants as grant_store
 from broker.db import rotations as store
 from broker.errors import Conflict, StoreUnavailable
 from broker.model import Death, KeyRef, Stage
-from broker.policy_document import PolicyMode
-from broker.service import Service, deaths, holding
+from broker.service import Service, deaths, holding, rights
 from broker.service.numbers import next_version
 from clients.keys import Capabilities, Permissions
 from clients.venue import KeyType, Slot
@@ -174,11 +172,4 @@ def _permissions(service: Service, account: str, slot: Slot) -> Permissions:
     with service.desk.database.read() as connection:
         every = grant_store.grants(connection, "", _MOST_GRANTS, consumer=None, account=account)
     standing = [one.policy for one in every if one.revoked_at is None]
-    return Permissions(trade=not standing or any(map(_may_trade, standing)))
-
-
-def _may_trade(text: str) -> bool:
-    policy = policy_document.load(text)
-    if policy.mode is PolicyMode.OBSERVE:
-        return True
-    return "trade" in policy.allow or any(".order" in name for name in policy.allow)
+    return Permissions(trade=not standing or any(map(rights.needs_trade, standing)))

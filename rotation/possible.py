@@ -52,8 +52,13 @@ def may_leave(rotation: Rotation) -> bool:
         rotation.state in {State.RETIRING_OLD, State.DISCARDING_NEW}
         and retirement is not None
         and retirement.by_hand
-        and retirement.phase is not Phase.ENTOMBING
+        and not leaves_dead(rotation)
     )
+
+
+def leaves_dead(rotation: Rotation) -> bool:
+    """Tell whether the key that goes is dead, and only its tombstone or its secret is left to be seen to."""
+    return rotation.retirement is not None and rotation.retirement.phase is Phase.ENTOMBING
 
 
 def commands(rotation: Rotation) -> tuple[str, ...]:
@@ -99,7 +104,8 @@ def _commands(rotation: Rotation) -> Iterator[str]:
         case State.ROLLING_BACK:
             yield f"rotation resume {name} --onward (goes on with the new key)"
         case State.RETIRING_OLD | State.DISCARDING_NEW:
-            yield f"rotation resume {name} --leave (ends it; the key that was to go lives on)"
+            goes = "is dead, and its secret may stay in the store" if leaves_dead(rotation) else "lives on"
+            yield f"rotation resume {name} --leave (ends it; the key that was to go {goes})"
         case _:
             pass
     if may_pause(rotation):

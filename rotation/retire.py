@@ -2,8 +2,10 @@
 
 Used by a rotation's end, by the discarding of a new key, and by an incident.
 
-1. A venue's clock is read, the delete signed with that instant, so that a delete that was held up dies by itself. Right
-   before it is sent the key that stays is looked at (`rotation.staying`); a no there is a no of ours: nothing was sent.
+1. A venue's clock is read and saved; by it the delete is signed right before it is sent, and only so long after that
+   reading (`rotation.stamp`), so that a delete that was held up dies by itself. Before that the key that stays is
+   looked at (`rotation.staying`); a no there is a no of ours: nothing was sent. One that came too late is tried again
+   with a fresh look at the clock, so often and no more: then a human is paged.
 2. Whatever the answer, unless it is a no for another reason than "not found": probe until this key is proven dead. A
    delete that was sent again only to hear a word is followed by that whatever comes of it, but a no of ours: how an
    exchange refuses a second one is not known, and other things may prove it meanwhile.
@@ -39,7 +41,7 @@ look: ours may be put right between two of them.
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from rotation.state import Answer, Do, Effect, Limits, Phase, Reply, Retirement
+from rotation.state import STALE, TOO_LATE, Answer, Do, Effect, Limits, Phase, Reply, Retirement
 
 GONE = "unknown_key"
 NOT_DELETED = "not deleted: "
@@ -123,7 +125,7 @@ def begin(version: int, *, by_hand: bool) -> Onward:
 
 def again(retirement: Retirement) -> Onward:
     """Go on after a human said so, with a fresh budget."""
-    fresh = replace(retirement, deletes=0, probes=0)
+    fresh = replace(retirement, deletes=0, probes=0, late=0)
     return Onward(fresh, effect_of(fresh))
 
 
@@ -144,7 +146,7 @@ def step(retirement: Retirement, asked: Do, reply: Reply, limits: Limits, now: d
         case Do.READ_CLOCK:
             return _clock(retirement, reply)
         case Do.DELETE | Do.ASK_DELETE:
-            return _deleted(retirement, asked, reply, now)
+            return _deleted(retirement, asked, reply, limits, now)
         case Do.PROBE:
             return _probed(retirement, reply, limits, now)
         case _:
@@ -158,14 +160,18 @@ def _clock(retirement: Retirement, reply: Reply) -> Outcome:
     return Onward(retirement, Effect(Do.READ_CLOCK, retirement.version), wait=True)
 
 
-def _deleted(retirement: Retirement, asked: Do, reply: Reply, now: datetime) -> Outcome:
-    undone = replace(retirement, deletes=max(retirement.deletes - 1, 0))
+def _deleted(retirement: Retirement, asked: Do, reply: Reply, limits: Limits, now: datetime) -> Outcome:
+    is_late = reply.answer is Answer.RETRY and reply.code in {STALE, TOO_LATE}
+    tries_late = retirement.late + (1 if is_late else 0)
+    undone = replace(retirement, deletes=max(retirement.deletes - 1, 0), late=tries_late)
     if reply.answer is Answer.REFUSED and reply.reason.startswith(NOT_DELETED):
         return Stuck(undone, reply.reason)
     is_no = reply.answer is Answer.REFUSED and reply.reason != GONE
     if is_no and not retirement.unheard:
         return Stuck(retirement, f"the exchange refuses to delete it: {reply.reason}")
     if reply.answer is Answer.RETRY:
+        if is_late and tries_late >= limits.deletes and not undone.unheard:
+            return Stuck(undone, f"it was not deleted, {tries_late} tries came too late: {reply.says}")
         # sent to hear a word, it may not keep what else would prove it from being seen
         goes_on = replace(undone, phase=Phase.PROBING) if retirement.unheard else undone
         return Onward(goes_on, effect_of(goes_on), wait=True)
@@ -220,7 +226,8 @@ def _weighed(known: Retirement, *, shows: bool, settled: bool) -> Retirement:
 
 def _may_be_told(retirement: Retirement, limits: Limits) -> bool:
     """Tell whether a delete may still bring the exchange's word. Who deletes by hand sends none."""
-    return not (retirement.by_hand or retirement.told) and retirement.deletes < limits.deletes
+    tries = max(retirement.deletes, retirement.late)
+    return not (retirement.by_hand or retirement.told) and tries < limits.deletes
 
 
 def _alive(retirement: Retirement, limits: Limits, *, settled: bool) -> Outcome:
@@ -239,5 +246,8 @@ def _entombed(retirement: Retirement, reply: Reply, limits: Limits) -> Outcome:
     probes = retirement.probes + 1
     fresh = replace(retirement, probes=probes)
     if probes > limits.probes:
-        return Stuck(fresh, f"it is dead, but its tombstone cannot be written: {reply.reason}")
+        return Stuck(
+            fresh,
+            f"it is dead, but its tombstone cannot be written, or its secret not destroyed: {reply.reason}",
+        )
     return Onward(fresh, Effect(Do.ENTOMB, retirement.version), wait=True)

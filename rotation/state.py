@@ -84,6 +84,10 @@ MANAGER_LOST = "manager_lost"
 and behind a colon it says in words which key that is and what to do. So does
 `EGRESS_LOST` of the password of a way out."""
 
+STALE, TOO_LATE = "stale_timestamp", "too_late"
+"""Begin what answers RETRY to a CREATE or DELETE: the exchange says that it was signed too long ago, or ahead of its
+time; or we looked for too long to sign it at all. Nothing was done."""
+
 KEYS_REFUSED = "the exchange refuses the new key"
 """How DRAIN's answer begins where the new key is refused to bots: that takes the old one back."""
 
@@ -101,10 +105,12 @@ class Limits:
     """How long and how often. Our caution; none of it is a venue's rule, but `window_for` and `settling_for`.
 
     `watch_for` is how long the old key lives on at least while bots use the new one, so that it can be taken back.
+    `signed_for` is how long after the venue's clock was read for it a request may be signed; a claim is longer.
     `window_for` is how long after its timestamp a signed request may take effect, the venue's second of tolerance
     included; `settling_for` how long after that its lists may not show it.
     """
 
+    signed_for: timedelta = timedelta(seconds=60)
     window_for: timedelta = timedelta(seconds=6)
     settling_for: timedelta = timedelta(seconds=10)
     tries: int = 6
@@ -119,6 +125,10 @@ class Limits:
     remind_for: timedelta = timedelta(hours=4)
     by_hand_for: timedelta = timedelta(seconds=5)
     budget_for: timedelta = timedelta(seconds=5)
+
+    def latest_us(self, clock_us: int) -> int:
+        """Return the latest venue time to sign a request with, for which the venue's clock was read and said that."""
+        return clock_us + self.signed_for // timedelta(microseconds=1)
 
 
 class Phase(StrEnum):
@@ -138,6 +148,7 @@ class Retirement:
     it was probed last: where, what and when. `absent_since` is venue time: since when it was seen as `absent_how` says.
     `told`: the exchange answered that it deleted it. `doubted`: it did, and the key showed since, before the delete had
     settled. `unheard`: nothing but that word is missing, so the next delete is sent to hear it.
+    `late` counts deletes that came too late to be taken; `deletes` those that were not.
     """
 
     version: int
@@ -154,6 +165,7 @@ class Retirement:
     told: bool = False
     doubted: bool = False
     unheard: bool = False
+    late: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +181,8 @@ class Halt:
 class Rotation:
     """One rotation of one account's slot, from `old` (None: a first key) to `new`.
 
-    `stamp_us` is venue time in microseconds to sign the next create or delete with; None: to be read first.
+    `stamp_us` is venue time in microseconds, read for the next create or delete, which is signed then or a little later
+    (`rotation.stamp`); None: to be read first. `created_us` is the latest that a create may have been signed with.
     `may_be_current` from the moment the move was asked for until it was taken back for certain.
     `due_at` is when the state wants to be looked at again. `deadline_at`, where set, is when it stalls.
     `row_version` is that of the record as it was read or saved last: what an effect writes, it writes only where the
@@ -252,9 +265,9 @@ class Restarted:
 class Reply:
     """What came of the effect that was asked.
 
-    `venue_us` answers READ_CLOCK. `key_id` and `has_private` answer CREATE and FIND; OK of a FIND without a key id:
-    there is none, and none can come any more. `proof` says how a death was proven, or what
-    was seen that proves none; `seen_us` when, by the venue's clock. `public_key` answers PREPARE.
+    `venue_us` answers READ_CLOCK, and tells what a CREATE in doubt was signed with. `key_id` and `has_private` answer
+    CREATE and FIND; OK of a FIND without a key id: there is none, and none can come any more. `proof` says how a death
+    was proven, or what was seen that proves none; `seen_us` when, by the venue's clock. `public_key` answers PREPARE.
     """
 
     answer: Answer
@@ -274,7 +287,8 @@ class Reply:
     @property
     def says(self) -> str:
         """The reason as people are told it."""
-        return self.reason.removeprefix(f"{MANAGER_LOST}: ").removeprefix(f"{EGRESS_LOST}: ")
+        told = self.code in {MANAGER_LOST, EGRESS_LOST, STALE, TOO_LATE}
+        return self.reason.removeprefix(f"{self.code}: ") if told else self.reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Right before a key is deleted at the exchange: is the key that stays well?
 
-Asked in the effect that deletes, after the timestamp that it is signed with was read: who stands still between the
-answer and the request sends one that is dead. Outside an incident all of this has to be so:
+Asked in the effect that deletes, after the venue's clock was read and saved: who stands still between the answer and
+the request sends none any more, or a dead one (`rotation.stamp`). Outside an incident all of this has to be so:
 
 1. The claim stands; the rotation holds its slot, so that no import and no other rotation moves what is current.
 2. On record another version than the one that goes is current in the slot, under an id of its own: after a cutover the

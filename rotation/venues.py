@@ -27,6 +27,7 @@ from clients.venues.binance.account import BinanceAccount
 from clients.venues.binance.admin import BinanceAdmin, BinanceProbe
 from clients.venues.binance.asker import clock_of
 from rotation.budget import Budgets, Haste, Metered
+from rotation.stamp import late
 from rotation.state import MANAGER_LOST
 
 CALLS_PER_MINUTE: dict[str, int] = {"binance": admin.CAPABILITIES.calls_per_minute}
@@ -35,6 +36,11 @@ USED: dict[str, str] = {"binance": weights.USED}
 
 _CLOCK, _WHO = 1, 21
 """What it costs to read a clock, and to ask a key who it is: `GET /api/v3/account` is 20 of it."""
+
+GUARDED_US = 10_000_000
+"""How long the guard's word holds for what makes or deletes, counted from the question: both questions to Vault within
+their time. With the receive window it ends before another host takes the home of one that is silent
+(`broker.seat.DEAD_S`)."""
 
 KEY_REFUSALS: dict[str, tuple[str, ...]] = {"binance": admin.KEY_REFUSALS}
 """By which codes each venue refuses a key to who uses it."""
@@ -51,23 +57,36 @@ class Desk:
 
 
 class Guarded:
-    """A manager key's calls: before one that makes or deletes the guard is asked, whoever calls. See `KeyAdmin`."""
+    """A manager key's calls: before one that makes or deletes the guard is asked, whoever calls. See `KeyAdmin`.
 
-    def __init__(self, admin: KeyAdmin, guard: HostGuard) -> None:
-        self._admin, self._guard = admin, guard
+    What would be signed long after the guard was asked is not sent: it may have stood still meanwhile.
+    """
+
+    def __init__(self, admin: KeyAdmin, guard: HostGuard, now_us: Callable[[], int], venue: str) -> None:
+        self._admin, self._guard, self._now_us, self._venue = admin, guard, now_us, venue
         self.capabilities: Capabilities = admin.capabilities
         self.list, self.find = admin.list, admin.find
         self.addresses, self.subaccounts = admin.addresses, admin.subaccounts
 
-    def create(self, order: KeyOrder, *, timestamp_us: int) -> MadeKey:
+    def create(self, order: KeyOrder, *, stamp: Callable[[], int]) -> MadeKey:
         """See `KeyAdmin`."""
-        self._guard.ensure(Deed.MAKE)
-        return self._admin.create(order, timestamp_us=timestamp_us)
+        return self._admin.create(order, stamp=self._asked(Deed.MAKE, stamp))
 
-    def delete(self, subaccount: str, key_id: str, *, timestamp_us: int) -> None:
+    def delete(self, subaccount: str, key_id: str, *, stamp: Callable[[], int]) -> None:
         """See `KeyAdmin`."""
-        self._guard.ensure(Deed.DELETE)
-        self._admin.delete(subaccount, key_id, timestamp_us=timestamp_us)
+        self._admin.delete(subaccount, key_id, stamp=self._asked(Deed.DELETE, stamp))
+
+    def _asked(self, deed: Deed, stamp: Callable[[], int]) -> Callable[[], int]:
+        asked_us = self._now_us()
+        self._guard.ensure(deed)
+
+        def stamped() -> int:
+            at_us = stamp()
+            if at_us - asked_us > GUARDED_US:
+                raise late(self._venue)
+            return at_us
+
+        return stamped
 
 
 class Venues:
@@ -110,7 +129,8 @@ class Venues:
 
             key_admin = BinanceAdmin(http, credential, now_us)
             metered = Metered(key_admin, self._budgets, manager.name, account.venue, haste)
-            yield Desk(Guarded(metered, self._service.desk.guard), account.subaccount, now_us, lacks)
+            guarded = Guarded(metered, self._service.desk.guard, now_us, account.venue)
+            yield Desk(guarded, account.subaccount, now_us, lacks)
 
     def _credential(self, account: Account, manager: Manager) -> Credential:
         """Return a manager key. That its secret is lost says nothing of the key that it is asked about."""

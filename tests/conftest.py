@@ -36,6 +36,21 @@ def _sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give what runs for several tests a state directory, before the first test has its own."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _state_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a state directory of its own, made when something is written there: none writes into its user's."""
+    where = tmp_path_factory.getbasetemp() / f"state-{next(_NUMBERS)}"
+    monkeypatch.setenv("XDG_STATE_HOME", str(where))
+
+
 @pytest.fixture(autouse=True)
 def _log_ends_with_the_test() -> Iterator[None]:
     """A process that ran inside a test leaves no log handler: its stream is closed by then, and each line a traceback."""

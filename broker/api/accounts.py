@@ -75,7 +75,7 @@ async def _is_unsafe(_: Context, request: Request) -> bool:
 @router.post(
     "/keys", status_code=201, tags=["keys"], dependencies=[opens("key.unsafe", Role.OPERATOR, _is_unsafe)]
 )
-async def import_key(body: schemas.NewKey, given: Given, operator: Clerk) -> schemas.Key:
+async def import_key(body: schemas.NewKey, given: Given, operator: Clerk) -> schemas.ImportedKey:
     """Ask the venue what a key may do, by the account's own egress, and store it if that is safe."""
     if (body.allow_withdraw or body.allow_any_address) and not operator.may(Role.ADMIN):
         raise NotGranted(
@@ -101,7 +101,8 @@ async def import_key(body: schemas.NewKey, given: Given, operator: Clerk) -> sch
         allow_withdraw=body.allow_withdraw,
         allow_any_address=body.allow_any_address,
     )
-    return _key(made)
+    living = await run(service.keys.replaced, body.account, made.ref.slot)
+    return schemas.ImportedKey(**_key(made).model_dump(), replaced=[str(one.ref) for one in living])
 
 
 @router.get("/keys", tags=["keys"])

@@ -7,13 +7,17 @@ Rules:
 2. Two writes under one key at the same time: the second waits for the first.
 3. Only what was done is kept: a refusal may be mended and tried again under its key. It is kept in memory until it is
    on record, and no answer waits long for that, nor fails by it; a cut's does not wait for it at all, nor for a look
-   at the record that does not answer or fails. A cut that was not on record when it was answered, and is no more, is
-   made anew. What changes nothing (`changes_nothing`) is kept under no key: whoever may read could fill a disk with it.
+   at the record that does not answer or fails. What changes nothing (`changes_nothing`) is kept under no key: whoever
+   may read could fill a disk with it.
 4. An answer by which a real key leaves is kept without it, and waits for that; the key comes into it after that
    (`leaves`). Where it may not leave by then, nothing is kept.
 5. No text of a write keeps a secret (`free_text`).
 6. What was asked is kept as an HMAC keyed with the operator's token: a body may hold a password, and a plain
    hash of that could be guessed.
+7. Nothing that stops somebody is refused for its key, or answered from memory while it may not hold. A cut is answered
+   as before where it was asked for in the same words and is known to be in force; else it is made anew, and that is
+   kept. What ends a right for good (`ends`) is done each time. A key that is none is passed over, and the answer says
+   so in `Idempotency-Ignored`.
 """
 
 import asyncio
@@ -36,7 +40,7 @@ from broker.api.free_text import closes, refuse_secret_path, refuse_secrets
 from broker.api.lanes import begun, run
 from broker.api.leaves import completed
 from broker.background import described
-from broker.errors import Conflict, Malformed, NotFound, Problem, StoreUnavailable
+from broker.errors import BrokerError, Conflict, Malformed, Problem, StoreUnavailable
 from broker.service import Service
 from broker.service.operators import KEY_REUSED, Operator
 from broker.threads import Threads
@@ -45,8 +49,9 @@ HEADER = "Idempotency-Key"
 SECRETS = frozenset({"secret", "token"})
 _LOG = logging.getLogger("portcullis.api")
 _LONGEST = 128
+_NO_KEY = f"is 1 to {_LONGEST} printable characters"
 _REDIRECT = 300
-_LOCKS: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+_LOCKS: WeakValueDictionary[tuple[str, str, bool], asyncio.Lock] = WeakValueDictionary()
 _KEPT_WITHIN_S = 1.0
 _CUT_LOOKS_S = 0.5
 _MOST_FRESH = 1_000
@@ -81,15 +86,28 @@ class OnceRoute(APIRoute):
                 is_name = service.is_name
                 await run(refuse_secret_path, f"{request.url.path}?{request.url.query}", is_name)
                 await run(refuse_secrets, await request.body(), is_name)
-            if request.method == "GET" or key is None or self.endpoint in _CHANGE_NOTHING:
+            if request.method == "GET" or key is None or self.endpoint in _CHANGE_NOTHING or ends(request):
                 return await completed(request, await handle(request))
             if not 0 < len(key) <= _LONGEST or not key.isascii() or not key.isprintable():
-                raise Malformed("malformed", (Problem(HEADER, f"is 1 to {_LONGEST} printable characters"),))
-            lock = _LOCKS.setdefault((operator.name, key), asyncio.Lock())
+                if not closes(request):
+                    raise Malformed("malformed", (Problem(HEADER, _NO_KEY),))
+                response = await completed(request, await handle(request))
+                response.headers["Idempotency-Ignored"] = _NO_KEY
+                return response
+            # a cut waits for no other write, whatever key that has
+            lock = _LOCKS.setdefault((operator.name, key, is_cut(request)), asyncio.Lock())
             async with lock:
                 return await _once(service, operator, key, request, handle)
 
         return answered
+
+
+def ends(request: Request) -> bool:
+    """Tell whether a request ends a right for good: done twice is as once, and not done, because it was before, is not.
+
+    A name may be used again, and a database that was put back forgets.
+    """
+    return request.method == "POST" and request.url.path.endswith(("/revoke", "/end"))
 
 
 def service_of(app: FastAPI) -> Service:
@@ -125,14 +143,16 @@ class Answers:
         """Return what was answered to a key before; None where it is new, or a cut cannot wait for who knows.
 
         Raises:
-            Conflict: The key was used for something else.
+            Conflict: The key was used for something else, and this is no cut.
             StoreUnavailable: Nobody knows.
         """
         fresh = self._fresh.get((operator, key))
         if fresh is not None:
-            if not hmac.compare_digest(fresh.content, content):
-                raise Conflict(*KEY_REUSED)
-            return fresh
+            if hmac.compare_digest(fresh.content, content):
+                return fresh
+            if cuts:
+                return None
+            raise Conflict(*KEY_REUSED)
         if (operator, key) in self._withheld:
             return None
         if not cuts:
@@ -143,7 +163,7 @@ class Answers:
             async with asyncio.timeout(_CUT_LOOKS_S):
                 return await run(self._on_record, operator, key, content)
         except Conflict:
-            raise
+            return None
         except Exception as fault:  # noqa: BLE001 - made twice does no harm, whatever keeps us from looking
             if not isinstance(fault, (StoreUnavailable, TimeoutError)):
                 _LOG.error("whether a cut was made before could not be looked up: %s", described(fault))
@@ -231,7 +251,7 @@ async def _once(
     answers, cuts = answers_of(request.app, service), is_cut(request)
     doubt = request.scope.get(IN_DOUBT, False)
     before = await answers.before(operator.name, key, content, cuts=cuts, doubt=doubt)
-    if before is not None and not (cuts and await _is_forgotten(service, before)):
+    if before is not None and (not cuts or await _is_in_force(service, before)):
         return _replayed(before)
     response = await handle(request)
     if response.status_code >= _REDIRECT:
@@ -244,20 +264,19 @@ async def _once(
         raise
 
 
-async def _is_forgotten(service: Service, before: _Answered) -> bool:
-    """Tell whether a cut was answered as not on record, and is no more: it was taken back, or its broker ended."""
-    document = json.loads(before.body)
-    if document.get("on_record", True):
-        return False
+async def _is_in_force(service: Service, before: _Answered) -> bool:
+    """Tell whether a cut that was answered is known to hold: not thawed, taken back, or forgotten since."""
+    cut = str(json.loads(before.body).get("id"))
     try:
+        made = service.cuts.closing.get(cut)  # in this process: it waits for nobody
+        if made is not None:
+            return made.thawing is None and made.refused is None
         async with asyncio.timeout(_CUT_LOOKS_S):
-            await run(service.cuts.get, str(document.get("id")))
-    except NotFound:
-        return True
-    except Exception as fault:  # noqa: BLE001 - whatever it is, it does not say that it is no more
-        if not isinstance(fault, (StoreUnavailable, TimeoutError)):
+            return (await run(service.cuts.get, cut)).thawed_at is None
+    except Exception as fault:  # noqa: BLE001 - made twice does no harm, whatever keeps us from looking
+        if not isinstance(fault, (BrokerError, TimeoutError)):
             _LOG.error("whether a cut still holds could not be looked up: %s", described(fault))
-    return False
+        return False
 
 
 def _replayed(before: _Answered) -> Response:

@@ -33,6 +33,17 @@ def _that_is_kept(text: object) -> object:
 ClosingReason = Annotated[Reason, BeforeValidator(_that_is_kept)]
 """Why somebody is stopped: what looks like a secret is not kept, nor what is too long or no text, and no stop fails."""
 Target = Annotated[str, StringConstraints(min_length=1, max_length=160)]
+MOST_TARGETS = 500
+"""Of one cut. They are closed at once; the record takes all of them in one write, and a heartbeat waits behind it."""
+
+
+def _each_once(found: object) -> object:
+    """Name nothing twice: what is said more often is no more than that."""
+    is_texts = isinstance(found, list) and all(isinstance(one, str) for one in found)
+    return list(dict.fromkeys(found)) if isinstance(found, list) and is_texts else found
+
+
+Targets = Annotated[list[Target], BeforeValidator(_each_once), Field(min_length=1, max_length=MOST_TARGETS)]
 
 
 class Input(BaseModel):
@@ -139,6 +150,13 @@ class Key(BaseModel):
     death: str
     """What says that it is dead: `proven`; `stated` by a person, or `confirmed` by them; `unproven`: it was ended, and
     nothing says so; empty: it was not ended."""
+
+
+class ImportedKey(Key):
+    """A key that was taken in."""
+
+    replaced: list[str]
+    """The versions of its slot that were replaced and are not proven dead: the exchange serves whoever has one."""
 
 
 # --- consumers, grants, policies --------------------------------------------------------------
@@ -265,7 +283,7 @@ class PolicyDifference(BaseModel):
 class NewCut(Input):
     """Close gates. `targets` are scopes: `consumer:NAME`, `account:NAME`, ..., or `everything`."""
 
-    targets: Annotated[list[Target], Field(min_length=1, max_length=100)]
+    targets: Targets
     mode: Literal["closed", "halt"] = "closed"
     reason: ClosingReason
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, or_, select, tuple_
 
 from broker.db import tables as t
 from broker.db.upsert import upsert
-from broker.model import moment
+from broker.model import Death, Stage, moment
 
 BY_WORD = "by-word"
 """`what` of a key that is dead on record by a person's word alone, until somebody confirms it or lists prove it."""
@@ -58,7 +58,7 @@ def found(
 ) -> list[Finding]:
     """Write down what a sweep of an account found, end what it did not find again; return what is new.
 
-    What no sweep found stands (`_SAID`): `confirm`, `end` and `in_use_again` end it. `only_more`: it could not look at
+    What no sweep found stands (`_SAID`): `confirm`, `end` and `not_left` end it. `only_more`: it could not look at
     everything, so what was found before stands.
     """
     here = t.FINDINGS.c
@@ -192,18 +192,23 @@ def end(connection: Connection, key_id: str, now_us: int) -> None:
     )
 
 
-def in_use_again(connection: Connection, key_id: str, now_us: int) -> None:
-    """End that a key was left: it is in use."""
+def not_left(connection: Connection, key_id: str, now_us: int) -> None:
+    """End that a key was left: it is in use again, or dead."""
     here = t.FINDINGS.c
     stand = (here.key_id == key_id, here.what == LEFT, here.ended_us.is_(None))
     connection.execute(t.FINDINGS.update().where(*stand).values(ended_us=now_us))
 
 
 def standing(connection: Connection) -> list[Finding]:
-    """Return what was found and not ended, by account."""
-    here = t.FINDINGS.c
+    """Return what was found and not ended, by account. No key was left that is proven dead on record."""
+    here, key = t.FINDINGS.c, t.KEY_VERSIONS.c
+    dead = select(key.venue_key_id).where(
+        key.stage == Stage.TOMBSTONE.value, key.death == Death.PROVEN.value, key.venue_key_id != ""
+    )
     query = (
-        select(t.FINDINGS).where(here.ended_us.is_(None)).order_by(here.account, here.first_us, here.key_id)
+        select(t.FINDINGS)
+        .where(here.ended_us.is_(None), or_(here.what != LEFT, here.key_id.not_in(dead)))
+        .order_by(here.account, here.first_us, here.key_id)
     )
     return [
         Finding(

@@ -19,7 +19,7 @@ from broker.db.alerts import Alert
 from broker.errors import Conflict
 from broker.gate import Mode
 from broker.model import KeyRef, KeyVersion, Stage, moment
-from broker.service import again, steps
+from broker.service import again, rights, steps
 from broker.service.accounts import Accounts
 from broker.service.alerts import Alerts
 from broker.service.credentials import Credentials
@@ -32,6 +32,7 @@ from broker.service.limits import mismatched
 from broker.service.readiness import Ready
 from broker.service.reconciled import refuse_unreconciled
 from broker.service.reports import KEY_REFUSED, Reports
+from clients.venue import Slot
 
 LOOKED = "rotator_looked_us"
 """The fact that says when a rotator looked for what is wrong; it does so every few seconds."""
@@ -101,6 +102,7 @@ class Conditions:
                 "what is ready for a leak": self._of_readiness,
                 "findings of the sweep": self._of_findings,
                 "limits of grants": self._of_limits,
+                "what keys may do": self._of_rights,
                 "operators": self._of_operators,
                 "channels of alerts": self._of_channels,
                 "the rotator": self._of_the_rotator,
@@ -207,6 +209,15 @@ class Conditions:
             yield Condition(
                 "limits", grant.id, f"grant {grant.id} of {grant.consumer}: {what}, because {why}",
                 f"portcullis grant policy {grant.id} --policy FILE", grant.account,
+            )  # fmt: skip
+
+    def _of_rights(self) -> Iterator[Condition]:
+        with self._desk.database.read() as connection:
+            found = list(rights.short(connection))
+        for grant, key in found:
+            yield Condition(
+                "rights", grant.id, f"grant {grant.id} of {grant.consumer}: {rights.lacks(key)}",
+                self._ready.rotate(grant.account, Slot.TRADE), grant.account,
             )  # fmt: skip
 
     def _of_operators(self) -> Iterator[Condition]:

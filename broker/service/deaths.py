@@ -30,6 +30,11 @@ def confirm(ref: KeyRef) -> str:
     return f"portcullis reconcile --deleted {ref}"
 
 
+def retire(ref: KeyRef) -> str:
+    """Return the command that ends a key that was replaced: it is deleted, or a person is told how, and proven dead."""
+    return f"portcullis sweep retire {ref}"
+
+
 def of_one_that_left(one: Checkout) -> str:
     """Say why a key that left is to be seen to."""
     if one.death is None:

@@ -87,7 +87,7 @@ class Keys:
             name = scope(ScopeKind.KEY_VERSION, str(pending.ref))
             covered = rows.gates(connection, [name])
             store.set_uid(connection, account, facts.account_uid)
-            findings.in_use_again(connection, credential.key_id, self._desk.clock.now_us())
+            findings.not_left(connection, credential.key_id, self._desk.clock.now_us())
             self._audit.record(connection, "key.current", f"key-version:{pending.ref}")
         self._desk.tell(tuple(covered.values()))  # a cut of the version it replaces holds it, too
         return replace(pending, stage=Stage.CURRENT)
@@ -98,6 +98,10 @@ class Keys:
             if account is not None and store.account(connection, account) is None:
                 raise missing("account", account)
             return tuple(store.keys(connection, account))
+
+    def replaced(self, account: str, slot: Slot) -> tuple[KeyVersion, ...]:
+        """Return the versions of a slot that were replaced and are not proven dead: whoever has one may use it."""
+        return tuple(key for key in self.list(account) if key.ref.slot is slot and was_replaced(key))
 
     def _lives_after_all(self, key: KeyVersion) -> Conflict:
         """Put on record that a key may live which counts as dead: the venue has just answered for it."""
@@ -195,6 +199,11 @@ class Keys:
                 )
             self._audit.record(connection, "key.import", f"key-version:{ref}", details)
             return key
+
+
+def was_replaced(key: KeyVersion) -> bool:
+    """Tell whether another key took this one's place, and nothing says that it is dead."""
+    return key.stage is Stage.PREVIOUS and bool(key.venue_key_id)
 
 
 def _alone(connection: Connection, account: str, slot: Slot, key_id: str = "") -> None:

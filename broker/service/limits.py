@@ -17,6 +17,7 @@ from broker.db import Connection
 from broker.db import grants as store
 from broker.model import Grant
 from broker.policy_document import Policy, PolicyMode
+from broker.service import rights
 
 _KEPT = 256
 
@@ -87,7 +88,7 @@ def beside(connection: Connection, grant: Grant) -> tuple[str, ...]:
             f"this policy counts in {rules.asset}, a limit of its account or consumer in {', '.join(others)}: "
             "no budget is lent until both count in the same asset"
         )
-    return tuple(said)
+    return (*said, *rights.beside(connection, grant))
 
 
 def mismatched(connection: Connection) -> Iterator[tuple[Grant, bool, str]]:

@@ -287,9 +287,10 @@ class Operators:
         return None if row is None else moment(row.created_us)
 
     def remember(self, operator: str, key: str, content: bytes, status: int, body: str) -> None:
-        """Keep an answer under a key. `body` holds no secret: the caller took it out."""
+        """Keep an answer under a key, in place of an earlier one. `body` holds no secret: the caller took it out."""
         now_us = self._desk.clock.now_us()
         with self._desk.database.write() as connection:
+            store.forget_one(connection, operator, key)
             store.remember(
                 connection, operator=operator, key=key, digest=hashlib.sha256(content).hexdigest(),
                 status=status, body=body, created_us=now_us,

@@ -19,7 +19,7 @@ from broker.model import Account, KeyVersion, Schedule, Stage
 from broker.service import deaths, holding, steps
 from broker.service.accounts import Accounts
 from broker.service.desk import Desk
-from broker.service.keys import Keys
+from broker.service.keys import Keys, was_replaced
 from clients.venue import Slot
 
 OVERDUE = timedelta(days=1)
@@ -73,6 +73,7 @@ class _Known:
     rotating: Mapping[str, Any]
     out: Sequence[Checkout]
     hold: str
+    replaced: Sequence[KeyVersion]
 
 
 class Ready:
@@ -99,7 +100,9 @@ class Ready:
             rotating, hold = rotation_store.every_open(connection), holding.to_hold(connection)
             out = checkout_store.open_now(connection)
         addresses = {one.name: one.addresses for one in self._accounts.egresses()}
-        keys = [key for key in self._keys.list() if key.stage is Stage.CURRENT]
+        every = self._keys.list()
+        keys = [key for key in every if key.stage is Stage.CURRENT]
+        replaced = [key for key in every if was_replaced(key)]
         after, ready, now = "", list[Readiness](), self._desk.clock.now()
         waits = steps.waits(self._desk.guard)
         while True:
@@ -114,6 +117,7 @@ class Ready:
                     {row.slot: row for row in rotating if row.account == account.name},
                     [one for one in out if one.ref.account == account.name],
                     hold,
+                    [key for key in replaced if key.ref.account == account.name],
                 )
                 one = _one(known, now)
                 ready.append(replace(one, red=tuple(map(_possible, one.red))) if waits else one)
@@ -133,7 +137,7 @@ def _one(known: _Known, now: datetime) -> Readiness:
     by_hand = account.manager is None
     red = (
         *_of_the_key(known, trade), *_of_the_way(known, bare=by_hand and not standby and trade is not None),
-        *_of_what_goes_on(known, now),
+        *_of_what_goes_on(known, now), *_of_what_was_replaced(known),
     )  # fmt: skip
     return Readiness(
         account.name, account.venue, "you" if by_hand else "machine", standby,
@@ -200,6 +204,19 @@ def _of_what_goes_on(known: _Known, now: datetime) -> Iterator[Red]:
     if known.found:
         many = "s" if len(known.found) > 1 else ""
         yield Red(f"{len(known.found)} finding{many} of the sweep", "portcullis sweep show")
+
+
+def _of_what_was_replaced(known: _Known) -> Iterator[Red]:
+    """Yield each key that another one took the place of, until it is dead. A rotation and a finding tell it, too."""
+    told = {one.key_id for one in known.found}
+    for key in known.replaced:
+        if key.ref.slot.value not in known.rotating and key.venue_key_id not in told:
+            yield Red(
+                f"its key {key.ref} was replaced, and nothing says that it is deleted: whoever has it can use it",
+                deaths.retire(key.ref),
+                "replaced",
+                str(key.ref),
+            )
 
 
 def _rotate(known: _Known, slot: Slot) -> str:

@@ -44,6 +44,12 @@ class Key(Answer):
     death: str = ""
 
 
+class ImportedKey(Key, kw_only=True):
+    """A key that was taken in, and which it replaced that are not proven dead."""
+
+    replaced: list[str]
+
+
 class Manager(Answer):
     """A manager key."""
 

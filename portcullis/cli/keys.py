@@ -50,13 +50,19 @@ def import_key(
         "key_type": (key_type or type_of(secret.reveal())).value,
         "allow_withdraw": allow_withdraw, "allow_any_address": allow_any_address,
     }  # fmt: skip
-    made = api.post(access_answers.Key, "keys", body)
+    made = api.post(access_answers.ImportedKey, "keys", body)
 
     def show(out: Console) -> None:
         out.print(said("[green]✓[/] key [bold]{}[/] is stored and current", made.ref))
         _show(out, made)
         for line in _unsafe(made):
             out.print(hanging("[bold red]UNSAFE[/]", line))
+        for old in made.replaced:
+            lives = said("{} was replaced and is not deleted: whoever has it can use it at the exchange", old)
+            out.print(hanging("[bold red]LIVES[/]", lives))
+            step = face.command(f"sweep retire {old}")
+            what = said("once no bot uses it: {} deletes it, or tells you what to delete by hand", step)
+            out.print(hanging("[dim]next[/]", what))
         if secret_file is not None:
             what = said("delete {}: the key now lives in the secret store", secret_file)
             out.print(hanging("[dim]next[/]", what))

@@ -85,11 +85,17 @@ def run(
     gateway_socket: Annotated[
         Path | None, typer.Option("--gateway-socket", help="A Unix socket to listen on as well.")
     ] = None,
+    restored: Annotated[
+        bool,
+        typer.Option(
+            "--restored", help="This home, its disk or its machine was put back from a copy: start closed."
+        ),
+    ] = False,
 ) -> None:
     """Run everything on this home: broker, gateway, and in a paper home the paper exchange."""
     work = _work()
     options = work.Options(
-        api_port, port, gateway_host, tuple(allowed_host or ()), paper_upstream, gateway_socket
+        api_port, port, gateway_host, tuple(allowed_host or ()), paper_upstream, gateway_socket, restored
     )
     work.run(face, options)
 

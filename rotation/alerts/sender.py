@@ -47,8 +47,13 @@ _LESS_ROOM = {"slack": 2900, "ntfys": 4000}
 """Of services that take more in some way only: a block of Slack has 3000 characters, and what is longer than 4096 bytes
 is a file to ntfy, which no phone shows. All others take what Apprise knows of them."""
 
+_AS_IT_IS = apprise.OverflowMode.UPSTREAM
+"""Whatever the address says of texts that are too long: none is."""
+
 _FENCE = "```"
-_CALLS_PEOPLE = re.compile(r"@(?=everyone|here)|<(?=[@#])", re.IGNORECASE)
+_CALLS_PEOPLE = re.compile(r"@(?=[\w&!])|<(?=[@#])")
+"""Apprise too calls whom it finds in a text, where the address asks for embeds."""
+
 _NOTHING = "\u200b"
 _FAILS = 400
 
@@ -98,7 +103,7 @@ def _sent(asked: Any, reach: Reach, heard: list[_Said]) -> tuple[int, bool]:
     title, total_s = str(asked["title"]), float(asked["total_s"])
     entries = [(str(says), str(step)) for says, step in asked["entries"]]
     body, count = _written(channel, title, entries, int(asked["most"]), last=bool(asked["last"]))
-    form = channel.resolve_format(apprise.NotifyFormat.TEXT)
+    form = _form(channel)
     body = _marked_up(body, form)
     if channel.title_maxlen <= 0:  # it stands in the body
         title = _marked_up(title, form)
@@ -118,7 +123,7 @@ def _sent(asked: Any, reach: Reach, heard: list[_Said]) -> tuple[int, bool]:
     socket.getaddrinfo = judged
     socket.setdefaulttimeout(total_s)
     with within(Bounds(total_s, 4 * MIB)):
-        taken = bool(channel.notify(title=title, body=body, body_format=form))
+        taken = bool(channel.notify(title=title, body=body, body_format=form, overflow=_AS_IT_IS))
     if refused:
         raise refused[0]
     return count, taken
@@ -131,7 +136,8 @@ def _written(
     body, count = packed(
         _literal(channel, entries), _room(channel) - len(title.encode()) - 2, most, last=last
     )
-    return (f"{_FENCE}\n{body}\n{_FENCE}" if _is_discord(channel) else body), count
+    fenced = _is_discord(channel) and _form(channel) is apprise.NotifyFormat.TEXT
+    return (f"{_FENCE}\n{body}\n{_FENCE}" if fenced else body), count
 
 
 def _room(channel: apprise.NotifyBase) -> int:
@@ -150,6 +156,11 @@ def _literal(channel: apprise.NotifyBase, entries: Sequence[tuple[str, str]]) ->
 def _unfenced(text: str) -> str:
     """Return text that ends no block of Discord's and calls nobody, wherever it stands."""
     return _CALLS_PEOPLE.sub(lambda found: found.group() + _NOTHING, text.replace(_FENCE, "'''"))
+
+
+def _form(channel: apprise.NotifyBase) -> apprise.NotifyFormat:
+    """Return what Apprise sends where it is given text: the address may say that."""
+    return apprise.NotifyFormat(channel.resolve_format(apprise.NotifyFormat.TEXT))
 
 
 def _marked_up(text: str, form: apprise.NotifyFormat) -> str:

@@ -102,14 +102,6 @@ async def test_nor_is_one_of_the_look_at_its_key(
     assert found.status_code == 201
 
 
-async def test_a_key_that_was_used_for_something_else_is_one(desk: Desk) -> None:
-    desk.trading()
-    async with desk.client(Role.RESPONDER) as client:
-        await client.post("/v1/cuts", json=CUT, headers=KEYED)
-        found = await client.post("/v1/cuts", json=CUT | {"reason": "another"}, headers=KEYED)
-    assert (found.status_code, found.json()["reason"]) == (409, "key_reused")
-
-
 @pytest.mark.parametrize("path", ["/v1/cuts", "/v1/consumers"])
 async def test_what_was_done_is_answered_although_its_answer_cannot_be_kept(desk: Desk, path: str) -> None:
     """It was in force, and answered as "whether something was done is not known"."""

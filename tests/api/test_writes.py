@@ -300,13 +300,12 @@ async def test_the_same_key_with_other_content_is_409(desk: Desk) -> None:
 
 
 async def test_a_replayed_cut_says_that_it_is_old(desk: Desk) -> None:
-    """After a thaw the answer to the cut of before is no news: it says when it was given."""
+    """It says when it was given; what holds by now may be less (`test_closing_keys`)."""
     desk.trading()
     body, key = {"targets": ["consumer:bot"], "reason": "leaked"}, {"Idempotency-Key": "k1"}
     async with desk.client() as client:
         cut = (await client.post("/v1/cuts", json=body, headers=key)).json()
         assert "replayed" not in cut
-        assert (await client.post("/v1/thaws", json={"cut": cut["id"], "reason": "x"})).status_code == 200
         again = (await client.post("/v1/cuts", json=body, headers=key)).json()
     assert (again["id"], again["replayed"]) == (cut["id"], True)
     assert again["first_answered_at"]

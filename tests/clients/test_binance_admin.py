@@ -61,7 +61,7 @@ class Desk:
             order = KeyOrder(
                 **{field: value if field == name else getattr(order, field) for field in KeyOrder.__slots__}
             )
-        made = await self.admin(lambda admin: admin.create(order, timestamp_us=now_us()))
+        made = await self.admin(lambda admin: admin.create(order, stamp=now_us))
         assert isinstance(made, MadeKey)
         return made
 
@@ -74,7 +74,7 @@ class Desk:
         return await asyncio.to_thread(run)
 
     async def delete(self, key_id: str) -> None:
-        await self.admin(lambda admin: admin.delete(self.email, key_id, timestamp_us=now_us()))
+        await self.admin(lambda admin: admin.delete(self.email, key_id, stamp=now_us))
 
 
 @asynccontextmanager
@@ -290,7 +290,7 @@ async def test_a_create_signed_too_long_ago_makes_nothing() -> None:
     async with desk() as here:
         order = KeyOrder(here.email, "rot_1", TRADES, (GATEWAY,))
         with pytest.raises(VenueUnavailable) as caught:
-            await here.admin(lambda admin: admin.create(order, timestamp_us=now_us() - 6_000_000))
+            await here.admin(lambda admin: admin.create(order, stamp=lambda: now_us() - 6_000_000))
         assert caught.value.reason == "stale_timestamp"
         assert await here.admin(lambda admin: admin.list(here.email)) == ()
 

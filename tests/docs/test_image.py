@@ -129,10 +129,12 @@ def test_the_image_is_started_with_commands_that_exist() -> None:
 def test_the_home_in_the_image_is_an_empty_directory_of_its_user() -> None:
     """A volume begins as a copy of it, and `init` refuses a directory that holds anything: a shell's files were there."""
     made = next(line for line in stages()[-1] if "useradd" in line)
-    home = next(line for line in stages()[-1] if line.startswith("VOLUME ")).split()[1]
+    volumes = [line.split()[1] for line in stages()[-1] if line.startswith("VOLUME ")]
     assert "--no-create-home" in made
-    assert f"install -d -m 0700 -o 10001 -g 10001 {home}" in made
-    assert f"PORTCULLIS_HOME={home}" in next(line for line in stages()[-1] if "PORTCULLIS_HOME" in line)
+    assert f"install -d -m 0700 -o 10001 -g 10001 {' '.join(volumes)}" in made
+    (env,) = (line for line in stages()[-1] if line.startswith("ENV "))
+    assert f"PORTCULLIS_HOME={volumes[0]} " in env
+    assert f"XDG_STATE_HOME={volumes[1]} " in env
 
 
 def walk() -> list[str]:
@@ -200,8 +202,11 @@ def test_compose_builds_this_image_and_calls_its_gateway() -> None:
     found = yaml.safe_load(path.read_text())
     broker = found["services"]["portcullis"]
     assert ((path.parent / broker["build"]).resolve() / "Dockerfile").is_file()
-    home = next(line for line in stages()[-1] if line.startswith("VOLUME ")).split()[1]
-    assert broker["volumes"] == [f"state:{home}"]
+    home, state = (line.split()[1] for line in stages()[-1] if line.startswith("VOLUME "))
+    assert broker["volumes"] == [f"state:{home}", f"witness:{state}"], (
+        "what tells how far it came is kept apart"
+    )
+    assert set(found["volumes"]) == {"state", "witness"}
     command = json.loads(next(line for line in stages()[-1] if line.startswith("CMD ")).removeprefix("CMD "))
     name = command[command.index("--allowed-host") + 1]
     for bot, one in found["services"].items():

@@ -216,7 +216,7 @@ async def test_a_thaw_ends_a_cut_that_is_not_on_record_and_both_go_on_record(tmp
 async def test_a_thaw_that_the_mirror_cannot_be_told_opens_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: object) -> Any:
+    def away(*_: object, **__: object) -> Any:
         raise StoreUnavailable("away", "away on purpose")
 
     async with running_world(tmp_path) as world:
@@ -474,7 +474,7 @@ async def test_without_the_secret_store_the_answer_says_that_a_crash_forgets_it(
 ) -> None:
     """Once the store is back it is written there, although the database still takes nothing."""
 
-    def away(*_: object) -> Any:
+    def away(*_: object, **__: object) -> Any:
         raise StoreUnavailable("away", "away on purpose")
 
     async with running_world(tmp_path) as world:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from broker.errors import Malformed, NotFound, StoreUnavailable
+from broker.errors import NotFound, StoreUnavailable
 from broker.gate import Mode
 from broker.gate_document import NotedCut
 from broker.gates import Gates
@@ -96,10 +96,10 @@ async def test_a_thaw_that_hangs_in_the_secret_store_holds_up_no_other_write(
             cut = await close(world, "consumer:bot")
             hangs, real = threading.Event(), Mirror.note
 
-            def note(self: Mirror, noted: Any) -> None:
+            def note(self: Mirror, noted: Any, **how: Any) -> None:
                 if noted.thawed_us is not None:
                     hangs.wait(240)
-                real(self, noted)
+                real(self, noted, **how)
 
             monkeypatch.setattr(Mirror, "note", note)
             thaw = asyncio.ensure_future(
@@ -333,13 +333,3 @@ async def test_who_is_answered_while_a_slip_is_being_taken_back_is_told(tmp_path
         go.set()
         await until(lambda: closing.standing() == ())
         assert closing.strays() == ()
-
-
-async def test_a_reason_that_no_database_holds_is_refused_before_anything_closes(tmp_path: Path) -> None:
-    """PostgreSQL holds no NUL: the cut would be taken back after it was in force."""
-    async with running_world(tmp_path) as world:
-        with pytest.raises(Malformed):
-            world.service.cuts.closing.begin(
-                targets=("everything",), mode=Mode.CLOSED, reason="a\0b", actor="me"
-            )
-        assert world.service.desk.closings == {}

@@ -52,6 +52,7 @@ class Messenger:
             {
                 "telegram": "tgram://123456789:abcdefg_hijklmnop/12315544/",
                 "discord": "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js",
+                "embeds": "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js?format=markdown&overflow=truncate",
                 "slack": "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ",
                 "pagerduty": f"pagerduty://{'i' * 32}@{'k' * 20}",
                 "ntfy": f"ntfy://127.0.0.1:{self.port}/alerts",
@@ -77,7 +78,11 @@ class Messenger:
         if path.startswith("/bot"):
             return html.unescape(_TAG.sub("", said["text"])), 4096
         if path.startswith("/discord"):
-            return said["content"], 2000
+            embeds = [
+                re.sub(r"\\(.)", r"\1", f"{one['title']}\n{one['description']}")
+                for one in said.get("embeds", ())
+            ]
+            return said.get("content", "") + "".join(embeds), 4096 if embeds else 2000
         if path.startswith("/slack"):
             (one,) = said["attachments"]
             return html.unescape(f"{one['title']}\n{one['text']}"), 3000

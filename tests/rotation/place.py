@@ -37,7 +37,7 @@ EMAIL = "main@paper.test"
 QUICK = Limits(
     window_for=timedelta(seconds=6), settling_for=timedelta(seconds=1), backoff_for=timedelta(milliseconds=20),
     longest_backoff_for=timedelta(seconds=1), poll_for=timedelta(milliseconds=50), drain_for=timedelta(minutes=10),
-    probes=400, watch_for=timedelta(0),
+    probes=400, watch_for=timedelta(0), signed_for=timedelta(seconds=20),
 )  # fmt: skip
 """The venue's own window stays; what is only our patience is short."""
 

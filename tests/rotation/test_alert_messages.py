@@ -18,7 +18,7 @@ from tests.rotation.messengers import Messenger, messenger
 pytestmark = pytest.mark.sockets
 
 LONG = "its container was rebuilt from an image that nobody knows; see the incident channel"
-EVERY = ["telegram", "discord", "slack", "ntfy", "pagerduty", "mail", "webhook"]
+EVERY = ["telegram", "discord", "embeds", "slack", "ntfy", "pagerduty", "mail", "webhook"]
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_what_others_wrote_is_shown_and_is_no_markup(
     service: Service, clock: Clock, here: Messenger, kind: str
 ) -> None:
     """One `<` in a reason silenced Telegram, and a mail did not show it; `@everyone` in a label called a whole server."""
-    service.alerts.add("phone", kind, here.address(kind))
+    service.alerts.add("phone", "discord" if kind == "embeds" else kind, here.address(kind))
     telling = Telling(service, clock)
     assert telling.test("phone") == ""
     label = "<b onclick=x & <unclosed <!-- *x_y* [a](https://b.example) `c` ```d``` <!channel> <@1> @everyone &lt; end"
@@ -106,11 +106,15 @@ def test_what_others_wrote_is_shown_and_is_no_markup(
         assert shown.index("```") < shown.index("onclick") < shown.rindex("```"), (
             "no markup is read in between"
         )
+    if kind in {"discord", "embeds"}:
         assert "@everyone" not in shown
-        assert "<@1>" not in shown
+        assert "@1" not in shown
+        assert "\U0001f449" not in shown, "Apprise calls whom it finds in a text"
         shown = shown.replace("\u200b", "").replace("'''", "```")
     assert f"a key labelled {label}" in shown
     assert "\n- main: a second one\n" in shown, "each begins a line"
+    if kind == "embeds":
+        assert "\\[a\\]\\(https" in here.sent[-1]["embeds"][0]["description"]
     if kind == "slack":
         assert "<!channel>" not in str(here.sent[-1])
     if kind == "mail":

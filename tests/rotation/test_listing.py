@@ -83,9 +83,9 @@ def nothing(*_: Any) -> tuple[int, tuple[()]]:
 
 
 def lose_the_delete(monkeypatch: pytest.MonkeyPatch, then: Callable[[], None] = lambda: None) -> None:
-    def lost(_: BinanceAdmin, subaccount: str, key_id: str, *, timestamp_us: int) -> None:
+    def lost(_: BinanceAdmin, subaccount: str, key_id: str, *, stamp: Callable[[], int]) -> None:
         then()
-        raise VenueAmbiguous("binance", "delete", "timed_out", text=f"{subaccount} {key_id} {timestamp_us}")
+        raise VenueAmbiguous("binance", "delete", "timed_out", text=f"{subaccount} {key_id} {stamp()}")
 
     monkeypatch.setattr(BinanceAdmin, "delete", lost)
 

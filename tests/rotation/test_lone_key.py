@@ -139,9 +139,9 @@ async def test_a_rotator_that_was_killed_before_it_could_save_the_answer(
 ) -> None:
     real, sent = BinanceAdmin.delete, list[str]()
 
-    def delete(self: BinanceAdmin, subaccount: str, key_id: str, *, timestamp_us: int) -> None:
+    def delete(self: BinanceAdmin, subaccount: str, key_id: str, *, stamp: Callable[[], int]) -> None:
         sent.append(key_id)
-        real(self, subaccount, key_id, timestamp_us=timestamp_us)
+        real(self, subaccount, key_id, stamp=stamp)
         if len(sent) == 1:
             raise Killed
 
@@ -207,12 +207,12 @@ async def test_a_living_key_beside_a_ban_and_an_empty_list(
         world.banned = bool(sent) and ban == "began before the delete"
         return reply
 
-    def delete(_: BinanceAdmin, _subaccount: str, key_id: str, *, timestamp_us: int) -> None:
+    def delete(_: BinanceAdmin, _subaccount: str, key_id: str, *, stamp: Callable[[], int]) -> None:
         sent.append(key_id)
         monkeypatch.setattr(BinanceAdmin, "_page", page)
         if len(sent) == 1:
             refused_here(here)
-            raise VenueAmbiguous("binance", "delete", "timed_out", text=str(timestamp_us))
+            raise VenueAmbiguous("binance", "delete", "timed_out", text=str(stamp()))
         world.banned = ban == "lasts longer than the delete"
         raise refused()
 
@@ -236,9 +236,9 @@ async def test_a_living_key_beside_the_list_of_another_sub_account(
     """That one has no such key, says so, and lists none: that is true, and says nothing of this key."""
     real, sent, other = BinanceAdmin.delete, list[str](), "other@paper.test"
 
-    def delete(self: BinanceAdmin, subaccount: str, key_id: str, *, timestamp_us: int) -> None:
+    def delete(self: BinanceAdmin, subaccount: str, key_id: str, *, stamp: Callable[[], int]) -> None:
         sent.append(key_id)
-        real(self, subaccount, key_id, timestamp_us=timestamp_us)
+        real(self, subaccount, key_id, stamp=stamp)
 
     monkeypatch.setattr(BinanceAdmin, "delete", delete)
     async with running_place(tmp_path) as here:

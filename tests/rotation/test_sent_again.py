@@ -1,6 +1,7 @@
 """A delete is sent again only to hear a word: whatever comes of it, what else would prove the key dead is looked at on."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -82,10 +83,10 @@ async def test_a_dead_key_whose_second_delete_is_refused_with_another_code_ends_
 ) -> None:
     real, sent = BinanceAdmin.delete, list[str]()
 
-    def delete(self: BinanceAdmin, subaccount: str, key_id: str, *, timestamp_us: int) -> None:
+    def delete(self: BinanceAdmin, subaccount: str, key_id: str, *, stamp: Callable[[], int]) -> None:
         sent.append(key_id)
         if len(sent) == 1:
-            real(self, subaccount, key_id, timestamp_us=timestamp_us)
+            real(self, subaccount, key_id, stamp=stamp)
             raise VenueAmbiguous("binance", "delete", "timed_out", text="no answer")
         raise VenueRefused("binance", "delete", "refused", status=400, code="-9000", text="no such key")
 
@@ -125,14 +126,14 @@ async def test_that_the_exchange_knows_no_such_key_is_no_word_on_a_key_that_live
     async with running_place(tmp_path) as here:
         here.plays = ("dead", "living", "lives", "proven", "key", "use", "deleted", "nothing")
 
-        def delete(_: BinanceAdmin, _subaccount: str, key_id: str, *, timestamp_us: int) -> None:
+        def delete(_: BinanceAdmin, _subaccount: str, key_id: str, *, stamp: Callable[[], int]) -> None:
             sent.append(key_id)
             if len(sent) == 1:
                 for key in here.world.paper.exchange.keys.values():
                     if key.account == EMAIL:
                         key.ips = ("127.0.0.99",)
                 monkeypatch.setattr(BinanceAdmin, "_page", shows_nothing)
-                raise VenueAmbiguous("binance", "delete", "timed_out", text=str(timestamp_us))
+                raise VenueAmbiguous("binance", "delete", "timed_out", text=str(stamp()))
             raise VenueRefused("binance", "delete", retire.GONE, status=400, code="-2008")
 
         monkeypatch.setattr(BinanceAdmin, "delete", delete)

@@ -185,10 +185,10 @@ DEEDS: dict[str, Callable[[Scene], None]] = {
     "a delivery": _deliver,
     "a rotation is put on record": _refused(lambda it: journal(it.here).plan(it.here.plan())),
     "a create at the exchange": _refused(
-        lambda it: it.desk(lambda desk: desk.admin.create(ORDER, timestamp_us=1))
+        lambda it: it.desk(lambda desk: desk.admin.create(ORDER, stamp=lambda: 1))
     ),
     "a delete at the exchange": _refused(
-        lambda it: it.desk(lambda desk: desk.admin.delete(EMAIL, "x", timestamp_us=1))
+        lambda it: it.desk(lambda desk: desk.admin.delete(EMAIL, "x", stamp=lambda: 1))
     ),
     "a checkout": _refused(
         lambda it: it.service.checkouts.open(it.grant, ttl=timedelta(seconds=60), holder="Bob", reason="why")

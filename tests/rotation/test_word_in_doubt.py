@@ -1,6 +1,7 @@
 """The exchange says that it deleted a key, and serves or lists it after that: its word counts for nothing until it is known which was true."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -75,8 +76,8 @@ async def test_a_key_that_was_served_after_its_delete_and_is_refused_here_then_i
     """Its delete was accepted and not applied; then our address leaves its list, and the account's list is half an answer."""
     seen, real = list[str](), Burial.probe
 
-    def delete(_: BinanceAdmin, _subaccount: str, _key_id: str, *, timestamp_us: int) -> None:
-        assert timestamp_us
+    def delete(_: BinanceAdmin, _subaccount: str, _key_id: str, *, stamp: Callable[[], int]) -> None:
+        assert stamp()
 
     def shows_nothing(*_: Any) -> tuple[int, tuple[()]]:
         return 0, ()

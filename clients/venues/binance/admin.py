@@ -79,7 +79,7 @@ class BinanceAdmin(Asker):
 
     capabilities = CAPABILITIES
 
-    def create(self, order: KeyOrder, *, timestamp_us: int) -> MadeKey:
+    def create(self, order: KeyOrder, *, stamp: Callable[[], int]) -> MadeKey:
         """Make a key; see `KeyAdmin`."""
         body = [
             ("email", order.subaccount), ("apiName", order.label), ("status", _ONLY_TRUSTED),
@@ -88,7 +88,7 @@ class BinanceAdmin(Asker):
         ]  # fmt: skip
         if order.public_key is not None:
             body.append(("publicKey", order.public_key))
-        answer = self._send(Call("POST", _KEYS_V2), _CREATE, body=body, timestamp_us=timestamp_us)
+        answer = self._send(Call("POST", _KEYS_V2), _CREATE, body=body, stamp=stamp)
         try:
             made = json.loads(answer)
             key_id, secret = made["apiKey"], made.get("secretKey")
@@ -131,10 +131,10 @@ class BinanceAdmin(Asker):
             return None
         return built(found.get("ipList"), "subaccount.key.ip_list", str)
 
-    def delete(self, subaccount: str, key_id: str, *, timestamp_us: int) -> None:
+    def delete(self, subaccount: str, key_id: str, *, stamp: Callable[[], int]) -> None:
         """Delete a key; see `KeyAdmin`."""
         params = (("email", subaccount), ("subAccountApiKey", key_id))
-        self._send(Call("DELETE", _KEYS, params), _DELETE, timestamp_us=timestamp_us)
+        self._send(Call("DELETE", _KEYS, params), _DELETE, stamp=stamp)
 
     def subaccounts(self) -> tuple[str, ...]:
         """Return the e-mail addresses of the sub-accounts, to the end of the list."""

@@ -2,7 +2,8 @@
 
 Rules:
 1. Synchronous, over a client of `clients.http.open_client` that is passed in.
-2. Everything is signed by `WIRE.own_request`; times are venue time, from the clock that is passed in.
+2. Everything is signed by `WIRE.own_request`; times are venue time, from the clock that is passed in. It is read as the
+   last thing before a call is sent: what waits does so before that.
 3. An answer that is not a 2xx becomes a VenueError that carries code and status, never URL, body or header.
 """
 
@@ -75,11 +76,11 @@ class Asker:
         endpoint: str,
         *,
         body: Sequence[tuple[str, str]] = (),
-        timestamp_us: int | None = None,
+        stamp: Callable[[], int] | None = None,
     ) -> bytes:
-        """Sign and send one call; return the body of a 2xx."""
-        stamp = Stamp(self._clock() if timestamp_us is None else timestamp_us, WINDOW_US)
-        sealed = WIRE.own_request(self._credential, call.method, call.path, call.params, stamp, body)
+        """Sign and send one call; return the body of a 2xx. `stamp` tells the time to sign with, else the clock."""
+        at = Stamp((stamp or self._clock)(), WINDOW_US)
+        sealed = WIRE.own_request(self._credential, call.method, call.path, call.params, at, body)
         write = call.method != "GET"
         response = self._http.request(
             sealed.method,
