@@ -111,8 +111,8 @@ GUARDED = {
     "rotation/asks.py _answer": "rotation/asks.py _carry_out",
     "rotation/asks.py _brought": "rotation/asks.py _carry_out",
     "rotation/destinations/delivery.py _step": "rotation/destinations/delivery.py _step",
-    "rotation/venues.py create": "rotation/venues.py create",
-    "rotation/venues.py delete": "rotation/venues.py delete",
+    "rotation/venues.py create": "rotation/venues.py _asked",
+    "rotation/venues.py delete": "rotation/venues.py _asked",
 }
 """Every place that touches one, and where the guard is asked on the only way to it."""
 
