@@ -14,7 +14,6 @@ from broker.gate import Mode
 from broker.gateway.account_view import AccountView
 from broker.gateway.limits import MINUTE_US, MOST_IN_PAUSE, Need
 from broker.gateway.lines import Shares
-from broker.gateway.looks import MOST_AT_ONCE
 from broker.gateway.upstream import Pool
 from broker.gateway.venue_line import Reply
 from broker.gateway.venue_view import NotKnown, VenueView
@@ -22,7 +21,6 @@ from clients.egress import DIRECT
 from clients.secret import Secret
 from clients.venue import Credential, KeyType, OrderRef
 from tests.gateway.test_exits import HOUR_US, LIMIT, view_of
-from tests.gateway.test_resting import Place, away
 from tests.gateway.world import bots, running_world
 
 KEY = Credential("k", Secret("s"), KeyType.HMAC)
@@ -236,17 +234,6 @@ async def test_what_waits_for_what_a_key_itself_uses_is_held_up_and_nothing_else
     waits.cancel()
     await asyncio.gather(waits, return_exceptions=True)
     assert not pool.held_up(Need.EXIT, "greedy")
-
-
-async def test_looks_for_one_bots_exits_leave_another_of_the_account_its_own() -> None:
-    place = Place(away)
-    for number in range(2 * MOST_AT_ONCE // 20):
-        await place.exit(*range(number * 20, number * 20 + 20), whose="greedy")
-    assert len(place.asked) == MOST_AT_ONCE
-    await place.exit(10**6, whose="greedy")
-    assert len(place.asked) == MOST_AT_ONCE
-    await place.exit(10**6, whose="other")
-    assert len(place.asked) == MOST_AT_ONCE + 1
 
 
 async def test_a_bot_whose_exits_are_refused_again_and_again_in_a_pause_leaves_anothers_its_price(
