@@ -11,8 +11,9 @@ Rules:
    sell is not free, and theirs. So it is where a sale may free what its old order binds, and where it is known only
    what it gives at most. As it is told it is enough for a yes, and for no definite no: its answer ends that.
    So it is on an account of several with what came free lately (`lately`): holdings may lag behind that.
-4. A sale that was answered before they were asked for is not taken off. They may lag behind it, too, and nobody can
-   tell that from something that came meanwhile, a deposit or another system's purchase: it would keep honest exits.
+4. A sale that was answered before they were asked for is not taken off, unless that answer told nothing: then it is
+   until its receive window is over, and who is alone waits for none (`free`). They may lag behind it, too, and nobody
+   can tell that from something that came meanwhile, a deposit or another system's purchase: it would keep honest exits.
 """
 
 import asyncio
@@ -147,10 +148,11 @@ class AccountView:
     def sells(
         self, asset: str, amount: Decimal, old: Old | None = None, *, at_most: bool = False, grant: str = ""
     ) -> Sale:
-        """A sale of that much is being sent; it counts until holdings are asked for after its answer."""
+        """A sale of that much is being sent; it counts until holdings are asked for after its answer, or its window."""
         now_us = self._clock.boot_us()
         if not (self._asking or self.known(now_us)):  # else the next holdings let go of them
-            for one in [one for one in self._sales if one.landed_us is not None]:
+            over = [one for one in self._sales if one.landed_us is not None and not one.may_come(now_us)]
+            for one in over:
                 self._drop(one)
         sale = Sale(asset, amount, now_us, old=old, at_most=at_most, grant=grant)
         self._sales.add(sale)
@@ -160,10 +162,10 @@ class AccountView:
         return sale
 
     def landed(self, sale: Sale, *, took_place: bool = True) -> None:
-        """The answer to a sale is there, or never will be."""
+        """The answer to a sale is there, or never will be; `unsure` is said of it before."""
         now_us = self._clock.boot_us()
         sale.lands(now_us, took_place=took_place)
-        if not took_place or not (self._asking or self.known(now_us)):
+        if not took_place or not (self._asking or self.known(now_us) or sale.may_come(now_us)):
             self._drop(sale)
 
     def _drop(self, sale: Sale) -> None:
@@ -195,7 +197,7 @@ class AccountView:
             return  # what was asked later has come already
         self._holdings, self._asked_us, self.may_trade = holdings, asked_us, market.parse_may_trade(body)
         self.came_us = self._clock.boot_us()
-        for sale in [one for one in self._sales if not one.after(asked_us)]:
+        for sale in [one for one in self._sales if not (one.after(asked_us) or one.may_come(asked_us))]:
             self._drop(sale)
 
     def _free_of(self, asset: str) -> Decimal:

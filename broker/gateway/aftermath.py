@@ -181,9 +181,9 @@ class Aftermath:
             raise RuntimeError("what was sent had no reading or no venue")
         if isinstance(result, Broken):
             for one in _given(job):
+                one.unsure = True
                 if job.account is not None:
                     job.account.landed(one)
-                one.unsure = True
             if job.gives is not None:  # who leaves may look again at once; a purchase may still come
                 view.bids.landed(job.gives, took_place=True)
             self._in_doubt(job)

@@ -7,7 +7,8 @@ Rules:
    less by it until the venue shows its orders, or has none of them. So does one that is not answered yet. Either may
    have been refused: that is enough for no yes, and for no definite no (`at_most`).
 3. A request that the venue did not take within its receive window it never will: so a sale whose answer hangs is in
-   what the venue is asked for later, or was not made. It keeps nobody from trying again.
+   what the venue is asked for later, or was not made. It keeps nobody from trying again. So it is with one whose answer
+   tells nothing: that is no answer, and until its window is over the venue may still make it (`may_come`).
 4. A sale that replaces an order sells what that one binds: no more is taken off than it sells beside that. What the old
    one executed meanwhile it does not free any more. Where nobody here knows what it binds, or the sale may be made
    although it was not cancelled, the whole is taken off: that is enough for a yes, and for no definite no (`at_most`).
@@ -113,6 +114,10 @@ class Sale:
         """Tell whether what the venue was asked then may not show it."""
         until_us = self.sent_us + TAKEN_US
         return not self.refused and asked_us <= min(until_us, self.landed_us or until_us)
+
+    def may_come(self, now_us: int) -> bool:
+        """Tell whether the venue may make it after that: its answer told nothing, and its window is not over."""
+        return self.unsure and not self.refused and now_us <= self.sent_us + TAKEN_US
 
     def untold(self, asked_us: int) -> bool:
         """Tell whether what was known here or to the broker then cannot show it."""

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from broker.gate import Mode
+from broker.gateway.sales import TAKEN_US
 from broker.link import frames
+from tests.gateway.test_exits import account_of
 from tests.gateway.test_namesakes import Later, lose
 from tests.gateway.world import POLICY, Answer, Bot, World, running_world
 
@@ -171,12 +173,16 @@ async def test_a_sale_whose_answer_was_lost_is_not_made_once_more_with_what_anot
 async def test_a_sale_that_never_arrived_can_be_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Once the exchange makes it no more: its receive window is over."""
     async with running_world(tmp_path) as world:
         one, two = await two_bots(world)
         later = Later(world, monkeypatch)
         fault = {"do": "close", "match": {"path": "/api/v3/order", "method": "POST"}}
         await world.paper.admin("POST", "faults", fault)
         assert (await one.order("SELL", "0.005")).status == 504
+        assert (await one.order("SELL", "0.01")).reason == "holdings_unknown"
+        for sale in account_of(world)._sales:
+            sale.sent_us -= TAKEN_US
         assert (await one.order("SELL", "0.01")).status == 200  # the venue still shows it as free
         assert (await two.order("SELL", "0.05")).status == 200
         for _ in range(3):
