@@ -84,9 +84,9 @@ class Page(NamedTuple):
         is_full: Nobody knows what lies behind its last level.
         seen_to: As far as this price it was seen last; of what lies behind, a look can be had (`deep:SYMBOL`), and what
             is there of it was seen before. None: all of it was seen.
-        more: What is left where of that only takes what trades at once: what the asking bot sent, and market sales of
-            what others are known to hold; None where that is the same. What waits protects, and what else others have
-            sent may be refused: it makes no yes, and no definite no.
+        more: What is left where of that only takes what trades at once: what the asking bot sent, no more than is known
+            to be there, and market sales of what others are known to hold; None where that is the same. What waits
+            protects, and what else was sent may be refused: it makes no yes, and no definite no.
     """
 
     levels: Levels

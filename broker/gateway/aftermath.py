@@ -96,7 +96,7 @@ class Aftermath:
                 held.standing.stakes.sells(job.sale)
             if not intent.dry_run:
                 self._pays(job, held, intent)
-                self._takes(job, job.view, symbol, boot_us)
+                self._takes(job, job.view, symbol, boot_us, beyond=verdict.beyond)
         # whose an asset is follows from all orders of a shared account, where no limit counts them too
         if job.sent and (job.reserved or not held.sole):
             self._follow(job, held, boot_us)
@@ -112,7 +112,7 @@ class Aftermath:
             self._moves.begin(job.pays, symbol)
             held.standing.stakes.sells(job.pays)
 
-    def _takes(self, job: Job, view: VenueView, symbol: str, boot_us: int) -> None:
+    def _takes(self, job: Job, view: VenueView, symbol: str, boot_us: int, *, beyond: bool) -> None:
         """Note what a request may take from each side of the book."""
         orders = () if job.reading is None else job.reading.intent.orders
         whose = "" if job.held is None else job.held.consumer
@@ -120,8 +120,8 @@ class Aftermath:
         market = None if last is None else last.price
         if gives := takes(orders, Side.SELL, market):
             job.gives = job.sale or Sale("", ZERO, boot_us)
-            at_once = takes_at_once(orders, Side.SELL)
-            view.bids.takes(symbol, Taking(job.gives, gives, whose, at_once, _is_there(job, boot_us)))
+            at_once, is_there = takes_at_once(orders, Side.SELL), _is_there(job, boot_us)
+            view.bids.takes(symbol, Taking(job.gives, gives, whose, at_once, is_there, beyond))
         if buys := takes(orders, Side.BUY, market):
             job.buy = Sale("", ZERO, boot_us)
             view.asks.takes(symbol, Taking(job.buy, buys, whose, takes_at_once(orders, Side.BUY)))

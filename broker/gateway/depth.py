@@ -6,8 +6,8 @@ Rules:
    its limit reaches (`policy_book`). Else those who share a look would each count the best of it, and get what lies
    behind. Whatever way out it took: there is one book.
 3. What waits for something may take nothing, and what another bot has sent may be refused, too: what is left without
-   it is told, too (`Page.more`). There only what its own bot sent and takes at once counts, and of others' what they
-   sell at the market and are known to hold, whatever let it pass.
+   it is told, too (`Page.more`). There only what its own bot sent and takes at once counts, unless it was more than is
+   known to be there, and of others' what they sell at the market and are known to hold, whatever let it pass.
 4. A page that is full says nothing of what lies behind its last level (`Page.is_full`). First a short one is asked for,
    it weighs a tenth; a deep one where that does not settle it. Who is judged by a deep look keeps it however many look
    at the first levels meanwhile: these are as they were seen last, what lies behind them as it was seen before.
@@ -33,7 +33,7 @@ DEEP_LEVELS, DEEP_WEIGHT = 1000, 50
 class Taking(NamedTuple):
     """What a request may take from a side, which bot sent it, and what it takes at once, for no order has to wait.
 
-    `is_held`: what it sells is known to be there.
+    `is_held`: what it sells is known to be there. `beyond`: it is known not to be all there (`Allow.beyond`).
     """
 
     order: Sale
@@ -41,11 +41,12 @@ class Taking(NamedTuple):
     whose: str = ""
     at_once: tuple[Take, ...] = ()
     is_held: bool = False
+    beyond: bool = False
 
     def surely(self, whose: str) -> tuple[Take, ...]:
         """Return what a bot may be refused for."""
         if self.whose == whose:
-            return self.at_once
+            return () if self.beyond else self.at_once
         return tuple(take for take in self.at_once if take.limit is None) if self.is_held else ()
 
 

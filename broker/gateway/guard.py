@@ -2,6 +2,9 @@
 
 A verdict is made of what is known now; what is missing is named, so that the caller may wait for it. A no that rests on
 a fact which could not be had, or grew too old meanwhile, is told as that: the policy did not refuse, we do not know.
+
+That a grant is alone on its account is so as long as its lease. After the end another may have been made, and have
+bought through another gateway: what the account has counts as shared then, and only own purchases are known to be so.
 """
 
 from decimal import Decimal
@@ -50,17 +53,19 @@ def facts_for(
     symbol = intent.symbols[0] if intent.symbols else ""
     pair, asks = job.view.pairs.get(symbol), job.view.asks.of(symbol, boot_us, held.consumer)
     known = pair is not None and job.account.known(boot_us)
-    standing = held.standing
+    alone, standing = held.sole and not ended, held.standing
     count = sum(len(group) for group in intent.orders)
     locked = job.account.locked(pair.base) if pair is not None and known else ZERO
     stake = stake_of(held, job, symbol, boot_us, final=final)
+    if held.sole and ended:
+        stake = _own_alone(held, intent, symbol, stake)
     if stake is not None and owner == NOBODY and held.account_owner and job.frees and not intent.persists:
         stake = structs.replace(
             stake, freed=max(stake.freed, min(job.frees, locked))
         )  # on no record: the venue told it
     told_us, perhaps = None if stake is None else stake.as_of_us, ZERO
     if pair is not None and known:
-        perhaps = job.account.perhaps(pair.base, alone=held.sole, grant=held.lease.grant, since_us=told_us)
+        perhaps = job.account.perhaps(pair.base, alone=alone, grant=held.lease.grant, since_us=told_us)
     return Facts(
         halted=mode is Mode.HALT,
         ended=ended,
@@ -68,10 +73,10 @@ def facts_for(
         owner=owner,
         pairs=job.view.pairs,
         quotes=job.view.quotes(boot_us),
-        free=job.account.free(pair.base, alone=held.sole) if pair is not None and known else None,
+        free=job.account.free(pair.base, alone=alone) if pair is not None and known else None,
         perhaps=perhaps,
         locked=locked,
-        alone=held.sole,
+        alone=alone,
         stake=stake,
         bids=job.view.bids.of(symbol, boot_us, held.consumer),
         asks={} if asks is None else {symbol: asks},
@@ -100,6 +105,16 @@ def stake_of(held: Held, job: Job, symbol: str, boot_us: int, *, final: bool) ->
     if stake is None or held.sole or (job.told and not lags(job, boot_us)):
         return stake
     return structs.replace(stake, others=UNKNOWN)
+
+
+def _own_alone(held: Held, intent: Intent, symbol: str, stake: Stake | None) -> Stake | None:
+    """Return what is known to be a grant's own that was alone as its lease ended: what others have nobody tells.
+
+    What its order binds that may be filled and replaced all the same was its own as long as it was alone.
+    """
+    if stake is not None and intent.target is not None and intent.persists:
+        stake = held.standing.stakes.of(symbol)
+    return None if stake is None else structs.replace(stake, others=UNKNOWN)
 
 
 def lapsed(job: Job, boot_us: int) -> tuple[str, ...]:

@@ -19,7 +19,9 @@ from clients.venue import Action, Intent, Order, Side, SymbolInfo
 from tests.gateway.lagging import ACCOUNT, account_as
 from tests.gateway.test_exits import LIMIT, view_of
 from tests.gateway.test_followed import halt, shared
+from tests.gateway.test_slow_log import until
 from tests.gateway.test_taken_off_once import view
+from tests.gateway.test_walked_book import book, sells_for
 from tests.gateway.world import POLICY, Answer, Bot, World, bots, running_world
 from tests.paper.harness import held
 
@@ -67,6 +69,38 @@ async def leaves(bot: Bot, how: str) -> Answer:
 
 
 # --- an account of one grant ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("next_one", ["at the market", "in quote"])
+async def test_what_the_exchange_may_refuse_is_no_size_of_the_book_for_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, next_one: str
+) -> None:
+    """0.8 of 0.5 are on their way: 0.4 were told that the book takes no more than 0.2."""
+    async with alone(tmp_path, there="0.5") as (world, bot):
+        await halt(world)
+        with book(monkeypatch, bids=[["59990.00", "1.0"], ["100.00", "5000"]]):
+            with held(world.paper, "POST", "/api/v3/order", times=1) as orders:
+                first = asyncio.ensure_future(bot.order("SELL", "0.8"))
+                await until(lambda: bool(orders.waiting))
+                if next_one == "in quote":
+                    got = await sells_for(bot, "24000")
+                else:
+                    got = await bot.order("SELL", "0.4")
+                assert got.status == 200, got
+                more = await bot.order("SELL", "1.1")
+                assert more.reason == "exit_size", "the book takes no more, whatever becomes of the first"
+            assert (await first).code == NOT_THERE
+
+
+async def test_what_is_there_and_on_its_way_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with alone(tmp_path, there="2") as (world, bot):
+        await halt(world)
+        with book(monkeypatch, bids=[["59990.00", "1.0"], ["100.00", "5000"]]):
+            with held(world.paper, "POST", "/api/v3/order", times=1) as orders:
+                first = asyncio.ensure_future(bot.order("SELL", "0.8"))
+                await until(lambda: bool(orders.waiting))
+                assert (await bot.order("SELL", "0.4")).reason == "exit_size"
+            assert (await first).status == 200
 
 
 @pytest.mark.parametrize("halted", [False, True])
