@@ -14,7 +14,6 @@ from clients.paper.faults import Fault
 from clients.venues.binance.market import Holding
 from tests.gateway.test_exits import account_of
 from tests.gateway.test_followed import BIG, halt, limit, shared
-from tests.gateway.test_paid import NAME, WIDE
 from tests.gateway.test_replacements_under_way import REPLACE
 from tests.gateway.test_slow_log import until
 from tests.gateway.world import Answer, Bot, World, bots, running_world
@@ -22,6 +21,8 @@ from tests.paper.harness import held
 
 pytestmark = [pytest.mark.sockets, pytest.mark.usefixtures("very_patient")]
 
+NAME = "ETHBTC"
+WIDE = BIG.replace('"ETHUSDT"]', '"ETHUSDT", "ETHBTC"]')
 ORDER = "/api/v3/order"
 UNTOLD = {"close": (0, 0), "-1006": (500, -1006), "-1007": (504, -1007), "503": (503, -1000)}
 HALF = Decimal("0.5")
