@@ -4,6 +4,7 @@ Nothing here decides. A fact that cannot be had stays missing, with its reason i
 failed. What it is fetched for (`Job.need`) tells the venue's meter whether it may be asked for now.
 The broker's word is a fact, too, where this process stood still.
 Whose an asset is, the broker is asked by each grant `MOST_AT_ONCE` times at once, as it is of orders (`words`, rule 4).
+What it names that nobody here follows is followed from then on, and in doubt until it was seen (`resting`).
 Holdings that come after that was asked may show what others bought since. It is asked once more then (`guard.lags`);
 where others have more now, nobody knows whether holdings show it, and that is enough for a yes, and none for a no. So
 it is where they show that more was executed than orders tell (`bound`). What others have nobody knows but by the whole
@@ -12,14 +13,13 @@ answer to this request's question (`Job.told`): before that only own purchases p
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from weakref import WeakValueDictionary
 
 from msgspec import structs
 
 from broker.errors import LinkDown
-from broker.gateway import asking
 from broker.gateway.account_view import AccountView
 from broker.gateway.book import Book, Held
 from broker.gateway.clock import SystemClock
@@ -32,9 +32,8 @@ from broker.gateway.guard import beyond_own
 from broker.gateway.job import Failure, Job, WhoseAsked
 from broker.gateway.limits import Need
 from broker.gateway.link import LinkClient
-from broker.gateway.looks import MOST_PAGES, PAGES_US
 from broker.gateway.owners import Owners
-from broker.gateway.resting import Resting, RestingPart
+from broker.gateway.resting import LOOKS_US, MOST_LOOKS, MOST_PAGES, PAGES_US, Resting, RestingPart
 from broker.gateway.sales import Binding
 from broker.gateway.sharing import Sharing, has_failed
 from broker.gateway.unseen import UNREAD, Asset, Doubt
@@ -234,9 +233,11 @@ class Fetcher:
         """Return whose a base asset is at worst, when that was asked, and what is not known of it."""
         since_us = as_of_us = self._clock.boot_us()
         asset = _asset(held, symbol, base, replaces)
-        credential = self._book.material.get(held.key_text)
+        credential, stuck = self._book.material.get(held.key_text), 0
         if not held.sole and credential is not None and job.account is not None:
+            left = self.followed.unseen(asset, since_us)
             as_of_us = await self.followed.look(asset, job.account, credential, job.pairs)
+            stuck = self._stuck(asset, since_us, left)
         old = (held.account, symbol, replaces) if replaces else None
         recent_fills, whose = self._book.recent, (held.account, base, held.lease.grant, old)
 
@@ -251,10 +252,8 @@ class Fetcher:
         async def in_turn(after: str) -> _Whose:
             for number in range(_TRIES):
                 asked_us, binding = self._clock.boot_us(), held.standing.stakes.binding(base)
-                here, fees = (
-                    recent_fills.others(held.account, held.lease.grant, base),
-                    recent_fills.doubtful(held.account, base, held.lease.grant),
-                )
+                here = recent_fills.others(held.account, held.lease.grant, base)
+                fees = recent_fills.doubtful(held.account, base, held.lease.grant)
                 # what is learnt of these until the answer is there, is in no count: neither the question's nor in doubt
                 known = {} if held.sole else self.followed.known(asset)
                 before = Doubt() if held.sole else self._doubt(job, asset, since_us)
@@ -287,23 +286,34 @@ class Fetcher:
                 raise LinkDown("no_answer", "the broker took lines in each time that it was asked")
             return stake, asked_us, doubt, binding
 
-        pages, now_us = self.resting.pages, self._clock.boot_us()
+        return await self._wholly(job, held, asset, since_us, stuck, ask)
+
+    async def _wholly(
+        self, job: Job, held: Held, asset: Asset, since_us: int, stuck: int, ask: Callable[[str], Awaitable[_Whose]]
+    ) -> _Whose:  # fmt: skip
+        """Ask the broker until it has named all orders, and look on as long as anything is found out of them."""
+        began_us, after = self._clock.boot_us(), ""
+        answer = await ask(after)
         for _ in range(MOST_PAGES):
-            after = pages.after(held.account, base, now_us)
-            answer = await ask(after)
-            stake = answer[0]
-            if await self._looked(job, held, asset, stake):
-                return await ask(after)
-            if (
-                held.sole
-                or not stake.more
-                or self.resting.wants(held.account, self._open(held, stake.resting))
-            ):
+            if held.sole or not answer[0].more or self._clock.boot_us() - began_us > PAGES_US:
                 break
-            pages.turn(held.account, base, after, stake.more, now_us)
-            if self._clock.boot_us() - now_us > PAGES_US:
-                break  # the next exit goes on there
+            after = answer[0].more
+            answer = await ask(after)
+        credential = self._book.material.get(held.key_text)
+        for _ in range(MOST_LOOKS):
+            left = self.followed.unseen(asset, since_us)
+            late = self._clock.boot_us() - since_us > LOOKS_US  # the next exit goes on
+            if held.sole or credential is None or job.account is None or left <= stuck or late:
+                break
+            await self.followed.look(asset, job.account, credential)
+            stuck = self._stuck(asset, since_us, left)
+            answer = await ask(after)
         return answer
+
+    def _stuck(self, asset: Asset, since_us: int, before: int) -> int:
+        """Return how many orders a look left unseen that found out nothing; none where it found out anything."""
+        left = self.followed.unseen(asset, since_us)
+        return left if left >= before else 0
 
     def worst(self, job: Job) -> Stake | None:
         """Return whose the base asset is at worst, by what is known here since this request's question was answered.
@@ -350,23 +360,13 @@ class Fetcher:
         """Return what the broker says; what nobody heard of is followed from then on."""
         stake = await self._link.ask_stake(query)
         self._elsewhere.take(held.account, query.base, held.lease.grant, stake.unheard)
-        return stake
-
-    async def _looked(self, job: Job, held: Held, asset: Asset, stake: Stake) -> bool:
-        """Look at orders of a shared account that nobody here followed; tell whether there were any."""
-        credential, base = self._book.material.get(held.key_text), asset.base
-        if held.sole or credential is None or job.account is None:
-            return False
-        untold = self._book.recent.resting(held.account, base, held.lease.grant)
-        told = self._open(held, (*stake.resting, *untold))
-        looks: list[Awaitable[int]] = [
-            self.resting.look(
-                job.account, credential, held.account, base, told, asking.ASK_SECONDS / 2, job.asker
-            )
-        ]
-        if self._elsewhere.has_new(held.account, base):
-            looks.append(self.followed.look(asset, job.account, credential))
-        return any(await asyncio.gather(*looks))
+        if held.sole:
+            return stake
+        untold = self._book.recent.resting(held.account, query.base, held.lease.grant)
+        named = self._open(held, (*stake.resting, *untold))
+        if self.resting.take(held.account, query.base, named) and not stake.more:
+            return stake
+        return structs.replace(stake, others=UNKNOWN, sure=False)  # of those that are not named nobody knows
 
     def _open(self, held: Held, orders: Iterable[RestingPart]) -> list[RestingPart]:
         """Leave out what is known here to be over: the record may not have it yet."""

@@ -45,11 +45,11 @@ from broker.gateway.bound import Pairs, bound, paying, pays_with, weighed
 from broker.gateway.fills import UNKNOWN, RecentFills
 from broker.gateway.limits import Need
 from broker.gateway.reported import bought_at_most, left_at_most, paid_at_most
-from broker.gateway.sent import Sent
+from broker.gateway.sent import Sent, is_on_record
 from broker.gateway.settlement import Reservation, Settlement
 from broker.gateway.settler import TOGETHER, Settler
 from broker.gateway.sharing import Sharing
-from broker.gateway.unseen import Asset, Doubt
+from broker.gateway.unseen import Asset, Doubt, brings, is_replaced, moves, pays
 from broker.gateway.venue_view import NotKnown
 from broker.listed import list_of
 from broker.paid import paid_in
@@ -68,7 +68,7 @@ SILENT_S = 0.25
 HELD_S = 2.0
 """A question waits for a line and then for its answer; whatever becomes of it, its place is free after that."""
 
-_MOST_TURNS, _BUY, _ZERO = 5_000, "BUY", Decimal(0)
+_MOST_TURNS, _ZERO = 5_000, Decimal(0)
 _EXPECTED = (NotKnown, OSError, ValueError, TimeoutError)
 _NO_QUOTES: Mapping[str, Quote] = {}
 _NO_PAIRS: Pairs = {}
@@ -115,23 +115,23 @@ class Followed:
         others: dict[Hashable, Decimal] = {}
         own: dict[Hashable, Decimal] = {}
         for held, sent in self._of(asset):
-            theirs = hidden and sent.grant != asset.grant and _brings(sent, asset)
+            theirs = hidden and sent.grant != asset.grant and brings(sent, asset)
             if sent.seen_us >= since_us and not theirs:
                 continue
             anything = True
-            if _moves(sent, asset):
+            if moves(sent, asset):
                 own[sent] = others[sent] = self._left(sent, asset, quotes) or _ZERO
             elif self._is_kin(held, sent, asset):
                 given = sum((sale.amount for sale in held.given if sale.asset == asset.base), _ZERO)
-                size = paid_at_most(sent) if _pays(sent, asset) else sent.quantity
+                size = paid_at_most(sent) if pays(sent, asset) else sent.quantity
                 own[held.number if given else sent] = given or size or UNKNOWN
             elif self._is_unheard(sent, asset):
-                size = paid_at_most(sent) if _pays(sent, asset) else sent.quantity
+                size = paid_at_most(sent) if pays(sent, asset) else sent.quantity
                 own[sent] = UNKNOWN if size is None else size
             if sent.grant != asset.grant:
                 left, beside = self._left(sent, asset, quotes), self._beside(sent, asset)
                 others[beside] = max(others.get(beside, _ZERO), UNKNOWN if left is None else left)
-            replaced = replaced or _is_replaced(sent, asset) or self._ends_with(sent, asset)
+            replaced = replaced or is_replaced(sent, asset) or self._ends_with(sent, asset)
         offered = self._recent.offers((asset.account, asset.symbol, asset.replaces)) if replaced else _ZERO
         less = sum(own.values(), _ZERO)
         return Doubt(anything, sum(others.values(), _ZERO), replaced, offered, less)
@@ -149,7 +149,7 @@ class Followed:
         few, found = weighed(self._of(asset)), set[str]()
         if few is None:
             return None
-        theirs = (sent for _, sent in few if sent.grant != asset.grant and _brings(sent, asset))
+        theirs = (sent for _, sent in few if sent.grant != asset.grant and brings(sent, asset))
         for paid in {pays_with(sent, pairs) for sent in theirs} - {""}:
             symbols = paying(paid, self._settlement.pairs_of(asset.account), pairs)
             orders = self._settlement.of_pairs(asset.account, symbols)
@@ -165,7 +165,7 @@ class Followed:
 
     def _is_kin(self, held: Reservation, sent: Sent, asset: Asset) -> bool:
         """Tell whether an order is a sale that nothing was told of, and may be of who came before the asking grant."""
-        if _brings(sent, asset) or sent.grant == asset.grant or sent.sent_us <= 0 or sent.gateway:
+        if brings(sent, asset) or sent.grant == asset.grant or sent.sent_us <= 0 or sent.gateway:
             return False
         if self._row(sent, asset) is not None:
             return False  # what it offers is not counted as one's own
@@ -174,11 +174,11 @@ class Followed:
     def _is_unheard(self, sent: Sent, asset: Asset) -> bool:
         """Tell whether an own order gives that an earlier start sent and nobody heard of: no sale tells of it."""
         own = sent.grant == asset.grant and bool(sent.boot) and not sent.gateway  # those the record counts
-        return own and not _brings(sent, asset) and self._row(sent, asset) is None
+        return own and not brings(sent, asset) and self._row(sent, asset) is None
 
     def _row(self, sent: Sent, asset: Asset) -> Known | None:
         """Return what was told of an order as it moves an asset."""
-        symbol = paid_in(sent.symbol) if _pays(sent, asset) else sent.symbol
+        symbol = paid_in(sent.symbol) if pays(sent, asset) else sent.symbol
         return self._recent.known((sent.account, symbol, sent.order_id or ""))
 
     def _beside(self, sent: Sent, asset: Asset) -> Hashable:
@@ -186,10 +186,10 @@ class Followed:
 
         What waits for another one buys beside that; but it binds nothing before.
         """
-        known, brings = self._row(sent, asset), _brings(sent, asset)
+        known, gives = self._row(sent, asset), not brings(sent, asset)
         listed = "" if known is None else known.listed
-        if list_of(listed) and (not brings or "/" in listed):
-            return sent.symbol, sent.side, listed if brings else list_of(listed)
+        if list_of(listed) and (gives or "/" in listed):
+            return sent.symbol, sent.side, list_of(listed) if gives else listed
         return (sent.number, sent.side, sent.waits) if sent.grouped and not listed else sent
 
     def _ends_with(self, sent: Sent, asset: Asset) -> bool:
@@ -230,6 +230,10 @@ class Followed:
                 await asyncio.gather(*(self._pair(inquiry, symbol, orders) for symbol, orders in found))
         return since_us
 
+    def unseen(self, asset: Asset, since_us: int) -> int:
+        """Return of how many the venue was not asked since then, or did not tell."""
+        return sum(sent.seen_us < since_us and not sent.flying for _, sent in self._of(asset))
+
     def known(self, asset: Asset) -> dict[Sent, _Known]:
         """Return what is known of them now, for `learnt`."""
         return {sent: self._known(sent) for _, sent in self._of(asset)}
@@ -247,8 +251,8 @@ class Followed:
     def _of(self, asset: Asset) -> Iterator[_Order]:
         """Yield the orders that could matter: not own sales whose answers are under way, those count as sold."""
         for held, sent in self._settlement.of_asset(asset.account, asset.base, asset.symbol):
-            own_sale = sent.grant == asset.grant and not _brings(sent, asset)
-            if not (own_sale and sent.flying) or _is_replaced(sent, asset):
+            own_sale = sent.grant == asset.grant and not brings(sent, asset)
+            if not (own_sale and sent.flying) or is_replaced(sent, asset):
                 yield held, sent
 
     def _pairs(self, asset: Asset, beside: Iterable[str]) -> list[tuple[str, list[_Order]]]:
@@ -273,10 +277,12 @@ class Followed:
     def _left(self, sent: Sent, asset: Asset, quotes: Mapping[str, Quote]) -> Decimal | None:
         """Return how much of an order may have been executed that was not told; None where that has no bound."""
         known = self._row(sent, asset)
-        if not _brings(sent, asset):  # what it binds: where it was never told, or waits, that is nothing
+        if not brings(sent, asset):  # what it binds: where it was never told, or waits, that is nothing
+            if known is None and is_on_record(sent):
+                return None  # how much the record takes as bound is not known here
             return _ZERO if known is None else max(_ZERO, known.left)
         left = None if known is None else abs(known.left)
-        if _pays(sent, asset):
+        if pays(sent, asset):
             quote = quotes.get(sent.symbol)
             now = _ZERO if quote is None else quote.price
             return paid_at_most(sent, now) if left is None else left_at_most(sent, left, now)
@@ -364,28 +370,6 @@ async def _landing(waits: Iterable[asyncio.Event], seconds: float) -> None:
                 await one.wait()
 
 
-def _pays(sent: Sent, asset: Asset) -> bool:
-    """Tell whether an order moves an asset as what its pair is quoted in."""
-    return bool(sent.quote) and sent.quote == asset.base
-
-
-def _brings(sent: Sent, asset: Asset) -> bool:
-    """Tell whether an order brings an asset where it is executed; else it gives it."""
-    return (sent.side == _BUY) is not _pays(sent, asset)
-
-
-def _is_replaced(sent: Sent, asset: Asset) -> bool:
-    return bool(asset.replaces) and (sent.symbol, sent.order_id) == (asset.symbol, asset.replaces)
-
-
-def _moves(sent: Sent, asset: Asset) -> bool:
-    """Tell whether an own sale is on its way that replaces an order: what that binds, it sells."""
-    sale = sent.moved
-    under_way = sale is not None and not sale.refused and (sale.unsure or sale.landed_us is None)
-    old = None if sale is None or sale.asset != asset.base else sale.old
-    return under_way and old is not None and old.grant == asset.grant
-
-
 def _place(order: _Order) -> tuple[str, str, str]:
     sent = order[1]
     return sent.account, sent.symbol, sent.order_id or f"{sent.number}:{sent.name}"
@@ -394,7 +378,7 @@ def _place(order: _Order) -> tuple[str, str, str]:
 def _fair(orders: Iterable[_Order], asset: Asset) -> list[_Order]:
     """Return those that are asked about now: of each grant in turn, the asking one's and what it replaces first."""
     lanes: dict[str, list[_Order]] = defaultdict(list)
-    for one in sorted(orders, key=lambda one: (not _is_replaced(one[1], asset), one[1].looked_us)):
+    for one in sorted(orders, key=lambda one: (not is_replaced(one[1], asset), one[1].looked_us)):
         lanes[one[1].grant].append(one)
     own = lanes.pop(asset.grant, [])
     turns = zip_longest(own, *lanes.values())

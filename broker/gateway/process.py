@@ -111,7 +111,6 @@ class Gateway:
         self.wellbeing.on_change = self.link.tell_health
         self.mounts.heard, self.mounts.on_change = self.wellbeing.heard, self.link.tell_health
         resting = Resting(settlement, self.clock.boot_us)
-        resting.on_state = found.shown
         self.settler = Settler(self.book, self.mounts, owners, settlement, self.link, self.clock)
         self.settler.on_state, self.settler.on_absent = found.shown, self.ledger.absent
         followed = Followed(settlement, self.settler, self.book.recent, self.clock.boot_us)

@@ -102,6 +102,11 @@ class Sent:
         return self.account, self.symbol, self.name
 
 
+def is_on_record(sent: Sent) -> bool:
+    """Tell whether the record told of an order, and nothing of how it was sent (`resting`)."""
+    return not (sent.sent_us or sent.name)
+
+
 def contradicts(sent: Sent, state: OrderState) -> bool:
     """Tell whether an order at the venue cannot be the one that was sent; its name is not looked at (rule 4)."""
     at_us, price, quantity = state.created_us, state.price, state.quantity

@@ -29,7 +29,7 @@ from broker.gateway.link import LinkClient
 from broker.gateway.mounts import Mounts
 from broker.gateway.owners import Owners
 from broker.gateway.reported import tells_all
-from broker.gateway.sent import Sent
+from broker.gateway.sent import Sent, is_on_record
 from broker.gateway.settlement import Reservation, Settlement
 from broker.gateway.venue_view import TOO_LARGE, NotKnown
 from clients.venue import Credential, OrderRef
@@ -189,6 +189,8 @@ class Settler:
         """Take in what the venue told of an order; it was asked then."""
         sent = self._settlement.sent_as(account, state)
         if sent is not None:
+            if is_on_record(sent):
+                sent.price = state.price or sent.price
             sent.seen_us = max(sent.seen_us, asked_us)
             sent.rested = tells_all(state)
             self.on_state(sent, state)

@@ -1,11 +1,13 @@
-"""What may have been done with an asset that nobody here saw, and what is whose of it at worst then. Values only."""
+"""What may have been done with an asset that nobody here saw, and what is whose of it at worst then. Pure."""
 
 from decimal import Decimal
 from typing import NamedTuple
 
 from msgspec import structs
 
+from broker.gateway.bought import BUY
 from broker.gateway.fills import UNKNOWN
+from broker.gateway.sent import Sent
 from broker.policy_facts import ZERO, Stake
 
 
@@ -55,3 +57,26 @@ class Doubt(NamedTuple):
 
 UNREAD = Doubt(any=True, others=UNKNOWN, replaced=True, own=UNKNOWN)
 """What was done before this gateway was started may not be read yet: nobody knows what is whose (`recall`)."""
+
+
+def pays(sent: Sent, asset: Asset) -> bool:
+    """Tell whether an order moves an asset as what its pair is quoted in."""
+    return bool(sent.quote) and sent.quote == asset.base
+
+
+def brings(sent: Sent, asset: Asset) -> bool:
+    """Tell whether an order brings an asset where it is executed; else it gives it."""
+    return (sent.side == BUY) is not pays(sent, asset)
+
+
+def is_replaced(sent: Sent, asset: Asset) -> bool:
+    """Tell whether it is the order that a request replaces."""
+    return bool(asset.replaces) and (sent.symbol, sent.order_id) == (asset.symbol, asset.replaces)
+
+
+def moves(sent: Sent, asset: Asset) -> bool:
+    """Tell whether an own sale is on its way that replaces an order: what that binds, it sells."""
+    sale = sent.moved
+    under_way = sale is not None and not sale.refused and (sale.unsure or sale.landed_us is None)
+    old = None if sale is None or sale.asset != asset.base else sale.old
+    return under_way and old is not None and old.grant == asset.grant

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from broker.authority import behind, given, lending
-from broker.gateway import asking, depth, followed, forward, guard
+from broker.gateway import asking, depth, fetch, followed, forward, guard
 
 PATIENCE_S = 5.0
 _LINES_S = 5.0
@@ -29,6 +29,8 @@ def patient(seconds: float = PATIENCE_S) -> Iterator[None]:
     depth.ASKS_US = max(looks_us, int(2_000_000 * seconds))  # as in the product: longer than a request waits
     forward.PREPARE_SECONDS, asking.ASK_SECONDS = (max(one, seconds) for one in was[:2])
     lending.LOAN_SECONDS = max(was[2], seconds * _OF_THE_BROKER)
+    pages_us, on_us = fetch.PAGES_US, fetch.LOOKS_US
+    fetch.PAGES_US, fetch.LOOKS_US = max(pages_us, int(seconds * 1e6)), max(on_us, int(seconds * 1e6))
     if venue == _IN_THE_PRODUCT:  # else a test says how long
         longest_s = min(seconds, _MOST_OF_THE_VENUE_S)
         followed.LONGEST_S, followed.LANDS_S, followed.HELD_S = longest_s, longest_s / 2, longest_s
@@ -37,6 +39,7 @@ def patient(seconds: float = PATIENCE_S) -> Iterator[None]:
     finally:
         forward.PREPARE_SECONDS, asking.ASK_SECONDS, lending.LOAN_SECONDS = was
         depth.ASKS_US = looks_us
+        fetch.PAGES_US, fetch.LOOKS_US = pages_us, on_us
         given.OPEN_S, guard.ACTS_US = open_s, acts_us
         behind.WAIT_S = waits_s
         followed.LONGEST_S, followed.LANDS_S, followed.HELD_S = venue

@@ -1,6 +1,5 @@
 """Orders of one list of which only one is filled hold what they hold once: whose an asset is counts them once."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -11,7 +10,6 @@ import pytest
 from sqlalchemy import select
 
 from broker.db import log_tables as t
-from broker.gateway import looks
 from broker.listed import NOT_SAID
 from clients.paper.faults import Fault
 from tests.gateway.test_followed import broken, halt, moved, price_of, shared
@@ -224,14 +222,13 @@ async def test_after_a_new_start_another_ones_count_once(tmp_path: Path, *, said
         async with gateway_at(world, tmp_path / "edge") as port:
             bot = Bot(port, one.key_id, one.secret)
             await bot.ready()
-            if silent:
-                gone = Fault("error", method="GET", path="/api/v3/order", times=100_000, status=500)
+            for path in ("/api/v3/order", "/api/v3/openOrders", "/api/v3/allOrders") if silent else ():
+                gone = Fault("error", method="GET", path=path, times=100_000, status=500)
                 world.paper.server.faults.append(gone)
-            unsure = silent and not said
             got = (
-                await bot.order("SELL", "0.24") if unsure else await served(lambda: bot.order("SELL", "0.24"))
+                await bot.order("SELL", "0.24") if silent else await served(lambda: bot.order("SELL", "0.24"))
             )
-            assert (got.status, got.reason) == ((503, "holdings_unknown") if unsure else (401, "halted"))
+            assert (got.status, got.reason) == ((503, "holdings_unknown") if silent else (401, "halted"))
 
 
 async def test_where_nobody_can_say_whether_they_are_alternatives_that_is_no_no(tmp_path: Path) -> None:
@@ -243,12 +240,12 @@ async def test_where_nobody_can_say_whether_they_are_alternatives_that_is_no_no(
         async with gateway_at(world, tmp_path / "edge") as port:
             bot = Bot(port, one.key_id, one.secret)
             await bot.ready()
-            gone = Fault("error", method="GET", path="/api/v3/order", times=100_000, status=500)
-            world.paper.server.faults.append(gone)
+            for path in ("/api/v3/order", "/api/v3/openOrders", "/api/v3/allOrders"):
+                gone = Fault("error", method="GET", path=path, times=100_000, status=500)
+                world.paper.server.faults.append(gone)
             got = await bot.order("SELL", "0.24")
             assert (got.status, got.reason) == (503, "holdings_unknown")
             world.paper.server.faults.clear()
-            await asyncio.sleep(looks.FIRST_PAUSE_US / 1_000_000)
             assert (await bot.order("SELL", "0.24")).status == 200
 
             def said() -> bool:

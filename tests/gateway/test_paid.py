@@ -12,6 +12,7 @@ from broker.gateway.fills import RecentFills
 from broker.gateway.followed import Asset, Followed
 from broker.gateway.limits import Need
 from broker.gateway.reported import UNTOLD, Placed, paid_at_most
+from broker.gateway.resting import Resting
 from broker.gateway.sent import Sent
 from broker.gateway.settlement import Reservation, Settlement
 from broker.paid import is_paid, paid_in, pair_of
@@ -20,7 +21,6 @@ from clients.venue import SymbolInfo
 from clients.wire import Answer, OrderState
 from tests.gateway.test_followed import BIG, halt
 from tests.gateway.test_fresh_gateway import gateway_at
-from tests.gateway.test_resting import Place
 from tests.gateway.test_slow_log import until
 from tests.gateway.test_taken_off_once import answered_late
 from tests.gateway.world import Bot, bots, running_world
@@ -187,28 +187,17 @@ def test_followed_orders_are_in_doubt_for_what_they_are_quoted_in(side: str, gra
         assert (found.any, found.others) == (counts, Decimal(others) if counts else 0)
 
 
-async def test_orders_that_the_record_names_for_it_are_asked_about_in_their_pair() -> None:
-    place = Place(lambda _: state("4", "0.19"))
-    account: Any = place
-    named = [("two", PAID, "7", "SELL")]
-    assert await place.resting.look(account, account, "main", "BTC", named, 60.0)
-    (one, _), followed = place.states[0], place.settlement.by_id("main", NAME, "7")
-    assert (one.symbol, one.side, one.base, one.quote) == (NAME, "BUY", "", "BTC")
-    assert followed is one
-    assert not await place.resting.look(account, account, "main", "BTC", named, 60.0), "it is followed now"
-    place.now_us += 10**9
-    assert await place.resting.look(account, account, "main", "ETH", [("two", NAME, "7", "BUY")], 60.0)
-    assert (followed.base, followed.quote) == ("ETH", "BTC"), "and for its base as well"
-
-
-async def test_one_that_ended_is_asked_about_for_each_asset() -> None:
-    """What was found out for the one says nothing of the other; once each is known it is not asked again."""
-    place = Place(lambda _: state("10", "0.45", final=True))
-    account: Any = place
-    for _ in range(3):
-        await place.resting.look(account, account, "main", "BTC", [("two", PAID, "7", "SELL")], 60.0)
-        await place.resting.look(account, account, "main", "ETH", [("two", NAME, "7", "BUY")], 60.0)
-    assert [(one.base, one.quote) for one, _ in place.states] == [("", "BTC"), ("ETH", "")]
+def test_one_that_ended_is_followed_for_each_asset() -> None:
+    """What was found out for the one says nothing of the other."""
+    settlement = Settlement()
+    resting, found = Resting(settlement, lambda: 9), []
+    for asset, named in (("BTC", ("two", PAID, "7", "SELL")), ("ETH", ("two", NAME, "7", "BUY"))):
+        assert resting.take("main", asset, [named])
+        one = settlement.by_id("main", NAME, "7")
+        assert one is not None
+        found.append((one.side, one.base, one.quote))
+        settlement.settle("main", state("10", "0.45", final=True))
+    assert found == [("BUY", "", "BTC"), ("BUY", "ETH", "")]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Who answered once is not silent: what the broker said of an asset counts, though what is asked beside it hangs."""
 
 import asyncio
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,15 @@ async def test_what_a_grant_sold_at_another_gateway_is_not_sold_again_here(
         )
         await world.authority.changes.acknowledged(change, 60)
 
-        async def hangs(*_: Any) -> bool:
-            await asyncio.sleep(600)
-            return True
+        looks, unseen, look = count(), chain((0, 0), repeat(1)), world.gateway.fetcher.followed.look
 
-        monkeypatch.setattr(world.gateway.fetcher.resting, "look", hangs)
+        async def hangs(*args: Any) -> int:
+            if next(looks):
+                await asyncio.sleep(600)
+            return await look(*args)
+
+        monkeypatch.setattr(world.gateway.fetcher.followed, "look", hangs)
+        monkeypatch.setattr(world.gateway.fetcher.followed, "unseen", lambda *_: next(unseen))
         monkeypatch.setattr(forward, "PREPARE_SECONDS", 2.0)
         sold = await bot.order("SELL", "0.0095")
         assert sold.status != 200, sold
