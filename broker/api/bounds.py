@@ -29,7 +29,7 @@ _WHOLE = re.compile(_GOOD, re.DOTALL)
 """No escape is a NUL, or half of a character: text that is none is an error to whatever it is handed on to."""
 _NO_TEXT = re.compile(rb"(" + _GOOD + rb")\\" + _NONE, re.DOTALL)
 _NUL, _PRIVATE = b"\\u0000", b"\\ue"
-_HALVES = tuple(b"\\u%c%c" % (d, kind) for d in b"dD" for kind in b"89abcdefABCDEF")
+_HALVES = tuple(b"\\ud%c" % kind for kind in b"89abcdefABCDEF")
 """How a half of a character is escaped begins so, and no letter: \\ud000 to \\ud7ff are Korean ones."""
 _LONG_WHY, _MANY_ESCAPES = 16 * 1024, 1000
 _ASCII = bytes(one if one < 0x80 else 0x3F for one in range(256))  # noqa: PLR2004 - 0x3F is a question mark
@@ -100,7 +100,7 @@ def as_text(body: bytes) -> bytes:
         return body
     escapes = body.count(b"\\")
     if _MANY_ESCAPES < escapes <= _MOST_MARKS:  # of more than those it is refused
-        body = body.replace(_NUL, b"\\ufffd")
+        body = body.replace(_NUL, b"\\ufffd").replace(b"\\uD", b"\\ud")
         for half in _HALVES:
             body = body.replace(half, _PRIVATE + half[-1:])
     if escapes > _MANY_ESCAPES:
