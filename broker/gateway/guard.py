@@ -2,11 +2,9 @@
 
 A verdict is made of what is known now; what is missing is named, so that the caller may wait for it. A no that rests on
 a fact which could not be had, or grew too old meanwhile, is told as that: the policy did not refuse, we do not know.
-
-That a grant is alone on its account is so as long as its lease. After the end another may have been made, and have
-bought through another gateway: what the account has counts as shared then, and only own purchases are known to be so.
 """
 
+from collections.abc import Collection
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -38,7 +36,11 @@ class Unanswered(NamedTuple):
 def facts_for(
     held: Held, job: Job, intent: Intent, mode: Mode, owners: Owners, boot_us: int, *, final: bool = False
 ) -> Facts:
-    """Gather what is known for one judgement."""
+    """Gather what is known for one judgement.
+
+    Whose the asset is may be known at its worst by another question, on behalf of another request, that has not come to
+    its end: that is enough for a yes, and no answer to this one's.
+    """
     ended = lease.only_exits(held.lease, boot_us)
     owner = None
     if intent.target is not None and not intent.target.all_open and intent.action is not Action.READ:
@@ -53,19 +55,17 @@ def facts_for(
     symbol = intent.symbols[0] if intent.symbols else ""
     pair, asks = job.view.pairs.get(symbol), job.view.asks.of(symbol, boot_us, held.consumer)
     known = pair is not None and job.account.known(boot_us)
-    alone, standing = held.sole and not ended, held.standing
+    standing = held.standing
     count = sum(len(group) for group in intent.orders)
     locked = job.account.locked(pair.base) if pair is not None and known else ZERO
     stake = stake_of(held, job, symbol, boot_us, final=final)
-    if held.sole and ended:
-        stake = _own_alone(held, intent, symbol, stake)
     if stake is not None and owner == NOBODY and held.account_owner and job.frees and not intent.persists:
         stake = structs.replace(
             stake, freed=max(stake.freed, min(job.frees, locked))
         )  # on no record: the venue told it
     told_us, perhaps = None if stake is None else stake.as_of_us, ZERO
     if pair is not None and known:
-        perhaps = job.account.perhaps(pair.base, alone=alone, grant=held.lease.grant, since_us=told_us)
+        perhaps = job.account.perhaps(pair.base, alone=held.sole, grant=held.lease.grant, since_us=told_us)
     return Facts(
         halted=mode is Mode.HALT,
         ended=ended,
@@ -73,10 +73,10 @@ def facts_for(
         owner=owner,
         pairs=job.view.pairs,
         quotes=job.view.quotes(boot_us),
-        free=job.account.free(pair.base, alone=alone) if pair is not None and known else None,
+        free=job.account.free(pair.base, alone=held.sole) if pair is not None and known else None,
         perhaps=perhaps,
         locked=locked,
-        alone=alone,
+        alone=held.sole,
         stake=stake,
         bids=job.view.bids.of(symbol, boot_us, held.consumer),
         asks={} if asks is None else {symbol: asks},
@@ -84,7 +84,7 @@ def facts_for(
         limited=standing.slice_usual > ZERO,
         rate_free=standing.rate.free(held.policy.rate, count, boot_us),
         asked=job.asked,
-        failed=job.failed,
+        failed=job.failed if stake is None or stake.sure else job.failed.keys() | {"stake"},
         final=final,
     )
 
@@ -105,16 +105,6 @@ def stake_of(held: Held, job: Job, symbol: str, boot_us: int, *, final: bool) ->
     if stake is None or held.sole or (job.told and not lags(job, boot_us)):
         return stake
     return structs.replace(stake, others=UNKNOWN)
-
-
-def _own_alone(held: Held, intent: Intent, symbol: str, stake: Stake | None) -> Stake | None:
-    """Return what is known to be a grant's own that was alone as its lease ended: what others have nobody tells.
-
-    What its order binds that may be filled and replaced all the same was its own as long as it was alone.
-    """
-    if stake is not None and intent.target is not None and intent.persists:
-        stake = held.standing.stakes.of(symbol)
-    return None if stake is None else structs.replace(stake, others=UNKNOWN)
 
 
 def lapsed(job: Job, boot_us: int) -> tuple[str, ...]:
@@ -191,7 +181,7 @@ def verdict_of(
         if not final and any(name not in job.asked for name in verdict.missing):
             return verdict
         settled = settle(held.policy, verdict)
-        unanswered = None if isinstance(settled, Allow) else unanswered_by(job, verdict.missing)
+        unanswered = None if isinstance(settled, Allow) else unanswered_by(job, verdict.missing, facts.failed)
         if unanswered is not None:
             return unanswered
         return settled if isinstance(settled, Allow) else Deny(verdict.reason, verdict.kind, verdict.detail)
@@ -214,12 +204,12 @@ _WORDS = {
 _NOT_ASKED = Failure("no_time")
 
 
-def unanswered_by(job: Job, missing: tuple[str, ...]) -> Unanswered | None:
-    """Say which of the missing facts could not be had; a pause of the venue explains the most, so it comes first."""
+def unanswered_by(job: Job, missing: tuple[str, ...], not_had: Collection[str]) -> Unanswered | None:
+    """Say which of the missing facts were not had; a pause of the venue explains the most, so it comes first."""
     failed = [
         (name, job.failed.get(name, _NOT_ASKED))
         for name in missing
-        if name in job.failed or name not in job.asked
+        if name in not_had or name not in job.asked
     ]
     for _, failure in failed:
         if failure.pause is not None:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from broker.gateway import guard
+from broker.gateway.fills import UNKNOWN
 from broker.gateway.sales import Sale, Stakes
 from broker.policy import Allow, Deny, Facts, Quote, Stake, evaluate
 from broker.policy_document import parse
@@ -22,7 +24,7 @@ from tests.gateway.test_followed import halt, shared
 from tests.gateway.test_slow_log import until
 from tests.gateway.test_taken_off_once import view
 from tests.gateway.test_walked_book import book, sells_for
-from tests.gateway.world import POLICY, Answer, Bot, World, bots, running_world
+from tests.gateway.world import POLICY, Answer, Bot, World, bots, running_world, served
 from tests.paper.harness import held
 
 pytestmark = [pytest.mark.sockets, pytest.mark.usefixtures("very_patient")]
@@ -288,8 +290,28 @@ async def test_the_second_exit_of_a_moment_is_no_definite_no(tmp_path: Path, bou
             async with on_its_way(world, one, "0.39"):
                 got = await one.order("SELL", "0.39")
                 assert unknown(got), got
-        assert (await one.order("SELL", "0.39")).status == 200
-        assert (await one.order("SELL", "0.39")).status == 401, "the rest is another's"
+        assert (await served(lambda: one.order("SELL", "0.39"))).status == 200
+        assert (await served(lambda: one.order("SELL", "0.39"))).status == 401, "the rest is another's"
+
+
+async def test_nor_is_what_another_question_has_not_found_out_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two exits of one bot: the second one's question tells its first page, as the first one is judged."""
+    real = guard.stake_of
+
+    def at_worst(*asked: Any, **more: Any) -> Stake | None:
+        stake = real(*asked, **more)
+        return None if stake is None else replace(stake, others=UNKNOWN, sure=False)
+
+    async with shared(tmp_path, "0.4") as (world, one, two):
+        assert (await two.order("BUY", "0.5")).status == 200
+        await halt(world)
+        with monkeypatch.context() as patch:
+            patch.setattr(guard, "stake_of", at_worst)
+            got = await one.order("SELL", "0.3")
+            assert unknown(got), got
+        assert (await served(lambda: one.order("SELL", "0.3"))).status == 200
 
 
 async def test_nor_of_what_counts_as_money(tmp_path: Path) -> None:
