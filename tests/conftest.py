@@ -45,10 +45,13 @@ def _state_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _state_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _state_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Give each test a state directory of its own, made when something is written there: none writes into its user's."""
     where = tmp_path_factory.getbasetemp() / f"state-{next(_NUMBERS)}"
-    monkeypatch.setenv("XDG_STATE_HOME", str(where))
+    # not by the fixture of that name: what a test patches would stand until everything else has ended
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_STATE_HOME", str(where))
+        yield
 
 
 @pytest.fixture(autouse=True)

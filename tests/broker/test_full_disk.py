@@ -125,7 +125,7 @@ def test_a_secret_store_on_a_full_disk_is_away_and_neither_a_start_nor_a_thaw_fa
         with suppress(StoreUnavailable):
             store.write(f"keys/filling/{number}", {"secret": Secret("x" * 200)}, {})
     upkeep.once()
-    (told,) = [one.what for one in upkeep.hazards() if one.subject == "secret store"]
+    (told,) = [one.what for one in upkeep.hazards() if one.subject == "cut documents"]
     assert "full" in told
     thawed = set[str]()
     for cut in cuts:

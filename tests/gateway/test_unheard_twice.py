@@ -20,7 +20,7 @@ from tests.gateway.test_heirs import revoke
 from tests.gateway.test_kept_lines import edge
 from tests.gateway.test_namesakes import OCO
 from tests.gateway.test_recall import at
-from tests.gateway.world import PATIENCE_S, Answer, Bot, World, bots, running_world
+from tests.gateway.world import PATIENCE_S, Answer, Bot, World, bots, running_world, served
 
 SIZE = Decimal("0.3")
 BOOT, BEFORE = "2" * 16, "1" * 16
@@ -187,7 +187,7 @@ async def test_who_comes_after_it_leaves_what_it_sent_twice_unheard(
         assert (await once_known(cancel(two))).reason == "not_own_order"
         assert order.open
         assert (await once_known(cancel(heir))).status == 200
-        assert (await once_known(lambda: heir.order("SELL", str(SIZE)))).status == 200
+        assert (await served(lambda: heir.order("SELL", str(SIZE)))).status == 200
         await end()
 
 
