@@ -29,6 +29,8 @@ from tests.paper.harness import held
 
 pytestmark = [pytest.mark.sockets, pytest.mark.usefixtures("very_patient")]
 NOT_THERE = -2010
+REFUSED = {NOT_THERE, -1021}
+"""What the exchange says to a sale that was held back: on a busy machine longer than its receive window."""
 
 
 @asynccontextmanager
@@ -91,7 +93,7 @@ async def test_what_the_exchange_may_refuse_is_no_size_of_the_book_for_the_next_
                 assert got.status == 200, got
                 more = await bot.order("SELL", "1.1")
                 assert more.reason == "exit_size", "the book takes no more, whatever becomes of the first"
-            assert (await first).code == NOT_THERE
+            assert (await first).code in REFUSED
 
 
 async def test_what_is_there_and_on_its_way_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +266,7 @@ async def on_its_way(world: World, bot: Bot, quantity: str) -> AsyncIterator[Non
             while not wire.waiting:  # noqa: ASYNC110 - a held call tells nobody
                 await asyncio.sleep(0.005)
         yield
-    assert (await first).code == NOT_THERE
+    assert (await first).code in REFUSED
 
 
 def unknown(got: Answer) -> bool:
@@ -285,7 +287,7 @@ async def test_the_second_exit_of_a_moment_is_no_definite_no(tmp_path: Path, bou
                 sales = [asyncio.ensure_future(one.order("SELL", "0.39", **MAKER)) for _ in range(2)]
                 (done,), (waits,) = await asyncio.wait(sales, return_when=asyncio.FIRST_COMPLETED)
             assert unknown(done.result()), done.result()
-            assert (await waits).code == NOT_THERE
+            assert (await waits).code in REFUSED
         else:
             async with on_its_way(world, one, "0.39"):
                 got = await one.order("SELL", "0.39")
