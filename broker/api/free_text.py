@@ -4,7 +4,7 @@ Rules:
 1. Every text of a write is looked at, whatever its field is called, before anything else is done with the request: an
    announced one is on record before its route sees it. `MEANT` are the fields that hold a key by their meaning.
 2. Such a text is refused by its field's name, and never repeated.
-3. What closes is never refused, nor late: its reason is replaced, or shortened (`schemas.ClosingReason`), and the
+3. What closes is never refused, nor late: its reason is replaced, or shortened (`closing_inputs`), and the
    answer says so.
 4. Texts are looked at beside the loop, and of no more than `pasted.LONGEST` characters in all: nothing that is kept has
    more, but for a policy in JSON, which keeps what its grammar has and nothing else.

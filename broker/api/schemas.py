@@ -8,10 +8,9 @@ Rules:
 from datetime import datetime
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
-from broker.pasted import REMOVED, looks_secret
-from broker.service.words import as_text, shortened
+from broker.api.closing_inputs import ClosingReason, Targets
 
 T = TypeVar("T")
 
@@ -20,30 +19,6 @@ Note = Annotated[str, StringConstraints(max_length=500)]
 PolicyText = Annotated[str, StringConstraints(min_length=1, max_length=64 * 1024)]
 Pem = Annotated[str, StringConstraints(min_length=1, max_length=8 * 1024)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-LONGEST_LOOKED_AT = 1500
-"""Of a reason: three times what it may have, and a look at it costs the loop less than a millisecond."""
-
-
-def _that_is_kept(text: object) -> object:
-    if not isinstance(text, str):
-        return text
-    return REMOVED if looks_secret(text[:LONGEST_LOOKED_AT]) else shortened(as_text(text))
-
-
-ClosingReason = Annotated[Reason, BeforeValidator(_that_is_kept)]
-"""Why somebody is stopped: what looks like a secret is not kept, nor what is too long or no text, and no stop fails."""
-Target = Annotated[str, StringConstraints(min_length=1, max_length=160)]
-MOST_TARGETS = 500
-"""Of one cut. They are closed at once; the record takes all of them in one write, and a heartbeat waits behind it."""
-
-
-def _each_once(found: object) -> object:
-    """Name nothing twice: what is said more often is no more than that."""
-    is_texts = isinstance(found, list) and all(isinstance(one, str) for one in found)
-    return list(dict.fromkeys(found)) if isinstance(found, list) and is_texts else found
-
-
-Targets = Annotated[list[Target], BeforeValidator(_each_once), Field(min_length=1, max_length=MOST_TARGETS)]
 
 
 class Input(BaseModel):

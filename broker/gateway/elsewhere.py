@@ -68,10 +68,6 @@ class Elsewhere:
             for asset in tuple(self._known[oldest].bases):
                 self._unnamed(oldest, self._known[oldest].sent.account, asset)
 
-    def has_new(self, account: str, base: str) -> bool:
-        """Tell whether the venue was never asked about some of an asset."""
-        return any(self._known[key].sent.looked_us < 0 for key in self._of.get((account, base), ()))
-
     def _names(self, key: _Key, account: str, base: str, one: Unheard) -> None:
         known = self._known[key]
         known.bases.add(base)

@@ -1,6 +1,6 @@
 """A cut of many is made: one name said often is one, and hundreds are no reason to refuse."""
 
-from broker.api.schemas import MOST_TARGETS
+from broker.api.closing_inputs import MOST_TARGETS
 from broker.db import rows, tables
 from broker.gate import Mode
 from tests.api.desk import Desk

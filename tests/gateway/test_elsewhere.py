@@ -44,7 +44,7 @@ class Place:
     def take(self, *named: Unheard, base: str = "BTC", grant: str = "one") -> bool:
         """Take it in; tell whether the venue is to be asked."""
         self.elsewhere.take("main", base, grant, named)
-        new = self.elsewhere.has_new("main", base)
+        new = any(sent.looked_us < 0 for sent in self.open(base))
         for sent in self.open():
             sent.looked_us = 1
         return new
