@@ -245,8 +245,9 @@ def _not_on_record(cut: Cut, heard: Acknowledged, *, mirrored: bool, kept: bool,
     )
     there = " and ".join(heard.names) or "no gateway, because none acknowledged it"
     first = (
-        f"In force at {there}, and NOT in the database, which takes no writes. It is held {where}. The broker goes on "
-        "trying: do not end it, mend the database (RB-11), and see with portcullis status that this cut is on record. "
+        f"In force at {there}, and NOT in the database yet, which takes no writes or is slow. It is held {where}. The "
+        "broker goes on trying: do not end it, and see with portcullis status that this cut is on record. If it is not "
+        "within a minute, mend the database (RB-11). "
         "Gateways of other brokers hear of it only then."
     )
     notes = [first]
